@@ -1,0 +1,164 @@
+"""Does limited live send the planned share of opportunities to the variant?
+
+A split that differs from the plan says that assignment is broken, and then no comparison of the arms
+means anything. The test is the sequential multinomial test of Lindon and Malek (2022), "Anytime-valid
+inference for multinomial count data", NeurIPS, arXiv 2011.03567: it may be looked at after every
+opportunity, for ever.
+
+With planned shares θ₀ = (split, 1 − split), a Dirichlet prior α₀ = concentration·θ₀ and counts S after n
+opportunities, the e-value is the Bayes factor of "some Dirichlet-distributed share" against θ₀
+
+    E_n = Γ(Σα₀)/Γ(Σα₀ + n) · Π_i Γ(α₀ᵢ + Sᵢ)/Γ(α₀ᵢ) · Π_i θ₀ᵢ^(−Sᵢ)
+
+which is a non-negative martingale with mean 1 while each opportunity goes to the variant with probability
+`split`, independently of the past. It depends on the counts only, so the order within a block is
+irrelevant. By Ville's inequality it ever reaches 1/alpha with probability at most alpha.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaln, xlogy
+
+CONCENTRATION = 100.0
+ALPHA = 0.001
+
+FloatArray = NDArray[np.float64]
+_BISECTIONS = 60
+
+
+class SampleRatioPath(NamedTuple):
+    """The check at the end of every block; arrays have one entry a block.
+
+    Attributes:
+        variant: Opportunities of the variant so far.
+        control: Opportunities of the control so far.
+        share: Observed share of the variant, NaN before the first opportunity.
+        posterior_share: Posterior mean of the share, pulled towards the plan by the prior.
+        lower: Lower end of the anytime-valid (1 − alpha) interval of the true share.
+        upper: Upper end of it.
+        e_value: Evidence against the planned split at this moment; overflows to infinity past 1e308.
+        log_e_value: Its natural logarithm, which does not overflow.
+        p_value: Anytime-valid p-value: one over the largest e-value so far.
+        alarm: Whether the p-value has reached alpha: once true, true for ever.
+    """
+
+    variant: NDArray[np.int64]
+    control: NDArray[np.int64]
+    share: FloatArray
+    posterior_share: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    e_value: FloatArray
+    log_e_value: FloatArray
+    p_value: FloatArray
+    alarm: NDArray[np.bool_]
+
+
+def sample_ratio_path(
+    variant: ArrayLike,
+    control: ArrayLike,
+    *,
+    split: float,
+    concentration: float = CONCENTRATION,
+    alpha: float = ALPHA,
+) -> SampleRatioPath:
+    """Check the planned split at the end of every block.
+
+    Args:
+        variant: Opportunities the variant got in each block, in time order (not cumulative).
+        control: Opportunities the control got in each block.
+        split: Planned share of the variant, 0 to 1 (`traffic_split_pct / 100`).
+        concentration: Weight of the prior, in opportunities; large is sharp for small deviations.
+        alpha: Probability of ever raising an alarm while the split is right.
+
+    Returns:
+        The path, one entry a block.
+
+    Raises:
+        ValueError: When a share, a count or alpha is outside its range, or the lengths differ.
+
+    Example:
+        >>> path = sample_ratio_path([10, 90], [90, 210], split=0.1)
+        >>> path.share.round(3).tolist(), path.alarm.tolist()
+        ([0.1, 0.25], [False, True])
+    """
+    v, c = _counts("variant", variant), _counts("control", control)
+    if v.shape != c.shape:
+        raise ValueError(f"variant has {v.size} blocks, control has {c.size}: one count per block and arm")
+    for name, value, low, high in (("split", split, 0.0, 1.0), ("alpha", alpha, 0.0, 1.0)):
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}: allowed are values from {low:g} to {high:g}")
+    if not 0.0 < concentration < np.inf:
+        raise ValueError(f"concentration is {concentration}: allowed are positive numbers")
+    s, f = v.cumsum(), c.cumsum()
+    n = s + f
+    log_e = log_e_value(s, f, split=split, concentration=concentration)
+    log_p = -np.maximum.accumulate(np.maximum(log_e, 0.0))
+    lower, upper = _share_interval(s, f, split, concentration, alpha)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return SampleRatioPath(
+            variant=s,
+            control=f,
+            share=np.where(n > 0, s / np.maximum(n, 1), np.nan),
+            posterior_share=(concentration * split + s) / (concentration + n),
+            lower=lower,
+            upper=upper,
+            e_value=np.exp(log_e),
+            log_e_value=log_e,
+            p_value=np.exp(log_p),
+            alarm=log_p <= np.log(alpha),
+        )
+
+
+def log_e_value(
+    variant: ArrayLike, control: ArrayLike, *, split: float, concentration: float = CONCENTRATION
+) -> FloatArray:
+    """Natural logarithm of the e-value against `split` at cumulative counts (equation in the module's head).
+
+    A planned share of 0 or 1 leaves no room for chance: one opportunity of the arm that should get none
+    is infinite evidence.
+    """
+    s, f = np.asarray(variant, dtype=float), np.asarray(control, dtype=float)
+    if split in (0.0, 1.0):
+        forbidden = s if split == 0.0 else f
+        return np.where(forbidden > 0, np.inf, 0.0)
+    a, b = concentration * split, concentration * (1.0 - split)
+    return betaln(a + s, b + f) - betaln(a, b) - xlogy(s, split) - xlogy(f, 1.0 - split)
+
+
+def _counts(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    counts = np.asarray(values)
+    if counts.ndim != 1 or (counts.size and not np.all(np.equal(np.mod(counts, 1), 0) & (counts >= 0))):
+        raise ValueError(f"{name} must be a list of whole numbers, none below 0, one per block")
+    return counts.astype(np.int64)
+
+
+def _share_interval(
+    s: NDArray[np.int64], f: NDArray[np.int64], split: float, concentration: float, alpha: float
+) -> tuple[FloatArray, FloatArray]:
+    """Shares θ not yet rejected: {θ : E_n(θ) < 1/alpha} with the prior held fixed.
+
+    `s·log θ + f·log(1 − θ)` has one peak, at s/n, so each end is found by bisection between it and 0 or 1.
+    """
+    n = s + f
+    prior = min(max(split, 0.5 / concentration), 1.0 - 0.5 / concentration) if concentration > 1.0 else 0.5
+    a, b = concentration * prior, concentration * (1.0 - prior)
+    threshold = betaln(a + s, b + f) - betaln(a, b) + np.log(alpha)
+    peak = s / np.maximum(n, 1)
+
+    def rejected(theta: FloatArray) -> NDArray[np.bool_]:
+        return xlogy(s, theta) + xlogy(f, 1.0 - theta) <= threshold
+
+    ends = []
+    for edge in (np.zeros_like(peak), np.ones_like(peak)):
+        outside, inside = edge.copy(), peak.copy()
+        for _ in range(_BISECTIONS):
+            middle = (outside + inside) / 2.0
+            out = rejected(middle)
+            outside, inside = np.where(out, middle, outside), np.where(out, inside, middle)
+        ends.append(np.where((n == 0) | ~rejected(edge), edge, outside))
+    return ends[0], ends[1]
