@@ -23,39 +23,36 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, xlogy
 
+from et_pipeline.inference.cells import Floats, Ints
+
 CONCENTRATION = 100.0
 ALPHA = 0.001
-
-FloatArray = NDArray[np.float64]
 _BISECTIONS = 60
 
 
 class SampleRatioPath(NamedTuple):
-    """The check at the end of every block; arrays have one entry a block.
+    """The check at the end of every block; arrays have one entry a block."""
 
-    Attributes:
-        variant: Opportunities of the variant so far.
-        control: Opportunities of the control so far.
-        share: Observed share of the variant, NaN before the first opportunity.
-        posterior_share: Posterior mean of the share, pulled towards the plan by the prior.
-        lower: Lower end of the anytime-valid (1 − alpha) interval of the true share.
-        upper: Upper end of it.
-        e_value: Evidence against the planned split at this moment; overflows to infinity past 1e308.
-        log_e_value: Its natural logarithm, which does not overflow.
-        p_value: Anytime-valid p-value: one over the largest e-value so far.
-        alarm: Whether the p-value has reached alpha: once true, true for ever.
-    """
-
-    variant: NDArray[np.int64]
-    control: NDArray[np.int64]
-    share: FloatArray
-    posterior_share: FloatArray
-    lower: FloatArray
-    upper: FloatArray
-    e_value: FloatArray
-    log_e_value: FloatArray
-    p_value: FloatArray
+    variant: Ints
+    """Opportunities of the variant so far."""
+    control: Ints
+    """Opportunities of the control so far."""
+    share: Floats
+    """Observed share of the variant, NaN before the first opportunity."""
+    posterior_share: Floats
+    """Posterior mean of the share, pulled towards the plan by the prior."""
+    lower: Floats
+    """Lower end of the anytime-valid (1 − alpha) interval of the true share."""
+    upper: Floats
+    """Upper end of it."""
+    e_value: Floats
+    """Evidence against the planned split at this moment; overflows to infinity past 1e308."""
+    log_e_value: Floats
+    """Its natural logarithm, which does not overflow."""
+    p_value: Floats
+    """Anytime-valid p-value: one over the largest e-value so far."""
     alarm: NDArray[np.bool_]
+    """Whether the p-value has reached alpha: once true, true for ever."""
 
 
 def sample_ratio_path(
@@ -116,7 +113,7 @@ def sample_ratio_path(
 
 def log_e_value(
     variant: ArrayLike, control: ArrayLike, *, split: float, concentration: float = CONCENTRATION
-) -> FloatArray:
+) -> Floats:
     """Natural logarithm of the e-value against `split` at cumulative counts (equation in the module's head).
 
     A planned share of 0 or 1 leaves no room for chance: one opportunity of the arm that should get none
@@ -130,7 +127,7 @@ def log_e_value(
     return betaln(a + s, b + f) - betaln(a, b) - xlogy(s, split) - xlogy(f, 1.0 - split)
 
 
-def _counts(name: str, values: ArrayLike) -> NDArray[np.int64]:
+def _counts(name: str, values: ArrayLike) -> Ints:
     counts = np.asarray(values)
     if counts.ndim != 1 or (counts.size and not np.all(np.equal(np.mod(counts, 1), 0) & (counts >= 0))):
         raise ValueError(f"{name} must be a list of whole numbers, none below 0, one per block")
@@ -138,8 +135,8 @@ def _counts(name: str, values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _share_interval(
-    s: NDArray[np.int64], f: NDArray[np.int64], split: float, concentration: float, alpha: float
-) -> tuple[FloatArray, FloatArray]:
+    s: Ints, f: Ints, split: float, concentration: float, alpha: float
+) -> tuple[Floats, Floats]:
     """Shares θ not yet rejected: {θ : E_n(θ) < 1/alpha} with the prior held fixed.
 
     `s·log θ + f·log(1 − θ)` has one peak, at s/n, so each end is found by bisection between it and 0 or 1.
@@ -150,7 +147,7 @@ def _share_interval(
     threshold = betaln(a + s, b + f) - betaln(a, b) + np.log(alpha)
     peak = s / np.maximum(n, 1)
 
-    def rejected(theta: FloatArray) -> NDArray[np.bool_]:
+    def rejected(theta: Floats) -> NDArray[np.bool_]:
         return xlogy(s, theta) + xlogy(f, 1.0 - theta) <= threshold
 
     ends = []

@@ -15,7 +15,7 @@ counts = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1,
 
 
 def product_form(assignments: list[int], split: float, concentration: float) -> list[float]:
-    """Lindon and Malek, the sequential form: multiply by predictive over planned probability, one at a time."""
+    """Lindon and Malek, sequential form: times predictive over planned probability, one by one."""
     theta = [split, 1.0 - split]
     alpha = [concentration * share for share in theta]
     path, e = [], 1.0
@@ -32,7 +32,9 @@ def test_equals_the_product_of_predictive_ratios(split: float) -> None:
     expected = product_form(assignments.tolist(), split, 100.0)
     path = sample_ratio_path(assignments == 0, assignments == 1, split=split)
     np.testing.assert_allclose(path.e_value, expected, rtol=1e-9)
-    np.testing.assert_allclose(path.p_value, np.minimum(1.0, 1.0 / np.maximum.accumulate(expected)), rtol=1e-9)
+    np.testing.assert_allclose(
+        path.p_value, np.minimum(1.0, 1.0 / np.maximum.accumulate(expected)), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 30])
@@ -44,7 +46,9 @@ def test_mean_is_exactly_one_under_the_planned_split(n: int) -> None:
 
 
 @given(counts, st.floats(0.01, 0.99))
-def test_arms_are_interchangeable_and_blocks_may_be_merged(blocks: list[tuple[int, int]], split: float) -> None:
+def test_arms_are_interchangeable_and_blocks_may_be_merged(
+    blocks: list[tuple[int, int]], split: float
+) -> None:
     v, c = (np.array(column) for column in zip(*blocks, strict=True))
     path = sample_ratio_path(v, c, split=split)
     mirrored = sample_ratio_path(c, v, split=1.0 - split)

@@ -1,0 +1,164 @@
+"""What kind of sample is this? Correlations, memory and one-market influence, from cells alone.
+
+The model behind the numbers is the crossed random-effects model
+
+    uplift of a pair = mean + market effect + block effect + (market, block) effect + pair noise
+
+and its variance components are estimated by the method of moments: average products of two pairs'
+deviations over all couples of pairs that share a market only, a block only, or both. Couples that share
+nothing give the reference level, which takes out what centring at the estimated mean did (the sum of all
+deviations is 0). This is the analysis-of-covariance-components idea of Henderson (1953), "Estimation of
+variance and covariance components", Biometrics 9, in the product-of-couples form of Goldstein, Browne and
+Rasbash (2002). Sums of products over couples are differences of sums of squares of totals:
+couples in one market but not in one block contribute `Σ_market S² − Σ_cell S²`, and so on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from et_pipeline.inference.cells import Cells, Floats
+
+LONGER_BLOCK_AT = 0.9
+"""Autocorrelation of neighbouring blocks above which no verdict is drawn (design, confidence intervals)."""
+
+
+class Diagnostics(NamedTuple):
+    """The sample seen whole; numbers that cannot be estimated yet are NaN."""
+
+    n_pairs: int
+    """Pairs in all cells."""
+    n_markets: int
+    """Markets with at least one pair."""
+    n_blocks: int
+    """Blocks with at least one pair."""
+    mean: float
+    """Mean uplift over pairs, in the metric's unit."""
+    sd: float
+    """Standard deviation of single pairs' uplift, in the metric's unit."""
+    within_market: float
+    """Correlation of two pairs of one market in different blocks; below 0 is noise around 0."""
+    within_block: float
+    """Correlation of two pairs of one block in different markets."""
+    within_cell: float
+    """Correlation of two pairs of the same market and block (holds the two above and their interaction)."""
+    block_autocorrelation: float
+    """Lag-1 autocorrelation of the means of neighbouring blocks, its small-sample bias taken out."""
+    longer_block_needed: bool
+    """Whether the autocorrelation is above 0.9: then blocks are not units, and a longer one is needed."""
+    largest_market: int
+    """Code of the market with the most pairs (the lowest code among equals); −1 without any pair."""
+    largest_market_share: float
+    """Its share of all pairs."""
+    mean_without_largest: float
+    """Mean uplift without that market's pairs: far from `mean`, the result hangs on one market."""
+
+
+def diagnose(cells: Cells) -> Diagnostics:
+    """Describe the sample behind an interval.
+
+    Args:
+        cells: One entry per (block, market), sorted by block, then market.
+
+    Returns:
+        Correlations, memory of the blocks, influence of the largest market.
+
+    Example:
+        >>> from et_pipeline.inference.cells import from_pairs
+        >>> d = diagnose(from_pairs([0, 0, 1, 1], [7, 8, 7, 7], [1.0, 3.0, 1.0, 1.0]))
+        >>> d.mean, d.mean_without_largest, d.largest_market, d.largest_market_share
+        (1.5, 3.0, 7, 0.75)
+    """
+    nan = float("nan")
+    if len(cells.n) == 0:
+        return Diagnostics(0, 0, 0, *[nan] * 6, False, -1, nan, nan)
+    codes, market = np.unique(cells.market, return_inverse=True)
+    blocks, block = np.unique(cells.block, return_inverse=True)
+    n = float(cells.n.sum())
+    # Deviations are taken from one of the values first: right for values around 1e9 that differ by 1e-3.
+    pilot = cells.mean[0]
+    shift = float(np.dot(cells.n, cells.mean - pilot)) / n
+    deviation = (cells.mean - pilot) - shift
+    total = cells.n * deviation
+    squares = float(cells.m2.sum() + np.dot(total, deviation))
+
+    n_market, sum_market = _totals(market, cells.n, total, len(codes))
+    n_block, sum_block = _totals(block, cells.n, total, len(blocks))
+    of_market, of_block, of_cell = _correlations(
+        pairs=(n, squares),
+        cell=_couples(cells.n, total),
+        market=_couples(n_market, sum_market),
+        block=_couples(n_block, sum_block),
+    )
+    autocorrelation = lag1_autocorrelation(sum_block / n_block)
+    largest = int(np.argmax(n_market))
+    rest = n - n_market[largest]
+    without = pilot + shift - sum_market[largest] / rest if rest > 0 else nan
+    return Diagnostics(
+        n_pairs=round(n),
+        n_markets=len(codes),
+        n_blocks=len(blocks),
+        mean=float(pilot + shift),
+        sd=float(np.sqrt(squares / (n - 1.0))) if n > 1 else nan,
+        within_market=of_market,
+        within_block=of_block,
+        within_cell=of_cell,
+        block_autocorrelation=autocorrelation,
+        longer_block_needed=bool(autocorrelation > LONGER_BLOCK_AT),
+        largest_market=int(codes[largest]),
+        largest_market_share=float(n_market[largest] / n),
+        mean_without_largest=float(without),
+    )
+
+
+def lag1_autocorrelation(values: Floats) -> float:
+    """Lag-1 autocorrelation `r` with its first-order bias taken out: `r + (1 + 4r)/T`.
+
+    E r ≈ ρ − (1 + 4ρ)/T for an AR(1) with unknown mean (Marriott and Pope 1954, "Bias in the estimation of
+    autocorrelations", Biometrika 41). NaN for fewer than three values or values that do not vary.
+    """
+    if len(values) < 3:
+        return float("nan")
+    deviation = values - values.mean()
+    variance = float(np.dot(deviation, deviation))
+    if variance <= 0.0:
+        return float("nan")
+    r = float(np.dot(deviation[1:], deviation[:-1])) / variance
+    return float(np.clip(r + (1.0 + 4.0 * r) / len(values), -1.0, 1.0))
+
+
+def _totals(code: NDArray[np.intp], n: Floats, total: Floats, size: int) -> tuple[Floats, Floats]:
+    return np.bincount(code, weights=n, minlength=size), np.bincount(code, weights=total, minlength=size)
+
+
+def _couples(n: Floats, total: Floats) -> tuple[float, float]:
+    """Ordered couples of pairs within the clusters, each pair with itself too: their number, their products."""
+    return float(np.dot(n, n)), float(np.dot(total, total))
+
+
+def _correlations(
+    *,
+    pairs: tuple[float, float],
+    cell: tuple[float, float],
+    market: tuple[float, float],
+    block: tuple[float, float],
+) -> tuple[float, float, float]:
+    """Correlations of couples that share the market only, the block only, and both."""
+    n, squares = pairs
+
+    def level(count: float, products: float) -> float:
+        return products / count if count >= 1.0 else float("nan")
+
+    # The products of all couples add up to 0, so what shares nothing is minus the rest.
+    apart = level(n * n - market[0] - block[0] + cell[0], cell[1] - market[1] - block[1])
+    variance = squares / n - apart
+    if not variance > 0.0:
+        return (float("nan"),) * 3
+    of_market, of_block, of_cell = (
+        (level(wide[0] - narrow[0], wide[1] - narrow[1]) - apart) / variance
+        for wide, narrow in ((market, cell), (block, cell), (cell, pairs))
+    )
+    return of_market, of_block, of_cell
