@@ -74,7 +74,7 @@ def diagnose(cells: Cells) -> Diagnostics:
     """
     nan = float("nan")
     if len(cells.n) == 0:
-        return Diagnostics(0, 0, 0, *[nan] * 6, False, -1, nan, nan)
+        return Diagnostics(0, 0, 0, nan, nan, nan, nan, nan, nan, False, -1, nan, nan)
     codes, market = np.unique(cells.market, return_inverse=True)
     blocks, block = np.unique(cells.block, return_inverse=True)
     n = float(cells.n.sum())
@@ -131,11 +131,12 @@ def lag1_autocorrelation(values: Floats) -> float:
 
 
 def _totals(code: NDArray[np.intp], n: Floats, total: Floats, size: int) -> tuple[Floats, Floats]:
-    return np.bincount(code, weights=n, minlength=size), np.bincount(code, weights=total, minlength=size)
+    counts = np.bincount(code, weights=n, minlength=size).astype(np.float64)
+    return counts, np.bincount(code, weights=total, minlength=size).astype(np.float64)
 
 
 def _couples(n: Floats, total: Floats) -> tuple[float, float]:
-    """Ordered couples of pairs within the clusters, each pair with itself too: their number, their products."""
+    """Ordered couples of pairs within the clusters (each pair with itself too): number, sum of products."""
     return float(np.dot(n, n)), float(np.dot(total, total))
 
 
@@ -156,7 +157,7 @@ def _correlations(
     apart = level(n * n - market[0] - block[0] + cell[0], cell[1] - market[1] - block[1])
     variance = squares / n - apart
     if not variance > 0.0:
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     of_market, of_block, of_cell = (
         (level(wide[0] - narrow[0], wide[1] - narrow[1]) - apart) / variance
         for wide, narrow in ((market, cell), (block, cell), (cell, pairs))

@@ -124,7 +124,8 @@ def log_e_value(
         forbidden = s if split == 0.0 else f
         return np.where(forbidden > 0, np.inf, 0.0)
     a, b = concentration * split, concentration * (1.0 - split)
-    return betaln(a + s, b + f) - betaln(a, b) - xlogy(s, split) - xlogy(f, 1.0 - split)
+    log_e: Floats = betaln(a + s, b + f) - betaln(a, b) - xlogy(s, split) - xlogy(f, 1.0 - split)
+    return log_e
 
 
 def _counts(name: str, values: ArrayLike) -> Ints:
@@ -148,7 +149,7 @@ def _share_interval(
     peak = s / np.maximum(n, 1)
 
     def rejected(theta: Floats) -> NDArray[np.bool_]:
-        return xlogy(s, theta) + xlogy(f, 1.0 - theta) <= threshold
+        return np.asarray(xlogy(s, theta) + xlogy(f, 1.0 - theta) <= threshold)
 
     ends = []
     for edge in (np.zeros_like(peak), np.ones_like(peak)):
