@@ -1,0 +1,369 @@
+"""The experiment plan: what a team registers before sampling starts, and what is frozen from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from et_pipeline.contracts.durations import format_duration, parse_duration
+from et_pipeline.contracts.metrics import CATALOGUE, Metric
+
+MAX_PLAN_BYTES = 64 * 1024
+AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
+"""The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
+MIN_CLUSTERS = 10
+"""Effective clusters below which nothing is concluded."""
+MAX_DEFAULT_CLUSTERS = 100
+
+
+def _duration(value: object) -> int:
+    return parse_duration(value)  # type: ignore[arg-type]
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+Duration = Annotated[int, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str)]
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Arm(_Strict):
+    """Which reports belong to an arm; without `config_version`, every version of the strategy does."""
+
+    strategy_id: Name
+    config_version: Name | None = None
+
+    def overlaps(self, other: Arm) -> bool:
+        """Whether one report could belong to both arms."""
+        return self.strategy_id == other.strategy_id and (
+            self.config_version is None
+            or other.config_version is None
+            or self.config_version == other.config_version
+        )
+
+
+class Matching(_Strict):
+    """How a control report finds its variant report."""
+
+    method: Literal["correlation", "nearest"] = "correlation"
+    tolerance: Duration | None = None
+    on_no_trade: Literal["exclude", "zero"] = "exclude"
+
+    @model_validator(mode="after")
+    def _tolerance_belongs_to_nearest(self) -> Self:
+        if (self.method == "nearest") != (self.tolerance is not None):
+            raise ValueError("tolerance: needed with method nearest, and only there (for example 2s)")
+        return self
+
+
+class MetricPlan(_Strict):
+    """A metric's part in the decision; margins are in the metric's own unit."""
+
+    name: str
+    role: Literal["primary", "guardrail", "secondary"]
+    non_inferiority_margin: Annotated[float, Field(gt=0, strict=False)] | None = None
+    equivalence_margin: Annotated[float, Field(gt=0, strict=False)] | None = None
+    estimator: Literal["mean", "bounded", "ratio"] | None = None
+    winsor: Annotated[
+        tuple[Annotated[float, Field(strict=False)], Annotated[float, Field(strict=False)]] | None,
+        Field(strict=False),
+    ] = None
+
+    @property
+    def metric(self) -> Metric:
+        """The metric's entry in the catalogue."""
+        return CATALOGUE[self.name]
+
+    @property
+    def effective_estimator(self) -> str:
+        """The plan's estimator, or the catalogue's where it names none."""
+        return self.estimator or self.metric.estimator
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.name not in CATALOGUE:
+            raise ValueError(f"name: {self.name!r} is not in the metric catalogue; allowed: {', '.join(CATALOGUE)}")
+        metric = self.metric
+        if (self.role == "guardrail") != (self.non_inferiority_margin is not None):
+            raise ValueError("non_inferiority_margin: every guardrail has one, no other role does")
+        if self.equivalence_margin is not None and self.role != "primary":
+            raise ValueError("equivalence_margin: allowed on the primary metric only")
+        if (metric.ratio_of is not None) != (self.effective_estimator == "ratio"):
+            raise ValueError(f"estimator: {self.effective_estimator!r} does not fit {self.name}")
+        if self.winsor is not None:
+            low, high = self.winsor
+            if metric.ratio_of is not None or not metric.lower <= low < high <= metric.upper:
+                raise ValueError(f"winsor: [{low}, {high}] must lie within {metric.allowed}, lower end first")
+        return self
+
+
+class Promotion(_Strict):
+    """What happens after `variant_better`: a request to humans, never a promotion."""
+
+    request_review: bool = False
+    approvers: Annotated[int, Field(ge=1, le=5)] = 1
+    allow_self_approval: bool = False
+
+
+class Plan(_Strict):
+    """An experiment's registered definition. See `docs/write-a-plan.md` for every key."""
+
+    experiment_id: Identifier
+    title: Text
+    hypothesis: Text
+    owner: Name
+    mode: Literal["shadow", "limited_live"]
+    control: Arm
+    variant: Arm
+    traffic_split_pct: Annotated[float, Field(ge=0, le=100, strict=False)] = 10.0
+    min_samples_for_decision: Annotated[int, Field(ge=2)] = 100
+    planned_pairs: Annotated[int, Field(ge=2)]
+    planned_clusters: Annotated[int, Field(ge=2)] | None = None
+    starts_at: Instant
+    ends_at: Instant
+    alpha: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.05
+    time_block: Duration = parse_duration("1h")
+    matching: Matching = Matching()
+    metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
+    promotion: Promotion = Promotion()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ends_at <= self.starts_at:
+            raise ValueError(f"ends_at: {self.ends_at.isoformat()} is not after starts_at")
+        if self.starts_at.year < 1970 or self.ends_at.year > 2200:
+            raise ValueError("starts_at: the experiment must lie between the years 1970 and 2200")
+        if self.control.overlaps(self.variant) and self.mode == "limited_live":
+            raise ValueError("variant: in limited_live the arms must differ in strategy_id or config_version")
+        if self.mode == "shadow" and self.matching.method == "nearest":
+            raise ValueError("matching: nearest is for limited_live; a replay carries the live correlation_id")
+        names = [metric.name for metric in self.metrics]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"metrics: {', '.join(doubled)} is listed more than once")
+        primaries = [metric.name for metric in self.metrics if metric.role == "primary"]
+        if len(primaries) != 1:
+            raise ValueError(f"metrics: exactly one has role primary, not {len(primaries)}")
+        return self
+
+    @property
+    def primary(self) -> MetricPlan:
+        """The one primary metric."""
+        return next(metric for metric in self.metrics if metric.role == "primary")
+
+    @property
+    def guardrails(self) -> tuple[MetricPlan, ...]:
+        """The guardrail metrics, in the plan's order."""
+        return tuple(metric for metric in self.metrics if metric.role == "guardrail")
+
+    @property
+    def expected_clusters(self) -> int:
+        """Effective clusters the tuning is solved for.
+
+        Either the plan's `planned_clusters`, or the number of time blocks planned, at most 100: the markets
+        are not known at registration and are fewer than the blocks in most experiments; a tuning that is
+        off by a factor of five costs a few percent of width (`docs/statistics.md`).
+        """
+        if self.planned_clusters is not None:
+            return self.planned_clusters
+        length = (self.ends_at - self.starts_at).total_seconds() * 1_000_000
+        return max(MIN_CLUSTERS, min(MAX_DEFAULT_CLUSTERS, int(length // self.time_block)))
+
+    @property
+    def alarm_alpha(self) -> float:
+        """Alpha of each metric that may raise the alarm: "any may alarm" splits it."""
+        return self.alpha / (1 + len(self.guardrails))
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """The part of the plan that is frozen from EXPERIMENT_STARTED on, as plain data."""
+        return self.model_dump(mode="json", exclude=set(AMENDABLE))
+
+    @property
+    def plan_hash(self) -> str:
+        """SHA-256 of the frozen part in canonical JSON."""
+        return content_hash(self.frozen)
+
+    @property
+    def needs_split_sign_off(self) -> bool:
+        """Whether the split is large enough to need a human's sign-off before sampling."""
+        return self.traffic_split_pct > 50
+
+
+class Refusal(NamedTuple):
+    """Why a plan was refused.
+
+    Attributes:
+        path: File it stands in, relative to the data folder.
+        experiment_id: The experiment, where it could be read.
+        key: Key at fault, dotted; empty for the whole file.
+        value: The value found, shortened.
+        sentence: What is wrong and what is allowed.
+    """
+
+    path: str
+    experiment_id: str | None
+    key: str
+    value: str
+    sentence: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}: {self.key}" if self.key else self.path
+        return f"{where}: {self.sentence}" + (f" (found {self.value})" if self.value else "")
+
+
+def content_hash(document: object) -> str:
+    """SHA-256 of a JSON document in canonical form (sorted keys, no spaces, UTF-8)."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class _PlanLoader(yaml.SafeLoader):
+    """Safe YAML without what a plan never needs: aliases (memory bombs), merges and repeated keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a plan")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if doubled:
+            raise yaml.YAMLError(f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+_PLAIN_SENTENCE = re.compile(r"^(title|hypothesis): +(?![\"'|>&*!%@`])(.*?: .*?)[ \r]*$", re.MULTILINE)
+
+
+def _quoted(match: re.Match[str]) -> str:
+    """A sentence with a colon in it is text: YAML alone would refuse it, and people write such titles."""
+    return f"{match[1]}: {json.dumps(match[2], ensure_ascii=False)}"
+
+
+def _shortened(value: object) -> str:
+    text = value.isoformat() if isinstance(value, datetime) else repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
+    """Reads one plan file.
+
+    Args:
+        content: The file's bytes.
+        path: Name for messages.
+
+    Returns:
+        The plan, or every reason why it is refused.
+    """
+    if len(content) > MAX_PLAN_BYTES:
+        return [Refusal(path, None, "", "", f"larger than the {MAX_PLAN_BYTES} bytes a plan may have")]
+    try:
+        document = yaml.load(_PLAIN_SENTENCE.sub(_quoted, content.decode("utf-8")), Loader=_PlanLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        return [Refusal(path, None, "", "", f"not readable as YAML: {' '.join(str(error).split())[:300]}")]
+    if not isinstance(document, dict):
+        return [Refusal(path, None, "", _shortened(document), "a plan is a mapping of keys to values")]
+    identifier = document.get("experiment_id")
+    try:
+        return Plan.model_validate(document)
+    except ValidationError as error:
+        return [
+            Refusal(path, identifier if isinstance(identifier, str) else None, *_explain(problem))
+            for problem in error.errors(include_url=False)
+        ]
+
+
+def _explain(problem: Any) -> tuple[str, str, str]:
+    """Key, value and sentence of one pydantic error."""
+    key = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return key, _shortened(problem["input"]), "unknown key; see docs/write-a-plan.md for the keys a plan has"
+    if problem["type"] == "missing":
+        return key, "", "missing"
+    if problem["type"] == "value_error":
+        own_key, separator, rest = message.partition(": ")
+        if separator and own_key.isidentifier():
+            value = problem["input"].get(own_key) if isinstance(problem["input"], dict) else None
+            return f"{key}.{own_key}".lstrip("."), "" if value is None else _shortened(value), rest
+        return key, "", message
+    return key, _shortened(problem["input"]), message
+
+
+def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
+    """Reads every plan of a folder.
+
+    Args:
+        folder: Folder with `*.yaml` files.
+
+    Returns:
+        Plans by file name, and why the other files were refused. Two files that claim one `experiment_id`
+        are both refused: which one is meant is for a human to say.
+    """
+    plans: dict[str, Plan] = {}
+    refusals: list[Refusal] = []
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            outcome = parse_plan(path.read_bytes(), path.name)
+        except OSError as error:
+            refusals.append(Refusal(path.name, None, "", "", f"not readable: {error.strerror}"))
+            continue
+        if isinstance(outcome, Plan):
+            plans[path.name] = outcome
+        else:
+            refusals.extend(outcome)
+    claims: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        claims.setdefault(plan.experiment_id, []).append(name)
+    for identifier, names in claims.items():
+        if len(names) > 1:
+            for name in names:
+                others = ", ".join(other for other in names if other != name)
+                refusals.append(
+                    Refusal(name, identifier, "experiment_id", repr(identifier), f"also claimed by {others}")
+                )
+                del plans[name]
+    return plans, refusals
+
+
+def overlapping(plan: Plan, others: list[Plan]) -> Plan | None:
+    """The first other experiment that watches the same variant at the same time, or None."""
+    for other in others:
+        if (
+            other.experiment_id != plan.experiment_id
+            and plan.variant.overlaps(other.variant)
+            and plan.mode == other.mode
+            and plan.starts_at < other.ends_at
+            and other.starts_at < plan.ends_at
+        ):
+            return other
+    return None
+
+

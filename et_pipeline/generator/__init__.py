@@ -1,0 +1,27 @@
+"""Realistic OperationsReports with a known truth.
+
+A `Scenario` describes one experiment: its arms, window, markets, correlations and the true uplift of
+every metric. `write_snapshots` turns scenarios into snapshot files and says what is true of them.
+"""
+
+from et_pipeline.generator.broken import BROKEN_KINDS, PARQUET_BROKEN_KINDS
+from et_pipeline.generator.reports import build_opportunities, build_reports
+from et_pipeline.generator.scenario import METRICS, Scenario, edge_uplift_with_no_trade_as_zero, true_uplift
+from et_pipeline.generator.snapshots import FORMATS, write_snapshots
+from et_pipeline.generator.truth import ExperimentTruth, FileTruth, Truth
+
+__all__ = [
+    "BROKEN_KINDS",
+    "FORMATS",
+    "METRICS",
+    "PARQUET_BROKEN_KINDS",
+    "ExperimentTruth",
+    "FileTruth",
+    "Scenario",
+    "Truth",
+    "build_opportunities",
+    "build_reports",
+    "edge_uplift_with_no_trade_as_zero",
+    "true_uplift",
+    "write_snapshots",
+]

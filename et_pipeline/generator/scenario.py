@@ -1,0 +1,202 @@
+"""What one generated experiment looks like, and the uplift that is true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Mode = Literal["shadow", "limited_live"]
+
+METRICS = ("edge_bps", "slippage_bps", "fill_ratio", "latency_ms", "toxicity_bps")
+SIZE_METRICS = ("filled_size", "asked_size")
+NEEDS_A_FILL = ("slippage_bps", "toxicity_bps")
+"""Metrics that an unfilled order does not have."""
+
+ORIENTATION = {
+    "edge_bps": 1,
+    "slippage_bps": -1,
+    "fill_ratio": 1,
+    "latency_ms": -1,
+    "toxicity_bps": -1,
+    "filled_size": 1,
+    "asked_size": 1,
+}
+"""Sign that makes a positive difference good for the variant."""
+
+CONTROL_MEAN = {
+    "edge_bps": 6.0,  # of a filled order; an unfilled one earns 0
+    "slippage_bps": 2.5,
+    "latency_ms": 120.0,
+    "toxicity_bps": 1.0,
+    "asked_size": 100.0,
+}
+"""Mean of the control's metric (fill_ratio and filled_size follow from the fill behaviour)."""
+
+PARTIAL_FILL_MEAN = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One experiment to generate.
+
+    Attributes:
+        experiment_id: Name of the experiment; ids of its reports begin with it.
+        mode: `shadow`: the variant's reports are replays (bot `gov.backtester`) that carry the control's
+            correlation id. `limited_live`: both arms are live and never see the same opportunity.
+        control_strategy_id, control_config_version, variant_strategy_id, variant_config_version: The arms.
+        starts_at, ends_at: The window, with time zone; every report is emitted in `[starts_at, ends_at)`.
+        opportunities: How many opportunities the window holds.
+        markets: How many markets; each is open for a part of the window only.
+        zipf: Exponent of market popularity (0: all alike; 1: classic Zipf).
+        burst: Mean number of opportunities in a burst (same market, outcome and side, within seconds).
+        metrics: Metrics that are reported: any of `METRICS` and `SIZE_METRICS`.
+        uplift: True mean uplift per metric, positive is good for the variant; metrics left out have 0.
+            `filled_size` cannot be set: it follows from `fill_ratio` and `asked_size`.
+        noise: Factor on the standard deviation of the difference between the arms.
+        market_correlation: Share of the variance that is common to a market.
+        block_correlation: Share of the variance that is common to a time block, over all markets.
+        block_ar: Lag-1 autocorrelation of the block effects.
+        block: Length of a time block, UTC-aligned.
+        traffic_split_pct: Share of opportunities the variant gets in `limited_live`, in percent.
+        no_trade_share: Share of its opportunities the variant passes on (no report).
+        control_unfilled, control_full: Share of the control's orders that fill not at all / completely;
+            the rest fill partly, uniformly.
+        variant_unfilled: Share of the variant's orders that fill not at all; its share of complete fills is
+            what makes the true uplift of `fill_ratio` exact.
+        superseded_share: Share of reports preceded by a preliminary report of the same opportunity and arm.
+        newer_minor_share: Share of reports in schema version 1.1, with a field that 1.0 does not know.
+        late_share: Share of reports that arrive in a later snapshot than their time.
+        duplicate_share: Share of reports that arrive twice, unchanged.
+        seed: Mixed with the seed of the whole run.
+
+    Raises:
+        ValueError: If a value is out of its range or the true uplift cannot be reached; the message names
+            the experiment, the field, the value and what is allowed.
+    """
+
+    experiment_id: str
+    mode: Mode = "shadow"
+    control_strategy_id: str = "strat.line_shop"
+    control_config_version: str = "1"
+    variant_strategy_id: str = "strat.line_shop"
+    variant_config_version: str = "2"
+    starts_at: datetime = datetime(2026, 1, 5, tzinfo=UTC)
+    ends_at: datetime = datetime(2026, 1, 19, tzinfo=UTC)
+    opportunities: int = 5_000
+    markets: int = 120
+    zipf: float = 0.6
+    burst: float = 3.0
+    metrics: tuple[str, ...] = METRICS
+    uplift: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 1.0
+    market_correlation: float = 0.05
+    block_correlation: float = 0.05
+    block_ar: float = 0.3
+    block: timedelta = timedelta(hours=1)
+    traffic_split_pct: float = 10.0
+    no_trade_share: float = 0.0
+    control_unfilled: float = 0.10
+    control_full: float = 0.65
+    variant_unfilled: float = 0.10
+    superseded_share: float = 0.0
+    newer_minor_share: float = 0.0
+    late_share: float = 0.01
+    duplicate_share: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "no_trade_share", "control_unfilled", "control_full", "variant_unfilled", "superseded_share",
+            "newer_minor_share", "late_share", "duplicate_share", "market_correlation", "block_correlation",
+        ):  # fmt: skip
+            self._require(0 <= getattr(self, name) <= 1, name, "0 to 1")
+        self._require(self.mode in ("shadow", "limited_live"), "mode", "shadow or limited_live")
+        self._require(0 <= self.traffic_split_pct <= 100, "traffic_split_pct", "0 to 100")
+        self._require(self.opportunities >= 1, "opportunities", "at least 1")
+        self._require(self.markets >= 1, "markets", "at least 1")
+        self._require(self.burst >= 1, "burst", "at least 1")
+        self._require(-1 < self.block_ar < 1, "block_ar", "between -1 and 1")
+        self._require(self.block > timedelta(0), "block", "longer than 0")
+        for name in ("starts_at", "ends_at"):
+            self._require(getattr(self, name).tzinfo is not None, name, "a time with its zone")
+        self._require(
+            self.ends_at - self.starts_at >= timedelta(minutes=5), "ends_at", "5 minutes or more after starts_at"
+        )
+        self._require(
+            self.market_correlation + self.block_correlation <= 1,
+            "block_correlation", "at most 1 together with market_correlation",
+        )  # fmt: skip
+        known = (*METRICS, *SIZE_METRICS)
+        self._require(bool(self.metrics) and set(self.metrics) <= set(known), "metrics", f"some of {known}")
+        unfilled = self.control_unfilled > 0 or self.variant_unfilled > 0
+        self._require(
+            not (unfilled and set(self.metrics) <= set(NEEDS_A_FILL)),
+            "metrics", f"one besides {NEEDS_A_FILL}, which an unfilled order does not have",
+        )  # fmt: skip
+        allowed = tuple(name for name in self.metrics if name != "filled_size")
+        self._require(set(self.uplift) <= set(allowed), "uplift", f"keys among {allowed}")
+        for name in ("latency_ms", "asked_size"):
+            self._require(variant_mean(self, name) > 0, "uplift", f"a {name} that leaves a mean above 0")
+        self._require(
+            self.control_unfilled + self.control_full <= 1, "control_full", "at most 1 - control_unfilled"
+        )
+        full = variant_full(self)
+        self._require(
+            0 <= full <= 1 - self.variant_unfilled and self.variant_unfilled < 1,
+            "uplift",
+            f"a fill_ratio the variant can reach with variant_unfilled={self.variant_unfilled}"
+            f" (it would need {full:.4f} of orders filled completely)",
+        )
+
+    def _require(self, condition: bool, name: str, allowed: str) -> None:
+        if not condition:
+            raise ValueError(
+                f"experiment {self.experiment_id}: {name} is {getattr(self, name)!r}; allowed: {allowed}"
+            )
+
+
+def control_fill_mean(scenario: Scenario) -> float:
+    """Mean fill ratio of the control."""
+    partial = 1 - scenario.control_unfilled - scenario.control_full
+    return scenario.control_full + PARTIAL_FILL_MEAN * partial
+
+
+def variant_full(scenario: Scenario) -> float:
+    """Share of the variant's orders that fill completely, so that its mean fill ratio is exact."""
+    mean = control_fill_mean(scenario) + scenario.uplift.get("fill_ratio", 0.0)
+    return (mean - PARTIAL_FILL_MEAN * (1 - scenario.variant_unfilled)) / (1 - PARTIAL_FILL_MEAN) if (
+        PARTIAL_FILL_MEAN < 1
+    ) else 0.0
+
+
+def variant_mean(scenario: Scenario, metric: str) -> float:
+    """Mean of the variant's metric; for `edge_bps` of a filled order (an unfilled one earns 0)."""
+    difference = ORIENTATION[metric] * scenario.uplift.get(metric, 0.0)
+    if metric != "edge_bps":
+        return CONTROL_MEAN[metric] + difference
+    control = CONTROL_MEAN[metric] * (1 - scenario.control_unfilled)
+    return (control + difference) / (1 - scenario.variant_unfilled)
+
+
+def true_uplift(scenario: Scenario) -> dict[str, float]:
+    """The exact population mean of variant minus control per reported metric, positive is good.
+
+    The population is the one the scenario draws markets, blocks and orders from, so an interval for the
+    mean uplift that treats markets and blocks as random has this number to cover.
+    """
+    result = {name: float(scenario.uplift.get(name, 0.0)) for name in scenario.metrics}
+    if "filled_size" in result:
+        control = control_fill_mean(scenario)
+        variant = control + scenario.uplift.get("fill_ratio", 0.0)
+        result["filled_size"] = (
+            variant_mean(scenario, "asked_size") * variant - CONTROL_MEAN["asked_size"] * control
+        )
+    return result
+
+
+def edge_uplift_with_no_trade_as_zero(scenario: Scenario) -> float:
+    """True uplift of `edge_bps` where an opportunity the variant passed on counts as zero edge."""
+    control = CONTROL_MEAN["edge_bps"] * (1 - scenario.control_unfilled)
+    return (1 - scenario.no_trade_share) * (control + scenario.uplift.get("edge_bps", 0.0)) - control

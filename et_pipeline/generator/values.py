@@ -1,0 +1,128 @@
+"""Metric values of both arms, correlated within markets and within time blocks, with exact means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from et_pipeline.generator.opportunities import Opportunities
+from et_pipeline.generator.scenario import CONTROL_MEAN, Scenario, variant_full, variant_mean
+
+Floats = NDArray[np.float64]
+Noise = Callable[[int], Floats]
+
+TAIL_LIMIT = 100.0
+"""Symmetric limit of heavy-tailed noise in standard deviations: it keeps values in bounds, and the mean."""
+
+CONTROL_SD = {"edge_bps": 20.0, "slippage_bps": 3.0, "toxicity_bps": 8.0}
+DIFFERENCE_SD = {"edge_bps": 12.0, "slippage_bps": 1.5, "toxicity_bps": 4.0}
+LOG_LATENCY_SD, LOG_LATENCY_DIFFERENCE_SD = 0.8, 0.25
+LOG_SIZE_SD = 0.8
+FILL_ARM_CORRELATION = 0.8
+
+
+class Effects:
+    """Draws unit-variance, zero-mean values that share a part within a market and within a block."""
+
+    def __init__(self, scenario: Scenario, market: NDArray[np.int64], block: NDArray[np.int64],
+                 rng: np.random.Generator) -> None:  # fmt: skip
+        """`block` counts time blocks from 0 in time order."""
+        self._market, self._block, self._rng = market, block, rng
+        self._markets, self._blocks, self._ar = scenario.markets, int(block.max()) + 1, scenario.block_ar
+        own = max(0.0, 1 - scenario.market_correlation - scenario.block_correlation)
+        self._weights = np.sqrt((scenario.market_correlation, scenario.block_correlation, own))
+
+    def draw(self, noise: Noise) -> Floats:
+        """One value per opportunity: market effect, AR(1) block effect and own noise, unit variance."""
+        by_market, by_block, own = self._weights
+        market = self._rng.standard_normal(self._markets)[self._market]
+        shocks = self._rng.standard_normal(self._blocks)
+        shocks[1:] *= np.sqrt(1 - self._ar**2)
+        path = np.fromiter(accumulate(shocks, lambda last, shock: self._ar * last + shock), np.float64)
+        return by_market * market + by_block * path[self._block] + own * noise(len(self._market))
+
+    def normal(self) -> Floats:
+        """Values whose margin is exactly standard normal."""
+        return self.draw(self._rng.standard_normal)
+
+    def heavy(self) -> Floats:
+        """Values with Student t(4) noise."""
+        limit = TAIL_LIMIT
+        return self.draw(lambda n: np.clip(self._rng.standard_t(4, n) / np.sqrt(2), -limit, limit))
+
+    def skewed(self) -> Floats:
+        """Values whose noise has a long upper tail (a centred exponential)."""
+        return self.draw(lambda n: self._rng.standard_exponential(n) - 1)
+
+
+def draw_values(
+    scenario: Scenario, found: Opportunities, block: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Values of every metric, for the control and for the variant, at every opportunity.
+
+    Both are drawn everywhere; which of them is reported is decided later and independently, so the mean
+    over any such choice stays exact. An unfilled order earns an edge of 0 and has no slippage and no
+    toxicity (NaN here).
+
+    Returns:
+        Two maps (control, variant) from metric to an array as long as the opportunities.
+    """
+    effects = Effects(scenario, found.market, block, rng)
+    control, variant = _fills(scenario, effects)
+    for name in ("edge_bps", "slippage_bps", "toxicity_bps"):
+        draw = effects.skewed if name == "slippage_bps" else effects.heavy
+        mean, other = CONTROL_MEAN[name], variant_mean(scenario, name)
+        control[name] = mean + CONTROL_SD[name] * draw()
+        variant[name] = control[name] + (other - mean) + scenario.noise * DIFFERENCE_SD[name] * effects.heavy()
+    for arm in (control, variant):
+        unfilled = arm["fill_ratio"] == 0
+        arm["edge_bps"][unfilled] = 0.0
+        arm["slippage_bps"][unfilled] = np.nan
+        arm["toxicity_bps"][unfilled] = np.nan
+    _latencies(scenario, effects, control, variant)
+    _sizes(scenario, effects, control, variant)
+    return control, variant
+
+
+def _fills(scenario: Scenario, effects: Effects) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Fill ratios by a Gaussian copula: correlated between arms, markets and blocks, margins exact."""
+    one = effects.normal()
+    r = FILL_ARM_CORRELATION
+    two = r * one + np.sqrt(1 - r**2) * effects.normal()
+    return (
+        {"fill_ratio": _fill_ratio(ndtr(one), scenario.control_unfilled, scenario.control_full)},
+        {"fill_ratio": _fill_ratio(ndtr(two), scenario.variant_unfilled, variant_full(scenario))},
+    )
+
+
+def _fill_ratio(u: Floats, unfilled: float, full: float) -> Floats:
+    """Quantile function: 0, then uniform on (0, 1), then 1. The limits are symmetric and keep the mean."""
+    partial = max(1 - unfilled - full, 1e-300)
+    ratio = np.clip(np.round((u - unfilled) / partial, 4), 0.0001, 0.9999)
+    ratio[u < unfilled] = 0.0
+    ratio[u >= 1 - full] = 1.0
+    return ratio
+
+
+def _latencies(scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]) -> None:
+    """Lognormal latencies; the variant's is the control's times a lognormal factor of mean k."""
+    mean, sd = CONTROL_MEAN["latency_ms"], LOG_LATENCY_SD
+    tau = scenario.noise * LOG_LATENCY_DIFFERENCE_SD
+    factor = variant_mean(scenario, "latency_ms") / mean
+    control["latency_ms"] = mean * np.exp(sd * effects.normal() - sd**2 / 2)
+    variant["latency_ms"] = control["latency_ms"] * factor * np.exp(tau * effects.normal() - tau**2 / 2)
+
+
+def _sizes(scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]) -> None:
+    """Asked sizes are lognormal and independent of the fill ratio, so the mean filled size is exact."""
+    if not {"filled_size", "asked_size"} & set(scenario.metrics):
+        return
+    mean, sd = CONTROL_MEAN["asked_size"], LOG_SIZE_SD
+    control["asked_size"] = mean * np.exp(sd * effects.normal() - sd**2 / 2)
+    variant["asked_size"] = control["asked_size"] * (variant_mean(scenario, "asked_size") / mean)
+    for arm in (control, variant):
+        arm["filled_size"] = arm["asked_size"] * arm["fill_ratio"]

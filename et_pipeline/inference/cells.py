@@ -1,0 +1,102 @@
+"""Sufficient statistics of the uplift per (block, market) cell.
+
+A cell keeps ``n``, the mean and the sum of squared deviations from it (``m2``), so that cells merge
+without the cancellation that ``sum of squares - sum² / n`` suffers when values are large and close.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Cells(NamedTuple):
+    """One entry per (block, market), sorted by block, then market."""
+
+    block: Ints
+    """Start of the time block, microseconds since the epoch (UTC)."""
+    market: Ints
+    """Code of the market."""
+    n: Floats
+    """Number of pairs."""
+    mean: Floats
+    """Mean uplift."""
+    m2: Floats
+    """Sum of squared deviations from the mean."""
+
+    def up_to(self, block: int) -> Cells:
+        """The cells of blocks that start at or before ``block``."""
+        end = int(np.searchsorted(self.block, block, side="right"))
+        return Cells(*(column[:end] for column in self))
+
+
+def from_pairs(block: ArrayLike, market: ArrayLike, uplift: ArrayLike) -> Cells:
+    """Cells of single pairs.
+
+    Args:
+        block: start of each pair's block, microseconds since the epoch.
+        market: code of each pair's market.
+        uplift: variant minus control, positive is good for the variant.
+
+    Raises:
+        ValueError: when an uplift is not finite or lengths differ.
+    """
+    uplift = np.asarray(uplift, dtype=np.float64)
+    return merge(as_cells(block, market, np.ones(len(uplift)), uplift, np.zeros(len(uplift))))
+
+
+def as_cells(block: ArrayLike, market: ArrayLike, n: ArrayLike, mean: ArrayLike, m2: ArrayLike) -> Cells:
+    """Columns as :class:`Cells` of the right types, checked; order and repeats are left as they are.
+
+    Raises:
+        ValueError: when a count is not positive, a value not finite, or lengths differ.
+    """
+    cells = Cells(
+        np.asarray(block, dtype=np.int64),
+        np.asarray(market, dtype=np.int64),
+        *(np.asarray(column, dtype=np.float64) for column in (n, mean, m2)),
+    )
+    if len({column.shape for column in cells}) != 1 or cells.block.ndim != 1:
+        raise ValueError(f"cells need columns of one length, got {[column.shape for column in cells]}")
+    if not (np.all(cells.n > 0) and np.isfinite(cells.n).all()):
+        raise ValueError("every cell needs a positive, finite number of pairs")
+    if not (np.isfinite(cells.mean).all() and np.isfinite(cells.m2).all()):
+        raise ValueError("every cell needs a finite mean and m2")
+    return cells
+
+
+def merge(*parts: Cells) -> Cells:
+    """Merges cells of any order and grouping into one entry per (block, market).
+
+    The pairwise update of Chan, Golub & LeVeque (1983, "Algorithms for computing the sample variance",
+    eq. 2.1), for any number of parts at once: deviations are taken from a member of the same cell, so
+    their size is that of the spread, not of the values.
+
+    Example:
+        >>> merge(from_pairs([0, 0], [7, 7], [1.0, 2.0]), from_pairs([0, 5], [7, 7], [6.0, 4.0]))._asdict()
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'block': array([0, 5]), 'market': array([7, 7]), 'n': array([3., 1.]),
+         'mean': array([3., 4.]), 'm2': array([14.,  0.])}
+    """
+    if not parts:
+        return as_cells([], [], [], [], [])
+    block, market, n, mean, m2 = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if len(block) == 0:
+        return Cells(block, market, n, mean, m2)
+    order = np.lexsort((market, block))
+    block, market, n, mean, m2 = (column[order] for column in (block, market, n, mean, m2))
+    new = np.concatenate(([True], (np.diff(block) != 0) | (np.diff(market) != 0)))
+    start = np.flatnonzero(new)
+    cell = np.cumsum(new) - 1
+    total = np.add.reduceat(n, start)
+    pilot = mean[start]
+    shift = np.add.reduceat(n * (mean - pilot[cell]), start) / total
+    centre = pilot + shift
+    # (mean - pilot) - shift rather than mean - centre: the centre is rounded to the size of the values.
+    spread = np.add.reduceat(m2 + n * ((mean - pilot[cell]) - shift[cell]) ** 2, start)
+    return Cells(block[start], market[start], total, centre, spread)

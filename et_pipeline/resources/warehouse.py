@@ -1,0 +1,123 @@
+"""The warehouse: the pipeline's own DuckDB file, opened by one writer at a time, migrated forward."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from et_pipeline.resources.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be opened; the message says why and what to do."""
+
+
+@contextmanager
+def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens the warehouse for writing and closes it again.
+
+    Another process that holds it is waited for, up to `settings.lock_timeout_s`; the lock dies with its
+    process, so a killed tick blocks nobody.
+
+    Args:
+        settings: Where it lies and how much memory it may take.
+        path: Another file than the settings', for a rebuild.
+
+    Yields:
+        A connection outside any transaction, with the newest schema.
+
+    Raises:
+        WarehouseError: It is held by another process, corrupt, or newer than this program.
+    """
+    import duckdb
+
+    path = path or settings.warehouse_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"), timeout=settings.lock_timeout_s)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise WarehouseError(
+            f"{path} is in use by another tick for more than {settings.lock_timeout_s:g} s; "
+            "wait for it to end, or raise ET_LOCK_TIMEOUT"
+        ) from error
+    try:
+        try:
+            connection = duckdb.connect(
+                str(path),
+                config={
+                    "memory_limit": settings.memory_limit,
+                    "temp_directory": str(path.with_suffix(".tmp")),
+                    "autoinstall_known_extensions": "false",
+                    "autoload_known_extensions": "false",
+                },
+            )
+        except duckdb.Error as error:
+            raise WarehouseError(f"{path} cannot be opened: {error}") from error
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            migrate(connection)
+            yield connection
+        finally:
+            connection.close()
+    finally:
+        lock.release()
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """All or nothing: commits at the end, rolls back where anything is raised."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Number and text of every migration, in order."""
+    folder = files("et_pipeline.resources").joinpath("migrations")
+    found = [(match[1], item) for item in folder.iterdir() if (match := _MIGRATION.fullmatch(item.name))]
+    return [(int(number), item.read_text(encoding="utf-8")) for number, item in sorted(found, key=lambda pair: pair[0])]
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> int:
+    """Brings the warehouse to the newest schema, one transaction a step.
+
+    Returns:
+        The schema's version now.
+
+    Raises:
+        WarehouseError: The warehouse was written by a newer program.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)"
+    )
+    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    present = row[0] if row else 0
+    steps = migrations()
+    newest = steps[-1][0]
+    if present > newest:
+        raise WarehouseError(
+            f"the warehouse has schema version {present}, this program knows up to {newest}: "
+            "install the newer program, or restore a backup"
+        )
+    for number, text in steps:
+        if number > present:
+            with transaction(connection):
+                connection.execute(text)
+                connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [number])
+    return newest
