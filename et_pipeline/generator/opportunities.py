@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -32,11 +33,8 @@ class Opportunities(NamedTuple):
     side: Ints
 
 
-def to_us(moment: object) -> int:
+def to_us(moment: datetime) -> int:
     """UTC microseconds since 1970 of an aware datetime."""
-    from datetime import UTC, datetime, timedelta
-
-    assert isinstance(moment, datetime)
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 

@@ -7,23 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+
 Mode = Literal["shadow", "limited_live"]
 
 METRICS = ("edge_bps", "slippage_bps", "fill_ratio", "latency_ms", "toxicity_bps")
-SIZE_METRICS = ("filled_size", "asked_size")
-NEEDS_A_FILL = ("slippage_bps", "toxicity_bps")
+NEEDS_A_FILL = ("slippage_bps", "latency_ms", "toxicity_bps")
 """Metrics that an unfilled order does not have."""
-
-ORIENTATION = {
-    "edge_bps": 1,
-    "slippage_bps": -1,
-    "fill_ratio": 1,
-    "latency_ms": -1,
-    "toxicity_bps": -1,
-    "filled_size": 1,
-    "asked_size": 1,
-}
-"""Sign that makes a positive difference good for the variant."""
 
 CONTROL_MEAN = {
     "edge_bps": 6.0,  # of a filled order; an unfilled one earns 0
@@ -51,7 +41,7 @@ class Scenario:
         markets: How many markets; each is open for a part of the window only.
         zipf: Exponent of market popularity (0: all alike; 1: classic Zipf).
         burst: Mean number of opportunities in a burst (same market, outcome and side, within seconds).
-        metrics: Metrics that are reported: any of `METRICS` and `SIZE_METRICS`.
+        metrics: Metrics that are reported: any that the catalogue knows.
         uplift: True mean uplift per metric, positive is good for the variant; metrics left out have 0.
             `filled_size` cannot be set: it follows from `fill_ratio` and `asked_size`.
         noise: Factor on the standard deviation of the difference between the arms.
@@ -128,8 +118,9 @@ class Scenario:
             self.market_correlation + self.block_correlation <= 1,
             "block_correlation", "at most 1 together with market_correlation",
         )  # fmt: skip
-        known = (*METRICS, *SIZE_METRICS)
-        self._require(bool(self.metrics) and set(self.metrics) <= set(known), "metrics", f"some of {known}")
+        self._require(
+            bool(self.metrics) and set(self.metrics) <= set(REPORT_METRICS), "metrics", f"some of {REPORT_METRICS}"
+        )
         unfilled = self.control_unfilled > 0 or self.variant_unfilled > 0
         self._require(
             not (unfilled and set(self.metrics) <= set(NEEDS_A_FILL)),
@@ -166,14 +157,12 @@ def control_fill_mean(scenario: Scenario) -> float:
 def variant_full(scenario: Scenario) -> float:
     """Share of the variant's orders that fill completely, so that its mean fill ratio is exact."""
     mean = control_fill_mean(scenario) + scenario.uplift.get("fill_ratio", 0.0)
-    return (mean - PARTIAL_FILL_MEAN * (1 - scenario.variant_unfilled)) / (1 - PARTIAL_FILL_MEAN) if (
-        PARTIAL_FILL_MEAN < 1
-    ) else 0.0
+    return (mean - PARTIAL_FILL_MEAN * (1 - scenario.variant_unfilled)) / (1 - PARTIAL_FILL_MEAN)
 
 
 def variant_mean(scenario: Scenario, metric: str) -> float:
     """Mean of the variant's metric; for `edge_bps` of a filled order (an unfilled one earns 0)."""
-    difference = ORIENTATION[metric] * scenario.uplift.get(metric, 0.0)
+    difference = CATALOGUE[metric].direction * scenario.uplift.get(metric, 0.0)
     if metric != "edge_bps":
         return CONTROL_MEAN[metric] + difference
     control = CONTROL_MEAN[metric] * (1 - scenario.control_unfilled)
@@ -184,7 +173,8 @@ def true_uplift(scenario: Scenario) -> dict[str, float]:
     """The exact population mean of variant minus control per reported metric, positive is good.
 
     The population is the one the scenario draws markets, blocks and orders from, so an interval for the
-    mean uplift that treats markets and blocks as random has this number to cover.
+    mean uplift that treats markets and blocks as random has this number to cover. Where both sizes are
+    reported, `size_fill_ratio` (a ratio of means) is stated too.
     """
     result = {name: float(scenario.uplift.get(name, 0.0)) for name in scenario.metrics}
     if "filled_size" in result:
@@ -193,6 +183,8 @@ def true_uplift(scenario: Scenario) -> dict[str, float]:
         result["filled_size"] = (
             variant_mean(scenario, "asked_size") * variant - CONTROL_MEAN["asked_size"] * control
         )
+        if "asked_size" in result:
+            result["size_fill_ratio"] = variant - control
     return result
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from et_pipeline.generator.opportunities import Opportunities
-from et_pipeline.generator.scenario import CONTROL_MEAN, Scenario, variant_full, variant_mean
+from et_pipeline.generator.scenario import CONTROL_MEAN, NEEDS_A_FILL, Scenario, variant_full, variant_mean
 
 Floats = NDArray[np.float64]
 Noise = Callable[[int], Floats]
@@ -65,8 +65,8 @@ def draw_values(
     """Values of every metric, for the control and for the variant, at every opportunity.
 
     Both are drawn everywhere; which of them is reported is decided later and independently, so the mean
-    over any such choice stays exact. An unfilled order earns an edge of 0 and has no slippage and no
-    toxicity (NaN here).
+    over any such choice stays exact. An unfilled order earns an edge of 0 and has no slippage,
+    latency or toxicity (NaN here).
 
     Returns:
         Two maps (control, variant) from metric to an array as long as the opportunities.
@@ -78,12 +78,12 @@ def draw_values(
         mean, other = CONTROL_MEAN[name], variant_mean(scenario, name)
         control[name] = mean + CONTROL_SD[name] * draw()
         variant[name] = control[name] + (other - mean) + scenario.noise * DIFFERENCE_SD[name] * effects.heavy()
+    _latencies(scenario, effects, control, variant)
     for arm in (control, variant):
         unfilled = arm["fill_ratio"] == 0
         arm["edge_bps"][unfilled] = 0.0
-        arm["slippage_bps"][unfilled] = np.nan
-        arm["toxicity_bps"][unfilled] = np.nan
-    _latencies(scenario, effects, control, variant)
+        for name in NEEDS_A_FILL:
+            arm[name][unfilled] = np.nan
     _sizes(scenario, effects, control, variant)
     return control, variant
 

@@ -133,7 +133,7 @@ CREATE TABLE sign_offs (
     valid BOOLEAN NOT NULL, refusal VARCHAR, sentence VARCHAR NOT NULL, checked_at TIMESTAMP NOT NULL
 );
 CREATE TABLE audit_log (
-    seq BIGINT NOT NULL, at TIMESTAMP NOT NULL, experiment_id VARCHAR, action VARCHAR NOT NULL,
+    seq BIGINT NOT NULL, recorded_at TIMESTAMP NOT NULL, experiment_id VARCHAR, action VARCHAR NOT NULL,
     from_state VARCHAR, to_state VARCHAR, detail VARCHAR NOT NULL, previous_hash VARCHAR NOT NULL, hash VARCHAR NOT NULL
 );
 CREATE TABLE outages (
@@ -161,5 +161,5 @@ CREATE TABLE strategy_usage (
 -- publishing -----------------------------------------------------------------------------------------------
 CREATE TABLE deliveries (
     event_id VARCHAR NOT NULL, destination VARCHAR NOT NULL, attempt INTEGER NOT NULL, status VARCHAR NOT NULL,
-    detail VARCHAR NOT NULL, at TIMESTAMP NOT NULL
+    detail VARCHAR NOT NULL, attempted_at TIMESTAMP NOT NULL
 );
