@@ -53,7 +53,7 @@ def solve_g(planned_clusters: float, alpha: float) -> float:
 
     Example:
         >>> round(solve_g(100, 0.05), 3)
-        11.613
+        11.623
 
     Raises:
         ValueError: when planned_clusters is not above 1 or alpha not inside (0, 1).

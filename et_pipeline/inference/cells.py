@@ -32,7 +32,7 @@ class Cells(NamedTuple):
     def up_to(self, block: int) -> Cells:
         """The cells of blocks that start at or before ``block``."""
         end = int(np.searchsorted(self.block, block, side="right"))
-        return Cells(*(column[:end] for column in self))
+        return Cells(self.block[:end], self.market[:end], self.n[:end], self.mean[:end], self.m2[:end])
 
 
 def from_pairs(block: ArrayLike, market: ArrayLike, uplift: ArrayLike) -> Cells:

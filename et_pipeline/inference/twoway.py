@@ -1,0 +1,271 @@
+"""The two-way cluster-robust, serially robust, anytime-valid interval and its path over block ends.
+
+Pairs of one market are correlated and so are pairs of one block, and neighbouring blocks move together:
+all three are in the standard error. Cells of totals go in, one interval per block end comes out of one
+pass of running sums; a row depends on the cells up to its block and on nothing later.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from et_pipeline.inference import boundary as bd
+from et_pipeline.inference.cells import Cells, Floats, Ints
+
+MIN_CLUSTERS = 10.0
+"""Nothing is concluded below this many effective clusters."""
+MAX_AUTOCORRELATION = 0.9
+"""Nothing is concluded above this lag-1 autocorrelation: a longer ``time_block`` is needed."""
+
+
+class IntervalPath(NamedTuple):
+    """Arrays with one entry per block that has pairs, in time order."""
+
+    block: Ints
+    """Start of the block at whose end the row stands, microseconds since the epoch."""
+    n_pairs: Ints
+    n_markets: Ints
+    n_blocks: Ints
+    clusters: Floats
+    """Effective clusters: the smaller of both ways, after the serial factor."""
+    mean: Floats
+    """Estimated uplift."""
+    se: Floats
+    """Two-way, serially robust standard error; NaN where it is undefined."""
+    ci_lower: Floats
+    ci_upper: Floats
+    e_value: Floats
+    p_value: Floats
+    autocorrelation: Floats
+    """Bias-corrected lag-1 autocorrelation of the block residual sums, from 0 to 1."""
+    serial_factor: Floats
+    """What the autocorrelation multiplies the variance by and divides the clusters by."""
+    se_raw: Floats
+    """Two-way standard error without small-sample and serial factors."""
+    se_market: Floats
+    """Standard error clustered by market alone, without factors."""
+    se_block: Floats
+    """Standard error clustered by block alone, without factors."""
+    se_cell: Floats
+    """Standard error clustered by (market, block), without factors."""
+    market_clusters: Floats
+    """``n² / Σ n_c²`` over markets."""
+    block_clusters: Floats
+    """``n² / Σ n_c²`` over blocks."""
+    ready: NDArray[np.bool_]
+    """Whether the row may be concluded from: enough clusters, moderate autocorrelation, some spread."""
+
+    def at(self, row: int) -> IntervalPath:
+        """One row as scalars (``-1`` is the latest)."""
+        return IntervalPath(*(column[row] for column in self))
+
+
+class _Ways(NamedTuple):
+    """One quantity per way of clustering."""
+
+    market: Floats
+    block: Floats
+    cell: Floats
+
+
+class Moments(NamedTuple):
+    """Running cross-products Σ z_c·z_cᵀ of cluster totals z, one k × k matrix per block end."""
+
+    block: Ints
+    total: Floats
+    """Running sum of the totals, blocks × k."""
+    squares: _Ways
+    """Products of each cluster's total with itself."""
+    lagged: Floats
+    """Products of consecutive blocks, symmetrised."""
+    n_markets: Ints
+    n_blocks: Ints
+    n_cells: Ints
+
+
+def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
+    """Running cross-products of cell totals, by market, block, cell and between consecutive blocks.
+
+    A market's contribution grows from zzᵀ to (z+d)(z+d)ᵀ when a cell adds d, that is by zdᵀ + dzᵀ + ddᵀ,
+    which is summed over the cells of a block and then over blocks.
+
+    Args:
+        block: cells' block starts, ascending.
+        market: cells' markets.
+        totals: cells × k totals, centred so that their products do not cancel.
+    """
+    blocks, first_cell, block_of = np.unique(block, return_index=True, return_inverse=True)
+    n_cells = np.append(first_cell[1:], len(block))
+    if len(blocks) == 0:
+        empty = np.zeros((0, totals.shape[1], totals.shape[1]))
+        return Moments(blocks, totals, _Ways(empty, empty, empty), empty, n_cells, n_cells, n_cells)
+
+    by_market = np.argsort(market, kind="stable")
+    sorted_market = market[by_market]
+    opens = np.concatenate(([True], sorted_market[1:] != sorted_market[:-1]))
+    summed = np.cumsum(totals[by_market], axis=0)
+    starts = np.flatnonzero(opens)
+    offset = np.vstack((np.zeros((1, totals.shape[1])), summed[starts[1:] - 1]))
+    after = np.empty_like(totals)
+    after[by_market] = summed - np.repeat(offset, np.diff(np.append(starts, len(market))), axis=0)
+    new_market = np.empty(len(market), dtype=bool)
+    new_market[by_market] = opens
+
+    block_total = np.add.reduceat(totals, first_cell, axis=0)
+    before = np.vstack((np.zeros_like(block_total[:1]), block_total[:-1]))
+    return Moments(
+        blocks,
+        np.cumsum(block_total, axis=0),
+        _Ways(
+            _running_products(2 * after - totals, totals, first_cell),
+            _running_products(block_total, block_total),
+            _running_products(totals, totals, first_cell),
+        ),
+        _running_products(block_total, before),
+        np.cumsum(np.bincount(block_of, weights=new_market)).astype(np.int64),
+        np.arange(1, len(blocks) + 1),
+        n_cells,
+    )
+
+
+def _running_products(left: Floats, right: Floats, first: Ints | None = None) -> Floats:
+    """Running sums of (left·rightᵀ + right·leftᵀ)/2, at the end of each group that starts at ``first``."""
+    k = left.shape[1]
+    out = np.empty((len(left) if first is None else len(first), k, k))
+    for i in range(k):
+        for j in range(i + 1):
+            product = (left[:, i] * right[:, j] + left[:, j] * right[:, i]) / 2
+            grouped = product if first is None else np.add.reduceat(product, first)
+            out[:, i, j] = out[:, j, i] = np.cumsum(grouped)
+    return out
+
+
+def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) -> IntervalPath:
+    """Intervals of the mean uplift at every block end.
+
+    Args:
+        cells: merged cells, see :func:`et_pipeline.inference.cells.merge`.
+        alpha: probability that the path ever misses the truth.
+        g: tuning of the boundary, frozen at registration, see :func:`boundary.solve_g`.
+        null: the mean uplift the e- and p-values test.
+    """
+    centre = pilot_centre(cells.mean, cells.n)
+    totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
+    moments = running_moments(cells.block, cells.market, totals)
+    n, total = moments.total.T
+    mean = total / n
+    gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
+    return path_of(moments, centre, mean, gradient, alpha=alpha, g=g, null=null)
+
+
+def pilot_centre(values: Floats, weights: Floats) -> float:
+    """A point amid the values, subtracted before products are summed; its choice changes no result."""
+    if len(values) == 0:
+        return 0.0
+    pilot = float(values[0])
+    return pilot + float(np.dot(weights, values - pilot) / weights.sum())
+
+
+def path_of(
+    moments: Moments,
+    centre: float,
+    shift: Floats,
+    gradient: Floats,
+    *,
+    alpha: float,
+    g: float,
+    null: float = 0.0,
+) -> IntervalPath:
+    """Intervals of any smooth function of totals, from running moments and its gradient.
+
+    The variance of the estimate is the gradient's quadratic form in the two-way covariance of the totals
+    (the delta method), where the gradient is taken such that it is orthogonal to the totals themselves.
+
+    Args:
+        moments: running moments; the first of the k totals is the number of pairs.
+        centre: what was subtracted from the estimate.
+        shift: the estimate less ``centre``, per block end.
+        gradient: derivatives of the estimate with respect to the k totals, per block end.
+        alpha: probability that the path ever misses the truth.
+        g: tuning of the boundary.
+        null: value of the estimate that the e- and p-values test.
+    """
+    raw = _Ways(*(np.maximum(_quadratic(products, gradient), 0.0) for products in moments.squares))
+    corrected = _Ways(
+        raw.market * _small_sample(moments.n_markets),
+        raw.block * _small_sample(moments.n_blocks),
+        raw.cell * _small_sample(moments.n_cells),
+    )
+    n = moments.total[:, 0]
+    market_clusters = n**2 / moments.squares.market[:, 0, 0]
+    block_clusters = n**2 / moments.squares.block[:, 0, 0]
+
+    a = autocorrelation(_quadratic(moments.lagged, gradient), raw.block, block_clusters)
+    factor = (1 + a) / (1 - a)
+    clusters = np.minimum(market_clusters, block_clusters) / factor
+    several = (moments.n_markets > 1) & (moments.n_blocks > 1)
+    se = np.where(several, np.sqrt(_two_way(corrected) * factor), np.nan)
+    estimate = centre + shift
+    # Below this, spread is the rounding of the values themselves: a standard error of zero.
+    spread = se > 4 * np.finfo(np.float64).eps * np.abs(estimate)
+    half = bd.radius(se, clusters, alpha, g)
+    return IntervalPath(
+        block=moments.block,
+        n_pairs=np.rint(n).astype(np.int64),
+        n_markets=moments.n_markets,
+        n_blocks=moments.n_blocks,
+        clusters=clusters,
+        mean=estimate,
+        se=se,
+        ci_lower=estimate - half,
+        ci_upper=estimate + half,
+        e_value=bd.e_value(estimate, se, clusters, g, null),
+        p_value=bd.p_value(estimate, se, clusters, g, null),
+        autocorrelation=a,
+        serial_factor=factor,
+        se_raw=np.sqrt(_two_way(raw)),
+        se_market=np.sqrt(raw.market),
+        se_block=np.sqrt(raw.block),
+        se_cell=np.sqrt(raw.cell),
+        market_clusters=market_clusters,
+        block_clusters=block_clusters,
+        ready=several & spread & (clusters >= MIN_CLUSTERS) & (a <= MAX_AUTOCORRELATION),
+    )
+
+
+def limits(path: IntervalPath, *, alpha: float, g: float) -> tuple[Floats, Floats]:
+    """Lower and upper ends of the path at another alpha, for instance where several metrics may alarm."""
+    half = bd.radius(path.se, path.clusters, alpha, g)
+    return path.mean - half, path.mean + half
+
+
+def autocorrelation(lagged: Floats, squares: Floats, blocks: Floats) -> Floats:
+    """Lag-1 autocorrelation of block residual sums, corrected for its small-sample bias, cut to [0, 1).
+
+    The plain ratio is too small by about (1 + 4φ)/B (Marriott & Pope 1954, Kendall 1954), because the
+    mean was estimated from the same blocks. "Consecutive" means consecutive among the blocks that have
+    pairs: the variance of a sum over those blocks is the sum of their covariances in that order, whatever
+    gaps lie between (the equal-spacing estimator of Datta & Du 2012, Fed IFDP 1060).
+    """
+    plain = np.divide(lagged, squares, out=np.zeros_like(squares), where=squares > 0)
+    usable = blocks > 6
+    b = np.where(usable, blocks, 6.0)
+    return np.clip(np.where(usable, (b * plain + 1) / (b - 4), plain), 0.0, 0.99)
+
+
+def _quadratic(matrices: Floats, gradient: Floats) -> Floats:
+    form: Floats = np.einsum("ti,tij,tj->t", gradient, matrices, gradient)
+    return form
+
+
+def _small_sample(clusters: Ints) -> Floats:
+    return clusters / np.maximum(clusters - 1, 1)
+
+
+def _two_way(variance: _Ways) -> Floats:
+    """Cameron, Gelbach & Miller (2011, eq. 2.11), not below either way alone."""
+    larger = np.maximum(variance.market, variance.block)
+    return np.maximum(variance.market + variance.block - variance.cell, larger)
