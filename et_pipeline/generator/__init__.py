@@ -5,9 +5,10 @@ every metric. `write_snapshots` turns scenarios into snapshot files and says wha
 """
 
 from et_pipeline.generator.broken import BROKEN_KINDS, PARQUET_BROKEN_KINDS
+from et_pipeline.generator.files import FORMATS
 from et_pipeline.generator.reports import build_opportunities, build_reports
 from et_pipeline.generator.scenario import METRICS, Scenario, edge_uplift_with_no_trade_as_zero, true_uplift
-from et_pipeline.generator.snapshots import FORMATS, write_snapshots
+from et_pipeline.generator.snapshots import write_snapshots
 from et_pipeline.generator.truth import ExperimentTruth, FileTruth, Truth
 
 __all__ = [

@@ -112,14 +112,18 @@ class Scenario:
         for name in ("starts_at", "ends_at"):
             self._require(getattr(self, name).tzinfo is not None, name, "a time with its zone")
         self._require(
-            self.ends_at - self.starts_at >= timedelta(minutes=5), "ends_at", "5 minutes or more after starts_at"
+            self.ends_at - self.starts_at >= timedelta(minutes=5),
+            "ends_at",
+            "5 minutes or more after starts_at",
         )
         self._require(
             self.market_correlation + self.block_correlation <= 1,
             "block_correlation", "at most 1 together with market_correlation",
         )  # fmt: skip
         self._require(
-            bool(self.metrics) and set(self.metrics) <= set(REPORT_METRICS), "metrics", f"some of {REPORT_METRICS}"
+            bool(self.metrics) and set(self.metrics) <= set(REPORT_METRICS),
+            "metrics",
+            f"some of {REPORT_METRICS}",
         )
         unfilled = self.control_unfilled > 0 or self.variant_unfilled > 0
         self._require(

@@ -77,7 +77,9 @@ def draw_values(
         draw = effects.skewed if name == "slippage_bps" else effects.heavy
         mean, other = CONTROL_MEAN[name], variant_mean(scenario, name)
         control[name] = mean + CONTROL_SD[name] * draw()
-        variant[name] = control[name] + (other - mean) + scenario.noise * DIFFERENCE_SD[name] * effects.heavy()
+        variant[name] = (
+            control[name] + (other - mean) + scenario.noise * DIFFERENCE_SD[name] * effects.heavy()
+        )
     _latencies(scenario, effects, control, variant)
     for arm in (control, variant):
         unfilled = arm["fill_ratio"] == 0
@@ -108,7 +110,9 @@ def _fill_ratio(u: Floats, unfilled: float, full: float) -> Floats:
     return ratio
 
 
-def _latencies(scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]) -> None:
+def _latencies(
+    scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]
+) -> None:
     """Lognormal latencies; the variant's is the control's times a lognormal factor of mean k."""
     mean, sd = CONTROL_MEAN["latency_ms"], LOG_LATENCY_SD
     tau = scenario.noise * LOG_LATENCY_DIFFERENCE_SD
@@ -117,7 +121,9 @@ def _latencies(scenario: Scenario, effects: Effects, control: dict[str, Floats],
     variant["latency_ms"] = control["latency_ms"] * factor * np.exp(tau * effects.normal() - tau**2 / 2)
 
 
-def _sizes(scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]) -> None:
+def _sizes(
+    scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]
+) -> None:
     """Asked sizes are lognormal and independent of the fill ratio, so the mean filled size is exact."""
     if not {"filled_size", "asked_size"} & set(scenario.metrics):
         return

@@ -1,0 +1,127 @@
+"""Broken lines, one defect each, by name: what a strict reader has to put into quarantine."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+Report = dict[str, Any]
+
+FAR_FUTURE = "2999-01-01T00:00:00.000Z"
+
+
+def _dump(report: object) -> str:
+    return json.dumps(report, separators=(",", ":"))
+
+
+def _with(**fields: object) -> Callable[[Report], Report]:
+    return lambda report: {**report, **fields}
+
+
+def _metric(value: object) -> Callable[[Report], Report]:
+    return lambda report: {**report, "metrics": {**report["metrics"], "edge_bps": value}}
+
+
+def _without(field: str) -> Callable[[Report], Report]:
+    return lambda report: {name: value for name, value in report.items() if name != field}
+
+
+def _conflict(report: Report) -> Report:
+    """The same id with other content."""
+    changed = copy.deepcopy(report)
+    name = next(iter(changed["metrics"]))
+    changed["metrics"][name] = changed["metrics"][name] / 2 + 0.25
+    return changed
+
+
+def _literal(text: str) -> Callable[[Report], str]:
+    """A metric whose JSON text is `text`."""
+    return lambda report: _dump(_metric("@")(report)).replace('"@"', text)
+
+
+IN_CONTENT: dict[str, Callable[[Report], Report]] = {
+    "conflict": _conflict,
+    "missing_field": _without("correlation_id"),
+    "missing_metrics": _without("metrics"),
+    "empty_metrics": _with(metrics={}),
+    "unknown_mode": _with(mode="paper"),
+    "unknown_side": _with(side="HOLD"),
+    "out_of_bounds": _metric(10_000.5),
+    "future": _with(emitted_at=FAR_FUTURE),
+    "major_version": _with(schema_version="2.0"),
+    "naive_timestamp": lambda report: {**report, "emitted_at": report["emitted_at"].rstrip("Z")},
+    "impossible_timestamp": lambda report: {
+        **report,
+        "emitted_at": report["emitted_at"][:5] + "02-30T00:00:00Z",
+    },
+    "wrong_type": _metric("12.5"),
+    "wrong_type_envelope": _with(strategy_id=17),
+    "null_field": _with(market_id=None),
+}
+"""Well-formed JSON that breaks a rule of the contract."""
+
+IN_TEXT: dict[str, Callable[[Report], str | bytes]] = {
+    "truncated": lambda report: _dump(report)[:-17],
+    "truncated_last": lambda report: _dump(report)[:-23],
+    "trailing_comma": lambda report: _dump(report)[:-2] + ",}}",
+    "nan": _literal("NaN"),
+    "infinity": _literal("-Infinity"),
+    "overflow": _literal("1e999"),
+    "lone_surrogate": lambda report: _dump({**report, "outcome_id": "@"}).replace("@", "\\ud800"),
+    "two_documents": lambda report: _dump(report) + " " + _dump(report),
+    "nul": lambda report: _dump({**report, "outcome_id": "@"}).replace("@", "YES\0"),
+    "nul_escape": lambda report: _dump({**report, "outcome_id": "YES\0"}),
+    "repeated_key": lambda report: _dump(report)[:-1] + f',"side":"{report["side"]}"}}',
+    "not_utf8": lambda report: _dump({**report, "outcome_id": "@"}).encode().replace(b"@", b"\xff\xfe"),
+    "not_an_object": lambda report: _dump(list(report.values())),
+    "not_json": lambda report: "2026-01-05 12:00:00 INFO exporter restarted",
+}
+"""Text that is not one JSON object."""
+
+BROKEN_KINDS: tuple[str, ...] = (*IN_CONTENT, *IN_TEXT)
+"""Every kind of broken line that an NDJSON snapshot can hold."""
+
+PARQUET_BROKEN: dict[str, Callable[[Report], Report]] = {
+    **{
+        name: IN_CONTENT[name]
+        for name in (
+            "conflict",
+            "unknown_mode",
+            "unknown_side",
+            "out_of_bounds",
+            "major_version",
+            "null_field",
+            "empty_metrics",
+        )  # fmt: skip
+    },
+    "missing_field": _with(correlation_id=None),
+    "future": _with(emitted_at=datetime(2999, 1, 1, tzinfo=UTC)),
+    "nan": _metric(float("nan")),
+    "infinity": _metric(float("-inf")),
+}
+PARQUET_BROKEN_KINDS: tuple[str, ...] = tuple(PARQUET_BROKEN)
+"""The kinds that a typed Parquet row can hold."""
+
+
+def break_report(kind: str, report: Report, report_id: str) -> bytes:
+    """A broken NDJSON line (without its end) made from a sound report.
+
+    Args:
+        kind: One of `BROKEN_KINDS`.
+        report: The sound report.
+        report_id: Id of the broken one; a conflict keeps the sound report's id.
+    """
+    renamed = report if kind == "conflict" else {**report, "report_id": report_id}
+    if kind in IN_CONTENT:
+        return _dump(IN_CONTENT[kind](renamed)).encode()
+    line = IN_TEXT[kind](renamed)
+    return line if isinstance(line, bytes) else line.encode()
+
+
+def break_row(kind: str, report: Report, report_id: str) -> Report:
+    """A broken Parquet row made from a sound one; see `break_report`."""
+    renamed = report if kind == "conflict" else {**report, "report_id": report_id}
+    return PARQUET_BROKEN[kind](renamed)

@@ -1,0 +1,166 @@
+"""Opportunities and reports of scenarios, as compact frames."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.generator.opportunities import Opportunities, draw_opportunities, to_us
+from et_pipeline.generator.scenario import Scenario
+from et_pipeline.generator.values import draw_values
+
+DECIMALS = {"latency_ms": 3}
+DEFAULT_DECIMALS = 4
+
+CONTROL, VARIANT = 0, 1
+
+
+class _Drawn(NamedTuple):
+    found: Opportunities
+    gets_control: NDArray[np.bool_]
+    gets_variant: NDArray[np.bool_]
+    control: dict[str, NDArray[np.float64]]
+    variant: dict[str, NDArray[np.float64]]
+
+
+def id_prefix(scenario: Scenario, seed: int) -> str:
+    """Beginning of the ids of one scenario and seed, so that two runs into one bus do not collide."""
+    tag = hashlib.sha256(f"{scenario.experiment_id}/{seed}/{scenario.seed}".encode()).hexdigest()[:8]
+    return f"{scenario.experiment_id}-{tag}-"
+
+
+def rng_of(scenario: Scenario, seed: int) -> np.random.Generator:
+    """The scenario's own random stream: it does not depend on the other scenarios of a run."""
+    digest = hashlib.sha256(scenario.experiment_id.encode()).digest()
+    return np.random.default_rng([seed, scenario.seed, int.from_bytes(digest[:8], "big")])
+
+
+def _draw(scenario: Scenario, rng: np.random.Generator) -> _Drawn:
+    found = draw_opportunities(scenario, rng)
+    n = len(found.time_us)
+    block = found.time_us // (scenario.block // timedelta(microseconds=1))
+    control, variant = draw_values(scenario, found, block - block[0], rng)
+    traded = rng.random(n) >= scenario.no_trade_share
+    if scenario.mode == "shadow":
+        return _Drawn(found, np.ones(n, dtype=bool), traded, control, variant)
+    to_variant = rng.random(n) < scenario.traffic_split_pct / 100
+    return _Drawn(found, ~to_variant, to_variant & traded, control, variant)
+
+
+def build_opportunities(scenario: Scenario, *, seed: int) -> pl.DataFrame:
+    """Every opportunity with both arms' values: what an all-knowing observer would see.
+
+    Returns:
+        Columns `time` (UTC), `market`, `outcome`, `side` (numbers), `control_reports` and
+        `variant_reports` (whether the arm reports it), and per metric `<metric>_control`,
+        `<metric>_variant` and the oriented `<metric>_uplift` (null where an order did not fill).
+    """
+    drawn = _draw(scenario, rng_of(scenario, seed))
+    frame = pl.DataFrame(
+        {
+            "time": pl.Series(drawn.found.time_us).cast(pl.Datetime("us", "UTC")),
+            "market": drawn.found.market,
+            "outcome": drawn.found.outcome,
+            "side": drawn.found.side,
+            "control_reports": drawn.gets_control,
+            "variant_reports": drawn.gets_variant,
+        }
+    )
+    values = []
+    for name in scenario.metrics:
+        control, variant = drawn.control[name], drawn.variant[name]
+        uplift = CATALOGUE[name].direction * (variant - control)
+        for suffix, column in (("control", control), ("variant", variant), ("uplift", uplift)):
+            values.append(pl.Series(f"{name}_{suffix}", column).fill_nan(None))
+    return frame.hstack(values)
+
+
+def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
+    """The reports of one scenario in time order, compact: numbers instead of names and ids.
+
+    Returns:
+        Columns `opportunity` (u32), `arm` (u8, 0 control, 1 variant), `preliminary` (bool: superseded by a
+        later report of the same arm and opportunity), `newer` (bool: schema version 1.1), `market` (u32),
+        `outcome`, `side` (u8), `emitted_us` (i64, UTC microseconds), and every metric of the catalogue
+        (f64, null where not reported).
+
+    Raises:
+        ValueError: If a value falls outside the bounds of the catalogue (a far too large `noise` or uplift).
+    """
+    rng = rng_of(scenario, seed)
+    drawn = _draw(scenario, rng)
+    n = len(drawn.found.time_us)
+    replay_lag = np.zeros(n, dtype=np.int64)
+    if scenario.mode == "shadow":
+        replay_lag = (200 + np.minimum(rng.exponential(300, n), 20_000)).astype(np.int64) * 1000
+    arms = (
+        (CONTROL, drawn.gets_control, drawn.control, np.zeros(n, dtype=np.int64)),
+        (VARIANT, drawn.gets_variant, drawn.variant, replay_lag),
+    )
+    parts = [
+        _arm_frame(scenario, drawn.found, arm, np.flatnonzero(reported), values, lag)
+        for arm, reported, values, lag in arms
+    ]
+    frame = pl.concat(parts)
+    frame = frame.with_columns(newer=pl.Series(rng.random(len(frame)) < scenario.newer_minor_share))
+    frame = pl.concat([frame, _preliminary(scenario, frame, rng)])
+    _refuse_out_of_bounds(scenario, frame)
+    return frame.sort("emitted_us", "opportunity", "arm", "preliminary", maintain_order=True)
+
+
+def _arm_frame(
+    scenario: Scenario,
+    found: Opportunities,
+    arm: int,
+    rows: NDArray[np.int64],
+    values: dict[str, NDArray[np.float64]],
+    lag: NDArray[np.int64],
+) -> pl.DataFrame:
+    reported = {
+        name: pl.Series(np.round(values[name][rows], DECIMALS.get(name, DEFAULT_DECIMALS))).fill_nan(None)
+        if name in scenario.metrics
+        else pl.repeat(None, len(rows), dtype=pl.Float64, eager=True)
+        for name in REPORT_METRICS
+    }
+    return pl.DataFrame(
+        {
+            "opportunity": rows.astype(np.uint32),
+            "arm": np.full(len(rows), arm, dtype=np.uint8),
+            "preliminary": np.zeros(len(rows), dtype=bool),
+            "market": found.market[rows].astype(np.uint32),
+            "outcome": found.outcome[rows].astype(np.uint8),
+            "side": found.side[rows].astype(np.uint8),
+            "emitted_us": found.time_us[rows] + lag[rows],
+            **reported,
+        }
+    )
+
+
+def _preliminary(scenario: Scenario, frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Earlier reports of some orders with an edge that was revised later; at most a second before."""
+    chosen = frame.filter(pl.Series(rng.random(len(frame)) < scenario.superseded_share))
+    earlier = pl.Series(rng.integers(1, 1000, len(chosen)) * 1000)
+    return chosen.with_columns(
+        preliminary=pl.lit(True),
+        emitted_us=pl.max_horizontal(pl.col("emitted_us") - earlier, to_us(scenario.starts_at)),
+        edge_bps=pl.col("edge_bps") + 1.0,
+    ).select(frame.columns)
+
+
+def _refuse_out_of_bounds(scenario: Scenario, frame: pl.DataFrame) -> None:
+    for name in scenario.metrics:
+        metric = CATALOGUE[name]
+        low, high = frame[name].min(), frame[name].max()
+        if low is None or high is None:
+            continue
+        if low < metric.lower or high > metric.upper or (metric.lower_open and low == metric.lower):
+            raise ValueError(
+                f"experiment {scenario.experiment_id}: {name} reaches from {low} to {high};"
+                f" allowed: {metric.allowed}; choose a smaller noise or uplift"
+            )
