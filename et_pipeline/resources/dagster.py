@@ -1,0 +1,145 @@
+"""What every stage's assets share: the warehouse as a resource, partitions, owners, metadata."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+
+OWNERS = ["team:strategy-governance"]
+POOL = "warehouse"
+"""One run at a time holds the warehouse; the limit stands in `dagster.yaml`."""
+EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiment")
+"""One partition an experiment; a tick is one run over the range of all of them."""
+ONE_RUN = dg.BackfillPolicy.single_run()
+INPUTS_TAG = "et/inputs"
+"""Run tag with the fingerprint of the inputs that a tick was started for."""
+EXPERIMENT_TAG = "et/experiment"
+
+
+class Warehouse(dg.ConfigurableResource[Any]):
+    """The settings and the warehouse, for assets and ops.
+
+    Attributes:
+        environment: `ET_*` variables that override the process's environment, for one deployment or test.
+    """
+
+    environment: dict[str, str] = {}  # noqa: RUF012 - a pydantic field, copied per instance
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force, read when they are asked for, never when definitions load."""
+        return Settings.from_env({**os.environ, **self.environment})
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The warehouse, opened for writing; see `open_warehouse`."""
+        with open_warehouse(self.settings) as connection:
+            yield connection
+
+
+def spec(
+    table: str,
+    *,
+    group: str,
+    deps: Sequence[str] = (),
+    description: str,
+    kinds: Iterable[str] = ("duckdb",),
+    partitioned: bool = False,
+    lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+) -> dg.AssetSpec:
+    """The specification of an asset that is a table of the warehouse.
+
+    Args:
+        table: Name of asset and table.
+        group: The stage, as the diagram names it.
+        deps: Assets it is computed from.
+        description: What a row is, with an example (Markdown).
+        kinds: What shows as its kind in the UI.
+        partitioned: Whether it is partitioned by experiment.
+        lineage: For each column the (asset, column) pairs it comes from.
+
+    Returns:
+        The specification, with owners and column lineage.
+    """
+    metadata: dict[str, Any] = {}
+    if lineage:
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(dg.AssetKey(asset), source) for asset, source in sources]
+                for column, sources in lineage.items()
+            }
+        )
+    return dg.AssetSpec(
+        table,
+        group_name=group,
+        deps=list(deps),
+        description=description,
+        kinds=set(kinds),
+        owners=OWNERS,
+        metadata=metadata,
+        partitions_def=EXPERIMENTS if partitioned else None,
+    )
+
+
+def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
+    """Row count and column schema of a table as the UI understands them.
+
+    Args:
+        connection: The warehouse.
+        table: Name of a table.
+
+    Returns:
+        Metadata with `dagster/row_count` and `dagster/column_schema`; descriptions are the table's comments.
+    """
+    count = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()
+    columns = connection.execute(
+        "SELECT column_name, data_type, comment, is_nullable FROM duckdb_columns() "
+        "WHERE table_name = ? AND NOT internal ORDER BY column_index",
+        [table],
+    ).fetchall()
+    return {
+        "dagster/row_count": dg.MetadataValue.int(count[0] if count else 0),
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    name=name,
+                    type=kind,
+                    description=comment,
+                    constraints=dg.TableColumnConstraints(nullable=nullable),
+                )
+                for name, kind, comment, nullable in columns
+            ]
+        ),
+    }
+
+
+def materialized(
+    connection: duckdb.DuckDBPyConnection, table: str, **metadata: Any
+) -> dg.MaterializeResult[Any]:
+    """The result of an asset that is a table: its row count, column schema and what else is worth showing."""
+    return dg.MaterializeResult(asset_key=table, metadata={**table_metadata(connection, table), **metadata})
+
+
+def note_partition_rows(
+    context: dg.AssetExecutionContext, connection: duckdb.DuckDBPyConnection, table: str
+) -> None:
+    """Notes each experiment's row count on its own partition of a table."""
+    counts = dict(
+        connection.execute(f'SELECT experiment_id, count(*) FROM "{table}" GROUP BY experiment_id').fetchall()
+    )
+    for experiment_id in context.partition_keys:
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": counts.get(experiment_id, 0)},
+            asset_key=table,
+            partition_key=experiment_id,
+        )
