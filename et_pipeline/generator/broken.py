@@ -10,6 +10,7 @@ from typing import Any
 
 Report = dict[str, Any]
 
+MARK = "?here?"
 FAR_FUTURE = "2999-01-01T00:00:00.000Z"
 
 
@@ -33,13 +34,13 @@ def _conflict(report: Report) -> Report:
     """The same id with other content."""
     changed = copy.deepcopy(report)
     name = next(iter(changed["metrics"]))
-    changed["metrics"][name] = changed["metrics"][name] / 2 + 0.25
+    changed["metrics"][name] += 0.25 if changed["metrics"][name] < 0.5 else -0.25
     return changed
 
 
 def _literal(text: str) -> Callable[[Report], str]:
     """A metric whose JSON text is `text`."""
-    return lambda report: _dump(_metric("@")(report)).replace('"@"', text)
+    return lambda report: _dump(_metric(MARK)(report)).replace(f'"{MARK}"', text)
 
 
 IN_CONTENT: dict[str, Callable[[Report], Report]] = {
@@ -53,10 +54,7 @@ IN_CONTENT: dict[str, Callable[[Report], Report]] = {
     "future": _with(emitted_at=FAR_FUTURE),
     "major_version": _with(schema_version="2.0"),
     "naive_timestamp": lambda report: {**report, "emitted_at": report["emitted_at"].rstrip("Z")},
-    "impossible_timestamp": lambda report: {
-        **report,
-        "emitted_at": report["emitted_at"][:5] + "02-30T00:00:00Z",
-    },
+    "impossible_timestamp": _with(emitted_at="2026-02-30T00:00:00.000Z"),
     "wrong_type": _metric("12.5"),
     "wrong_type_envelope": _with(strategy_id=17),
     "null_field": _with(market_id=None),
@@ -70,12 +68,14 @@ IN_TEXT: dict[str, Callable[[Report], str | bytes]] = {
     "nan": _literal("NaN"),
     "infinity": _literal("-Infinity"),
     "overflow": _literal("1e999"),
-    "lone_surrogate": lambda report: _dump({**report, "outcome_id": "@"}).replace("@", "\\ud800"),
+    "lone_surrogate": lambda report: _dump({**report, "outcome_id": MARK}).replace(MARK, "\\ud800"),
     "two_documents": lambda report: _dump(report) + " " + _dump(report),
-    "nul": lambda report: _dump({**report, "outcome_id": "@"}).replace("@", "YES\0"),
+    "nul": lambda report: _dump({**report, "outcome_id": MARK}).replace(MARK, "YES\0"),
     "nul_escape": lambda report: _dump({**report, "outcome_id": "YES\0"}),
     "repeated_key": lambda report: _dump(report)[:-1] + f',"side":"{report["side"]}"}}',
-    "not_utf8": lambda report: _dump({**report, "outcome_id": "@"}).encode().replace(b"@", b"\xff\xfe"),
+    "not_utf8": lambda report: (
+        _dump({**report, "outcome_id": MARK}).encode().replace(MARK.encode(), b"\xff\xfe")
+    ),
     "not_an_object": lambda report: _dump(list(report.values())),
     "not_json": lambda report: "2026-01-05 12:00:00 INFO exporter restarted",
 }
@@ -84,19 +84,17 @@ IN_TEXT: dict[str, Callable[[Report], str | bytes]] = {
 BROKEN_KINDS: tuple[str, ...] = (*IN_CONTENT, *IN_TEXT)
 """Every kind of broken line that an NDJSON snapshot can hold."""
 
+_SHARED = (
+    "conflict",
+    "unknown_mode",
+    "unknown_side",
+    "out_of_bounds",
+    "major_version",
+    "null_field",
+    "empty_metrics",
+)
 PARQUET_BROKEN: dict[str, Callable[[Report], Report]] = {
-    **{
-        name: IN_CONTENT[name]
-        for name in (
-            "conflict",
-            "unknown_mode",
-            "unknown_side",
-            "out_of_bounds",
-            "major_version",
-            "null_field",
-            "empty_metrics",
-        )  # fmt: skip
-    },
+    **{kind: IN_CONTENT[kind] for kind in _SHARED},
     "missing_field": _with(correlation_id=None),
     "future": _with(emitted_at=datetime(2999, 1, 1, tzinfo=UTC)),
     "nan": _metric(float("nan")),

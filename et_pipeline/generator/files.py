@@ -47,7 +47,7 @@ class Insertion(NamedTuple):
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary stream into `path.tmp` that becomes `path` when all went well."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as stream:
+    with temporary.open("wb") as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())

@@ -15,9 +15,19 @@ OUTCOMES = ("YES", "NO")
 SIDES = ("BUY", "SELL")
 ARM_LETTERS = ("c", "v")
 ENVELOPE = (
-    "schema_version", "report_id", "kind", "bot_id", "strategy_id", "mode", "correlation_id",
-    "market_id", "outcome_id", "side", "emitted_at", "config_version",
-)  # fmt: skip
+    "schema_version",
+    "report_id",
+    "kind",
+    "bot_id",
+    "strategy_id",
+    "mode",
+    "correlation_id",
+    "market_id",
+    "outcome_id",
+    "side",
+    "emitted_at",
+    "config_version",
+)
 
 
 def _arm_fields(scenario: Scenario, arm: int) -> tuple[str, str, str, str]:
@@ -85,8 +95,9 @@ def to_lines(reports: pl.DataFrame) -> pl.Series:
     reported = [name for name in REPORT_METRICS if reports[name].null_count() < len(reports)]
     metrics = pl.concat_str(
         [pl.lit(f'"{name}":') + pl.col(name).cast(pl.String) for name in reported],
-        separator=",", ignore_nulls=True,
-    )  # fmt: skip
+        separator=",",
+        ignore_nulls=True,
+    )
     extra = pl.when(pl.col("schema_version") == "1.1").then(pl.lit(',"venue":"book-a"')).otherwise(pl.lit(""))
     line = pl.concat_str([*pieces, extra, pl.lit(',"metrics":{'), metrics, pl.lit("}}")])
     return reports.select(line.alias("line"))["line"]

@@ -95,4 +95,5 @@ def _times_by_profile(
     weight = (1 + 0.8 * np.sin(2 * np.pi * (hour_of_day - 14) / 24)) * busy * np.diff(edges)
     cumulative = np.concatenate(([0.0], np.cumsum(weight)))
     low, high = np.interp(opens, edges, cumulative), np.interp(closes, edges, cumulative)
-    return np.interp(rng.uniform(low, high), cumulative, edges)
+    times: NDArray[np.float64] = np.interp(rng.uniform(low, high), cumulative, edges)
+    return times

@@ -99,14 +99,10 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
     replay_lag = np.zeros(n, dtype=np.int64)
     if scenario.mode == "shadow":
         replay_lag = (200 + np.minimum(rng.exponential(300, n), 20_000)).astype(np.int64) * 1000
-    arms = (
-        (CONTROL, drawn.gets_control, drawn.control, np.zeros(n, dtype=np.int64)),
-        (VARIANT, drawn.gets_variant, drawn.variant, replay_lag),
+    parts = (
+        _arm_frame(scenario, drawn, CONTROL, np.zeros_like(replay_lag)),
+        _arm_frame(scenario, drawn, VARIANT, replay_lag),
     )
-    parts = [
-        _arm_frame(scenario, drawn.found, arm, np.flatnonzero(reported), values, lag)
-        for arm, reported, values, lag in arms
-    ]
     frame = pl.concat(parts)
     frame = frame.with_columns(newer=pl.Series(rng.random(len(frame)) < scenario.newer_minor_share))
     frame = pl.concat([frame, _preliminary(scenario, frame, rng)])
@@ -114,14 +110,12 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
     return frame.sort("emitted_us", "opportunity", "arm", "preliminary", maintain_order=True)
 
 
-def _arm_frame(
-    scenario: Scenario,
-    found: Opportunities,
-    arm: int,
-    rows: NDArray[np.int64],
-    values: dict[str, NDArray[np.float64]],
-    lag: NDArray[np.int64],
-) -> pl.DataFrame:
+def _arm_frame(scenario: Scenario, drawn: _Drawn, arm: int, lag: NDArray[np.int64]) -> pl.DataFrame:
+    """Reports of one arm, `lag` microseconds after their opportunities."""
+    chosen, values = (
+        (drawn.gets_control, drawn.control) if arm == CONTROL else (drawn.gets_variant, drawn.variant)
+    )
+    rows, found = np.flatnonzero(chosen), drawn.found
     reported = {
         name: pl.Series(np.round(values[name][rows], DECIMALS.get(name, DEFAULT_DECIMALS))).fill_nan(None)
         if name in scenario.metrics
@@ -156,9 +150,10 @@ def _preliminary(scenario: Scenario, frame: pl.DataFrame, rng: np.random.Generat
 def _refuse_out_of_bounds(scenario: Scenario, frame: pl.DataFrame) -> None:
     for name in scenario.metrics:
         metric = CATALOGUE[name]
-        low, high = frame[name].min(), frame[name].max()
-        if low is None or high is None:
+        values = frame[name].drop_nulls().to_numpy()
+        if not values.size:
             continue
+        low, high = values.min(), values.max()
         if low < metric.lower or high > metric.upper or (metric.lower_open and low == metric.lower):
             raise ValueError(
                 f"experiment {scenario.experiment_id}: {name} reaches from {low} to {high};"

@@ -27,6 +27,21 @@ CONTROL_MEAN = {
 PARTIAL_FILL_MEAN = 0.5
 
 
+SHARES = (
+    "market_correlation",
+    "block_correlation",
+    "no_trade_share",
+    "control_unfilled",
+    "control_full",
+    "variant_unfilled",
+    "superseded_share",
+    "newer_minor_share",
+    "late_share",
+    "duplicate_share",
+)
+SHORTEST = timedelta(minutes=5)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One experiment to generate.
@@ -97,52 +112,52 @@ class Scenario:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "no_trade_share", "control_unfilled", "control_full", "variant_unfilled", "superseded_share",
-            "newer_minor_share", "late_share", "duplicate_share", "market_correlation", "block_correlation",
-        ):  # fmt: skip
+        for name in SHARES:
             self._require(0 <= getattr(self, name) <= 1, name, "0 to 1")
-        self._require(self.mode in ("shadow", "limited_live"), "mode", "shadow or limited_live")
+        self._require(self.mode in {"shadow", "limited_live"}, "mode", "shadow or limited_live")
         self._require(0 <= self.traffic_split_pct <= 100, "traffic_split_pct", "0 to 100")
-        self._require(self.opportunities >= 1, "opportunities", "at least 1")
-        self._require(self.markets >= 1, "markets", "at least 1")
-        self._require(self.burst >= 1, "burst", "at least 1")
+        for name in ("opportunities", "markets", "burst"):
+            self._require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("zipf", "noise"):
+            self._require(getattr(self, name) >= 0, name, "0 or more")
         self._require(-1 < self.block_ar < 1, "block_ar", "between -1 and 1")
         self._require(self.block > timedelta(0), "block", "longer than 0")
         for name in ("starts_at", "ends_at"):
             self._require(getattr(self, name).tzinfo is not None, name, "a time with its zone")
         self._require(
-            self.ends_at - self.starts_at >= timedelta(minutes=5),
-            "ends_at",
-            "5 minutes or more after starts_at",
+            self.ends_at - self.starts_at >= SHORTEST, "ends_at", f"{SHORTEST} or more after starts_at"
         )
-        self._require(
-            self.market_correlation + self.block_correlation <= 1,
-            "block_correlation", "at most 1 together with market_correlation",
-        )  # fmt: skip
-        self._require(
-            bool(self.metrics) and set(self.metrics) <= set(REPORT_METRICS),
-            "metrics",
-            f"some of {REPORT_METRICS}",
-        )
+        common = self.market_correlation + self.block_correlation
+        self._require(common <= 1, "block_correlation", "at most 1 together with market_correlation")
+        self._check_metrics()
+        self._check_fills()
+        for name in ("latency_ms", "asked_size"):
+            self._require(
+                variant_mean(self, name) > 0, "uplift", f"a {name} that leaves the variant's mean above 0"
+            )
+
+    def _check_metrics(self) -> None:
+        known = set(self.metrics) <= set(REPORT_METRICS) and len(set(self.metrics)) == len(self.metrics)
+        self._require(bool(self.metrics) and known, "metrics", f"some of {REPORT_METRICS}, each once")
         unfilled = self.control_unfilled > 0 or self.variant_unfilled > 0
         self._require(
             not (unfilled and set(self.metrics) <= set(NEEDS_A_FILL)),
-            "metrics", f"one besides {NEEDS_A_FILL}, which an unfilled order does not have",
-        )  # fmt: skip
+            "metrics",
+            f"one besides {NEEDS_A_FILL}, which an unfilled order does not have",
+        )
         allowed = tuple(name for name in self.metrics if name != "filled_size")
         self._require(set(self.uplift) <= set(allowed), "uplift", f"keys among {allowed}")
-        for name in ("latency_ms", "asked_size"):
-            self._require(variant_mean(self, name) > 0, "uplift", f"a {name} that leaves a mean above 0")
-        self._require(
-            self.control_unfilled + self.control_full <= 1, "control_full", "at most 1 - control_unfilled"
-        )
+
+    def _check_fills(self) -> None:
+        filled = 1 - self.control_unfilled
+        self._require(self.control_full <= filled + 1e-9, "control_full", "at most 1 - control_unfilled")
+        self._require(self.variant_unfilled < 1, "variant_unfilled", "below 1")
         full = variant_full(self)
         self._require(
-            0 <= full <= 1 - self.variant_unfilled and self.variant_unfilled < 1,
+            0 <= full <= 1 - self.variant_unfilled + 1e-9,
             "uplift",
             f"a fill_ratio the variant can reach with variant_unfilled={self.variant_unfilled}"
-            f" (it would need {full:.4f} of orders filled completely)",
+            f" (it would need {full:.4f} of its orders filled completely)",
         )
 
     def _require(self, condition: bool, name: str, allowed: str) -> None:
@@ -161,7 +176,8 @@ def control_fill_mean(scenario: Scenario) -> float:
 def variant_full(scenario: Scenario) -> float:
     """Share of the variant's orders that fill completely, so that its mean fill ratio is exact."""
     mean = control_fill_mean(scenario) + scenario.uplift.get("fill_ratio", 0.0)
-    return (mean - PARTIAL_FILL_MEAN * (1 - scenario.variant_unfilled)) / (1 - PARTIAL_FILL_MEAN)
+    full = (mean - PARTIAL_FILL_MEAN * (1 - scenario.variant_unfilled)) / (1 - PARTIAL_FILL_MEAN)
+    return round(full, 12)  # so that a share of exactly 0 is not a tiny negative number
 
 
 def variant_mean(scenario: Scenario, metric: str) -> float:

@@ -209,7 +209,7 @@ def _experiment_truths(
                 variant_reports=variant,
                 superseded=len(own) - len(final),
                 # in shadow every opportunity has its control report, and each replay pairs with it
-                pairs=variant if shadow else 0,
+                pairs=variant if shadow else None,
                 no_trade=scenario.opportunities - variant - (0 if shadow else control),
                 markets=final["market"].n_unique(),
             ),

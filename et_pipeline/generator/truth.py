@@ -19,7 +19,7 @@ class ExperimentTruth:
         opportunities: Opportunities in the window.
         control_reports, variant_reports: Distinct valid reports, superseded ones not counted.
         superseded: Valid reports that a later report of the same arm and opportunity replaces.
-        pairs: Opportunities both arms report (0 in limited live, where pairs come from nearest matching).
+        pairs: Opportunities both arms report; None in limited live, where it depends on the plan's tolerance.
         no_trade: Opportunities the variant got and passed on.
         markets: Distinct markets of its reports.
     """
@@ -30,7 +30,7 @@ class ExperimentTruth:
     control_reports: int
     variant_reports: int
     superseded: int
-    pairs: int
+    pairs: int | None
     no_trade: int
     markets: int
 
@@ -106,9 +106,8 @@ class Truth:
 
     def to_json(self) -> str:
         """One JSON document, the same for the same truth."""
-        totals = {
-            name: getattr(self, name) for name in ("lines", "reports", "duplicates", "skipped", "broken")
-        }
+        names = ("lines", "reports", "duplicates", "skipped", "broken")
+        totals = {name: getattr(self, name) for name in names}
         return json.dumps({**asdict(self), "totals": totals}, indent=1, sort_keys=True) + "\n"
 
     def write(self, path: Path) -> None:

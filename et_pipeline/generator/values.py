@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from et_pipeline.generator.opportunities import Opportunities
+from et_pipeline.generator.opportunities import Ints, Opportunities
 from et_pipeline.generator.scenario import CONTROL_MEAN, NEEDS_A_FILL, Scenario, variant_full, variant_mean
 
 Floats = NDArray[np.float64]
 Noise = Callable[[int], Floats]
+Arm = dict[str, Floats]
 
 TAIL_LIMIT = 100.0
 """Symmetric limit of heavy-tailed noise in standard deviations: it keeps values in bounds, and the mean."""
@@ -28,8 +29,7 @@ FILL_ARM_CORRELATION = 0.8
 class Effects:
     """Draws unit-variance, zero-mean values that share a part within a market and within a block."""
 
-    def __init__(self, scenario: Scenario, market: NDArray[np.int64], block: NDArray[np.int64],
-                 rng: np.random.Generator) -> None:  # fmt: skip
+    def __init__(self, scenario: Scenario, market: Ints, block: Ints, rng: np.random.Generator) -> None:
         """`block` counts time blocks from 0 in time order."""
         self._market, self._block, self._rng = market, block, rng
         self._markets, self._blocks, self._ar = scenario.markets, int(block.max()) + 1, scenario.block_ar
@@ -43,7 +43,8 @@ class Effects:
         shocks = self._rng.standard_normal(self._blocks)
         shocks[1:] *= np.sqrt(1 - self._ar**2)
         path = np.fromiter(accumulate(shocks, lambda last, shock: self._ar * last + shock), np.float64)
-        return by_market * market + by_block * path[self._block] + own * noise(len(self._market))
+        values: Floats = by_market * market + by_block * path[self._block] + own * noise(len(self._market))
+        return values
 
     def normal(self) -> Floats:
         """Values whose margin is exactly standard normal."""
@@ -60,8 +61,8 @@ class Effects:
 
 
 def draw_values(
-    scenario: Scenario, found: Opportunities, block: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    scenario: Scenario, found: Opportunities, block: Ints, rng: np.random.Generator
+) -> tuple[Arm, Arm]:
     """Values of every metric, for the control and for the variant, at every opportunity.
 
     Both are drawn everywhere; which of them is reported is decided later and independently, so the mean
@@ -77,9 +78,8 @@ def draw_values(
         draw = effects.skewed if name == "slippage_bps" else effects.heavy
         mean, other = CONTROL_MEAN[name], variant_mean(scenario, name)
         control[name] = mean + CONTROL_SD[name] * draw()
-        variant[name] = (
-            control[name] + (other - mean) + scenario.noise * DIFFERENCE_SD[name] * effects.heavy()
-        )
+        difference_sd = scenario.noise * DIFFERENCE_SD[name]
+        variant[name] = control[name] + (other - mean) + difference_sd * effects.heavy()
     _latencies(scenario, effects, control, variant)
     for arm in (control, variant):
         unfilled = arm["fill_ratio"] == 0
@@ -90,7 +90,7 @@ def draw_values(
     return control, variant
 
 
-def _fills(scenario: Scenario, effects: Effects) -> tuple[dict[str, Floats], dict[str, Floats]]:
+def _fills(scenario: Scenario, effects: Effects) -> tuple[Arm, Arm]:
     """Fill ratios by a Gaussian copula: correlated between arms, markets and blocks, margins exact."""
     one = effects.normal()
     r = FILL_ARM_CORRELATION
@@ -110,9 +110,7 @@ def _fill_ratio(u: Floats, unfilled: float, full: float) -> Floats:
     return ratio
 
 
-def _latencies(
-    scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]
-) -> None:
+def _latencies(scenario: Scenario, effects: Effects, control: Arm, variant: Arm) -> None:
     """Lognormal latencies; the variant's is the control's times a lognormal factor of mean k."""
     mean, sd = CONTROL_MEAN["latency_ms"], LOG_LATENCY_SD
     tau = scenario.noise * LOG_LATENCY_DIFFERENCE_SD
@@ -121,9 +119,7 @@ def _latencies(
     variant["latency_ms"] = control["latency_ms"] * factor * np.exp(tau * effects.normal() - tau**2 / 2)
 
 
-def _sizes(
-    scenario: Scenario, effects: Effects, control: dict[str, Floats], variant: dict[str, Floats]
-) -> None:
+def _sizes(scenario: Scenario, effects: Effects, control: Arm, variant: Arm) -> None:
     """Asked sizes are lognormal and independent of the fill ratio, so the mean filled size is exact."""
     if not {"filled_size", "asked_size"} & set(scenario.metrics):
         return
