@@ -32,6 +32,7 @@ class Settings:
         fixed_now: `ET_NOW`: a fixed clock, for replays; None for the real one.
         memory_limit: `ET_MEMORY_LIMIT`: DuckDB's share of memory.
         lock_timeout_s: `ET_LOCK_TIMEOUT`: seconds to wait for another writer.
+        delivery_attempts: `ET_DELIVERY_ATTEMPTS`: failed rounds after which a message is a dead letter.
     """
 
     data_dir: Path
@@ -41,6 +42,7 @@ class Settings:
     fixed_now: datetime | None = None
     memory_limit: str = "1GB"
     lock_timeout_s: float = 120.0
+    delivery_attempts: int = 20
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -61,6 +63,7 @@ class Settings:
             fixed_now=_instant(env, "ET_NOW"),
             memory_limit=env.get("ET_MEMORY_LIMIT", "1GB"),
             lock_timeout_s=_seconds(env, "ET_LOCK_TIMEOUT", "120"),
+            delivery_attempts=_count(env, "ET_DELIVERY_ATTEMPTS", "20"),
         )
 
     def now(self) -> datetime:
@@ -127,6 +130,13 @@ def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
     if not 0 <= seconds <= 86_400:
         raise SettingsError(f"{name} is {text!r}; allowed: seconds between 0 and 86400")
     return seconds
+
+
+def _count(env: Mapping[str, str], name: str, default: str) -> int:
+    text = env.get(name, default)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise SettingsError(f"{name} is {text!r}; allowed: a whole number between 1 and 1000")
+    return int(text)
 
 
 def _instant(env: Mapping[str, str], name: str) -> datetime | None:

@@ -161,5 +161,5 @@ CREATE TABLE strategy_usage (
 -- publishing -----------------------------------------------------------------------------------------------
 CREATE TABLE deliveries (
     event_id VARCHAR NOT NULL, destination VARCHAR NOT NULL, attempt INTEGER NOT NULL, status VARCHAR NOT NULL,
-    detail VARCHAR NOT NULL, attempted_at TIMESTAMP NOT NULL
+    detail VARCHAR NOT NULL, attempted_at TIMESTAMP NOT NULL, due_at TIMESTAMP
 );

@@ -1,0 +1,222 @@
+"""Sending what is pending: retries with backoff and jitter, dead letters, one deliverer at a time."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import NamedTuple, TypeVar
+
+from filelock import FileLock, Timeout
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
+
+from et_pipeline.publishing.outbox import Outcome, Pending, pending, record
+from et_pipeline.publishing.routes import destinations as configured
+from et_pipeline.resources.destinations import Destination, RefusedError, Send, UnavailableError
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import open_warehouse
+
+T = TypeVar("T")
+
+
+class DeliveryBusyError(RuntimeError):
+    """Another process is delivering and did not finish in time."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How stubborn delivery is.
+
+    Attributes:
+        tries: Attempts in a row within one round, as long as the destination answered so far.
+        first_wait_s: Wait before the second of them; it doubles, with jitter.
+        longest_wait_s: No wait within a round is longer, not even one that the destination asks for.
+        first_pause_s: Pause before the next round; it doubles with every failed round, with jitter.
+        longest_pause_s: No pause between rounds is longer, unless the destination asks for it.
+        rounds: Failed rounds after which a message is a dead letter.
+        give_up_after: Messages in a row that a destination could not take, after which the round ends for it.
+        batch: Messages sent before what became of them is recorded.
+    """
+
+    tries: int = 4
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 8.0
+    first_pause_s: float = 30.0
+    longest_pause_s: float = 3600.0
+    rounds: int = 20
+    give_up_after: int = 3
+    batch: int = 50
+
+
+class Delivery(NamedTuple):
+    """What one round did.
+
+    Attributes:
+        outcomes: Every attempt, in the order of sending.
+    """
+
+    outcomes: list[Outcome]
+
+    def with_status(self, status: str) -> list[Outcome]:
+        """The attempts that ended so: `delivered`, `failed` or `dead`."""
+        return [outcome for outcome in self.outcomes if outcome.status == status]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def deliver(
+    settings: Settings,
+    *,
+    destinations: Mapping[str, Destination] | None = None,
+    policy: Policy | None = None,
+    clock: Callable[[], datetime] = _utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Delivery:
+    """One round: sends what is due and records what became of it.
+
+    The warehouse is open only to read what is due and to record outcomes, never during a network wait.
+
+    Args:
+        settings: Where warehouse and destinations are.
+        destinations: Destination behind each name of `ROUTES`; None for those the settings ask for.
+        policy: How stubborn to be.
+        clock: The real time; backoff is about the world outside, so a fixed `ET_NOW` does not stop it.
+        sleep: Waits that many seconds.
+
+    Raises:
+        DeliveryBusyError: Another process was delivering all along.
+        WarehouseError: The warehouse could not be opened; what was sent meanwhile is sent again next time.
+    """
+    chosen = configured(settings) if destinations is None else destinations
+    policy = policy or Policy(rounds=settings.delivery_attempts)
+    done: list[Outcome] = []
+    with _only_deliverer(settings):
+        with open_warehouse(settings) as connection:
+            due = pending(connection, chosen, clock())
+        for name, group in groupby(sorted(due, key=_destination), key=_destination):
+            channel = _Round(chosen[name], policy, clock, sleep)
+            for batch in _batches(list(group), policy.batch):
+                outcomes = channel.send(batch)
+                with open_warehouse(settings) as connection:
+                    record(connection, outcomes)
+                done += outcomes
+    return Delivery(done)
+
+
+class _Round:
+    """One round at one destination: how it fared so far decides how patient it still is."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        policy: Policy,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._destination, self._policy, self._clock, self._sleep = destination, policy, clock, sleep
+        self._failed_in_a_row = 0
+        self._down: UnavailableError | None = None
+
+    def send(self, batch: Sequence[Pending]) -> list[Outcome]:
+        """What became of each message of a batch."""
+        outcomes: list[Outcome] = []
+        with ExitStack() as stack:
+            send = self._connect(stack)
+            for item in batch:
+                if send is not None and self._down is None:
+                    outcomes.append(self._one(item, send))
+                elif self._down is not None:
+                    outcomes.append(self._failure(item, self._down))
+        return outcomes
+
+    def _connect(self, stack: ExitStack) -> Send | None:
+        if self._down is not None:
+            return None
+        try:
+            return self._retrying(lambda: stack.enter_context(self._destination.open()))
+        except UnavailableError as error:
+            self._down = error
+            return None
+
+    def _one(self, item: Pending, send: Send) -> Outcome:
+        try:
+            detail = self._retrying(lambda: send(item.message))
+        except RefusedError as error:
+            self._failed_in_a_row = 0
+            return self._outcome(item, "dead", str(error))
+        except UnavailableError as error:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= self._policy.give_up_after:
+                self._down = error
+            return self._failure(item, error)
+        self._failed_in_a_row = 0
+        return self._outcome(item, "delivered", detail)
+
+    def _retrying(self, action: Callable[[], T]) -> T:
+        policy = self._policy
+        backoff = wait_exponential(policy.first_wait_s, policy.longest_wait_s) + wait_random(
+            0, policy.first_wait_s
+        )
+
+        def asked(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return (error.retry_after_s or 0.0) if isinstance(error, UnavailableError) else 0.0
+
+        def stop(state: RetryCallState) -> bool:
+            tries = 1 if self._failed_in_a_row else policy.tries
+            return state.attempt_number >= tries or asked(state) > policy.longest_wait_s
+
+        return Retrying(
+            retry=retry_if_exception_type(UnavailableError),
+            stop=stop,
+            wait=lambda state: max(backoff(state), asked(state)),
+            sleep=self._sleep,
+            reraise=True,
+        )(action)
+
+    def _failure(self, item: Pending, error: UnavailableError) -> Outcome:
+        failures = item.failures + 1
+        if failures >= self._policy.rounds:
+            return self._outcome(item, "dead", f"given up after {failures} rounds: {error}")
+        pause = min(self._policy.longest_pause_s, self._policy.first_pause_s * 2.0**item.failures)
+        pause = max(pause * random.uniform(0.5, 1.0), error.retry_after_s or 0.0)
+        return self._outcome(item, "failed", str(error), self._clock() + timedelta(seconds=pause))
+
+    def _outcome(self, item: Pending, status: str, detail: str, due_at: datetime | None = None) -> Outcome:
+        return Outcome(
+            item.message.event_id, item.destination, item.attempt, status, detail, self._clock(), due_at
+        )
+
+
+def _destination(item: Pending) -> str:
+    return item.destination
+
+
+def _batches(items: Sequence[Pending], size: int) -> Iterator[Sequence[Pending]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+@contextmanager
+def _only_deliverer(settings: Settings) -> Iterator[None]:
+    """Holds the delivery lock: two deliverers at once would only send everything twice."""
+    path = settings.warehouse_path.with_name("delivery.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=settings.lock_timeout_s)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DeliveryBusyError(
+            f"another process has been delivering for more than {settings.lock_timeout_s:g} s; "
+            "it goes on, and what is pending then goes with the next round"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

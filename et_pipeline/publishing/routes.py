@@ -1,0 +1,26 @@
+"""Which message goes where, and what stands there: a real destination, or files until one is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from et_pipeline.contracts.messages import Kind
+from et_pipeline.resources.destinations import Destination
+from et_pipeline.resources.outbox_files import FileOutbox
+from et_pipeline.resources.settings import Settings
+
+DestinationName = Literal["report_bus", "strategy_registry"]
+
+ROUTES: Mapping[Kind, DestinationName] = {
+    "reason_code": "report_bus",
+    "promotion_review": "report_bus",
+    "drift_signal": "strategy_registry",
+}
+"""The whole routing. Names are roles: connecting a real bus later does not send the past again."""
+
+
+def destinations(settings: Settings) -> dict[DestinationName, Destination]:
+    """The destination behind each name, as the settings ask for."""
+    files = FileOutbox(settings.outbox_dir)
+    return {"report_bus": files, "strategy_registry": files}
