@@ -54,7 +54,7 @@ IN_CONTENT: dict[str, Callable[[Report], Report]] = {
     "future": _with(emitted_at=FAR_FUTURE),
     "major_version": _with(schema_version="2.0"),
     "naive_timestamp": lambda report: {**report, "emitted_at": report["emitted_at"].rstrip("Z")},
-    "impossible_timestamp": _with(emitted_at="2026-02-30T00:00:00.000Z"),
+    "impossible_timestamp": _with(emitted_at="2025-02-30T00:00:00.000Z"),
     "wrong_type": _metric("12.5"),
     "wrong_type_envelope": _with(strategy_id=17),
     "null_field": _with(market_id=None),
@@ -77,7 +77,7 @@ IN_TEXT: dict[str, Callable[[Report], str | bytes]] = {
         _dump({**report, "outcome_id": MARK}).encode().replace(MARK.encode(), b"\xff\xfe")
     ),
     "not_an_object": lambda report: _dump(list(report.values())),
-    "not_json": lambda report: "2026-01-05 12:00:00 INFO exporter restarted",
+    "not_json": lambda report: "2025-01-06 12:00:00 INFO exporter restarted",
 }
 """Text that is not one JSON object."""
 

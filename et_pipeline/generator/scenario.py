@@ -87,8 +87,8 @@ class Scenario:
     control_config_version: str = "1"
     variant_strategy_id: str = "strat.line_shop"
     variant_config_version: str = "2"
-    starts_at: datetime = datetime(2026, 1, 5, tzinfo=UTC)
-    ends_at: datetime = datetime(2026, 1, 19, tzinfo=UTC)
+    starts_at: datetime = datetime(2025, 1, 6, tzinfo=UTC)
+    ends_at: datetime = datetime(2025, 1, 20, tzinfo=UTC)
     opportunities: int = 5_000
     markets: int = 120
     zipf: float = 0.6

@@ -61,10 +61,12 @@ def write_snapshots(
         The truth of all files, written now or not.
 
     Raises:
-        ValueError: On a repeated experiment id, an unknown format or kind, fewer than one file, more
-            `truncated_last` lines than files, or a scenario whose values leave the catalogue's bounds.
+        ValueError: On a negative number, a repeated experiment id, an unknown format or kind, fewer than one
+            file, more `truncated_last` lines than files, or a scenario whose values leave the catalogue's bounds.
     """
     counts = _checked(scenarios, files, format, broken)
+    if skipped < 0:
+        raise ValueError(f"skipped is {skipped}; allowed: 0 or more")
     rng = np.random.default_rng([seed, files])
     reports = _all_reports(scenarios, seed)
     arrivals = _schedule(scenarios, reports, files, rng)
@@ -153,6 +155,10 @@ def _insertions(
     found: dict[int, list[Insertion]] = defaultdict(list)
     wanted = [(kind, number) for kind in counts for number in range(counts[kind])]
     last_files = iter(rng.permutation(len(arrivals.bounds) - 1))
+    if not sound.size and (wanted or skipped):
+        raise ValueError(
+            "broken and skipped lines are made from reports, and there is none that arrives once"
+        )
     templates = rng.choice(sound, size=len(wanted) + skipped, replace=len(sound) < len(wanted) + skipped)
     for (kind, number), template in zip(wanted, templates, strict=False):
         row = int(template)
