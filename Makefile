@@ -1,0 +1,34 @@
+# Every target makes its own virtual environment first; nothing but Python 3.11 to 3.13 and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test ui simulate bench clean
+
+demo: $(READY)
+	@$(BIN)/et demo
+
+test: $(READY)
+	$(BIN)/ruff check et_pipeline et_pipeline_tests
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto --dist loadgroup --durations=10
+
+ui: $(READY)
+	@$(BIN)/et ui
+
+simulate: $(READY)
+	$(BIN)/python -m et_pipeline_tests.statistics.simulate
+
+bench: $(READY)
+	$(BIN)/python -m et_pipeline_tests.benchmarks
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
+		|| { echo "Python 3.11 to 3.13 is needed; set PYTHON=python3.12 or the like"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,dev]'
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,246 @@
+"""`et status`, `et show`, `et validate`, `et spec`: looking without changing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from et_pipeline.commands import terminal
+from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.resources.sql import load
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+VERDICT_STYLE = {
+    "variant_better": "bold green",
+    "variant_worse": "bold red",
+    "equivalent": "bold cyan",
+    "inconclusive": "yellow",
+}
+
+NEXT_STEP = {
+    "awaiting_sign_off": "sign off the split: et sign-off {id}",
+    "stalled": "bring the report bus back; sampling resumes by itself",
+    "promotion_review": "review the page, then: et sign-off {id}",
+    "signed_off": "a human decided: promote outside this service",
+    "declined": "a human declined: keep the control",
+}
+
+NEXT_STEP_OF_VERDICT = {
+    "variant_worse": "stop the variant; the StrategyRegistry was told",
+    "equivalent": "choose by cost; neither is better",
+    "inconclusive": "plan a longer run under a new experiment_id",
+    "variant_better": "plan a review; nothing is promoted by itself",
+}
+
+
+def status(as_json: AsJson = False) -> None:
+    """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next."""
+    with terminal.analyst_database(terminal.settings()) as connection:
+        experiments = terminal.rows(connection, load(__package__ or "", "status"))
+        orphans = terminal.rows(
+            connection,
+            "SELECT path, key, value, sentence FROM plan_refusals "
+            "WHERE experiment_id IS NULL OR experiment_id NOT IN (SELECT experiment_id FROM experiments) ORDER BY ALL",
+        )
+    for row in experiments:
+        row["next_step"] = next_step(row)
+    if as_json:
+        terminal.print_json({"experiments": experiments, "refused_plans": orphans})
+        return
+    console = terminal.console()
+    console.print(status_table(experiments))
+    for row in experiments:
+        for refusal in row["refused_changes"]:
+            console.print(f"[yellow]refused:[/] {refusal}", soft_wrap=True)
+    for refusal in orphans:
+        console.print(
+            f"[yellow]refused:[/] {refusal['path']}: {refusal['key']} {refusal['value']}: {refusal['sentence']}",
+            soft_wrap=True,
+        )
+
+
+def next_step(row: dict[str, Any]) -> str:
+    """What a person does next, from state and verdict."""
+    template = NEXT_STEP.get(row["state"]) or NEXT_STEP_OF_VERDICT.get(row["verdict"]) or "wait: {missing}"
+    return template.format(id=row["experiment_id"], missing=row["missing"] or "sampling goes on")
+
+
+def interval_text(row: dict[str, Any]) -> str:
+    """`+1.62 [+0.41, +2.83] bps`, or why there is none."""
+    if row["mean_uplift"] is None:
+        return "–"
+    unit = CATALOGUE[row["metric"]].unit
+    if row["ci_lower"] is None or row["ci_upper"] is None:
+        return f"{row['mean_uplift']:+.3g} (no interval yet) {unit}"
+    return f"{row['mean_uplift']:+.3g} [{row['ci_lower']:+.3g}, {row['ci_upper']:+.3g}] {unit}"
+
+
+def status_table(experiments: list[dict[str, Any]]) -> Table:
+    """The table of `et status` and `et demo`."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
+    table.add_column("pairs", justify="right", no_wrap=True)
+    table.add_column("clusters", justify="right", no_wrap=True)
+    table.add_column("uplift [95 % interval]")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("reason codes")
+    table.add_column("next step")
+    for row in experiments:
+        verdict = row["verdict"] or row["state"] or "registered"
+        codes = [code.removeprefix("EXPERIMENT_") for code in row["reason_codes"]]
+        if row["drift_signals"]:
+            codes.append("drift signal")
+        table.add_row(
+            row["experiment_id"],
+            row["mode"],
+            f"{row['n_pairs']:,}",
+            "–" if row["effective_clusters"] is None else f"{row['effective_clusters']:.0f}",
+            interval_text(row),
+            Text(verdict, style=VERDICT_STYLE.get(verdict, "")),
+            "\n".join(codes),
+            row["next_step"],
+        )
+    return table
+
+
+def show(
+    experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
+    as_json: AsJson = False,
+) -> None:
+    """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail."""
+    with terminal.analyst_database(terminal.settings()) as connection:
+        found = [
+            row
+            for row in terminal.rows(connection, load(__package__ or "", "status"))
+            if row["experiment_id"] == experiment
+        ]
+        if not found:
+            known = [row["experiment_id"] for row in terminal.rows(connection, "SELECT experiment_id FROM experiments")]
+            raise CommandError(
+                f"{experiment!r} is no registered experiment; known: {', '.join(sorted(known)) or 'none'}"
+            )
+        document = found[0] | {"next_step": next_step(found[0])}
+        for table, order in SECTIONS.items():
+            document[table] = terminal.rows(
+                connection,
+                f"SELECT * EXCLUDE experiment_id FROM {table} WHERE experiment_id = $id ORDER BY {order}",
+                {"id": experiment},
+            )
+    if as_json:
+        terminal.print_json(document)
+        return
+    _print_experiment(document)
+
+
+SECTIONS = {
+    "experiment_metrics": "role, metric",
+    "intervals": "role, metric",
+    "diagnostics": "metric",
+    "sample_ratio": "as_of DESC LIMIT 1",
+    "drift": "as_of DESC LIMIT 1",
+    "drift_signals": "emitted_at",
+    "events": "emitted_at, event_id",
+    "sign_offs": "checked_at, path",
+    "audit_log": "seq",
+}
+"""The tables that `et show` reads, and in which order."""
+
+
+def _print_experiment(document: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console = terminal.console()
+    verdict = document["verdict"] or document["state"]
+    console.print(f"[bold]{document['experiment_id']}[/]  {document['title']}", markup=True)
+    console.print(f"{verdict}: {document['sentence']}", style=VERDICT_STYLE.get(verdict, ""))
+    if document["missing"]:
+        console.print(f"Still missing: {document['missing']}")
+    console.print(f"Next step: {document['next_step']}\n")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in ("metric", "role", "pairs", "clusters", "uplift [interval]", "e-value", "fixed-size interval", "as of"):
+        table.add_column(name, justify="right" if name in ("pairs", "clusters", "e-value") else "left")
+    for row in document["intervals"]:
+        fixed = (row["fixed_ci_lower"], row["fixed_ci_upper"])
+        table.add_row(
+            row["metric"],
+            row["role"],
+            f"{row['n_pairs']:,}",
+            f"{row['effective_clusters']:.1f}",
+            interval_text(row),
+            "–" if row["e_value"] is None else f"{row['e_value']:.3g}",
+            "–" if None in fixed else f"[{fixed[0]:+.3g}, {fixed[1]:+.3g}]",
+            f"{row['as_of']:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+    for event in document["events"]:
+        name = event["reason_code"] or event["kind"]
+        console.print(f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}")
+    console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
+
+
+def validate(
+    path: Annotated[Path, typer.Argument(help="A plan, a snapshot, or a folder with either.", exists=True)],
+    as_json: AsJson = False,
+) -> None:
+    """Checks plans or snapshots without ingesting anything; status 1 where something would be refused."""
+    from et_pipeline.contracts.plan import Plan, parse_plan
+    from et_pipeline.ingest.validate import SNAPSHOT_SUFFIXES, validate_snapshot
+
+    present = terminal.settings()
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    plans = [item for item in files if item.suffix in (".yaml", ".yml")]
+    snapshots = [item for item in files if item.name.endswith(SNAPSHOT_SUFFIXES)]
+    if not plans and not snapshots:
+        raise CommandError(
+            f"{path} holds neither plans (.yaml) nor snapshots ({', '.join(SNAPSHOT_SUFFIXES)})"
+        )
+    results: list[dict[str, Any]] = []
+    for item in plans:
+        outcome = parse_plan(item.read_bytes(), str(item))
+        problems = [] if isinstance(outcome, Plan) else [str(refusal) for refusal in outcome]
+        results.append({"path": str(item), "kind": "plan", "valid": not problems, "problems": problems})
+    for item in snapshots:
+        report = validate_snapshot(item, present)
+        problems = [f"{item}:{row.line}: {row.reason}: {row.sentence}" for row in report.quarantine]
+        results.append(
+            {
+                "path": str(item),
+                "kind": "snapshot",
+                "valid": not problems,
+                "lines": report.lines,
+                "reports": report.reports,
+                "skipped": report.skipped,
+                "quarantined": report.quarantined,
+                "problems": problems,
+            }
+        )
+    if as_json:
+        terminal.print_json({"results": results})
+    else:
+        console = terminal.console()
+        for result in results:
+            mark = "[green]valid[/]  " if result["valid"] else "[red]refused[/]"
+            counts = f" ({result['lines']:,} lines, {result['quarantined']:,} bad)" if "lines" in result else ""
+            console.print(f"{mark} {result['path']}{counts}", soft_wrap=True)
+            for problem in result["problems"]:
+                console.print(f"  {problem}", markup=False, soft_wrap=True)
+    if not all(result["valid"] for result in results):
+        raise typer.Exit(1)
+
+
+def spec() -> None:
+    """The bot's whole contract as JSON: authority, inputs, parameters, reason codes, outputs."""
+    from et_pipeline.governance.contract import contract
+
+    terminal.print_json(contract())

@@ -1,0 +1,80 @@
+"""What every command shares: settings, output for people or as JSON, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from et_pipeline.resources.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
+
+
+class CommandError(Exception):
+    """A request that is refused or failed: its message goes to stderr, the exit status is 1."""
+
+
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings.from_env()
+
+
+def console() -> Console:
+    """Where tables and sentences for people go; colours only on a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def print_json(document: object) -> None:
+    """Prints one JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat() + ("Z" if isinstance(value, datetime) and value.tzinfo is None else "")
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+@contextmanager
+def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published database, read-only: looking never waits for a tick, nor makes one wait.
+
+    Raises:
+        CommandError: Nothing was published yet.
+    """
+    import duckdb
+
+    if not present.analyst_path.exists():
+        raise CommandError(f"{present.analyst_path} is not there yet; run a tick first: et tick")
+    connection = duckdb.connect(str(present.analyst_path), read_only=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def rows(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a query as dictionaries; NaN and infinity, which JSON has no words for, become None."""
+    cursor = connection.execute(query, parameters or {})
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, map(_finite, row), strict=True)) for row in cursor.fetchall()]
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not (value - value == 0.0):
+        return None
+    return value

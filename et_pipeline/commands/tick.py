@@ -1,0 +1,119 @@
+"""`et tick`: one run of the real Dagster job over what is new, then the delivery of what it decided."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.commands.terminal import CommandError
+from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
+from et_pipeline.resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+class TickOutcome(NamedTuple):
+    """What a tick did.
+
+    Attributes:
+        due: Whether there was anything to do; where not, no run was started.
+        run_id: The Dagster run.
+        messages: Messages delivered by it.
+        failed_checks: Checks that did not pass, as `asset.check: description`.
+    """
+
+    due: bool
+    run_id: str | None
+    messages: int
+    failed_checks: list[str]
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of runs and schedules: DAGSTER_HOME, or `dagster/` in the data folder, made ready."""
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        packaged = Path(__file__).parent.parent / "resources" / "dagster.yaml"
+        shutil.copyfile(packaged, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+@contextmanager
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance that the UI of the same data folder shows."""
+    dagster_home(settings)
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> TickOutcome:
+    """Runs the `tick` job over what is new and delivers what is pending.
+
+    Args:
+        settings: The data folder.
+        force: Run although nothing is due.
+        verbose: Show Dagster's own log.
+
+    Raises:
+        CommandError: The run failed; the message names the step and its error.
+    """
+    if not force and not due(settings, fingerprint(settings), read_last_tick(settings)):
+        return TickOutcome(False, None, 0, [])
+    if not settings.data_dir.is_dir():
+        raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
+
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"dagster\b.*")
+    import dagster as dg
+
+    from et_pipeline.definitions import defs
+    from et_pipeline.ingest.ticks import UNPARTITIONED, tick_request
+    from et_pipeline.resources.dagster import EXPERIMENTS
+
+    loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
+    with instance(settings) as found:
+        name = str(EXPERIMENTS.name)
+        request = tick_request(settings, found.get_dynamic_partitions(name))
+        if request.new_experiments:
+            found.add_dynamic_partitions(name, request.new_experiments)
+        result = defs.resolve_job_def("tick").execute_in_process(
+            instance=found,
+            tags=request.tags,
+            run_config=loggers,
+            raise_on_error=False,
+            asset_selection=None if request.has_experiments else [dg.AssetKey(key) for key in UNPARTITIONED],
+        )
+        if not result.success:
+            raise CommandError(_failure(result))
+        publish = defs.resolve_job_def("publish").execute_in_process(
+            instance=found, run_config=loggers, raise_on_error=False
+        )
+        if not publish.success:
+            raise CommandError(_failure(publish))
+        failed = [
+            f"{check.asset_key.to_user_string()}.{check.check_name}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed
+        ]
+        delivered = publish.output_for_node("deliver_events")
+        return TickOutcome(True, result.run_id, int(delivered), failed)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """The first failed step and its error, for people."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return f"run {result.run_id} failed in {event.step_key}: {error.message.strip() if error else ''}"
+    return f"run {result.run_id} failed; see it in the Dagster UI (et ui)"

@@ -1,0 +1,100 @@
+"""What starts a tick: a sensor on the inputs, a schedule, and the request both share with `et tick`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import dagster as dg
+
+from et_pipeline.contracts.plan import read_plans
+from et_pipeline.resources.dagster import EXPERIMENTS, INPUTS_TAG, Warehouse
+from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
+from et_pipeline.resources.settings import Settings
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+class TickRequest(NamedTuple):
+    """One tick: a single run over every experiment.
+
+    Attributes:
+        inputs: Fingerprint of the inputs it is started for.
+        new_experiments: Partitions to add before it starts.
+        tags: The run's tags: the range of partitions and the fingerprint.
+        has_experiments: False where no plan was ever readable; then only unpartitioned assets can run.
+    """
+
+    inputs: str
+    new_experiments: list[str]
+    tags: dict[str, str]
+    has_experiments: bool
+
+
+def tick_request(settings: Settings, partitions: Sequence[str]) -> TickRequest:
+    """The tick that is wanted now.
+
+    Args:
+        settings: Where the inputs are.
+        partitions: The experiments that Dagster knows already, in its order.
+    """
+    inputs = fingerprint(settings)
+    plans, _ = read_plans(settings.experiments_dir)
+    new = sorted({plan.experiment_id for plan in plans.values()} - set(partitions))
+    every = [*partitions, *new]
+    tags = {INPUTS_TAG: inputs}
+    if every:
+        tags |= {RANGE_START: every[0], RANGE_END: every[-1]}
+    return TickRequest(inputs, new, tags, bool(every))
+
+
+def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
+    selection = None if request.has_experiments else [dg.AssetKey(name) for name in UNPARTITIONED]
+    return dg.RunRequest(run_key=run_key, tags=request.tags, asset_selection=selection)
+
+
+UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments")
+"""What can run before there is any experiment."""
+
+
+@dg.sensor(
+    job_name="tick",
+    minimum_interval_seconds=15,
+    description="Starts a tick when a snapshot, plan or sign-off appears or changes, or the clock makes one due.",
+)
+def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+    """The cursor is what a tick was last requested for, so a restart repeats nothing."""
+    settings = warehouse.settings
+    request = tick_request(settings, context.instance.get_dynamic_partitions(EXPERIMENTS.name or ""))
+    last = read_last_tick(settings)
+    if not due(settings, request.inputs, last):
+        return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
+    woken = last is not None and last.inputs == request.inputs
+    run_key = f"{request.inputs}@{last.wake_at.isoformat()}" if woken and last else request.inputs
+    if context.cursor == run_key:
+        return dg.SkipReason("a tick for these inputs was requested already")
+    return dg.SensorResult(
+        run_requests=[_run_request(request, run_key)],
+        dynamic_partitions_requests=(
+            [EXPERIMENTS.build_add_request(request.new_experiments)] if request.new_experiments else []
+        ),
+        cursor=run_key,
+    )
+
+
+@dg.schedule(
+    job_name="tick",
+    cron_schedule="*/15 * * * *",
+    execution_timezone="UTC",
+    description="A tick every quarter of an hour, whatever the sensor saw: outages and days are noticed in time.",
+)
+def regular_ticks(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
+    """One run over every experiment, unless nothing at all is due."""
+    settings = warehouse.settings
+    partitions = context.instance.get_dynamic_partitions(EXPERIMENTS.name or "")
+    request = tick_request(settings, partitions)
+    if not due(settings, request.inputs, read_last_tick(settings)):
+        return dg.SkipReason("nothing is due")
+    context.instance.add_dynamic_partitions(EXPERIMENTS.name or "", request.new_experiments)
+    moment = context.scheduled_execution_time or datetime.now(UTC)
+    return _run_request(request, f"{request.inputs}@{moment.isoformat()}")

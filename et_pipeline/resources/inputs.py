@@ -1,0 +1,97 @@
+"""Is a tick due? Everything a tick depends on, as one fingerprint, and the next moment the clock matters.
+
+Cheap on purpose: file listings only, no warehouse, no Dagster. The sensor and `et tick` ask the same question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from et_pipeline import __version__
+from et_pipeline.resources.settings import Settings
+
+
+class LastTick(NamedTuple):
+    """What the last complete tick left behind.
+
+    Attributes:
+        inputs: Fingerprint of the inputs it was started for.
+        wake_at: When the clock alone makes the next tick due (a UTC day, an `ends_at`, a stall).
+    """
+
+    inputs: str
+    wake_at: datetime
+
+
+def fingerprint(settings: Settings) -> str:
+    """A hash over the names, sizes and times of all input files and over the mode.
+
+    A folder that is missing or unreadable is part of it, so that an outage of the bus makes a tick due.
+    """
+    digest = hashlib.sha256(f"{__version__} {settings.mode}".encode())
+    for root in (
+        settings.report_bus_dir,
+        settings.experiments_dir,
+        settings.sign_offs_dir,
+        settings.allowed_signers_path,
+    ):
+        for entry in _listing(root):
+            digest.update(entry.encode("utf-8", "surrogateescape"))
+            digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _listing(root: Path) -> Iterator[str]:
+    try:
+        status = root.stat()
+        if root.is_file():
+            yield f"{root.name} {status.st_size} {status.st_mtime_ns}"
+            return
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError as error:
+        yield f"{root.name} {type(error).__name__}"
+        return
+    for entry in entries:
+        if entry.name.endswith(".tmp"):
+            continue
+        try:
+            if entry.is_dir():
+                yield from (f"{entry.name}/{line}" for line in _listing(Path(entry.path)))
+            else:
+                status = entry.stat()
+                yield f"{entry.name} {status.st_size} {status.st_mtime_ns}"
+        except OSError as error:
+            yield f"{entry.name} {type(error).__name__}"
+
+
+def last_tick_path(settings: Settings) -> Path:
+    """The file that a complete tick leaves behind."""
+    return settings.warehouse_path.with_name("last_tick.json")
+
+
+def read_last_tick(settings: Settings) -> LastTick | None:
+    """The last complete tick; None where there is none, or its note cannot be read (then a tick is due)."""
+    try:
+        document = json.loads(last_tick_path(settings).read_text(encoding="utf-8"))
+        return LastTick(document["inputs"], datetime.fromisoformat(document["wake_at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_last_tick(settings: Settings, tick: LastTick) -> None:
+    """Notes a complete tick, atomically."""
+    path = last_tick_path(settings)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}), encoding="utf-8")
+    temporary.replace(path)
+
+
+def due(settings: Settings, inputs: str, last: LastTick | None) -> bool:
+    """Whether a tick has anything to do."""
+    return last is None or last.inputs != inputs or settings.now() >= last.wake_at
