@@ -1,0 +1,218 @@
+"""Did the mean uplift fall below minus the margin, at some unknown time?
+
+The e-SR detector of Shin, Ramdas and Rinaldo (2022), "E-detectors: a nonparametric framework for sequential
+change detection", arXiv 2203.03532: with E_{s,t} the evidence of blocks s to t against "the mean is at least
+−margin", the sum over all starts
+
+    M_t = Σ_{s ≤ t} E_{s,t}
+
+grows by at most 1 a block in expectation while nothing has fallen, so the first time it reaches 1/alpha is
+on average at least 1/alpha blocks away. (Where E_{s,t} is a product of factors L this is the recursion
+`M ← (1 + M)·L`.) The start with the largest E_{s,t} is the estimated onset.
+
+A bet on one block after the other is no evidence here: pairs of one market stay correlated across blocks,
+and a few markets that happen to lie low look like a fall for ever. Measured, such a detector alarms long
+before 1/alpha blocks (`et_pipeline_tests/statistics/drift_simulation.py`). So E_{s,t} comes from the two-way
+interval of blocks s to t: the same mean, standard error and effective clusters, in a one-sided mixture over
+effect sizes. It has no scale, hence needs no bounds of the metric, and it is silent below ten effective
+clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp, stdtr
+
+from et_pipeline.inference import twoway
+from et_pipeline.inference.cells import Cells, Floats, Ints
+
+ALPHA = 0.001
+"""A false alarm at most once in 1/alpha blocks on average: at one-hour blocks, once in six weeks."""
+WINDOW = 256
+"""Starts kept, in blocks. Leaving older ones out only lowers M, so the run length holds."""
+BETS = (2.0, 8.0, 32.0)
+"""Tunings g of the mixture: effects of about 1/√g standard deviations of a cluster, large to small."""
+_CHUNK = 128
+
+
+class DriftPath(NamedTuple):
+    """The detector at every block end; arrays have one entry per block that has pairs, in time order."""
+
+    block: Ints
+    """Start of the block at whose end the row stands, microseconds since the epoch."""
+    log_m: Floats
+    """Natural logarithm of M, −inf where no start has enough clusters yet."""
+    alarm: NDArray[np.bool_]
+    """Whether M is at least 1/alpha at this block's end."""
+    since: Ints
+    """Estimated onset: start of the first block of the stretch with the most evidence, −1 without any."""
+    mean_since: Floats
+    """Mean uplift from then on, in the metric's unit; NaN without any."""
+    log_e_since: Floats
+    """Natural logarithm of that stretch's own evidence."""
+
+    def first_alarm(self) -> int | None:
+        """Row of the first alarm, or None."""
+        rows = np.flatnonzero(self.alarm)
+        return int(rows[0]) if len(rows) else None
+
+
+def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, window: int = WINDOW) -> DriftPath:
+    """Run the detector over all blocks.
+
+    A row depends on the cells up to its block and on nothing later. The detector is not restarted by an
+    alarm: it stays up while the uplift stays low.
+
+    Args:
+        cells: One entry per (block, market), sorted by block, then market.
+        margin: How far below 0 the mean uplift may lie, in the metric's unit, not below 0.
+        alpha: One over the average run length, in blocks, without a fall.
+        window: Number of starts kept.
+
+    Raises:
+        ValueError: When margin, alpha or window is outside its range.
+    """
+    if not (margin >= 0.0 and np.isfinite(margin)):
+        raise ValueError(f"margin is {margin}: allowed are finite numbers, not below 0")
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha is {alpha}: allowed are numbers between 0 and 1")
+    if window < 1:
+        raise ValueError(f"window is {window}: allowed are whole numbers from 1")
+    blocks = np.unique(cells.block)
+    path = DriftPath(
+        block=blocks,
+        log_m=np.full(len(blocks), -np.inf),
+        alarm=np.zeros(len(blocks), dtype=bool),
+        since=np.full(len(blocks), -1, dtype=np.int64),
+        mean_since=np.full(len(blocks), np.nan),
+        log_e_since=np.full(len(blocks), -np.inf),
+    )
+    centre = twoway.pilot_centre(cells.mean, cells.n)
+    for line, start, moments in _stretches(cells, centre, min(window, max(len(blocks), 1))):
+        n, total = moments.total.T
+        mean = total / n
+        gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
+        stretch = twoway.path_of(moments, centre, mean, gradient, alpha=alpha, g=BETS[0])
+        usable = stretch.ready & (start >= 0).ravel()
+        log_e = np.full(start.size, -np.inf)
+        log_e[usable] = log_e_below(
+            stretch.mean[usable] + margin, stretch.se[usable], stretch.clusters[usable]
+        )
+        table = log_e.reshape(start.shape)
+        best = table.argmax(axis=1, keepdims=True)
+        found = np.isfinite(np.take_along_axis(table, best, 1)[:, 0])
+        path.log_m[line[found]] = logsumexp(table[found], axis=1)
+        for column, values in (
+            (path.since, blocks[start]),
+            (path.mean_since, stretch.mean.reshape(start.shape)),
+            (path.log_e_since, table),
+        ):
+            column[line[found]] = np.take_along_axis(values, best, 1)[found, 0]
+    return path._replace(alarm=path.log_m >= -np.log(alpha))
+
+
+def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLike = BETS) -> Floats:
+    """Natural logarithm of the evidence that the mean lies below 0, averaged over the bets.
+
+    The t mixture of :mod:`et_pipeline.inference.boundary` with its normal prior on the effect cut to
+    effects below 0: the two-sided e-value times twice the posterior probability of an effect below 0. With
+    the right-Haar prior on the scale that posterior is a t distribution with t degrees of freedom, centred
+    at mean·(1−T), with spread √((ν·se² + T·mean²)/(g+t)), T = g/(g+t), ν = t − 1.
+
+    Args:
+        mean: Estimates, oriented so that the null is "not below 0".
+        se: Their standard errors, above 0.
+        clusters: Effective clusters t, above 1.
+        g: Tunings of the mixture, each with the same share.
+    """
+    mean, se, t = (np.asarray(x, dtype=np.float64)[..., None] for x in (mean, se, clusters))
+    g = np.atleast_1d(np.asarray(g, dtype=np.float64))
+    tau = g / (g + t)
+    rest = (t - 1.0) * se**2
+    two_sided = 0.5 * np.log(tau) - 0.5 * t * np.log1p(-(1.0 - tau) * mean**2 / (mean**2 + rest))
+    score = -mean * (1.0 - tau) * np.sqrt((g + t) / (rest + tau * mean**2))
+    with np.errstate(divide="ignore"):
+        log_e = two_sided + np.log(2.0 * stdtr(t, score))
+    averaged: Floats = logsumexp(log_e, axis=-1) - np.log(g.size)
+    return averaged
+
+
+def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints, Ints, twoway.Moments]]:
+    """Moments of the stretches of blocks s to t, for every t and the last `window` starts s.
+
+    Block and cell products are differences of running sums. A market's product is not, so each market keeps
+    one running total per start: a matrix of markets × window, updated block by block. Start s lives in
+    column s modulo window.
+
+    Yields:
+        Rows t; their starts, rows × window, −1 where there is none yet; the moments of rows × window
+        flattened (where there is no start yet, those of start 0).
+    """
+    first = np.unique(cells.block, return_index=True)[1]
+    markets, market = np.unique(cells.market, return_inverse=True)
+    ends = np.append(first[1:], len(cells.n))
+    totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
+    sums = _by_block(totals, first)
+    before = np.vstack((np.zeros((1, 2)), sums[:-1]))
+    lagged = _products(sums, before)
+    total_to, block_to, cell_to, lagged_to = (
+        np.concatenate((np.zeros_like(x[:1]), np.cumsum(x, axis=0)))
+        for x in (
+            sums,
+            _products(sums, sums),
+            _by_block(_products(totals, totals), first),
+            lagged + lagged.mT,
+        )
+    )
+    cells_to = np.append(0, ends)
+
+    running = np.zeros((len(markets), window, 2))
+    product, count = np.zeros((window, 2, 2)), np.zeros(window, dtype=np.int64)
+    column = np.arange(window)
+    for chunk in range(0, len(first), _CHUNK):
+        row = np.arange(chunk, min(chunk + _CHUNK, len(first)))
+        market_products = np.empty((len(row), window, 2, 2))
+        n_markets = np.empty((len(row), window), dtype=np.int64)
+        for line, t in enumerate(row):
+            running[:, t % window] = 0.0
+            product[t % window] = 0.0
+            count[t % window] = 0
+            here = slice(first[t], ends[t])
+            added, old = totals[here], running[market[here]]
+            cross = (added.T @ old.reshape(len(added), -1)).reshape(2, window, 2).transpose(1, 0, 2)
+            product += cross + cross.mT + added.T @ added
+            count += (old[:, :, 0] == 0.0).sum(axis=0)
+            running[market[here]] = old + added[:, None]
+            market_products[line], n_markets[line] = product, count
+        end = row[:, None]
+        start = end - (end - column) % window
+        s = np.maximum(start, 0)
+        yield (
+            row,
+            start,
+            twoway.Moments(
+                block=np.broadcast_to(end, s.shape).ravel(),
+                total=(total_to[end + 1] - total_to[s]).reshape(-1, 2),
+                squares=twoway._Ways(
+                    market_products.reshape(-1, 2, 2),
+                    (block_to[end + 1] - block_to[s]).reshape(-1, 2, 2),
+                    (cell_to[end + 1] - cell_to[s]).reshape(-1, 2, 2),
+                ),
+                lagged=(lagged_to[end + 1] - lagged_to[s + 1]).reshape(-1, 2, 2) / 2.0,
+                n_markets=n_markets.ravel(),
+                n_blocks=(end - s + 1).ravel(),
+                n_cells=(cells_to[end + 1] - cells_to[s]).ravel(),
+            ),
+        )
+
+
+def _by_block(values: Floats, first: Ints) -> Floats:
+    return np.add.reduceat(values, first, axis=0) if len(first) else values
+
+
+def _products(left: Floats, right: Floats) -> Floats:
+    return left[:, :, None] * right[:, None, :]
