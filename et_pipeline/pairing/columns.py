@@ -1,0 +1,50 @@
+"""SQL fragments that repeat per metric, generated from the metric catalogue."""
+
+from __future__ import annotations
+
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+
+METRICS = ", ".join(f"r.{name}" for name in REPORT_METRICS)
+"""The metric columns of a report `r`."""
+
+LIMITS = ",\n    ".join(
+    f"max(CASE WHEN m.metric = '{name}' THEN m.winsor_{end} END) AS {name}_{end}"
+    for name in REPORT_METRICS
+    for end in ("lower", "upper")
+)
+"""The plan's winsor limits of every metric, from `experiment_metrics` `m`; null where there are none."""
+
+NO_TRADE = {"edge_bps": "CASE WHEN v.report_id IS NULL THEN 0.0 ELSE v.edge_bps END"}
+"""What stands for a metric of a variant that passed on the opportunity; every other metric stays null."""
+
+BOTH_ARMS = ",\n        ".join(
+    f"c.{name} AS {name}_control, {NO_TRADE.get(name, f'v.{name}')} AS {name}_variant"
+    for name in REPORT_METRICS
+)
+"""The metrics of a control report `c` and of its variant report `v`."""
+
+
+def block(time: str) -> str:
+    """The start of a time's block: blocks of `t.time_block_us` are aligned to the epoch in UTC."""
+    return f"make_timestamp(epoch_us({time}) // t.time_block_us * t.time_block_us)"
+
+
+def clipped(name: str, arm: str) -> str:
+    """A metric of one arm, moved to the plan's winsor limits where it lies beyond; null stays null."""
+    value = f"p.{name}_{arm}"
+    return (
+        f"CASE WHEN {value} < t.{name}_lower THEN t.{name}_lower"
+        f" WHEN {value} > t.{name}_upper THEN t.{name}_upper ELSE {value} END"
+    )
+
+
+def uplift(name: str) -> str:
+    """A metric's uplift: variant minus control, turned round where less is better."""
+    first, second = ("variant", "control") if CATALOGUE[name].direction > 0 else ("control", "variant")
+    return f"({clipped(name, first)}) - ({clipped(name, second)})"
+
+
+UPLIFTS = ",\n    ".join(
+    f"p.{name}_control, p.{name}_variant,\n    {uplift(name)} AS {name}_uplift" for name in REPORT_METRICS
+)
+"""Every metric column of `pairs`, from `p` with both arms' values and `t` with the winsor limits."""

@@ -1,0 +1,88 @@
+"""Matched pairs from reports: what is new is paired, what it touches is paired again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.pairing.correlation import pair_by_correlation
+from et_pipeline.pairing.rules import Rule, read_rules
+from et_pipeline.resources.warehouse import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class PairsResult(NamedTuple):
+    """What one run of `build_pairs` did.
+
+    Attributes:
+        batch: Number of the newest ingest transaction that the pairs now know of.
+        rebuilt: Experiments paired from scratch: new ones, and those whose rule changed.
+        removed: Pairs taken away before being matched again.
+        pairs: Pairs written.
+        unmatched: Unmatched reports written.
+    """
+
+    batch: int
+    rebuilt: tuple[str, ...]
+    removed: int
+    pairs: int
+    unmatched: int
+
+
+def build_pairs(
+    connection: duckdb.DuckDBPyConnection, experiments: Sequence[str], *, full: bool = False
+) -> PairsResult:
+    """Brings `pairs` and `unmatched` of experiments up to date with the reports.
+
+    Only opportunities with new reports (or ones that a conflict took out again) are matched again; the
+    cells they touch are written to `stale_cells`. All in one transaction: a crash leaves the old state.
+
+    Args:
+        connection: The warehouse, outside any transaction.
+        experiments: Experiments that are sampling; others keep what they have.
+        full: Pair everything again, whatever was paired before.
+
+    Raises:
+        ValueError: An experiment is not registered.
+    """
+    with transaction(connection):
+        rules = read_rules(connection, experiments)
+        known = connection.execute("SELECT experiment_id, rule_hash, batch FROM pairing_progress").fetchall()
+        progress = {experiment_id: (rule_hash, batch) for experiment_id, rule_hash, batch in known}
+        newest = _newest_batch(connection)
+        whole = [
+            rule for rule in rules if full or progress.get(rule.experiment_id, ("", 0))[0] != rule.rule_hash
+        ]
+        behind = [
+            (rule, progress[rule.experiment_id][1])
+            for rule in rules
+            if rule not in whole and progress[rule.experiment_id][1] < newest
+        ]
+        counts = [0, 0, 0]
+        for found in pair_by_correlation(connection, whole, behind):
+            counts = [before + more for before, more in zip(counts, found, strict=True)]
+        _advance(connection, [*whole, *(rule for rule, _ in behind)], newest)
+    return PairsResult(newest, tuple(rule.experiment_id for rule in whole), *counts)
+
+
+def _newest_batch(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute(
+        "SELECT max(batch) FROM "
+        "(SELECT max(batch) AS batch FROM reports UNION ALL SELECT max(batch) FROM displaced) AS batches"
+    ).fetchone()
+    return row[0] if row and row[0] is not None else 0
+
+
+def _advance(connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule], batch: int) -> None:
+    if not rules:
+        return
+    connection.execute(
+        "DELETE FROM pairing_progress WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))",
+        [[rule.experiment_id for rule in rules]],
+    )
+    connection.executemany(
+        "INSERT INTO pairing_progress VALUES (?, ?, ?)",
+        [(rule.experiment_id, rule.rule_hash, batch) for rule in rules],
+    )

@@ -1,0 +1,59 @@
+"""The pairing rules of experiments: whose reports belong to which arm, and how they are matched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.contracts.plan import content_hash
+from et_pipeline.pairing.columns import LIMITS
+from et_pipeline.pairing.statements import keep, query
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Rule(NamedTuple):
+    """How one experiment's reports become pairs.
+
+    Attributes:
+        experiment_id: The experiment.
+        method: `correlation` or `nearest`.
+        tolerance_us: Largest distance of a nearest pair, in microseconds.
+        rule_hash: Hash of everything that decides which pairs and cells there are, so that a changed rule
+            is noticed and everything is paired again.
+    """
+
+    experiment_id: str
+    method: str
+    tolerance_us: int | None
+    rule_hash: str
+
+
+def read_rules(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Rule]:
+    """The rules of experiments, and the temporary tables `arms` and `terms` that the other queries read.
+
+    `arms` has one row per experiment and arm, `terms` one per experiment with what a pair needs to know
+    (block length, window, what a missing variant means, winsor limits of each metric).
+
+    Raises:
+        ValueError: An experiment is not registered.
+    """
+    wanted = sorted(set(experiments))
+    connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
+    connection.execute("INSERT INTO chosen SELECT unnest(?::VARCHAR[])", [wanted])
+    rows = connection.execute(query("rules")).fetchall()
+    unknown = sorted(set(wanted) - {row[0] for row in rows})
+    if unknown:
+        raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")
+    metrics: dict[str, list[tuple[object, ...]]] = {}
+    for experiment_id, *rest in connection.execute(
+        "SELECT experiment_id, metric, winsor_lower, winsor_upper FROM experiment_metrics ORDER BY ALL"
+    ).fetchall():
+        metrics.setdefault(experiment_id, []).append(tuple(rest))
+    keep(connection, "arms", query("arms"))
+    keep(connection, "terms", query("terms", limits=LIMITS))
+    return [
+        Rule(row[0], row[1], row[2], content_hash([[str(item) for item in row], metrics.get(row[0], [])]))
+        for row in rows
+    ]
