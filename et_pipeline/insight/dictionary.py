@@ -48,7 +48,9 @@ def markdown(connection: duckdb.DuckDBPyConnection) -> str:
     tables: dict[str, list[Column]] = {}
     for column in columns(connection):
         tables.setdefault(column.table, []).append(column)
-    for_analysts = [name for name, rows in tables.items() if not (rows[0].table_comment or "").startswith(TECHNICAL)]
+    for_analysts = [
+        name for name, rows in tables.items() if not (rows[0].table_comment or "").startswith(TECHNICAL)
+    ]
     lines = [
         "# Data dictionary",
         "",
@@ -59,7 +61,15 @@ def markdown(connection: duckdb.DuckDBPyConnection) -> str:
         " · ".join(f"[`{name}`](#{name})" for name in for_analysts),
     ]
     for name, rows in tables.items():
-        lines += ["", f"## {name}", "", rows[0].table_comment or "", "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            rows[0].table_comment or "",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
         lines += [f"| `{row.name}` | {row.type} | {_cell(row.comment)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -77,7 +87,10 @@ def main() -> None:
     from et_pipeline.resources.settings import Settings
     from et_pipeline.resources.warehouse import open_warehouse
 
-    with tempfile.TemporaryDirectory() as folder, open_warehouse(Settings(data_dir=Path(folder))) as connection:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_warehouse(Settings(data_dir=Path(folder))) as connection,
+    ):
         sys.stdout.write(markdown(connection))
 
 

@@ -40,8 +40,24 @@ def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[
     Raises:
         WarehouseError: It is held by another process, corrupt, or newer than this program.
     """
-    import duckdb
+    with locked(settings, path=path) as file, connected(settings, file) as connection:
+        yield connection
 
+
+@contextmanager
+def locked(settings: Settings, *, path: Path | None = None) -> Iterator[Path]:
+    """Keeps other writers away from the warehouse's file, without opening it.
+
+    Args:
+        settings: Where it lies and how long to wait.
+        path: Another file than the settings', for a rebuild.
+
+    Yields:
+        The file, which may not exist yet.
+
+    Raises:
+        WarehouseError: It is held by another process.
+    """
     path = path or settings.warehouse_path
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_suffix(".lock"), timeout=settings.lock_timeout_s)
@@ -53,26 +69,38 @@ def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[
             "wait for it to end, or raise ET_LOCK_TIMEOUT"
         ) from error
     try:
-        try:
-            connection = duckdb.connect(
-                str(path),
-                config={
-                    "memory_limit": settings.memory_limit,
-                    "temp_directory": str(path.with_suffix(".tmp")),
-                    "autoinstall_known_extensions": "false",
-                    "autoload_known_extensions": "false",
-                },
-            )
-        except duckdb.Error as error:
-            raise WarehouseError(f"{path} cannot be opened: {error}") from error
-        try:
-            connection.execute("SET TimeZone = 'UTC'")
-            migrate(connection)
-            yield connection
-        finally:
-            connection.close()
+        yield path
     finally:
         lock.release()
+
+
+@contextmanager
+def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens the warehouse's file, for a caller who has it `locked`.
+
+    Raises:
+        WarehouseError: It is corrupt, or newer than this program.
+    """
+    import duckdb
+
+    try:
+        connection = duckdb.connect(
+            str(path),
+            config={
+                "memory_limit": settings.memory_limit,
+                "temp_directory": str(path.with_suffix(".tmp")),
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
+    except duckdb.Error as error:
+        raise WarehouseError(f"{path} cannot be opened: {error}") from error
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        migrate(connection)
+        yield connection
+    finally:
+        connection.close()
 
 
 @contextmanager

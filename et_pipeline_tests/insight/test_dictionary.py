@@ -20,7 +20,9 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def test_every_table_and_column_has_a_comment(warehouse: duckdb.DuckDBPyConnection) -> None:
     found = columns(warehouse)
     assert len(found) > 300
-    bare = [f"{column.table}.{column.name}" for column in found if not column.comment or not column.table_comment]
+    bare = [
+        f"{column.table}.{column.name}" for column in found if not column.comment or not column.table_comment
+    ]
     assert bare == [], "add a comment in et_pipeline/resources/migrations/"
 
 

@@ -1,0 +1,84 @@
+"""Copies a DuckDB file by writing only the blocks that differ from an earlier copy.
+
+A DuckDB file is a head of three pages and then blocks of one size, each led by the checksum of what is in
+it. Two files agree in a block where these eight bytes agree, so finding what changed reads eight bytes a
+block, and a tick that adds little copies little however large the file has grown. Nothing else of the
+format is assumed; a test holds the copy equal to the original byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HEAD = 3 * 4096
+_CHECKSUM = 8
+_AT_ONCE = 64
+
+
+def copy_whole(source: Path, target: Path) -> int:
+    """Copies a file, sharing its blocks where the file system can (`copy_file_range`), and syncs it.
+
+    Returns:
+        Bytes copied.
+    """
+    with source.open("rb") as reader, target.open("wb") as writer:
+        size = os.fstat(reader.fileno()).st_size
+        done = 0
+        while done < size:
+            done += _copy_some(reader.fileno(), writer.fileno(), size - done)
+        os.fsync(writer.fileno())
+    return size
+
+
+def _copy_some(reader: int, writer: int, count: int) -> int:
+    if hasattr(os, "copy_file_range"):
+        return os.copy_file_range(reader, writer, count)
+    return os.write(writer, os.read(reader, min(count, 1 << 20)))
+
+
+def copy_difference(source: Path, target: Path, block_size: int) -> int:
+    """Makes `target`, an earlier copy, equal to `source`, and syncs it.
+
+    Args:
+        source: A DuckDB file that no one writes to, without a write-ahead log.
+        target: An earlier copy of it that no one has open.
+        block_size: Size of a block in bytes (`PRAGMA database_size`).
+
+    Returns:
+        Bytes written.
+    """
+    with source.open("rb") as reader, target.open("r+b") as writer:
+        size = os.fstat(reader.fileno()).st_size
+        written = 0
+        for offset, length in _different(reader.fileno(), writer.fileno(), size, block_size):
+            os.pwrite(writer.fileno(), os.pread(reader.fileno(), length, offset), offset)
+            written += length
+        os.ftruncate(writer.fileno(), size)
+        os.fsync(writer.fileno())
+    return written
+
+
+def same(source: Path, target: Path, block_size: int) -> bool:
+    """Whether two DuckDB files hold the same, by their heads and the checksums of their blocks."""
+    with source.open("rb") as one, target.open("rb") as other:
+        size = os.fstat(one.fileno()).st_size
+        return size == os.fstat(other.fileno()).st_size and not _different(
+            one.fileno(), other.fileno(), size, block_size
+        )
+
+
+def _different(one: int, other: int, size: int, block_size: int) -> list[tuple[int, int]]:
+    """Where two files differ: offset and length of runs of blocks, in order."""
+    runs: list[tuple[int, int]] = []
+    if os.pread(one, HEAD, 0) != os.pread(other, HEAD, 0):
+        runs.append((0, min(HEAD, size)))
+    for offset in range(HEAD, size, block_size):
+        if os.pread(one, _CHECKSUM, offset) != os.pread(other, _CHECKSUM, offset):
+            length = min(block_size, size - offset)
+            start, so_far = runs[-1] if runs else (0, 0)
+            if start + so_far == offset and so_far < _AT_ONCE * block_size:
+                runs[-1] = (start, so_far + length)
+            else:
+                runs.append((offset, length))
+    return runs

@@ -1,0 +1,205 @@
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from et_pipeline.insight import publish
+from et_pipeline.insight.publish import is_current, publish_analyst_database
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import WarehouseError, locked, open_warehouse
+
+FILL = """
+INSERT INTO pairs BY NAME
+SELECT 'e' AS experiment_id, TIMESTAMP '2026-11-01' + INTERVAL (i) SECOND AS pair_time,
+       time_bucket(INTERVAL 1 HOUR, pair_time) AS block, 'm' || i % 7 AS market_id, 'yes' AS outcome_id,
+       'BUY' AS side, 'c' || i AS correlation_id, md5('c' || i) AS control_report_id,
+       md5('v' || i) AS variant_report_id, (i * 7919) % 1000 / 7.0 AS edge_bps_uplift,
+       hash(i) AS opportunity_key, 1 AS candidates
+FROM range(?, ?) AS t(i)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, lock_timeout_s=0.2)
+
+
+def fill(settings: Settings, start: int, stop: int) -> None:
+    with open_warehouse(settings) as connection:
+        connection.execute(FILL, [start, stop])
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rows(path: Path) -> int:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        row = connection.execute("SELECT count(*) FROM pairs").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_the_copy_is_the_warehouse_byte_for_byte_whatever_happened_to_it(settings: Settings) -> None:
+    fill(settings, 0, 200_000)
+    publish_analyst_database(settings)
+    steps = [
+        "DELETE FROM pairs WHERE market_id = 'm3'",
+        "UPDATE pairs SET edge_bps_uplift = -1 WHERE market_id = 'm4'",
+        "INSERT INTO outages VALUES ('bus', TIMESTAMP '2026-11-01', NULL, 'folder missing')",
+        "ALTER TABLE outages ADD COLUMN another INTEGER",
+        "DELETE FROM pairs",
+        "INSERT INTO outages VALUES ('bus', TIMESTAMP '2026-11-02', NULL, 'again', 1)",
+    ]
+    written = []
+    for number, step in enumerate(steps):
+        with open_warehouse(settings) as connection:
+            connection.execute(step)
+            if number % 2:
+                connection.execute(FILL, [1_000_000 * number, 1_000_000 * number + 50_000])
+        assert not is_current(settings)
+        publication = publish_analyst_database(settings)
+        assert digest(publication.path) == digest(settings.warehouse_path), step
+        assert is_current(settings)
+        written.append(publication.written / publication.size)
+    assert min(written) < 0.6, "some of these steps change a part of the file only"
+
+
+def test_a_small_change_to_a_large_file_writes_little(settings: Settings) -> None:
+    fill(settings, 0, 400_000)
+    first = publish_analyst_database(settings)
+    fill(settings, 400_000, 400_010)
+    publish_analyst_database(settings)
+    fill(settings, 400_010, 400_020)
+    third = publish_analyst_database(settings)
+    assert first.written == first.size
+    assert third.written < third.size / 5
+    assert digest(third.path) == digest(settings.warehouse_path)
+
+
+def test_nothing_new_replaces_nothing(settings: Settings) -> None:
+    fill(settings, 0, 10)
+    path = publish_analyst_database(settings).path
+    before = path.stat()
+    again = publish_analyst_database(settings)
+    assert (again.replaced, again.written) == (False, 0)
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_a_reader_keeps_its_answers_while_the_file_is_replaced(settings: Settings) -> None:
+    fill(settings, 0, 100_000)
+    path = publish_analyst_database(settings).path
+    with duckdb.connect(str(path), read_only=True) as reader:
+        for step in range(1, 4):
+            fill(settings, step * 100_000, (step + 1) * 100_000)
+            publish_analyst_database(settings)
+            row = reader.execute("SELECT count(*), sum(hash(control_report_id)) FROM pairs").fetchone()
+            assert row is not None
+            assert row[0] == 100_000
+    assert rows(path) == 400_000
+
+
+def test_a_crash_half_way_leaves_the_old_database_and_the_next_tick_mends_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in range(3):
+        fill(settings, step * 50_000, (step + 1) * 50_000)
+        path = publish_analyst_database(settings).path
+    fill(settings, 150_000, 200_000)
+
+    def dies_half_way(source: Path, target: Path, block_size: int) -> int:
+        with target.open("r+b") as file:
+            file.seek(20_000)
+            file.write(b"\0" * 300_000)
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "copy_difference", dies_half_way)
+        with pytest.raises(OSError, match="power cut"):
+            publish_analyst_database(settings)
+    assert rows(path) == 150_000
+    publish_analyst_database(settings)
+    assert digest(path) == digest(settings.warehouse_path)
+
+
+def test_a_crash_just_before_the_swap_never_touches_what_readers_have_open(settings: Settings) -> None:
+    fill(settings, 0, 50_000)
+    path = publish_analyst_database(settings).path
+    path.with_name(".experiments.spare.duckdb").hardlink_to(path)
+    before = path.open("rb")
+    content = before.read()
+    fill(settings, 50_000, 100_000)
+    publish_analyst_database(settings)
+    before.seek(0)
+    assert before.read() == content
+    before.close()
+    assert rows(path) == 100_000
+
+
+def test_a_stale_log_beside_the_database_is_removed_and_the_file_cannot_be_written(
+    settings: Settings,
+) -> None:
+    fill(settings, 0, 10)
+    log = settings.published_dir / "experiments.duckdb.wal"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"stale")
+    path = publish_analyst_database(settings).path
+    assert not log.exists()
+    assert path.stat().st_mode & 0o222 == 0
+    assert rows(path) == 10
+
+
+def test_a_warehouse_in_use_is_said_and_nothing_is_published(settings: Settings) -> None:
+    fill(settings, 0, 10)
+    with locked(settings), pytest.raises(WarehouseError, match="in use by another tick"):
+        publish_analyst_database(settings)
+    assert not settings.analyst_path.exists()
+
+
+READER = """
+import pathlib, sys, time, duckdb
+path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+opened, seen = 0, 0
+while not stop.exists():
+    with duckdb.connect(path, read_only=True, config={"threads": 1}) as connection:
+        for _ in range(3):
+            count, distinct = connection.execute(
+                "SELECT count(*), count(DISTINCT control_report_id) FROM pairs").fetchone()
+            assert count == distinct and count % 20000 == 0 and count >= seen, (count, distinct, seen)
+            time.sleep(0.05)
+        seen = count
+    opened += 1
+print(opened, seen)
+"""
+
+
+def test_twenty_readers_hold_the_database_while_it_is_replaced(settings: Settings) -> None:
+    fill(settings, 0, 20_000)
+    path = publish_analyst_database(settings).path
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    stop = settings.data_dir / "stop"
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", READER, str(path), str(stop)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for _ in range(20)
+    ]
+    time.sleep(2)
+    for swap in range(1, 7):
+        fill(settings, swap * 20_000, (swap + 1) * 20_000)
+        assert publish_analyst_database(settings).replaced
+    stop.touch()
+    results = [reader.communicate(timeout=120) for reader in readers]
+    assert [errors for _, errors in results if errors] == []
+    assert [reader.returncode for reader in readers] == [0] * 20
+    assert sum(int(output.split()[0]) for output, _ in results) >= 20, "readers opened it"
+    assert max(int(output.split()[1]) for output, _ in results) > 20_000, "and saw it grow"
