@@ -4,7 +4,12 @@ A `Scenario` describes one experiment: its arms, window, markets, correlations a
 every metric. `write_snapshots` turns scenarios into snapshot files and says what is true of them.
 """
 
-from et_pipeline.generator.broken import BROKEN_KINDS, PARQUET_BROKEN_KINDS
+from et_pipeline.generator.broken import (
+    BROKEN_KINDS,
+    EXPECTED_REASON,
+    PARQUET_BROKEN_KINDS,
+    PARQUET_EXPECTED_REASON,
+)
 from et_pipeline.generator.files import FORMATS
 from et_pipeline.generator.reports import build_opportunities, build_reports
 from et_pipeline.generator.scenario import METRICS, Scenario, edge_uplift_with_no_trade_as_zero, true_uplift
@@ -13,9 +18,11 @@ from et_pipeline.generator.truth import ExperimentTruth, FileTruth, Truth
 
 __all__ = [
     "BROKEN_KINDS",
+    "EXPECTED_REASON",
     "FORMATS",
     "METRICS",
     "PARQUET_BROKEN_KINDS",
+    "PARQUET_EXPECTED_REASON",
     "ExperimentTruth",
     "FileTruth",
     "Scenario",

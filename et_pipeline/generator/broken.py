@@ -6,7 +6,10 @@ import copy
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the contract brings pandera along, which takes a second to import
+    from et_pipeline.contracts.report import Reason
 
 Report = dict[str, Any]
 
@@ -58,6 +61,9 @@ IN_CONTENT: dict[str, Callable[[Report], Report]] = {
     "wrong_type": _metric("12.5"),
     "wrong_type_envelope": _with(strategy_id=17),
     "null_field": _with(market_id=None),
+    "bad_identifier": _with(market_id=""),
+    "bad_kind": _with(kind=7),
+    "replay_not_from_backtester": _with(mode="replay", bot_id="strat.impostor"),
 }
 """Well-formed JSON that breaks a rule of the contract."""
 
@@ -77,6 +83,7 @@ IN_TEXT: dict[str, Callable[[Report], str | bytes]] = {
         _dump({**report, "outcome_id": MARK}).encode().replace(MARK.encode(), b"\xff\xfe")
     ),
     "not_an_object": lambda report: _dump(list(report.values())),
+    "blank_line": lambda report: "",
     "not_json": lambda report: "2025-01-06 12:00:00 INFO exporter restarted",
 }
 """Text that is not one JSON object."""
@@ -92,6 +99,8 @@ _SHARED = (
     "major_version",
     "null_field",
     "empty_metrics",
+    "bad_identifier",
+    "replay_not_from_backtester",
 )
 PARQUET_BROKEN: dict[str, Callable[[Report], Report]] = {
     **{kind: IN_CONTENT[kind] for kind in _SHARED},
@@ -102,6 +111,39 @@ PARQUET_BROKEN: dict[str, Callable[[Report], Report]] = {
 }
 PARQUET_BROKEN_KINDS: tuple[str, ...] = tuple(PARQUET_BROKEN)
 """The kinds that a typed Parquet row can hold."""
+
+EXPECTED_REASON: dict[str, Reason] = {
+    **dict.fromkeys(IN_TEXT, "malformed_json"),
+    "nul_escape": "bad_identifier",
+    "repeated_key": "repeated_key",
+    "not_utf8": "not_utf8",
+    "not_an_object": "not_an_object",
+    "blank_line": "blank_line",
+    "conflict": "conflict",
+    "missing_field": "missing_field",
+    "missing_metrics": "missing_field",
+    "empty_metrics": "no_metrics",
+    "unknown_mode": "unknown_mode",
+    "unknown_side": "unknown_side",
+    "out_of_bounds": "metric_out_of_bounds",
+    "future": "in_the_future",
+    "major_version": "unsupported_version",
+    "naive_timestamp": "bad_time",
+    "impossible_timestamp": "bad_time",
+    "wrong_type": "wrong_type",
+    "wrong_type_envelope": "wrong_type",
+    "null_field": "missing_field",
+    "bad_identifier": "bad_identifier",
+    "bad_kind": "bad_kind",
+    "replay_not_from_backtester": "replay_not_from_backtester",
+}
+"""The quarantine reason a reader has to give each kind in NDJSON."""
+PARQUET_EXPECTED_REASON: dict[str, Reason] = {
+    **{kind: EXPECTED_REASON[kind] for kind in PARQUET_BROKEN},
+    "nan": "metric_out_of_bounds",
+    "infinity": "metric_out_of_bounds",
+}
+"""The same for Parquet rows, where NaN and infinity are well-formed values."""
 
 
 def break_report(kind: str, report: Report, report_id: str) -> bytes:

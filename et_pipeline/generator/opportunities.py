@@ -25,12 +25,14 @@ class Opportunities(NamedTuple):
         market: Market number, from 0.
         outcome: 0 or 1.
         side: 0 (BUY) or 1 (SELL).
+        burst: Number of the burst, from 0, in no order of time.
     """
 
     time_us: Ints
     market: Ints
     outcome: Ints
     side: Ints
+    burst: Ints
 
 
 def to_us(moment: datetime) -> int:
@@ -61,7 +63,7 @@ def draw_opportunities(scenario: Scenario, rng: np.random.Generator) -> Opportun
     outcome, side = rng.integers(0, 2, size=(2, bursts))
     order = np.argsort(time, kind="stable")
     of = of[order]
-    return Opportunities(time[order], market[of], outcome[of], side[of])
+    return Opportunities(time[order], market[of], outcome[of], side[of], of)
 
 
 def _burst_sizes(scenario: Scenario, rng: np.random.Generator) -> Ints:

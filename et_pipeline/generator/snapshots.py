@@ -62,7 +62,8 @@ def write_snapshots(
 
     Raises:
         ValueError: On a negative number, a repeated experiment id, an unknown format or kind, fewer than one
-            file, more `truncated_last` lines than files, or a scenario whose values leave the catalogue's bounds.
+            file, more `truncated_last` lines than files, or a scenario whose values leave the bounds of the
+            catalogue.
     """
     counts = _checked(scenarios, files, format, broken)
     if skipped < 0:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from et_pipeline.generator.broken import EXPECTED_REASON, PARQUET_EXPECTED_REASON
+
 
 @dataclass(frozen=True)
 class ExperimentTruth:
@@ -104,9 +106,18 @@ class Truth:
             total.update(file.broken)
         return dict(sorted(total.items()))
 
+    @property
+    def quarantine(self) -> dict[str, int]:
+        """Lines per quarantine reason that a strict reader gives them, over all files."""
+        reasons = PARQUET_EXPECTED_REASON if self.format == "parquet" else EXPECTED_REASON
+        total: Counter[str] = Counter()
+        for kind, count in self.broken.items():
+            total[reasons[kind]] += count
+        return dict(sorted(total.items()))
+
     def to_json(self) -> str:
         """One JSON document, the same for the same truth."""
-        names = ("lines", "reports", "duplicates", "skipped", "broken")
+        names = ("lines", "reports", "duplicates", "skipped", "broken", "quarantine")
         totals = {name: getattr(self, name) for name in names}
         return json.dumps({**asdict(self), "totals": totals}, indent=1, sort_keys=True) + "\n"
 

@@ -24,40 +24,51 @@ DIFFERENCE_SD = {"edge_bps": 12.0, "slippage_bps": 1.5, "toxicity_bps": 4.0}
 LOG_LATENCY_SD, LOG_LATENCY_DIFFERENCE_SD = 0.8, 0.25
 LOG_SIZE_SD = 0.8
 FILL_ARM_CORRELATION = 0.8
+IN_BURST = 0.6
+"""Share of the control's own noise that a burst has in common: what makes nearest matching worth while."""
 
 
 class Effects:
     """Draws unit-variance, zero-mean values that share a part within a market and within a block."""
 
-    def __init__(self, scenario: Scenario, market: Ints, block: Ints, rng: np.random.Generator) -> None:
+    def __init__(
+        self, scenario: Scenario, found: Opportunities, block: Ints, rng: np.random.Generator
+    ) -> None:
         """`block` counts time blocks from 0 in time order."""
-        self._market, self._block, self._rng = market, block, rng
+        self._market, self._burst, self._block, self._rng = found.market, found.burst, block, rng
         self._markets, self._blocks, self._ar = scenario.markets, int(block.max()) + 1, scenario.block_ar
         own = max(0.0, 1 - scenario.market_correlation - scenario.block_correlation)
         self._weights = np.sqrt((scenario.market_correlation, scenario.block_correlation, own))
 
-    def draw(self, noise: Noise) -> Floats:
-        """One value per opportunity: market effect, AR(1) block effect and own noise, unit variance."""
+    def draw(self, noise: Noise, in_burst: float = 0.0) -> Floats:
+        """One value per opportunity: market effect, AR(1) block effect and own noise, unit variance.
+
+        `in_burst` is the share of the own noise that a burst has in common.
+        """
         by_market, by_block, own = self._weights
         market = self._rng.standard_normal(self._markets)[self._market]
         shocks = self._rng.standard_normal(self._blocks)
         shocks[1:] *= np.sqrt(1 - self._ar**2)
         path = np.fromiter(accumulate(shocks, lambda last, shock: self._ar * last + shock), np.float64)
-        values: Floats = by_market * market + by_block * path[self._block] + own * noise(len(self._market))
+        rest = noise(len(self._market))
+        if in_burst:
+            burst = noise(int(self._burst.max()) + 1)[self._burst]
+            rest = np.sqrt(in_burst) * burst + np.sqrt(1 - in_burst) * rest
+        values: Floats = by_market * market + by_block * path[self._block] + own * rest
         return values
 
-    def normal(self) -> Floats:
+    def normal(self, in_burst: float = 0.0) -> Floats:
         """Values whose margin is exactly standard normal."""
-        return self.draw(self._rng.standard_normal)
+        return self.draw(self._rng.standard_normal, in_burst)
 
-    def heavy(self) -> Floats:
+    def heavy(self, in_burst: float = 0.0) -> Floats:
         """Values with Student t(4) noise."""
         limit = TAIL_LIMIT
-        return self.draw(lambda n: np.clip(self._rng.standard_t(4, n) / np.sqrt(2), -limit, limit))
+        return self.draw(lambda n: np.clip(self._rng.standard_t(4, n) / np.sqrt(2), -limit, limit), in_burst)
 
-    def skewed(self) -> Floats:
+    def skewed(self, in_burst: float = 0.0) -> Floats:
         """Values whose noise has a long upper tail (a centred exponential)."""
-        return self.draw(lambda n: self._rng.standard_exponential(n) - 1)
+        return self.draw(lambda n: self._rng.standard_exponential(n) - 1, in_burst)
 
 
 def draw_values(
@@ -72,12 +83,12 @@ def draw_values(
     Returns:
         Two maps (control, variant) from metric to an array as long as the opportunities.
     """
-    effects = Effects(scenario, found.market, block, rng)
+    effects = Effects(scenario, found, block, rng)
     control, variant = _fills(scenario, effects)
     for name in ("edge_bps", "slippage_bps", "toxicity_bps"):
         draw = effects.skewed if name == "slippage_bps" else effects.heavy
         mean, other = CONTROL_MEAN[name], variant_mean(scenario, name)
-        control[name] = mean + CONTROL_SD[name] * draw()
+        control[name] = mean + CONTROL_SD[name] * draw(IN_BURST)
         difference_sd = scenario.noise * DIFFERENCE_SD[name]
         variant[name] = control[name] + (other - mean) + difference_sd * effects.heavy()
     _latencies(scenario, effects, control, variant)
@@ -92,7 +103,7 @@ def draw_values(
 
 def _fills(scenario: Scenario, effects: Effects) -> tuple[Arm, Arm]:
     """Fill ratios by a Gaussian copula: correlated between arms, markets and blocks, margins exact."""
-    one = effects.normal()
+    one = effects.normal(IN_BURST)
     r = FILL_ARM_CORRELATION
     two = r * one + np.sqrt(1 - r**2) * effects.normal()
     return (
@@ -115,7 +126,7 @@ def _latencies(scenario: Scenario, effects: Effects, control: Arm, variant: Arm)
     mean, sd = CONTROL_MEAN["latency_ms"], LOG_LATENCY_SD
     tau = scenario.noise * LOG_LATENCY_DIFFERENCE_SD
     factor = variant_mean(scenario, "latency_ms") / mean
-    control["latency_ms"] = mean * np.exp(sd * effects.normal() - sd**2 / 2)
+    control["latency_ms"] = mean * np.exp(sd * effects.normal(IN_BURST) - sd**2 / 2)
     variant["latency_ms"] = control["latency_ms"] * factor * np.exp(tau * effects.normal() - tau**2 / 2)
 
 
@@ -124,7 +135,7 @@ def _sizes(scenario: Scenario, effects: Effects, control: Arm, variant: Arm) -> 
     if not {"filled_size", "asked_size"} & set(scenario.metrics):
         return
     mean, sd = CONTROL_MEAN["asked_size"], LOG_SIZE_SD
-    control["asked_size"] = mean * np.exp(sd * effects.normal() - sd**2 / 2)
+    control["asked_size"] = mean * np.exp(sd * effects.normal(IN_BURST) - sd**2 / 2)
     variant["asked_size"] = control["asked_size"] * (variant_mean(scenario, "asked_size") / mean)
     for arm in (control, variant):
         arm["filled_size"] = arm["asked_size"] * arm["fill_ratio"]

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
+import jsonschema
 import msgspec
 import polars as pl
 import pytest
 import zstandard
 
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.report import Reason, json_schema
 from et_pipeline.generator import (
     BROKEN_KINDS,
+    EXPECTED_REASON,
     FORMATS,
     PARQUET_BROKEN_KINDS,
+    PARQUET_EXPECTED_REASON,
     Scenario,
     write_snapshots,
 )
-from et_pipeline.generator.broken import IN_TEXT
+from et_pipeline.generator.broken import IN_CONTENT, IN_TEXT
 from et_pipeline.generator.lines import ENVELOPE
 
 SHADOW = Scenario(
@@ -141,11 +147,31 @@ def test_every_kind_of_broken_line_is_there(tmp_path: Path) -> None:
     assert truth.broken == dict.fromkeys(sorted(BROKEN_KINDS), 3)
     lines = [line for file in truth.files for line in _lines(tmp_path / file.name)]
     ids = Counter(kind for line in lines for kind in BROKEN_KINDS if f'"broken-{kind}-0'.encode() in line)
-    without_id = {"conflict", "not_an_object", "not_json"}
+    without_id = {"conflict", "not_an_object", "not_json", "blank_line"}
     assert ids == dict.fromkeys(set(BROKEN_KINDS) - without_id, 3) | {"not_an_object": 3}
+    assert sum(not line for line in lines) == 3
     for file in truth.files:
         assert not (tmp_path / file.name).read_bytes().endswith(b"\n")
         assert b'"broken-truncated_last-' in _lines(tmp_path / file.name)[-1]
+
+
+def test_sound_lines_keep_the_published_schema_and_broken_content_does_not(tmp_path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema())
+    beyond_a_schema = {"conflict", "future", "impossible_timestamp"}
+    kinds = [kind for kind in IN_CONTENT if kind not in beyond_a_schema]
+    short = dataclasses.replace(SHADOW, opportunities=200)
+    write_snapshots([short], tmp_path, seed=3, broken=dict.fromkeys(kinds, 1))
+    reports = [json.loads(line) for line in _lines(tmp_path / "reports-0000.ndjson")]
+    refused = [report["report_id"] for report in reports if not validator.is_valid(report)]
+    assert sorted(refused) == sorted(f"broken-{kind}-0000" for kind in kinds)
+
+
+def test_every_kind_has_its_quarantine_reason(tmp_path: Path) -> None:
+    assert set(EXPECTED_REASON) == set(BROKEN_KINDS)
+    assert set(PARQUET_EXPECTED_REASON) == set(PARQUET_BROKEN_KINDS)
+    assert set(EXPECTED_REASON.values()) == set(get_args(Reason)) - {"line_too_long"}
+    truth = write_snapshots([LIVE], tmp_path, seed=3, files=2, broken={"nan": 2, "nul": 1, "bad_kind": 3})
+    assert truth.quarantine == {"bad_kind": 3, "malformed_json": 3}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in IN_TEXT if kind not in {"repeated_key", "nul_escape"}])
@@ -228,6 +254,7 @@ def test_truth_as_json(tmp_path: Path) -> None:
         "duplicates": truth.duplicates,
         "skipped": 0,
         "broken": truth.broken,
+        "quarantine": truth.quarantine,
     }
     assert document["experiments"]["split-live"]["uplift"] == dict.fromkeys(LIVE.metrics, 0.0)
     assert not list(tmp_path.rglob("*.tmp"))

@@ -199,3 +199,15 @@ def test_fill_ratio_has_its_masses() -> None:
     unfilled = frame.filter(control == 0)
     assert unfilled["edge_bps_control"].unique().to_list() == [0.0]
     assert unfilled["slippage_bps_control"].null_count() == len(unfilled)
+
+
+def test_opportunities_of_a_burst_are_alike() -> None:
+    frame = build_opportunities(_scenario(opportunities=20_000), seed=2).drop_nulls()
+    key = ["market", "outcome", "side"]
+    near = frame.sort(*key, "time").with_columns(
+        pl.col("edge_bps_control").shift().over(key).alias("edge_before"),
+        pl.col("time").diff().over(key).alias("gap"),
+    )
+    near = near.filter(pl.col("gap") <= timedelta(seconds=2))
+    assert len(near) > 5_000
+    assert np.corrcoef(near["edge_bps_control"], near["edge_before"])[0, 1] > 0.4
