@@ -28,10 +28,12 @@ CREATE TABLE displaced (
 );
 CREATE TABLE quarantine (
     path VARCHAR NOT NULL, line BIGINT NOT NULL, reason VARCHAR NOT NULL, sentence VARCHAR NOT NULL, raw VARCHAR,
-    snapshot_id INTEGER NOT NULL
+    snapshot_id INTEGER NOT NULL,
+    report_id VARCHAR, content_hash UBIGINT -- of conflicts only
 );
 CREATE TABLE unreadable (
-    path VARCHAR NOT NULL, reason VARCHAR NOT NULL, sentence VARCHAR NOT NULL, seen_at TIMESTAMP NOT NULL
+    path VARCHAR NOT NULL, reason VARCHAR NOT NULL, sentence VARCHAR NOT NULL, seen_at TIMESTAMP NOT NULL,
+    size BIGINT NOT NULL, mtime_ns BIGINT NOT NULL
 );
 
 -- experiments ----------------------------------------------------------------------------------------------
