@@ -1,0 +1,177 @@
+"""Verdicts, and why there is none yet, in sentences for people who are no statisticians."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.plan import MIN_CLUSTERS
+from et_pipeline.governance.terms import Alarm, Missing, Point, Rule, Terms, Verdict, above, margin_of
+
+MAX_AUTOCORRELATION = 0.9
+"""Above it, neighbouring blocks move together so much that a longer `time_block` is needed."""
+
+
+def missing_conditions(
+    terms: Terms, latest: dict[str, Point], sample_ratio_alarm: datetime | None
+) -> list[Missing]:
+    """Every condition that keeps a verdict away, the most basic first; never empty."""
+    found: list[Missing] = []
+    if sample_ratio_alarm is not None:
+        found.append(
+            Missing(
+                "sample_ratio_alarm",
+                None,
+                "The arms do not get the planned shares of opportunities, so no comparison can be trusted.",
+                None,
+            )
+        )
+    for rule in (terms.primary, *terms.guardrails):
+        problem = _too_small(terms, rule, latest.get(rule.metric))
+        if problem is not None:
+            found.append(problem)
+    if found:
+        return found
+    primary, point = terms.primary, latest[terms.primary.metric]
+    if not above(point.ci_lower, 0.0):
+        found.append(
+            Missing(
+                "primary_undecided",
+                primary.metric,
+                f"The difference in {primary.metric}, {_range(point)}, may still be zero.",
+                _further_primary(primary, point),
+            )
+        )
+    for rule in terms.guardrails:
+        guard = latest[rule.metric]
+        if not above(guard.ci_lower, -margin_of(rule)):
+            found.append(
+                Missing(
+                    "guardrail_undecided",
+                    rule.metric,
+                    f"It is not shown yet that {rule.metric}, {_range(guard)}, loses less than "
+                    f"{margin_of(rule):g} {CATALOGUE[rule.metric].unit}.",
+                    _further(guard, (guard.mean_uplift or 0.0) + margin_of(rule), guard.ci_lower),
+                )
+            )
+    return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+
+
+def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:
+    """The first minimum that one metric's sample misses, None where it is healthy."""
+    name = rule.metric
+    if point is None or point.n_pairs < terms.min_samples:
+        n = 0 if point is None else point.n_pairs
+        further = terms.min_samples - n
+        return Missing(
+            "too_few_pairs",
+            name,
+            f"{name} has {n:,} pairs in closed blocks of the {terms.min_samples:,} a decision needs.",
+            further,
+        )
+    if not point.effective_clusters >= MIN_CLUSTERS:
+        further = _scaled(point.n_pairs, MIN_CLUSTERS / max(point.effective_clusters, 1.0))
+        return Missing(
+            "too_few_clusters",
+            name,
+            f"The pairs of {name} count as {point.effective_clusters:.1f} independent groups of the "
+            f"{MIN_CLUSTERS} a decision needs.{_expectation(further)}",
+            further,
+        )
+    if above(point.autocorrelation, MAX_AUTOCORRELATION):
+        return Missing(
+            "longer_time_block_needed",
+            name,
+            f"Neighbouring blocks of {name} move together too much: a longer time_block is needed.",
+            None,
+        )
+    if not point.ready:
+        return Missing("no_spread", name, f"The values of {name} do not vary enough for an interval.", None)
+    return None
+
+
+def _range(point: Point) -> str:
+    unit = CATALOGUE[point.metric].unit
+    if point.ci_lower is None or point.ci_upper is None:
+        return "not known well enough for an interval"
+    return f"between {point.ci_lower:.4g} and {point.ci_upper:.4g} {unit}"
+
+
+def _expectation(further: int | None) -> str:
+    return "" if further is None else f" About {further:,} more pairs are expected to be needed."
+
+
+def _scaled(n: int, factor: float) -> int:
+    return max(1, math.ceil(n * (factor - 1)))
+
+
+def _further(point: Point, distance: float, end: float | None) -> int | None:
+    """Pairs until an end of the interval covers `distance` less than now: widths shrink like 1/√n."""
+    if point.mean_uplift is None or end is None or not distance > 0:
+        return None
+    return _scaled(point.n_pairs, ((point.mean_uplift - end) / distance) ** 2)
+
+
+def _further_primary(rule: Rule, point: Point) -> int | None:
+    """Pairs until the nearest of better, worse and equivalent, were the mean to stay as it is."""
+    mean = point.mean_uplift or 0.0
+    options = [_further(point, mean, point.ci_lower), _further(point, -mean, point.alarm_ci_upper)]
+    if rule.equivalence_margin is not None:
+        room = rule.equivalence_margin - abs(mean)
+        options.append(_further(point, room, point.ci_lower))
+    known = [option for option in options if option is not None]
+    return min(known, default=None)
+
+
+def verdict_sentence(
+    terms: Terms,
+    verdict: Verdict,
+    points: dict[str, Point],
+    missing: Sequence[Missing],
+    alarms: Sequence[Alarm],
+) -> str:
+    """The verdict for a non-statistician.
+
+    Args:
+        terms: What the plan fixes.
+        verdict: The verdict.
+        points: Each metric's interval at the decision.
+        missing: What was missing, for `inconclusive`.
+        alarms: Which metrics alarmed at the decision, for `variant_worse`.
+    """
+    name = terms.primary.metric
+    if verdict == "inconclusive":
+        why = " ".join(item.sentence for item in missing)
+        return f"The experiment ended without a clear answer, which is not evidence of no difference. {why}"
+    if verdict == "variant_worse":
+        return _worse(terms, alarms[0].point)
+    point = points[name]
+    difference = f"the difference in {name} is {_range(point)} per pair ({_confidence(terms.alpha)})"
+    if verdict == "variant_better":
+        guards = " No guardrail lost more than its margin." if terms.guardrails else ""
+        return f"The variant is better: {difference}, {_sample(point)}.{guards}"
+    margin = f"{terms.primary.equivalence_margin:g} {CATALOGUE[name].unit}"
+    sample = _sample(point)
+    return f"The two are equivalent: {difference}, within the {margin} the plan calls equal, {sample}."
+
+
+def _worse(terms: Terms, point: Point) -> str:
+    rule = next(rule for rule in terms.rules if rule.metric == point.metric)
+    unit = CATALOGUE[point.metric].unit
+    limit = f" by more than the {margin_of(rule):g} {unit} it may lose" if margin_of(rule) else ""
+    return (
+        f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is between "
+        f"{point.alarm_ci_lower:.4g} and {point.alarm_ci_upper:.4g} {unit} per pair "
+        f"({_confidence(terms.alarm_alpha)}), {_sample(point)}."
+    )
+
+
+def _sample(point: Point) -> str:
+    groups = f"{point.effective_clusters:.0f} independent groups"
+    return f"over {point.n_pairs:,} matched pairs that count as {groups}"
+
+
+def _confidence(alpha: float) -> str:
+    return f"{100 * (1 - alpha):.4g} % confidence, however often one looks"

@@ -1,0 +1,237 @@
+"""The life of an experiment as an explicit state machine; its history is the audit log.
+
+A state is stored nowhere: it is the `to_state` of the experiment's newest transition in the log. A change
+of state that the table below does not allow, or one that needs a human and has no valid sign-off, raises.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from et_pipeline.resources import audit
+
+if TYPE_CHECKING:
+    import duckdb
+
+State = Literal[
+    "registered",
+    "awaiting_sign_off",
+    "sampling",
+    "stalled",
+    "concluded",
+    "promotion_review",
+    "signed_off",
+    "declined",
+]
+Purpose = Literal["split", "promotion"]
+
+STATES: dict[State, str] = {
+    "registered": "The plan is frozen; the experiment has not begun to sample.",
+    "awaiting_sign_off": "More than 50 % of the traffic goes to the variant: a human has to agree first.",
+    "sampling": "Pairs are collected and a verdict is looked for.",
+    "stalled": "Reports cannot be read: sampling and verdicts pause.",
+    "concluded": "There is a verdict.",
+    "promotion_review": "The variant is better, and humans were asked to look at the evidence.",
+    "signed_off": "Humans approved the evidence. Nothing is promoted by it: they do that elsewhere.",
+    "declined": "A human declined the promotion.",
+}
+"""Every state and what it means."""
+
+
+class Transition(NamedTuple):
+    """One allowed change of state.
+
+    Attributes:
+        from_state: State before; None for a plan that was just registered.
+        to_state: State after.
+        trigger: What causes it.
+        meaning: What it says, for people.
+        purpose: The sign-off without which it cannot happen; None where it needs none.
+    """
+
+    from_state: State | None
+    to_state: State
+    trigger: str
+    meaning: str
+    purpose: Purpose | None = None
+
+
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition(None, "registered", "plan_registered", "A valid plan was found; EXPERIMENT_STARTED is sent."),
+    Transition(
+        "registered",
+        "awaiting_sign_off",
+        "large_split",
+        "The split is above 50 %; EXPERIMENT_LARGE_SPLIT_WARN is sent.",
+    ),
+    Transition("registered", "sampling", "started", "`starts_at` is reached, and no sign-off is needed."),
+    Transition(
+        "awaiting_sign_off",
+        "sampling",
+        "split_approved",
+        "A valid sign-off approves the split, and `starts_at` is reached.",
+        "split",
+    ),
+    Transition(
+        "awaiting_sign_off", "registered", "split_lowered", "The plan's split was lowered to 50 % or less."
+    ),
+    Transition(
+        "awaiting_sign_off",
+        "concluded",
+        "ended",
+        "`ends_at` is reached and nobody approved the split: inconclusive, nothing was decided.",
+    ),
+    Transition("sampling", "stalled", "outage", "Reports cannot be read; EXPERIMENT_STALLED is sent."),
+    Transition("stalled", "sampling", "outage_over", "Reports can be read again; the backlog is taken in."),
+    Transition("sampling", "concluded", "verdict", "There is a verdict; EXPERIMENT_RESULT is sent."),
+    Transition(
+        "concluded",
+        "promotion_review",
+        "variant_better",
+        "The verdict is `variant_better`, the plan asks for a review, and humans are asked for it.",
+    ),
+    Transition(
+        "promotion_review",
+        "signed_off",
+        "approved",
+        "As many different people as the plan asks for approved this plan and this evidence.",
+        "promotion",
+    ),
+    Transition(
+        "promotion_review",
+        "declined",
+        "declined",
+        "A valid sign-off declines the promotion.",
+        "promotion",
+    ),
+)
+"""Every allowed change of state; whatever is not here cannot happen."""
+
+
+class IllegalTransitionError(RuntimeError):
+    """A change of state that the table does not allow, or one without the sign-off that it needs."""
+
+
+def find(from_state: State | None, trigger: str) -> Transition:
+    """The transition that a trigger causes in a state.
+
+    Raises:
+        IllegalTransitionError: The table has none.
+    """
+    for transition in TRANSITIONS:
+        if transition.from_state == from_state and transition.trigger == trigger:
+            return transition
+    allowed = ", ".join(item.trigger for item in TRANSITIONS if item.from_state == from_state) or "nothing"
+    raise IllegalTransitionError(f"{trigger!r} cannot happen in state {from_state!r}; allowed: {allowed}")
+
+
+def states(connection: duckdb.DuckDBPyConnection) -> dict[str, State]:
+    """The present state of every experiment that has one."""
+    rows = connection.execute(
+        "SELECT experiment_id, arg_max(to_state, seq) FROM audit_log WHERE action = 'transition' "
+        "AND experiment_id IS NOT NULL GROUP BY experiment_id"
+    ).fetchall()
+    return dict(rows)
+
+
+def state_of(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> State | None:
+    """The present state of one experiment, None before its registration."""
+    row = connection.execute(
+        "SELECT arg_max(to_state, seq) FROM audit_log WHERE action = 'transition' AND experiment_id = ?",
+        [experiment_id],
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def advance(
+    connection: duckdb.DuckDBPyConnection,
+    at: datetime,
+    experiment_id: str,
+    trigger: str,
+    detail: dict[str, Any],
+) -> State:
+    """Changes an experiment's state, in the caller's transaction.
+
+    Args:
+        connection: The warehouse.
+        at: When it is decided.
+        experiment_id: The experiment.
+        trigger: What happened; see `TRANSITIONS`.
+        detail: Particulars for the audit log. A transition that needs sign-offs names the content hashes of
+            those it rests on under `sign_offs`.
+
+    Returns:
+        The state after.
+
+    Raises:
+        IllegalTransitionError: The table does not allow it now, or a sign-off it needs is missing.
+    """
+    transition = find(state_of(connection, experiment_id), trigger)
+    if transition.purpose is not None:
+        _require_sign_offs(connection, experiment_id, transition, detail.get("sign_offs") or [])
+    audit.append(
+        connection,
+        at,
+        experiment_id,
+        "transition",
+        from_state=transition.from_state,
+        to_state=transition.to_state,
+        detail={"trigger": trigger, **detail},
+    )
+    return transition.to_state
+
+
+def _require_sign_offs(
+    connection: duckdb.DuckDBPyConnection, experiment_id: str, transition: Transition, hashes: list[str]
+) -> None:
+    """Raises unless every sign-off named is recorded as valid for this purpose, plan and decision."""
+    decision = "decline" if transition.to_state == "declined" else "approve"
+    rows = connection.execute(
+        "SELECT count(DISTINCT s.content_hash) FROM sign_offs AS s "
+        "JOIN experiments AS e USING (experiment_id) "
+        "WHERE s.valid AND s.experiment_id = ? AND s.purpose = ? AND s.decision = ? "
+        "AND s.plan_hash = e.plan_hash AND list_contains(?, s.content_hash)",
+        [experiment_id, transition.purpose, decision, hashes],
+    ).fetchone()
+    if not hashes or rows is None or rows[0] != len(set(hashes)):
+        raise IllegalTransitionError(
+            f"{experiment_id}: {transition.trigger!r} needs valid {transition.purpose} sign-offs"
+        )
+
+
+def markdown() -> str:
+    """The state machine as the page `docs/lifecycle.md`."""
+    diagram = "\n".join(
+        f"    {item.from_state or '[*]'} --> {item.to_state}: {item.trigger}" for item in TRANSITIONS
+    )
+    meanings = "\n".join(f"| `{state}` | {meaning} |" for state, meaning in STATES.items())
+    rows = "\n".join(
+        f"| {f'`{item.from_state}`' if item.from_state else '(new)'} | `{item.to_state}` | `{item.trigger}` "
+        f"| {item.purpose or 'no'} | {item.meaning} |"
+        for item in TRANSITIONS
+    )
+    return f"""# The life of an experiment
+
+This page is generated by `markdown()` of `et_pipeline/governance/lifecycle.py`; a test holds the two equal.
+
+```mermaid
+stateDiagram-v2
+{diagram}
+```
+
+An experiment's state is the newest transition in the audit log, and every transition is a row of it. A change
+that is not in the second table raises an error and rolls the whole tick back.
+
+| state | meaning |
+|---|---|
+{meanings}
+
+| from | to | trigger | needs a sign-off | meaning |
+|---|---|---|---|---|
+{rows}
+
+The verdicts `variant_worse`, `equivalent` and `inconclusive` end in `concluded`. `signed_off` is reached in
+one way only: valid signatures of as many different people as the plan asks for, over this plan and this
+evidence. It changes nothing anywhere else; the promotion itself is made by humans, in another system.
+"""

@@ -1,0 +1,373 @@
+"""Sign-offs: a human's decision as a small JSON file with a detached SSH signature.
+
+`NAME.json` holds the decision, `NAME.json.sig` what `ssh-keygen -Y sign -n et-sign-off NAME.json` writes. The
+signature covers the file's bytes exactly as they are. `ssh-keygen -Y verify` checks it against
+`data/allowed_signers`; nothing here knows cryptography. A sign-off that does not count says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from et_pipeline.contracts.messages import isoformat
+from et_pipeline.contracts.plan import content_hash
+
+if TYPE_CHECKING:
+    from et_pipeline.resources.settings import Settings
+
+NAMESPACE = "et-sign-off"
+MAX_BYTES = 16 * 1024
+"""What a sign-off, and its signature, may be large."""
+TIMEOUT_S = 20
+_FINGERPRINT = re.compile(r"key (SHA256:\S+)")
+
+REFUSALS: dict[str, str] = {
+    "not_a_file": "It is not a plain file; links and folders are not read.",
+    "too_large": f"The sign-off or its signature is larger than {MAX_BYTES} bytes.",
+    "unreadable": "The file cannot be read.",
+    "malformed": "The file is not a sign-off.",
+    "unsigned": "There is no signature beside it.",
+    "no_allowed_signers": "There is no file allowed_signers, so nobody may sign.",
+    "cannot_check": "The signature could not be checked.",
+    "bad_signature": "The signature does not belong to these bytes: forged, or altered after signing.",
+    "wrong_namespace": f"The signature was made for another purpose than {NAMESPACE}.",
+    "key_not_valid": "The key has expired or is not valid yet.",
+    "unknown_signer": "The key is not in allowed_signers.",
+    "not_the_signer": "The key belongs to another person than the signer named.",
+    "signed_in_future": "The time of signing lies in the future.",
+    "unknown_experiment": "There is no such experiment.",
+    "other_plan": "It was given for another plan than the one in force.",
+    "other_evidence": "It was given for other evidence than what is to be decided.",
+    "self_approval": "The owner of a plan may not approve it.",
+    "same_person": "The same person has signed this already.",
+}
+"""Every reason for which a sign-off does not count."""
+
+
+class SignOffError(RuntimeError):
+    """A sign-off could not be written; the message says why."""
+
+
+class Document(BaseModel):
+    """What a human decided; the file's content."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["et-sign-off/1"] = "et-sign-off/1"
+    experiment_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    plan_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    evidence_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    purpose: Literal["split", "promotion"]
+    decision: Literal["approve", "decline"]
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    signer: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._+-]{0,199}$")]
+    signed_at: Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Reads a sign-off.
+
+        Raises:
+            ValueError: It is none; the message says why.
+        """
+        try:
+            return cls.model_validate(json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated))
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise ValueError("; ".join(problems)) from error
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+    def content(self) -> bytes:
+        """The file's bytes."""
+        document = {**self.model_dump(), "signed_at": isoformat(self.signed_at)}
+        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+class SignOff(NamedTuple):
+    """One sign-off file and whether it counts.
+
+    Attributes:
+        path: File name within the folder of sign-offs.
+        content_hash: Hash of the file and its signature.
+        document: What it says, None where it cannot be read.
+        key_fingerprint: Key that made the signature, None where the signature does not hold.
+        by_owner: Whether the key belongs to somebody who owns or owned the plan.
+        refusal: Key of `REFUSALS`, None where it counts.
+        sentence: The outcome for people.
+    """
+
+    path: str
+    content_hash: str
+    document: Document | None
+    key_fingerprint: str | None
+    by_owner: bool
+    refusal: str | None
+    sentence: str
+
+    def refused(self, refusal: str, detail: str = "") -> SignOff:
+        """The same one, not counting, with the reason."""
+        return self._replace(refusal=refusal, sentence=f"{REFUSALS[refusal]} {detail}".strip())
+
+
+class Asked(NamedTuple):
+    """What humans are asked to decide about one experiment.
+
+    Attributes:
+        experiment_id: The experiment.
+        purpose: `split` or `promotion`.
+        plan_hash: The plan in force.
+        evidence_hashes: What a sign-off may be given for; the first is the one that was announced.
+        allow_self_approval: Whether the plan's owner may approve.
+        approvers: How many different people have to approve.
+    """
+
+    experiment_id: str
+    purpose: Literal["split", "promotion"]
+    plan_hash: str
+    evidence_hashes: tuple[str, ...]
+    allow_self_approval: bool
+    approvers: int
+
+
+def split_evidence(experiment_id: str, traffic_split_pct: float) -> str:
+    """What a sign-off for a large split is given for: approving 60 % approves nothing else."""
+    return content_hash({"experiment_id": experiment_id, "traffic_split_pct": float(traffic_split_pct)})
+
+
+def read_sign_offs(settings: Settings, now: datetime, owners: Mapping[str, Collection[str]]) -> list[SignOff]:
+    """Reads every sign-off in the folder and checks its signature.
+
+    Args:
+        settings: Where sign-offs and allowed signers stand.
+        now: The moment at which keys have to be valid.
+        owners: Everybody who owned an experiment's plan, by experiment.
+
+    Returns:
+        One entry a file, in order of signing; those with a `refusal` do not count. Whether the others fit
+        what is asked is for `judge` to say.
+    """
+    folder = settings.sign_offs_dir
+    if not folder.is_dir():
+        return []
+    found = [_read(path, settings, now, owners) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda item: (item.document.signed_at if item.document else now, item.path))
+
+
+def judge(sign_off: SignOff, asked: Asked | None, counted: Iterable[SignOff]) -> SignOff:
+    """Whether a sign-off with a good signature counts for what is asked.
+
+    Args:
+        sign_off: One whose signature holds.
+        asked: What is asked about its experiment and purpose; None where there is no such experiment.
+        counted: Those that count already.
+    """
+    document = sign_off.document
+    if sign_off.refusal is not None or document is None:
+        return sign_off
+    if asked is None:
+        return sign_off.refused("unknown_experiment")
+    misfit = _misfit(sign_off, document, asked)
+    if misfit is not None:
+        return sign_off.refused(misfit)
+    for other in counted:
+        if _same_person(sign_off, other, asked):
+            return sign_off.refused("same_person", f"See {other.path}.")
+    return sign_off
+
+
+def _misfit(sign_off: SignOff, document: Document, asked: Asked) -> str | None:
+    if document.plan_hash != asked.plan_hash:
+        return "other_plan"
+    if document.evidence_hash not in asked.evidence_hashes:
+        return "other_evidence"
+    if document.decision == "approve" and sign_off.by_owner and not asked.allow_self_approval:
+        return "self_approval"
+    return None
+
+
+def _same_person(sign_off: SignOff, other: SignOff, asked: Asked) -> bool:
+    """Whether two sign-offs say the same of the same thing by one person: one name, or one key."""
+    ours, theirs = sign_off.document, other.document
+    return (
+        ours is not None
+        and theirs is not None
+        and (ours.experiment_id, ours.purpose, ours.decision)
+        == (theirs.experiment_id, theirs.purpose, theirs.decision)
+        and theirs.evidence_hash in asked.evidence_hashes
+        and (ours.signer == theirs.signer or sign_off.key_fingerprint == other.key_fingerprint)
+    )
+
+
+def write_sign_off(settings: Settings, document: Document, key: Path) -> Path:
+    """Signs a decision with the person's own key and puts it among the sign-offs.
+
+    Args:
+        settings: Where sign-offs stand.
+        document: The decision.
+        key: A private key file, or the public key of one that an SSH agent holds.
+
+    Returns:
+        The file written; its signature stands beside it.
+
+    Raises:
+        SignOffError: The key cannot be used, or such a file is there already.
+    """
+    folder = settings.sign_offs_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = document.signed_at.strftime("%Y%m%dT%H%M%S%fZ")
+    path = folder / f"{document.experiment_id}.{document.purpose}.{document.signer}.{stamp}.json"
+    signature = path.with_name(f"{path.name}.sig")
+    if path.exists() or signature.exists():
+        raise SignOffError(f"{path.name} is there already; nothing was written")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".signing-") as scratch:
+        draft = Path(scratch) / "sign-off"
+        draft.write_bytes(document.content())
+        try:
+            result = subprocess.run(
+                ["ssh-keygen", "-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE, str(draft)],
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SignOffError(f"ssh-keygen could not sign: {error}") from error
+        made = draft.with_suffix(".sig")
+        if result.returncode != 0 or not made.exists():
+            complaint = result.stderr.decode(errors="replace").strip()
+            raise SignOffError(f"ssh-keygen could not sign with {key}: {complaint or 'no reason given'}")
+        made.replace(signature)
+        draft.replace(path)
+    return path
+
+
+def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key stands more than once")
+    return document
+
+
+def _read(path: Path, settings: Settings, now: datetime, owners: Mapping[str, Collection[str]]) -> SignOff:
+    """One file with the outcome of everything that can be said without knowing the experiment."""
+    found = SignOff(path.name, content_hash([path.name]), None, None, False, None, "The signature holds.")
+    try:
+        content, signature = _both_files(path)
+        digests = [hashlib.sha256(part).hexdigest() for part in (content, signature)]
+        found = found._replace(content_hash=content_hash(digests))
+        document = Document.parse(content)
+        found = found._replace(document=document)
+        if not signature:
+            raise _RefusedError("unsigned")
+        if document.signed_at > now + timedelta(microseconds=settings.max_clock_skew_us):
+            raise _RefusedError("signed_in_future")
+        if not settings.allowed_signers_path.is_file():
+            raise _RefusedError("no_allowed_signers")
+        with tempfile.TemporaryDirectory(prefix="et-sign-off-") as scratch:
+            copy = Path(scratch) / "signature"
+            copy.write_bytes(signature)
+            verifier = _Verifier(content, copy, settings.allowed_signers_path, now)
+            return verifier.check(found, document, owners.get(document.experiment_id, ()))
+    except _RefusedError as refused:
+        return found.refused(refused.refusal, refused.detail)
+    except ValueError as error:
+        return found.refused("malformed", str(error)[:500])
+    except OSError as error:
+        return found.refused("unreadable", error.strerror or str(error))
+
+
+class _RefusedError(Exception):
+    def __init__(self, refusal: str, detail: str = "") -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.detail = detail
+
+
+def _both_files(path: Path) -> tuple[bytes, bytes]:
+    """Content and signature (empty where there is none), never through a link."""
+    signature = path.with_name(f"{path.name}.sig")
+    if any(item.is_symlink() or (item.exists() and not item.is_file()) for item in (path, signature)):
+        raise _RefusedError("not_a_file")
+    return _bounded_bytes(path), _bounded_bytes(signature) if signature.exists() else b""
+
+
+def _bounded_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _RefusedError("too_large")
+    return content
+
+
+class _Verifier(NamedTuple):
+    """The real `ssh-keygen` on one file's bytes and signature."""
+
+    content: bytes
+    signature: Path
+    allowed_signers: Path
+    now: datetime
+
+    def check(self, found: SignOff, document: Document, owners: Collection[str]) -> SignOff:
+        """The sign-off with the key that made it, or with why the signature does not hold."""
+        try:
+            verified = self._verify(document.signer)
+            if verified.returncode != 0:
+                return self._refusal(found, verified.stderr)
+            fingerprint = _FINGERPRINT.search(verified.stdout)
+            if fingerprint is None:
+                return found.refused("cannot_check", "ssh-keygen named no key.")
+            by_owner = any(
+                owner == document.signer or self._verify(owner).returncode == 0 for owner in sorted(owners)
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return found.refused("cannot_check", str(error))
+        return found._replace(key_fingerprint=fingerprint[1], by_owner=by_owner)
+
+    def _refusal(self, found: SignOff, complaint: str) -> SignOff:
+        if "namespace does not match" in complaint:
+            return found.refused("wrong_namespace")
+        if self._run("check-novalidate", "-n", NAMESPACE).returncode != 0:
+            return found.refused("bad_signature")
+        if "has expired" in complaint or "not yet valid" in complaint:
+            return found.refused("key_not_valid")
+        known = self._run("find-principals", "-f", str(self.allowed_signers), *self._time())
+        return found.refused("not_the_signer" if known.returncode == 0 else "unknown_signer")
+
+    def _verify(self, identity: str) -> subprocess.CompletedProcess[str]:
+        signers = str(self.allowed_signers)
+        return self._run("verify", "-f", signers, "-I", identity, "-n", NAMESPACE, *self._time())
+
+    def _time(self) -> tuple[str, str]:
+        return "-O", f"verify-time={self.now.astimezone(UTC):%Y%m%d%H%M%SZ}"
+
+    def _run(self, action: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            ["ssh-keygen", "-Y", action, *arguments, "-s", str(self.signature)],
+            input=self.content,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            env={"PATH": _search_path(), "LC_ALL": "C"},
+        )
+        return subprocess.CompletedProcess(
+            result.args,
+            result.returncode,
+            result.stdout.decode(errors="replace"),
+            result.stderr.decode(errors="replace"),
+        )
+
+
+def _search_path() -> str:
+    """The process's search path; nothing else of the environment reaches `ssh-keygen`."""
+    return os.environ.get("PATH", os.defpath)

@@ -1,0 +1,136 @@
+"""What a decision is made from: the plan's terms, the interval paths, and what may be missing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from et_pipeline.contracts.plan import MIN_CLUSTERS
+
+Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive"]
+
+
+class Rule(NamedTuple):
+    """A metric's part in the decision.
+
+    Attributes:
+        metric: Name in the catalogue.
+        role: `primary`, `guardrail` or `secondary`.
+        non_inferiority_margin: A guardrail's margin, in the metric's unit.
+        equivalence_margin: The primary's margin of equivalence, None where the plan has none.
+    """
+
+    metric: str
+    role: str
+    non_inferiority_margin: float | None
+    equivalence_margin: float | None
+
+
+class Terms(NamedTuple):
+    """What the plan fixes about the decision.
+
+    Attributes:
+        experiment_id: The experiment.
+        plan_hash: The frozen plan.
+        min_samples: Pairs below which nothing is decided.
+        alpha: Error probability of the intervals.
+        alarm_alpha: Alpha of each interval that may raise the alarm.
+        g: Tuning of the boundary, frozen at registration.
+        ends_at: End of the experiment (UTC).
+        rules: The metrics, in the plan's order.
+    """
+
+    experiment_id: str
+    plan_hash: str
+    min_samples: int
+    alpha: float
+    alarm_alpha: float
+    g: float
+    ends_at: datetime
+    rules: tuple[Rule, ...]
+
+    @property
+    def primary(self) -> Rule:
+        """The one primary metric."""
+        return next(rule for rule in self.rules if rule.role == "primary")
+
+    @property
+    def guardrails(self) -> tuple[Rule, ...]:
+        """The guardrails, in the plan's order."""
+        return tuple(rule for rule in self.rules if rule.role == "guardrail")
+
+
+class Point(NamedTuple):
+    """One metric's interval at the end of one block; a row of `interval_path`, units are the metric's own."""
+
+    metric: str
+    as_of: datetime
+    n_pairs: int
+    effective_clusters: float
+    n_markets: int
+    n_blocks: int
+    mean_uplift: float | None
+    ci_lower: float | None
+    ci_upper: float | None
+    e_value: float | None
+    p_value: float | None
+    alarm_ci_lower: float | None
+    alarm_ci_upper: float | None
+    autocorrelation: float | None
+    ready: bool
+    closed: bool
+    method: str
+
+
+class Missing(NamedTuple):
+    """One condition that keeps a verdict away.
+
+    Attributes:
+        condition: Machine-readable name.
+        metric: The metric concerned, None for the whole sample.
+        sentence: The same for people.
+        further_pairs: Pairs expected to be needed at the present variance, None where more pairs do not help
+            or nobody can tell.
+    """
+
+    condition: str
+    metric: str | None
+    sentence: str
+    further_pairs: int | None
+
+
+class Alarm(NamedTuple):
+    """The first moment at which an interval said that the variant underperforms.
+
+    Attributes:
+        trigger: `interval` for the primary, `guardrail` for a guardrail.
+        point: The metric's interval at that moment.
+    """
+
+    trigger: Literal["interval", "guardrail"]
+    point: Point
+
+
+def below_minimum(terms: Terms, point: Point | None) -> bool:
+    """Whether the primary's sample is too small to conclude anything from."""
+    return point is None or point.n_pairs < terms.min_samples or not point.effective_clusters >= MIN_CLUSTERS
+
+
+def healthy(terms: Terms, point: Point | None) -> bool:
+    """Whether a metric's sample may be concluded from."""
+    return point is not None and point.ready and not below_minimum(terms, point)
+
+
+def above(value: float | None, bound: float) -> bool:
+    """Whether a figure is known and above a bound."""
+    return value is not None and value > bound
+
+
+def below(value: float | None, bound: float) -> bool:
+    """Whether a figure is known and below a bound."""
+    return value is not None and value < bound
+
+
+def margin_of(rule: Rule) -> float:
+    """What a metric may lose before it counts as worse: nothing for the primary, a guardrail's margin."""
+    return rule.non_inferiority_margin or 0.0
