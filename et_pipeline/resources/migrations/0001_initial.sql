@@ -127,12 +127,13 @@ CREATE TABLE verdicts (
     decided_as_of TIMESTAMP, n_pairs BIGINT NOT NULL, effective_clusters DOUBLE NOT NULL,
     evidence_hash VARCHAR, plan_hash VARCHAR NOT NULL,
     sentence VARCHAR NOT NULL, missing VARCHAR NOT NULL, evidence VARCHAR, announced_verdict VARCHAR,
-    announced_as_of TIMESTAMP, contradicted BOOLEAN NOT NULL
+    announced_as_of TIMESTAMP, contradicted BOOLEAN NOT NULL, announced_evidence_hash VARCHAR
 );
 CREATE TABLE sign_offs (
     path VARCHAR NOT NULL, experiment_id VARCHAR, purpose VARCHAR, plan_hash VARCHAR, evidence_hash VARCHAR,
     decision VARCHAR, reason VARCHAR, signer VARCHAR, signed_at TIMESTAMP, content_hash VARCHAR NOT NULL,
-    valid BOOLEAN NOT NULL, refusal VARCHAR, sentence VARCHAR NOT NULL, checked_at TIMESTAMP NOT NULL
+    valid BOOLEAN NOT NULL, refusal VARCHAR, sentence VARCHAR NOT NULL, checked_at TIMESTAMP NOT NULL,
+    key_fingerprint VARCHAR
 );
 CREATE TABLE audit_log (
     seq BIGINT NOT NULL, recorded_at TIMESTAMP NOT NULL, experiment_id VARCHAR, action VARCHAR NOT NULL,
