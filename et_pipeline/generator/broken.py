@@ -114,7 +114,6 @@ PARQUET_BROKEN_KINDS: tuple[str, ...] = tuple(PARQUET_BROKEN)
 
 EXPECTED_REASON: dict[str, Reason] = {
     **dict.fromkeys(IN_TEXT, "malformed_json"),
-    "nul_escape": "bad_identifier",
     "repeated_key": "repeated_key",
     "not_utf8": "not_utf8",
     "not_an_object": "not_an_object",
