@@ -1,0 +1,53 @@
+"""The `et` command. Each command lives in `commands/`; heavy imports wait until one needs them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from et_pipeline import __version__
+from et_pipeline.commands import generate, look, run
+from et_pipeline.commands.terminal import CommandError
+from et_pipeline.resources.settings import SettingsError
+from et_pipeline.resources.warehouse import WarehouseError
+
+app = typer.Typer(
+    name="et",
+    help="ExperimentTracker watches strategy experiments and says what it found. It never promotes.",
+    epilog="The data folder is ET_DATA_DIR (default: data). Start with: et demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(run.demo)
+app.command()(generate.generate)
+app.command()(run.tick)
+app.command()(look.status)
+app.command()(look.show)
+app.command()(look.validate)
+app.command()(look.spec)
+app.command()(run.ui)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Runs the command line: 0 done, 1 refused or failed with a message on stderr, 2 wrong usage."""
+    try:
+        app()
+    except (CommandError, SettingsError, WarehouseError) as error:
+        sys.stderr.write(f"et: {error}\n")
+        sys.exit(1)

@@ -1,0 +1,150 @@
+"""`et generate`: realistic reports with a known truth, as a data folder that a tick can run on."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+
+from et_pipeline.commands import terminal
+from et_pipeline.commands.terminal import AsJson, CommandError
+
+if TYPE_CHECKING:
+    from et_pipeline.generator import Scenario
+
+
+class Format(StrEnum):
+    """Formats of snapshots."""
+
+    ndjson = "ndjson"
+    gz = "ndjson.gz"
+    zst = "ndjson.zst"
+    parquet = "parquet"
+
+
+class Matching(StrEnum):
+    """How the plans that are written match their arms."""
+
+    correlation = "correlation"
+    nearest = "nearest"
+
+
+def generate(
+    folder: Annotated[Path, typer.Argument(help="A data folder: experiments/ and report_bus/ are written into it.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 1,
+    experiments: Annotated[int, typer.Option(help="Number of experiments.", min=1, max=200)] = 1,
+    opportunities: Annotated[int, typer.Option(help="Opportunities of each.", min=1)] = 5_000,
+    markets: Annotated[int, typer.Option(help="Markets of each.", min=1)] = 120,
+    days: Annotated[int, typer.Option(help="Length of the window, ending on 2026-11-01.", min=1, max=3650)] = 31,
+    uplift: Annotated[
+        list[str] | None, typer.Option(help="True uplift, repeatable: --uplift edge_bps=1.5 (positive is good).")
+    ] = None,
+    market_correlation: Annotated[float, typer.Option(help="Share of variance common to a market.")] = 0.05,
+    block_correlation: Annotated[float, typer.Option(help="Share of variance common to an hour.")] = 0.05,
+    broken: Annotated[int, typer.Option(help="Broken lines of each kind.", min=0)] = 0,
+    files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
+    format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
+    matching: Annotated[
+        Matching, typer.Option(help="correlation: a shadow run; nearest: limited live (needs ET_MODE=limited_live).")
+    ] = Matching.correlation,
+    as_json: AsJson = False,
+) -> None:
+    """Writes plans, snapshots and truth.json: reports whose true uplift is known.
+
+    Example: et generate /tmp/trial --uplift edge_bps=2 --broken 1 && ET_DATA_DIR=/tmp/trial et tick
+    """
+    from et_pipeline.generator import Scenario, write_snapshots
+
+    truths = _uplifts(uplift or [])
+    ends_at = datetime(2026, 11, 1, tzinfo=UTC)
+    live = matching is Matching.nearest
+    started = time.monotonic()
+    try:
+        scenarios = [
+            Scenario(
+                experiment_id=f"generated-{number}",
+                mode="limited_live" if live else "shadow",
+                control_strategy_id=f"strat.generated_{number}",
+                variant_strategy_id=f"strat.generated_{number}",
+                starts_at=ends_at - timedelta(days=days),
+                ends_at=ends_at,
+                opportunities=opportunities,
+                markets=markets,
+                uplift=truths,
+                market_correlation=market_correlation,
+                block_correlation=block_correlation,
+                traffic_split_pct=50.0 if live else 10.0,
+            )
+            for number in range(1, experiments + 1)
+        ]
+        plans = folder / "experiments"
+        plans.mkdir(parents=True, exist_ok=True)
+        truth = write_snapshots(
+            scenarios,
+            folder / "report_bus",
+            seed=seed,
+            files=files,
+            format=format.value,
+            broken=broken,
+            truth_path=folder / "truth.json",
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    for item in scenarios:
+        (plans / f"{item.experiment_id}.yaml").write_text(_plan(item), encoding="utf-8")
+    if as_json:
+        terminal.print_json(json.loads(truth.to_json()))
+        return
+    seconds = time.monotonic() - started
+    terminal.console().print(
+        f"{truth.lines:,} lines in {len(truth.files)} snapshots under {folder} in {seconds:.1f} s; "
+        f"what is true of them: {folder / 'truth.json'}",
+        soft_wrap=True,
+    )
+
+
+def _uplifts(options: list[str]) -> dict[str, float]:
+    truths = {}
+    for option in options:
+        name, separator, value = option.partition("=")
+        try:
+            truths[name] = float(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise CommandError(f"--uplift {option!r}: write it as metric=number, for example edge_bps=1.5")
+    return truths
+
+
+def _plan(item: Scenario) -> str:
+    """The plan that fits a scenario, as YAML."""
+    matching = (
+        {"method": "nearest", "tolerance": "30s"} if item.mode == "limited_live" else {"method": "correlation"}
+    )
+    plan = {
+        "experiment_id": item.experiment_id,
+        "title": f"Generated experiment {item.experiment_id}",
+        "hypothesis": "Generated; its true uplift stands in truth.json.",
+        "owner": "generator",
+        "mode": item.mode,
+        "control": {"strategy_id": item.control_strategy_id, "config_version": item.control_config_version},
+        "variant": {"strategy_id": item.variant_strategy_id, "config_version": item.variant_config_version},
+        "traffic_split_pct": item.traffic_split_pct,
+        "planned_pairs": max(2, item.opportunities),
+        "starts_at": item.starts_at,
+        "ends_at": item.ends_at,
+        "matching": matching,
+        "metrics": [
+            {"name": "edge_bps", "role": "primary", "equivalence_margin": 2.0},
+            {"name": "slippage_bps", "role": "guardrail", "non_inferiority_margin": 2.0},
+            {"name": "fill_ratio", "role": "secondary"},
+            {"name": "latency_ms", "role": "secondary"},
+        ],
+    }
+    return yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,117 @@
+"""`et rebuild --check`: everything again from the snapshots into a fresh warehouse, compared with the present one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from et_pipeline.commands import terminal
+from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.resources.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+TOLERANT = {
+    "reports": "EXCLUDE (snapshot_id, line, batch)",
+    "pairs": "",
+    "unmatched": "",
+    "cells": "",
+    "interval_path": "",
+    "intervals": "",
+    "sample_ratio": "",
+    "drift": "",
+}
+"""The tables that are a function of reports, plans and sign-offs, without the columns that tell when."""
+
+
+class Difference(NamedTuple):
+    """Rows of one table that only one of the two warehouses has.
+
+    Attributes:
+        table: The table.
+        present: Rows of the present warehouse.
+        only_present: Rows that only the present warehouse has.
+        only_rebuilt: Rows that only the rebuilt one has.
+    """
+
+    table: str
+    present: int
+    only_present: int
+    only_rebuilt: int
+
+
+def rebuild(
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with the present warehouse, and change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Computes everything again from the snapshots and compares: status 1 where a table differs."""
+    if not check:
+        raise CommandError("rebuild only compares: call it as et rebuild --check")
+    present = terminal.settings()
+    if not present.warehouse_path.exists():
+        raise CommandError(f"{present.warehouse_path} is not there yet; run a tick first: et tick")
+    with tempfile.TemporaryDirectory(dir=present.warehouse_path.parent, prefix="rebuild-") as folder:
+        differences = compare(present, Path(folder) / "rebuilt.duckdb")
+    wrong = [found for found in differences if found.only_present or found.only_rebuilt]
+    if as_json:
+        terminal.print_json({"equal": not wrong, "tables": [found._asdict() for found in differences]})
+    else:
+        console = terminal.console()
+        for found in differences:
+            if found in wrong:
+                console.print(
+                    f"[red]differs[/] {found.table}: {found.only_present:,} rows only in the warehouse, "
+                    f"{found.only_rebuilt:,} only in the rebuilt one"
+                )
+            else:
+                console.print(f"[green]equal[/]   {found.table}: {found.present:,} rows")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def compare(present: Settings, scratch: Path) -> list[Difference]:
+    """Rebuilds into a scratch file and compares it with the present warehouse, table by table.
+
+    The registered plans and the states are taken over: they are history, not a function of today's files.
+    """
+    from et_pipeline.evidence.compute import build_evidence
+    from et_pipeline.ingest.ingest import ingest
+    from et_pipeline.pairing.cells import build_cells
+    from et_pipeline.pairing.pairs import build_pairs
+    from et_pipeline.resources.warehouse import locked, open_warehouse
+
+    with locked(present), open_warehouse(present, path=scratch) as connection:
+        connection.execute(f"ATTACH '{_quoted(present.warehouse_path)}' AS present (READ_ONLY)")
+        for table in ("experiments", "experiment_metrics", "audit_log"):
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM present.{table}")
+        ingest(connection, present, present.now())
+        sampled = [
+            row[0]
+            for row in connection.execute("SELECT experiment_id FROM present.pairing_progress ORDER BY 1").fetchall()
+        ]
+        build_pairs(connection, sampled)
+        build_cells(connection, sampled)
+        build_evidence(connection, sampled)
+        return [_difference(connection, table, columns) for table, columns in TOLERANT.items()]
+
+
+def _difference(connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> Difference:
+    def only(left: str, right: str) -> str:
+        return f"(SELECT * {columns} FROM {left}{table} EXCEPT ALL SELECT * {columns} FROM {right}{table})"
+
+    row = connection.execute(
+        f"SELECT (SELECT count(*) FROM present.{table}), "
+        f"(SELECT count(*) FROM {only('present.', '')}), (SELECT count(*) FROM {only('', 'present.')})"
+    ).fetchone()
+    assert row is not None
+    return Difference(table, *row)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

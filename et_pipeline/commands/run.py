@@ -1,0 +1,108 @@
+"""`et demo`, `et tick`, `et ui`: running the pipeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from et_pipeline.commands import terminal
+from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.resources.sql import load
+
+
+def tick(
+    as_json: AsJson = False,
+    force: Annotated[bool, typer.Option(help="Run although nothing is due.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log of the run.")] = False,
+) -> None:
+    """One run of the Dagster job over what is new: reports in, verdicts and messages out."""
+    from et_pipeline.commands import tick as ticking
+
+    started = time.monotonic()
+    outcome = ticking.tick(terminal.settings(), force=force, verbose=verbose)
+    seconds = time.monotonic() - started
+    if as_json:
+        terminal.print_json({**outcome._asdict(), "seconds": round(seconds, 3)})
+        return
+    console = terminal.console()
+    if not outcome.due:
+        console.print("Nothing new: every snapshot, plan and sign-off is in the warehouse.")
+        return
+    console.print(
+        f"Tick done in {seconds:.1f} s (run {outcome.run_id}); {outcome.messages} messages delivered.", soft_wrap=True
+    )
+    for check in outcome.failed_checks:
+        console.print(f"[yellow]check failed:[/] {check}", soft_wrap=True)
+
+
+def demo() -> None:
+    """Generates reports for the sample plans, runs the real job on them, and shows what it found."""
+    from et_pipeline.commands import samples
+    from et_pipeline.commands import tick as ticking
+    from et_pipeline.commands.look import next_step, status_table
+    from et_pipeline.contracts.plan import read_plans
+    from et_pipeline.generator import write_snapshots
+
+    present = terminal.settings()
+    console = terminal.console()
+    plans, _ = read_plans(present.experiments_dir)
+    known = {plan.experiment_id: plan for plan in plans.values()}
+    missing = sorted(set(samples.TRUTHS) - set(known))
+    if missing:
+        raise CommandError(
+            f"{present.experiments_dir} lacks the sample plans {', '.join(missing)}; "
+            "run the demo in the project's folder, or copy data/experiments there"
+        )
+    started = time.monotonic()
+    truth = write_snapshots(
+        [samples.scenario(known[name], **facts) for name, facts in samples.TRUTHS.items()],
+        present.report_bus_dir,
+        seed=samples.SEED,
+        files=samples.FILES,
+        broken=1,
+        skipped=40,
+        truth_path=present.data_dir / "truth.json",
+    )
+    generated = time.monotonic()
+    console.print(
+        f"Generated {truth.lines:,} report lines in {len(truth.files)} snapshots "
+        f"({sum(truth.broken.values())} of them broken on purpose) in {generated - started:.1f} s."
+    )
+    outcome = ticking.tick(present)
+    seconds = time.monotonic() - generated
+    if outcome.due:
+        console.print(f"Ran the Dagster job in {seconds:.1f} s; {outcome.messages} messages are in the outbox.\n")
+    else:
+        console.print("Nothing new since the last tick; no message was sent twice.\n")
+    with terminal.analyst_database(present) as connection:
+        experiments = terminal.rows(connection, load(__package__ or "", "status"))
+    for row in experiments:
+        row["next_step"] = next_step(row)
+    console.print(status_table(experiments))
+    table = [
+        ("Dagster UI", "make ui", "then open http://localhost:3000"),
+        ("review pages", str(present.published_dir / "pages" / "index.html"), ""),
+        ("analyst database", str(present.analyst_path), "open it with any DuckDB client"),
+        ("messages sent", str(present.outbox_dir), "one JSON file each"),
+    ]
+    for name, where, how in table:
+        console.print(f"  [bold]{name:17}[/] {where}" + (f"  ({how})" if how else ""), soft_wrap=True)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port of the web server.", min=1, max=65535)] = 3000,
+    host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
+) -> None:
+    """Starts the Dagster UI and daemon with the sensors on, for this data folder."""
+    from et_pipeline.commands.tick import dagster_home
+
+    present = terminal.settings()
+    dagster_home(present)
+    os.environ["ET_DATA_DIR"] = str(present.data_dir)
+    arguments = ["-m", "dagster", "dev", "-m", "et_pipeline.definitions", "-p", str(port), "-h", host]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *arguments])

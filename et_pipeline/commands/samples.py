@@ -1,0 +1,53 @@
+"""The sample experiments of `et demo`: what is true of each plan in `data/experiments/`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from et_pipeline.contracts.plan import Plan
+from et_pipeline.generator import Scenario
+
+SEED = 20261101
+FILES = 12
+DATA_UNTIL = datetime(2026, 11, 1, tzinfo=UTC)
+"""The samples' reports end here, whatever the plans' `ends_at`."""
+
+TRUTHS: dict[str, dict[str, Any]] = {
+    "line-shop-v4": {
+        "opportunities": 6_000,
+        "uplift": {"edge_bps": 4.0, "slippage_bps": 0.2, "fill_ratio": 0.01, "latency_ms": 5.0},
+        "duplicate_share": 0.01,
+        "late_share": 0.02,
+    },
+    "basket-rebalance-fast": {
+        "opportunities": 6_000,
+        "markets": 150,
+        "uplift": {"edge_bps": -4.0, "slippage_bps": -0.5, "latency_ms": -10.0},
+        "superseded_share": 0.01,
+    },
+    "quote-refresh-2s": {"opportunities": 6_000, "markets": 150, "uplift": {}, "newer_minor_share": 0.02},
+    "late-news-filter": {"opportunities": 180, "markets": 25, "uplift": {"toxicity_bps": 0.5}, "no_trade_share": 0.1},
+    "wide-split-props": {
+        "opportunities": 3_000,
+        "uplift": {"edge_bps": 1.0},
+        "metrics": ("edge_bps", "slippage_bps", "fill_ratio", "filled_size", "asked_size"),
+    },
+}
+"""By experiment: how many opportunities, and the true uplift (metrics left out have none)."""
+
+
+def scenario(plan: Plan, **truth: Any) -> Scenario:
+    """A scenario whose arms and window are the plan's, and of which `truth` is true."""
+    return Scenario(
+        experiment_id=plan.experiment_id,
+        mode=plan.mode,
+        control_strategy_id=plan.control.strategy_id,
+        control_config_version=plan.control.config_version or "1",
+        variant_strategy_id=plan.variant.strategy_id,
+        variant_config_version=plan.variant.config_version or "2",
+        starts_at=plan.starts_at,
+        ends_at=min(plan.ends_at, DATA_UNTIL),
+        traffic_split_pct=plan.traffic_split_pct,
+        **truth,
+    )

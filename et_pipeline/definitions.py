@@ -1,0 +1,33 @@
+"""What Dagster loads: wires the rooms together, nothing else."""
+
+import dagster as dg
+
+from et_pipeline.evidence import assets as evidence
+from et_pipeline.experiments import assets as experiments
+from et_pipeline.governance import assets as governance
+from et_pipeline.governance import checks as governance_checks
+from et_pipeline.ingest import assets as ingest
+from et_pipeline.ingest.ticks import new_inputs, regular_ticks
+from et_pipeline.insight import assets as insight
+from et_pipeline.insight import checks as insight_checks
+from et_pipeline.pairing import assets as pairing
+from et_pipeline.publishing.jobs import publish
+from et_pipeline.publishing.sensors import publish_pending, publish_when_decided
+from et_pipeline.resources.dagster import Warehouse
+
+STAGES = [ingest, experiments, pairing, evidence, governance, insight]
+
+tick = dg.define_asset_job(
+    "tick",
+    selection=dg.AssetSelection.all(),
+    description="Reports in, verdicts out: one run over what is new, for every experiment.",
+)
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules(STAGES),
+    jobs=[tick, publish],
+    sensors=[new_inputs, publish_when_decided, publish_pending],
+    schedules=[regular_ticks],
+    resources={"warehouse": Warehouse()},
+    executor=dg.in_process_executor,
+)

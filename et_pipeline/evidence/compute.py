@@ -1,0 +1,228 @@
+"""Cells → interval paths, diagnostics, sample ratio and drift: the tables that a verdict is made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.evidence.paths import Decision, inference_cells, path_frame, read_cells
+from et_pipeline.inference.diagnostics import diagnose
+from et_pipeline.inference.drift import ALPHA as DRIFT_ALPHA
+from et_pipeline.inference.drift import WINDOW, drift_path
+from et_pipeline.inference.sample_ratio import sample_ratio_path
+from et_pipeline.resources.frames import ArrowStream
+from et_pipeline.resources.sql import load
+from et_pipeline.resources.warehouse import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+EPOCH = datetime(1970, 1, 1)
+
+
+class EvidenceResult(NamedTuple):
+    """What one run of `build_evidence` did.
+
+    Attributes:
+        experiments: Experiments whose cells had changed.
+        rows: Rows of `interval_path` written.
+    """
+
+    experiments: tuple[str, ...]
+    rows: int
+
+
+def build_evidence(
+    connection: duckdb.DuckDBPyConnection, experiments: Sequence[str], *, full: bool = False
+) -> EvidenceResult:
+    """Brings intervals, diagnostics, drift and sample ratio up to date with the cells; one transaction.
+
+    The path is computed in one vectorised pass and written from the block before the first touched one on
+    (that block may have been closed by what came after it).
+
+    Args:
+        connection: The warehouse, outside any transaction.
+        experiments: Experiments to look at; only those with stale paths are computed.
+        full: Compute every path again, whatever is stale.
+    """
+    wanted = sorted(set(experiments))
+    with transaction(connection):
+        stale = dict(
+            connection.execute(
+                "SELECT experiment_id, min(block) FROM stale_paths "
+                "WHERE experiment_id IN (SELECT unnest(?::VARCHAR[])) GROUP BY experiment_id",
+                [wanted],
+            ).fetchall()
+        )
+        touched = dict.fromkeys(wanted, EPOCH) if full else stale
+        rows = 0
+        for decision in read_decisions(connection, list(touched)):
+            rows += _rebuild_metric(connection, decision, touched[decision.experiment_id])
+        connection.execute(
+            "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
+        )
+        for experiment_id in wanted:
+            _match_rate(connection, experiment_id)
+        _sample_ratios(connection, wanted)
+    return EvidenceResult(tuple(sorted(touched)), rows)
+
+
+def read_decisions(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Decision]:
+    """What the plans fix for each metric, see `decisions.sql`."""
+    found = connection.execute(load(__package__ or "", "decisions"), {"experiments": list(experiments)})
+    return [Decision(*row) for row in found.fetchall()]
+
+
+def _rebuild_metric(connection: duckdb.DuckDBPyConnection, decision: Decision, since: datetime) -> int:
+    """Rewrites one metric's path from `since` on, its latest interval, diagnostics and drift."""
+    key = [decision.experiment_id, decision.metric]
+    frame = read_cells(connection, decision)
+    for table in ("intervals", "diagnostics"):
+        connection.execute(f"DELETE FROM {table} WHERE experiment_id = ? AND metric = ?", key)
+    path = path_frame(decision, frame) if len(frame) else None
+    first = _rewrite_from(path, since, decision.time_block_us)
+    for table in ("interval_path", "drift"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE experiment_id = ? AND metric = ? AND as_of >= ?", [*key, first]
+        )
+    if path is None:
+        return 0
+    changed = path.filter(pl.col("as_of") >= first)
+    _insert(connection, "interval_path", changed)
+    _insert(connection, "intervals", path.tail(1))
+    _diagnose(connection, decision, frame, path)
+    _drift(connection, decision, frame, first)
+    return len(changed)
+
+
+def _rewrite_from(path: pl.DataFrame | None, since: datetime, block_us: int) -> datetime:
+    """`as_of` of the first row to write: the last one before the first touched block, or that block's."""
+    touched = since + timedelta(microseconds=block_us)
+    before = None if path is None else path.filter(pl.col("as_of") < touched)["as_of"].max()
+    return before if isinstance(before, datetime) else touched
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
+    """Appends a frame to a table, column by name."""
+    stream = ArrowStream(frame)  # noqa: F841 - DuckDB scans it by its name
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM stream")
+
+
+def _diagnose(
+    connection: duckdb.DuckDBPyConnection, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame
+) -> None:
+    found = diagnose(inference_cells(frame))
+    names = frame.filter(pl.col("market") == found.largest_market)["market_id"]
+    median, deviation = _spread(connection, decision)
+    last = path.row(-1, named=True)
+    row = {
+        "experiment_id": decision.experiment_id,
+        "metric": decision.metric,
+        "as_of": last["as_of"],
+        "median_uplift": median,
+        "sd_uplift": deviation,
+        "share_won": frame["wins"].sum() / frame["n"].sum(),
+        "winsorised": frame["winsorised"].sum(),
+        "market_correlation": _number(found.within_market),
+        "block_correlation": _number(found.within_block),
+        "autocorrelation": _number(found.block_autocorrelation),
+        "longer_block_needed": found.longer_block_needed,
+        "largest_market": names[0] if len(names) else None,
+        "largest_market_share": _number(found.largest_market_share),
+        "mean_without_largest_market": _number(found.mean_without_largest),
+    }
+    names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
+    connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+
+
+def _spread(connection: duckdb.DuckDBPyConnection, decision: Decision) -> tuple[float | None, float | None]:
+    """Median and standard deviation of single pairs; a ratio metric has no uplift of a single pair."""
+    if CATALOGUE[decision.metric].ratio_of is not None:
+        return None, None
+    query = load(__package__ or "", "spread").format(metric=decision.metric)
+    row = connection.execute(query, {"experiment_id": decision.experiment_id}).fetchone()
+    return (row[0], row[1]) if row else (None, None)
+
+
+def _drift(
+    connection: duckdb.DuckDBPyConnection, decision: Decision, frame: pl.DataFrame, first: datetime
+) -> None:
+    """The detector on the primary and the guardrails, from `first` on; it looks back one window."""
+    if decision.role == "secondary" or decision.estimator == "ratio":
+        return
+    blocks = frame["block"].unique().sort()
+    first_us = _microseconds(first) - decision.time_block_us
+    start = max(0, int(blocks.search_sorted(first_us)) - WINDOW)
+    recent = frame.filter(pl.col("block") >= blocks[start])
+    margin = decision.non_inferiority_margin or 0.0
+    path = drift_path(inference_cells(recent), margin=margin)
+    since = pl.Series("since", path.since)
+    _insert(
+        connection,
+        "drift",
+        pl.DataFrame({"as_of": path.block + decision.time_block_us, "log_evidence": path.log_m, "alarm": path.alarm})
+        .with_columns(since.replace(-1, None).cast(pl.Datetime("us")), pl.col("as_of").cast(pl.Datetime("us")))
+        .with_columns(
+            experiment_id=pl.lit(decision.experiment_id),
+            metric=pl.lit(decision.metric),
+            margin=pl.lit(margin),
+            threshold=pl.lit(-math.log(DRIFT_ALPHA)),
+        )
+        .filter(pl.col("as_of") >= first),
+    )
+
+
+def _match_rate(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> None:
+    """Shares of unmatched opportunities, which may change although no cell does."""
+    row = connection.execute(load(__package__ or "", "match_rate"), {"experiment_id": experiment_id}).fetchone()
+    connection.execute(
+        "UPDATE diagnostics SET unmatched_control_share = ?, unmatched_variant_share = ?, "
+        "candidates_per_variant = ? WHERE experiment_id = ?",
+        [*(row or (None, None, None)), experiment_id],
+    )
+
+
+def _sample_ratios(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> None:
+    """The sequential sample-ratio check of limited-live experiments, anew: it is a sum over blocks."""
+    live = connection.execute(
+        "SELECT experiment_id, traffic_split_pct / 100, time_block_us FROM experiments "
+        "WHERE mode = 'limited_live' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
+        [list(experiments)],
+    ).fetchall()
+    for experiment_id, share, block_us in live:
+        connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
+        counts = pl.DataFrame(
+            connection.sql(load(__package__ or "", "opportunities"), params={"experiment_id": experiment_id})
+        )
+        if not len(counts):
+            continue
+        path = sample_ratio_path(counts["variant"].to_numpy(), counts["control"].to_numpy(), split=share)
+        _insert(
+            connection,
+            "sample_ratio",
+            pl.DataFrame(
+                {
+                    "as_of": (counts["block"] + block_us).cast(pl.Datetime("us")),
+                    "n_control": path.control,
+                    "n_variant": path.variant,
+                    "observed_share": path.share,
+                    "e_value": path.e_value,
+                    "p_value": path.p_value,
+                    "alarm": path.alarm,
+                }
+            ).with_columns(experiment_id=pl.lit(experiment_id), planned_share=pl.lit(share)),
+        )
+
+
+def _microseconds(moment: datetime) -> int:
+    return int((moment.replace(tzinfo=UTC) - EPOCH.replace(tzinfo=UTC)) / timedelta(microseconds=1))
+
+
+def _number(value: Any) -> float | None:
+    """A number for the table: NaN says "cannot be estimated yet", which is null there."""
+    return None if math.isnan(value) else float(value)

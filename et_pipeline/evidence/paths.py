@@ -1,0 +1,125 @@
+"""One metric's cells → its interval path: picks the plan's estimator and lays the result out as columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from et_pipeline.inference.cells import Cells, Floats, as_cells
+from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
+from et_pipeline.resources.sql import load
+
+if TYPE_CHECKING:
+    import duckdb
+
+METHODS = {
+    "mean": "two-way anytime-valid t",
+    "ratio": "two-way anytime-valid t, delta method",
+    "bounded": "betting confidence sequence",
+}
+"""By estimator, what `interval_path.method` says."""
+
+
+class Decision(NamedTuple):
+    """What a plan fixes for one metric.
+
+    Attributes:
+        experiment_id: The experiment.
+        metric: Metric of the catalogue.
+        role: `primary`, `guardrail` or `secondary`.
+        estimator: `mean`, `bounded` or `ratio`.
+        non_inferiority_margin: A guardrail's margin, in the metric's unit.
+        alpha: Error of the interval.
+        alarm_alpha: Error of the interval that may raise the alarm.
+        g: Tuning of the boundary, frozen with the plan.
+        time_block_us: Length of a block.
+        plan_hash: The frozen plan.
+    """
+
+    experiment_id: str
+    metric: str
+    role: str
+    estimator: str
+    non_inferiority_margin: float | None
+    alpha: float
+    alarm_alpha: float
+    g: float
+    time_block_us: int
+    plan_hash: str
+
+
+def read_cells(connection: duckdb.DuckDBPyConnection, decision: Decision) -> pl.DataFrame:
+    """The metric's cells in time order, see `cells_of_metric.sql`."""
+    relation = connection.sql(
+        load(__package__ or "", "cells_of_metric"),
+        params={"experiment_id": decision.experiment_id, "metric": decision.metric},
+    )
+    return pl.DataFrame(relation)
+
+
+def inference_cells(frame: pl.DataFrame) -> Cells:
+    """The frame's columns as the inference takes them."""
+    n = frame["n"].to_numpy()
+    return as_cells(
+        frame["block"].to_numpy(), frame["market"].to_numpy(), n, frame["sum"].to_numpy() / n, frame["m2"].to_numpy()
+    )
+
+
+def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
+    """The interval path of one metric as rows of `interval_path`.
+
+    Args:
+        decision: What the plan fixes.
+        frame: The metric's cells, at least one, see `read_cells`.
+
+    Returns:
+        One row per block that has pairs, in time order. Ends that are not bounded yet are infinite, other
+        numbers that do not exist yet are null.
+    """
+    path, alarm = _estimate(decision, frame)
+    fixed_lower, fixed_upper = _fixed(decision, frame, path)
+    n_rows = len(path.block)
+    columns = pl.DataFrame(
+        {
+            "as_of": path.block + decision.time_block_us,
+            "n_pairs": path.n_pairs,
+            "effective_clusters": path.clusters,
+            "n_markets": path.n_markets,
+            "n_blocks": path.n_blocks,
+            "mean_uplift": path.mean,
+            "se": path.se,
+            "ci_lower": path.ci_lower,
+            "ci_upper": path.ci_upper,
+            "e_value": path.e_value,
+            "p_value": path.p_value,
+            "fixed_ci_lower": fixed_lower,
+            "fixed_ci_upper": fixed_upper,
+            "alarm_ci_lower": alarm[0],
+            "alarm_ci_upper": alarm[1],
+            "autocorrelation": path.autocorrelation,
+            "ready": path.ready,
+            "closed": np.arange(n_rows) < n_rows - 1,
+        }
+    )
+    return columns.with_columns(
+        pl.col("as_of").cast(pl.Datetime("us")),
+        pl.selectors.float().fill_nan(None),
+        experiment_id=pl.lit(decision.experiment_id),
+        metric=pl.lit(decision.metric),
+        role=pl.lit(decision.role),
+        method=pl.lit(METHODS[decision.estimator]),
+        plan_hash=pl.lit(decision.plan_hash),
+    )
+
+
+def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:
+    """The path by the plan's estimator, and its ends at the alpha of an alarm."""
+    path = interval_path(inference_cells(frame), alpha=decision.alpha, g=decision.g)
+    return path, limits(path, alpha=decision.alarm_alpha, g=decision.g)
+
+
+def _fixed(decision: Decision, frame: pl.DataFrame, path: IntervalPath) -> tuple[Floats, Floats]:
+    missing = np.full(len(path.block), np.nan)
+    return missing, missing

@@ -1,0 +1,56 @@
+"""Fixtures that several stages share: a fresh data folder, and the sample run of `et demo`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from et_pipeline.resources.settings import Settings
+
+PROJECT = Path(__file__).parent.parent
+SAMPLE_PLANS = PROJECT / "data" / "experiments"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of the shell that started it."""
+    for name in [name for name in os.environ if name.startswith("ET_") or name == "DAGSTER_HOME"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of an empty data folder with the folders people make."""
+    for folder in ("experiments", "report_bus"):
+        (tmp_path / folder).mkdir()
+    return Settings(data_dir=tmp_path)
+
+
+def run_et(data_dir: Path, *arguments: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the real `et` command on a data folder."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ET_") and name != "DAGSTER_HOME"}
+    return subprocess.run(
+        [sys.executable, "-m", "et_pipeline", *arguments],
+        env={**clean, "ET_DATA_DIR": str(data_dir), **environment},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder after one `et demo`, for tests that only look."""
+    folder = tmp_path_factory.mktemp("sample") / "data"
+    shutil.copytree(SAMPLE_PLANS, folder / "experiments")
+    done = run_et(folder, "demo")
+    assert done.returncode == 0, done.stderr
+    yield folder

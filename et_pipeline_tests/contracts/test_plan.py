@@ -1,0 +1,167 @@
+"""Plans: what is accepted, what is refused and with which words, what is frozen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from et_pipeline.contracts.durations import format_duration, parse_duration
+from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, Refusal, overlapping, parse_plan, read_plans
+
+PLAN = """\
+experiment_id: line-shop-v4
+title: Wider quotes on NBA props
+hypothesis: Quoting one tick wider raises net edge without losing fills.
+owner: strategy-pod
+mode: shadow
+control: {strategy_id: strat.line_shop, config_version: "3.2"}
+variant: {strategy_id: strat.line_shop, config_version: "4.0-rc1"}
+planned_pairs: 4000
+starts_at: 2026-11-01T00:00:00Z
+ends_at: 2026-12-01T00:00:00Z
+time_block: 1h
+matching: {method: correlation, on_no_trade: exclude}
+metrics:
+  - {name: edge_bps, role: primary, equivalence_margin: 2.0}
+  - {name: slippage_bps, role: guardrail, non_inferiority_margin: 1.0}
+  - {name: fill_ratio, role: guardrail, non_inferiority_margin: 0.02, estimator: bounded}
+  - {name: latency_ms, role: secondary}
+"""
+
+
+def plan(text: str = PLAN) -> Plan:
+    outcome = parse_plan(text.encode(), "plan.yaml")
+    assert isinstance(outcome, Plan), [str(refusal) for refusal in outcome]
+    return outcome
+
+
+def refusals(text: str) -> list[Refusal]:
+    outcome = parse_plan(text.encode(), "plan.yaml")
+    assert not isinstance(outcome, Plan)
+    return outcome
+
+
+def test_defaults_are_those_of_the_specification() -> None:
+    found = plan()
+    assert found.traffic_split_pct == 10
+    assert found.min_samples_for_decision == 100
+    assert found.alpha == 0.05
+    assert found.time_block == 3_600_000_000
+    assert (found.matching.method, found.matching.on_no_trade) == ("correlation", "exclude")
+    assert found.alarm_alpha == pytest.approx(0.05 / 3)
+    assert found.starts_at == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "says"),
+    [
+        ("planned_pairs: 4000", "planned_pairs: four", "planned_pairs", "integer"),
+        ("time_block: 1h", "time_block: 1 hour", "time_block", "for example 30m"),
+        ("time_block: 1h", "alpha: 0.9", "alpha", "less than or equal to 0.2"),
+        ("margin: 1.0", "margin: -1.0", "metrics.1.non_inferiority_margin", "greater than 0"),
+        ("owner:", "owne:", "owne", "unknown key"),
+        ("mode: shadow", "mode: prod", "mode", "'shadow' or 'limited_live'"),
+        ('"3.2"', "3.2", "control.config_version", "string"),
+        ("method: correlation", "method: nearest", "matching.tolerance", "needed with method nearest"),
+        ("2026-12-01", "2026-10-01", "ends_at", "not after starts_at"),
+        ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00", "starts_at", "timezone"),
+        ("name: edge_bps", "name: edgy", "metrics.0.name", "allowed: edge_bps"),
+        ("role: primary, equivalence_margin: 2.0", "role: secondary", "metrics", "exactly one has role primary"),
+        ("name: latency_ms, role: secondary", "name: latency_ms, role: guardrail", "metrics.3.non_inferiority_margin", "every guardrail"),
+        ("name: latency_ms", "name: edge_bps", "metrics", "more than once"),
+        ("equivalence_margin: 2.0", "winsor: [5, -5]", "metrics.0.winsor", "lower end first"),
+        ("name: latency_ms, role", "estimator: ratio, name: latency_ms, role", "metrics.3.estimator", "does not fit"),
+        ("line-shop-v4", "../../etc/passwd", "experiment_id", "pattern"),
+        ("time_block: 1h", "traffic_split_pct: 101", "traffic_split_pct", "100"),
+        ("time_block: 1h", "traffic_split_pct: -1", "traffic_split_pct", "0"),
+    ],
+)
+def test_refusals_name_the_key_and_what_is_allowed(old: str, new: str, key: str, says: str) -> None:
+    found = refusals(PLAN.replace(old, new, 1))
+    messages = [str(refusal) for refusal in found]
+    assert any(refusal.key == key and says in refusal.sentence for refusal in found), messages
+    assert all(message.startswith("plan.yaml") for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("- a list", "a plan is a mapping"),
+        ("a: [1", "not readable as YAML"),
+        ("a: &x 1\nb: *x", "aliases"),
+        ("a: 1\na: 2", "more than once"),
+        ("[" * 5000, "not readable as YAML"),
+        ("a: " + "x" * MAX_PLAN_BYTES, "larger than"),
+    ],
+)
+def test_files_that_are_no_plan(text: str, says: str) -> None:
+    assert says in refusals(text)[0].sentence
+
+
+def test_not_utf8_is_refused() -> None:
+    outcome = parse_plan(b"title: \xff", "plan.yaml")
+    assert isinstance(outcome, list)
+    assert "not readable as YAML" in outcome[0].sentence
+
+
+def test_a_sentence_may_hold_a_colon() -> None:
+    found = plan(PLAN.replace("Quoting one tick wider raises", "One toss a day: no difference; raises"))
+    assert found.hypothesis.startswith("One toss a day: no difference")
+
+
+def test_open_keys_do_not_change_the_hash() -> None:
+    amended = PLAN.replace("Wider quotes", "Wide quotes").replace("2026-12-01", "2026-11-20")
+    assert plan(amended).plan_hash == plan().plan_hash
+    assert plan(PLAN.replace("role: secondary", "role: guardrail, non_inferiority_margin: 9")).plan_hash != plan().plan_hash
+    assert plan(PLAN.replace("raises net edge", "lowers net edge")).plan_hash != plan().plan_hash
+
+
+def test_two_files_with_one_id_are_both_refused(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(PLAN)
+    (tmp_path / "c.yaml").write_text(PLAN.replace("line-shop-v4", "other"))
+    plans, problems = read_plans(tmp_path)
+    assert list(plans) == ["c.yaml"]
+    assert {(problem.path, problem.key) for problem in problems} == {("a.yaml", "experiment_id"), ("b.yaml", "experiment_id")}
+
+
+def test_overlap_is_about_variant_and_time() -> None:
+    here = plan()
+    same = plan(PLAN.replace("line-shop-v4", "second"))
+    later = plan(
+        PLAN.replace("line-shop-v4", "third").replace("2026-12-01", "2027-01-01").replace("2026-11-01", "2026-12-01")
+    )
+    other = plan(PLAN.replace("line-shop-v4", "fourth").replace("4.0-rc1", "5.0"))
+    assert overlapping(same, [here]) is here
+    assert overlapping(later, [here]) is None
+    assert overlapping(other, [here]) is None
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_durations_round_trip(number: int, unit: str) -> None:
+    microseconds = parse_duration(f"{number}{unit}")
+    assert parse_duration(format_duration(microseconds)) == microseconds
+
+
+@given(st.text(max_size=400))
+def test_no_text_crashes_the_reader(text: str) -> None:
+    outcome = parse_plan(text.encode("utf-8", "surrogatepass"), "plan.yaml")
+    assert isinstance(outcome, Plan) or outcome
+
+
+@given(st.dictionaries(st.sampled_from([*Plan.model_fields, "x"]), st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers()))))
+def test_no_mapping_crashes_the_reader(document: dict[str, object]) -> None:
+    import json
+
+    assert not isinstance(parse_plan(json.dumps(document).encode(), "plan.yaml"), Plan)
+
+
+def test_planned_clusters_default_to_the_blocks_up_to_a_hundred() -> None:
+    assert plan().expected_clusters == 100
+    day = PLAN.replace("time_block: 1h", "time_block: 1d")
+    assert plan(day).expected_clusters == (datetime(2026, 12, 1) - datetime(2026, 11, 1)) // timedelta(days=1)
+    assert plan(PLAN + "planned_clusters: 40\n").expected_clusters == 40

@@ -1,0 +1,99 @@
+"""Registration: once, frozen, amended where allowed, and every refusal recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+from et_pipeline.experiments.registration import register, registered_plans
+from et_pipeline.inference.boundary import solve_g
+from et_pipeline.resources import audit
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline_tests.contracts.test_plan import PLAN
+
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
+
+
+def write(settings: Settings, name: str, text: str) -> None:
+    (settings.experiments_dir / name).write_text(text)
+
+
+def test_a_plan_is_registered_once_with_its_tuning(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        assert register(connection, settings, NOW).registered == ["line-shop-v4"]
+        assert register(connection, settings, NOW) == ([], [], [])
+        g, clusters = connection.execute("SELECT g, expected_clusters FROM experiments").fetchone()  # type: ignore[misc]
+        assert g == solve_g(100, 0.05)
+        assert clusters == 100
+        assert connection.execute("SELECT count(*) FROM experiment_metrics").fetchone() == (4,)
+        assert connection.execute("SELECT list(action) FROM audit_log").fetchone() == (["plan_registered"],)
+
+
+def test_the_statistical_part_is_frozen(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        before = registered_plans(connection)
+        write(settings, "a.yaml", PLAN.replace("equivalence_margin: 2.0", "equivalence_margin: 4.0"))
+        refused = register(connection, settings, NOW).refused
+        assert [refusal.key for refusal in refused] == ["metrics"]
+        assert "new experiment_id" in refused[0].sentence
+        assert registered_plans(connection) == before
+        register(connection, settings, NOW)
+        actions = connection.execute("SELECT list(action ORDER BY seq) FROM audit_log").fetchone()
+        assert actions == (["plan_registered", "plan_refused"],), "an attempt is recorded once"
+        write(settings, "a.yaml", PLAN)
+        assert register(connection, settings, NOW).refused == []
+        assert connection.execute("SELECT count(*) FROM plan_refusals").fetchone() == (0,)
+        assert audit.verify(connection) is None
+
+
+def test_open_keys_change_in_one_direction_only(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        write(settings, "a.yaml", PLAN.replace("2026-12-01", "2026-12-02"))
+        assert [refusal.key for refusal in register(connection, settings, NOW).refused] == ["ends_at"]
+        write(settings, "a.yaml", PLAN.replace("2026-12-01", "2026-11-20").replace("Wider", "Wide"))
+        assert register(connection, settings, NOW).amended == ["line-shop-v4"]
+        assert connection.execute("SELECT title, ends_at FROM experiments").fetchone() == (
+            "Wide quotes on NBA props",
+            datetime(2026, 11, 20),
+        )
+        write(settings, "a.yaml", PLAN + "traffic_split_pct: 20\n")
+        assert {refusal.key for refusal in register(connection, settings, NOW).refused} == {
+            "ends_at",
+            "traffic_split_pct",
+        }
+
+
+def test_limited_live_needs_a_decision_of_the_deployment(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN.replace("mode: shadow", "mode: limited_live"))
+    write(settings, "b.yaml", PLAN.replace("line-shop-v4", "other").replace("4.0-rc1", "5.0"))
+    with open_warehouse(settings) as connection:
+        outcome = register(connection, settings, NOW)
+        assert outcome.registered == ["other"], "the other experiments go on"
+        assert [(refusal.key, "shadow_only" in refusal.sentence) for refusal in outcome.refused] == [("mode", True)]
+        allowed = dataclasses.replace(settings, mode="limited_live")
+        assert register(connection, allowed, NOW).registered == ["line-shop-v4"]
+
+
+def test_the_later_of_two_overlapping_plans_is_refused(settings: Settings) -> None:
+    write(settings, "late.yaml", PLAN.replace("line-shop-v4", "aaa-late").replace("2026-11-01", "2026-11-05"))
+    write(settings, "early.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        outcome = register(connection, settings, NOW)
+        assert outcome.registered == ["line-shop-v4"]
+        assert outcome.refused[0].experiment_id == "aaa-late"
+        assert "already watched by line-shop-v4" in outcome.refused[0].sentence
+
+
+def test_a_deleted_plan_stays_registered(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        (settings.experiments_dir / "a.yaml").unlink()
+        assert register(connection, settings, NOW) == ([], [], [])
+        assert list(registered_plans(connection)) == ["line-shop-v4"]
