@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.statements import delete, drop, insert, keep, query
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:
     import duckdb
 
+_CELL = "experiment_id, block, market_id"
 ARMS = ("control", "variant")
 MAX_PAIRS_PER_CELL = 10_000_000
 """Pairs whose squares a cell's sums hold even where every uplift has the largest size possible."""
@@ -49,22 +51,18 @@ def build_cells(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str
         experiments: Experiments whose stale cells are to be handled.
     """
     with transaction(connection):
-        connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
-        connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
+        prepare(connection, experiments)
         stale = keep(connection, "stale", query("stale_now"))
-        if not stale:
-            return CellsResult(0, 0, 0)
-        keep(connection, "stale_pairs", query("stale_pairs"))
-        inside = "(experiment_id, block, market_id) IN (SELECT experiment_id, block, market_id FROM stale)"
-        delete(connection, "cells", inside)
-        planned = connection.execute(
-            "SELECT DISTINCT metric FROM experiment_metrics "
-            "WHERE experiment_id IN (SELECT experiment_id FROM chosen) ORDER BY metric"
-        ).fetchall()
-        cells = sum(insert(connection, "cells", cells_query(CATALOGUE[name])) for (name,) in planned)
-        blocks = insert(connection, "stale_paths", "SELECT DISTINCT experiment_id, block FROM stale")
-        delete(connection, "stale_cells", "experiment_id IN (SELECT experiment_id FROM chosen)")
-        drop(connection, "stale", "stale_pairs", "chosen")
+        metrics = [CATALOGUE[name] for (name,) in connection.execute(query("planned")).fetchall()]
+        needed = ",\n    ".join(sorted({column for metric in metrics for column in _columns(metric)}))
+        cells = blocks = 0
+        if stale:
+            keep(connection, "stale_pairs", query("stale_pairs", columns=needed))
+            delete(connection, "cells", f"({_CELL}) IN (SELECT {_CELL} FROM stale)")
+            cells = sum(insert(connection, "cells", _cells_query(metric)) for metric in metrics)
+            blocks = insert(connection, "stale_paths", "SELECT DISTINCT experiment_id, block FROM stale")
+            delete(connection, "stale_cells", "experiment_id IN (SELECT experiment_id FROM chosen)")
+        drop(connection, "stale", "stale_pairs", "terms", "chosen")
     return CellsResult(stale, cells, blocks)
 
 
@@ -78,40 +76,39 @@ def decimal_type(metric: Metric) -> str:
     return f"DECIMAL(38, {38 - math.ceil(math.log10(largest))})"
 
 
-def cells_query(metric: Metric) -> str:
-    """The query for a metric's cells from `stale_pairs`."""
-    if metric.ratio_of is None:
-        name = metric.name
-        return query(
-            "cells",
-            metric=name,
-            decimal=decimal_type(metric),
-            total="DECIMAL(38, 9)",
-            uplift=f"p.{name}_uplift",
-            touched=" + ".join(_beyond_limits(f"p.{name}_{arm}") for arm in ARMS),
-            **{f"{part}_{arm}": "NULL" for part in ("numerator", "denominator") for arm in ARMS},
-        )
-    parts = {
-        f"{part}_{arm}": f"p.{name}_{arm}"
-        for part, name in zip(("numerator", "denominator"), metric.ratio_of, strict=True)
+def _columns(metric: Metric) -> list[str]:
+    """What a metric needs of a pair `p`, with the winsor limits in `t`."""
+    if metric.ratio_of is not None:
+        return [f"p.{part}_{arm}" for part in metric.ratio_of for arm in ARMS]
+    touched = " + ".join(
+        f"CASE WHEN p.{metric.name}_{arm} < t.{metric.name}_lower"
+        f" OR p.{metric.name}_{arm} > t.{metric.name}_upper THEN 1 ELSE 0 END"
         for arm in ARMS
-    }
-    ratio = {arm: _own_ratio(metric, parts[f"numerator_{arm}"], parts[f"denominator_{arm}"]) for arm in ARMS}
-    first, second = ("variant", "control") if metric.direction > 0 else ("control", "variant")
+    )
+    return [f"p.{metric.name}_uplift", f"{touched} AS {metric.name}_winsorised"]
+
+
+def _cells_query(metric: Metric) -> str:
+    """The query for a metric's cells, from the columns that `_columns` names."""
+    parts = dict.fromkeys((f"{part}_{arm}" for part in ("numerator", "denominator") for arm in ARMS), "NULL")
+    uplift, touched = f"p.{metric.name}_uplift", f"p.{metric.name}_winsorised"
+    if metric.ratio_of is not None:
+        for part, name in zip(("numerator", "denominator"), metric.ratio_of, strict=True):
+            parts.update({f"{part}_{arm}": f"p.{name}_{arm}" for arm in ARMS})
+        own = {
+            arm: _own_ratio(metric, parts[f"numerator_{arm}"], parts[f"denominator_{arm}"]) for arm in ARMS
+        }
+        better, worse = ("variant", "control") if metric.direction > 0 else ("control", "variant")
+        uplift, touched = f"({own[better]}) - ({own[worse]})", "0"
     return query(
         "cells",
         metric=metric.name,
         decimal=decimal_type(metric),
         total="DECIMAL(38, 9)",
-        uplift=f"{ratio[first]} - {ratio[second]}",
-        touched="0",
+        uplift=uplift,
+        touched=touched,
         **parts,
     )
-
-
-def _beyond_limits(value: str) -> str:
-    """1 where the winsor limits touch a value, else 0."""
-    return f"CASE WHEN {value} < m.winsor_lower OR {value} > m.winsor_upper THEN 1 ELSE 0 END"
 
 
 def _own_ratio(metric: Metric, numerator: str, denominator: str) -> str:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 CHUNK = 1_000_000
 """Reports matched at once when everything is paired again: it bounds the memory that takes."""
 
+TOUCHED = """(a.experiment_id, r.opportunity_key) IN (SELECT experiment_id, opportunity_key FROM touched)
+    AND r.rowid IN (
+        SELECT k.rowid FROM reports AS k WHERE k.opportunity_key IN (SELECT opportunity_key FROM touched)
+    )"""
+"""Reports of touched opportunities. Their row numbers are found in the key column alone, so that the wide
+columns are read only where the rows lie, not through all history."""
+
 
 class Change(NamedTuple):
     """Rows taken away and written by one step."""
@@ -67,8 +74,7 @@ def _pair_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str,
     insert(connection, "stale_cells", query("stale", condition=inside))
     removed = delete(connection, "pairs", inside)
     delete(connection, "unmatched", inside)
-    scope = "(a.experiment_id, r.opportunity_key) IN (SELECT experiment_id, opportunity_key FROM touched)"
-    pairs, unmatched = _match(connection, scope)
+    pairs, unmatched = _match(connection, TOUCHED)
     insert(connection, "stale_cells", query("stale", condition=inside))
     drop(connection, "behind", "touched")
     return Change(removed, pairs, unmatched)
@@ -77,6 +83,9 @@ def _pair_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str,
 def _match(connection: duckdb.DuckDBPyConnection, scope: str) -> tuple[int, int]:
     """Writes the pairs and the unmatched reports of the opportunities in scope; returns their numbers."""
     keep(connection, "gathered", query("gather", metrics=columns.METRICS, scope=scope))
+    keep(connection, "superseded", query("superseded"))
+    for arm in ("control", "variant"):
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {arm}s AS {query('counting', arm=arm)}")
     pairs = insert(
         connection,
         "pairs",
@@ -88,7 +97,9 @@ def _match(connection: duckdb.DuckDBPyConnection, scope: str) -> tuple[int, int]
         ),
     )
     unmatched = insert(
-        connection, "unmatched", query("correlation_unmatched", block=columns.block("o.emitted_at"))
+        connection, "unmatched", query("correlation_unmatched", block=columns.block("u.emitted_at"))
     )
-    drop(connection, "gathered")
+    for view in ("controls", "variants"):
+        connection.execute(f"DROP VIEW temp.{view}")
+    drop(connection, "gathered", "superseded")
     return pairs, unmatched

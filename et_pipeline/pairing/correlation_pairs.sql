@@ -11,8 +11,8 @@ FROM (
         c.report_id AS control_report_id, v.report_id AS variant_report_id,
         {both_arms},
         c.opportunity_key, CASE WHEN v.report_id IS NULL THEN 0 ELSE 1 END AS candidates
-    FROM (SELECT * FROM gathered WHERE arm = 'control' AND within AND place = 1) AS c
-    LEFT JOIN (SELECT * FROM gathered WHERE arm = 'variant' AND place = 1) AS v
+    FROM controls AS c
+    LEFT JOIN variants AS v
         ON v.experiment_id = c.experiment_id AND v.opportunity_key = c.opportunity_key
         AND v.correlation_id = c.correlation_id AND v.market_id = c.market_id
         AND v.outcome_id = c.outcome_id AND v.side = c.side

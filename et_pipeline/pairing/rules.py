@@ -30,20 +30,28 @@ class Rule(NamedTuple):
     rule_hash: str
 
 
-def read_rules(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Rule]:
-    """The rules of experiments, and the temporary tables `arms` and `terms` that the other queries read.
+def prepare(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> None:
+    """Makes the temporary tables `chosen` (the experiments asked for) and `terms`.
 
-    `arms` has one row per experiment and arm, `terms` one per experiment with what a pair needs to know
-    (block length, window, what a missing variant means, winsor limits of each metric).
+    `terms` has one row per registered one: block length, window, what a missing variant means, and the
+    winsor limits of each metric.
+    """
+    connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
+    connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
+    keep(connection, "terms", query("terms", limits=LIMITS))
+
+
+def read_rules(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Rule]:
+    """The rules of experiments; also makes the temporary tables of `prepare`, and `arms`.
+
+    `arms` has one row per experiment and arm: which reports belong to it.
 
     Raises:
         ValueError: An experiment is not registered.
     """
-    wanted = sorted(set(experiments))
-    connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
-    connection.execute("INSERT INTO chosen SELECT unnest(?::VARCHAR[])", [wanted])
+    prepare(connection, experiments)
     rows = connection.execute(query("rules")).fetchall()
-    unknown = sorted(set(wanted) - {row[0] for row in rows})
+    unknown = sorted(set(experiments) - {row[0] for row in rows})
     if unknown:
         raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")
     metrics: dict[str, list[tuple[object, ...]]] = {}
@@ -52,7 +60,6 @@ def read_rules(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]
     ).fetchall():
         metrics.setdefault(experiment_id, []).append(tuple(rest))
     keep(connection, "arms", query("arms"))
-    keep(connection, "terms", query("terms", limits=LIMITS))
     return [
         Rule(row[0], row[1], row[2], content_hash([[str(item) for item in row], metrics.get(row[0], [])]))
         for row in rows

@@ -1,4 +1,8 @@
 -- The pairs of the stale cells.
-SELECT p.*
+SELECT
+    s.cell,
+    {columns}
 FROM pairs AS p
-WHERE (p.experiment_id, p.block, p.market_id) IN (SELECT experiment_id, block, market_id FROM stale)
+INNER JOIN stale AS s
+    ON s.experiment_id = p.experiment_id AND s.block = p.block AND s.market_id = p.market_id
+INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
