@@ -191,13 +191,26 @@ class Plan(_Strict):
         """
         if self.planned_clusters is not None:
             return self.planned_clusters
-        length = (self.ends_at - self.starts_at).total_seconds() * 1_000_000
-        return max(MIN_CLUSTERS, min(MAX_DEFAULT_CLUSTERS, int(length // self.time_block)))
+        return max(MIN_CLUSTERS, min(MAX_DEFAULT_CLUSTERS, self._planned_blocks))
 
     @property
     def alarm_alpha(self) -> float:
         """Alpha of each metric that may raise the alarm: "any may alarm" splits it."""
         return self.alpha / (1 + len(self.guardrails))
+
+    @property
+    def drift_alpha(self) -> float:
+        """Alpha of the drift detector, frozen at registration: `alarm_alpha` over the planned blocks.
+
+        The detector's statistic grows by at most 1 a block in expectation while nothing has fallen, so over
+        T blocks it ever reaches T/alpha with probability at most alpha (Doob's inequality).
+        """
+        return self.alarm_alpha / max(1, self._planned_blocks)
+
+    @property
+    def _planned_blocks(self) -> int:
+        length = (self.ends_at - self.starts_at).total_seconds() * 1_000_000
+        return int(length // self.time_block)
 
     @property
     def frozen(self) -> dict[str, Any]:

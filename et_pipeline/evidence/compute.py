@@ -12,7 +12,6 @@ import polars as pl
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.evidence.paths import Decision, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
-from et_pipeline.inference.drift import ALPHA as DRIFT_ALPHA
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.sample_ratio import sample_ratio_path
 from et_pipeline.resources.frames import ArrowStream
@@ -160,7 +159,7 @@ def _drift(
     start = max(0, int(blocks.search_sorted(first_us)) - WINDOW)
     recent = frame.filter(pl.col("block") >= blocks[start])
     margin = decision.non_inferiority_margin or 0.0
-    path = drift_path(inference_cells(recent), margin=margin)
+    path = drift_path(inference_cells(recent), margin=margin, alpha=decision.drift_alpha)
     since = pl.Series("since", path.since)
     _insert(
         connection,
@@ -171,7 +170,7 @@ def _drift(
             experiment_id=pl.lit(decision.experiment_id),
             metric=pl.lit(decision.metric),
             margin=pl.lit(margin),
-            threshold=pl.lit(-math.log(DRIFT_ALPHA)),
+            threshold=pl.lit(-math.log(decision.drift_alpha)),
         )
         .filter(pl.col("as_of") >= first),
     )

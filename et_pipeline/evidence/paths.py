@@ -33,6 +33,7 @@ class Decision(NamedTuple):
         non_inferiority_margin: A guardrail's margin, in the metric's unit.
         alpha: Error of the interval.
         alarm_alpha: Error of the interval that may raise the alarm.
+        drift_alpha: Alpha of the drift detector.
         g: Tuning of the boundary, frozen with the plan.
         time_block_us: Length of a block.
         plan_hash: The frozen plan.
@@ -45,6 +46,7 @@ class Decision(NamedTuple):
     non_inferiority_margin: float | None
     alpha: float
     alarm_alpha: float
+    drift_alpha: float
     g: float
     time_block_us: int
     plan_hash: str
