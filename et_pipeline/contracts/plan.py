@@ -191,7 +191,7 @@ class Plan(_Strict):
         """
         if self.planned_clusters is not None:
             return self.planned_clusters
-        return max(MIN_CLUSTERS, min(MAX_DEFAULT_CLUSTERS, self._planned_blocks))
+        return max(MIN_CLUSTERS, min(MAX_DEFAULT_CLUSTERS, self.planned_blocks))
 
     @property
     def alarm_alpha(self) -> float:
@@ -199,18 +199,10 @@ class Plan(_Strict):
         return self.alpha / (1 + len(self.guardrails))
 
     @property
-    def drift_alpha(self) -> float:
-        """Alpha of the drift detector, frozen at registration: `alarm_alpha` over the planned blocks.
-
-        The detector's statistic grows by at most 1 a block in expectation while nothing has fallen, so over
-        T blocks it ever reaches T/alpha with probability at most alpha (Doob's inequality).
-        """
-        return self.alarm_alpha / max(1, self._planned_blocks)
-
-    @property
-    def _planned_blocks(self) -> int:
+    def planned_blocks(self) -> int:
+        """Time blocks between `starts_at` and `ends_at`, at least 1."""
         length = (self.ends_at - self.starts_at).total_seconds() * 1_000_000
-        return int(length // self.time_block)
+        return max(1, int(length // self.time_block))
 
     @property
     def frozen(self) -> dict[str, Any]:

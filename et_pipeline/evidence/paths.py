@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.inference.bounded import bounded_path
 from et_pipeline.inference.cells import Cells, Floats, as_cells
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
 from et_pipeline.resources.sql import load
@@ -33,8 +35,8 @@ class Decision(NamedTuple):
         non_inferiority_margin: A guardrail's margin, in the metric's unit.
         alpha: Error of the interval.
         alarm_alpha: Error of the interval that may raise the alarm.
-        drift_alpha: Alpha of the drift detector.
         g: Tuning of the boundary, frozen with the plan.
+        planned_blocks: Blocks the plan was registered for.
         time_block_us: Length of a block.
         plan_hash: The frozen plan.
     """
@@ -46,10 +48,19 @@ class Decision(NamedTuple):
     non_inferiority_margin: float | None
     alpha: float
     alarm_alpha: float
-    drift_alpha: float
     g: float
+    planned_blocks: int
     time_block_us: int
     plan_hash: str
+
+    @property
+    def drift_alpha(self) -> float:
+        """Alpha of the drift detector: over the planned blocks it ever alarms with at most `alarm_alpha`.
+
+        Its statistic grows by at most 1 a block in expectation while nothing has fallen, so within T blocks
+        it reaches T/alpha with probability at most alpha (Doob's inequality).
+        """
+        return self.alarm_alpha / self.planned_blocks
 
 
 def read_cells(connection: duckdb.DuckDBPyConnection, decision: Decision) -> pl.DataFrame:
@@ -118,7 +129,21 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:
     """The path by the plan's estimator, and its ends at the alpha of an alarm."""
-    path = interval_path(inference_cells(frame), alpha=decision.alpha, g=decision.g)
+    cells = inference_cells(frame)
+    if decision.estimator == "bounded":
+        reach = CATALOGUE[decision.metric].uplift_range
+        path, alarm = (
+            bounded_path(
+                cells,
+                bounds=(-reach, reach),
+                planned_blocks=decision.planned_blocks,
+                alpha=alpha,
+                g=decision.g,
+            )
+            for alpha in (decision.alpha, decision.alarm_alpha)
+        )
+        return path, (alarm.ci_lower, alarm.ci_upper)
+    path = interval_path(cells, alpha=decision.alpha, g=decision.g)
     return path, limits(path, alpha=decision.alarm_alpha, g=decision.g)
 
 

@@ -138,7 +138,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, pla
     row = {
         **_columns(plan),
         "g": solve_g(plan.expected_clusters, plan.alpha),
-        "drift_alpha": plan.drift_alpha,
+        "planned_blocks": plan.planned_blocks,
         "path": path,
         "registered_at": audit.naive_utc(now),
     }

@@ -95,7 +95,7 @@ COMMENT ON COLUMN experiments.starts_at IS 'Pairs count from this moment on (UTC
 COMMENT ON COLUMN experiments.ends_at IS 'Pairs count up to this moment (UTC).';
 COMMENT ON COLUMN experiments.alpha IS 'Error probability of a verdict that all metrics must pass, for example 0.05.';
 COMMENT ON COLUMN experiments.alarm_alpha IS 'Error probability of each metric that may raise an alarm: alpha split over primary and guardrails.';
-COMMENT ON COLUMN experiments.drift_alpha IS 'Error probability per block of the drift detector, frozen at registration: alarm_alpha over the planned blocks.';
+COMMENT ON COLUMN experiments.planned_blocks IS 'Time blocks between starts_at and ends_at at registration; the drift detector alarms at alarm_alpha over it.';
 COMMENT ON COLUMN experiments.time_block_us IS 'Length of a time block in microseconds.';
 COMMENT ON COLUMN experiments.matching IS 'How pairs are found: correlation or nearest.';
 COMMENT ON COLUMN experiments.tolerance_us IS 'Largest gap of a nearest pair in microseconds; null for correlation.';
