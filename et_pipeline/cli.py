@@ -7,7 +7,7 @@ import sys
 import typer
 
 from et_pipeline import __version__
-from et_pipeline.commands import generate, look, run
+from et_pipeline.commands import generate, govern, look, rebuild, run
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.resources.settings import SettingsError
 from et_pipeline.resources.warehouse import WarehouseError
@@ -28,6 +28,10 @@ app.command()(look.status)
 app.command()(look.show)
 app.command()(look.validate)
 app.command()(look.spec)
+app.command("sign-off")(govern.sign_off)
+app.add_typer(govern.audit_app, name="audit")
+app.add_typer(govern.outbox_app, name="outbox")
+app.command()(rebuild.rebuild)
 app.command()(run.ui)
 
 

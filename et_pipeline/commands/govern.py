@@ -1,0 +1,162 @@
+"""`et sign-off`, `et audit verify`, `et outbox`: what humans decide, and what they can hold it against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from et_pipeline.commands import terminal
+from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.resources.settings import Settings
+
+audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
+outbox_app = typer.Typer(help="Messages that leave: what is pending, what was given up on.", no_args_is_help=True)
+
+PURPOSES: dict[str, Literal["split", "promotion"]] = {
+    "awaiting_sign_off": "split",
+    "promotion_review": "promotion",
+}
+"""What a sign-off is asked for, by the experiment's state."""
+
+
+def sign_off(
+    experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
+    signer: Annotated[str, typer.Option(help="Your name in data/allowed_signers, for example alice@desk.")],
+    key: Annotated[
+        Path, typer.Option(help="Your SSH private key, or the .pub file of a key in your agent.", exists=True)
+    ],
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is signed with the rest.")],
+    approve: Annotated[bool, typer.Option("--approve/--decline", help="Your decision.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Signs your decision about a large split or a promotion review, with your own SSH key.
+
+    Nothing is promoted by it: the next tick checks the signature and records the decision.
+    """
+    from pydantic import ValidationError
+
+    from et_pipeline.governance.sign_offs import Document, SignOffError, split_evidence, write_sign_off
+
+    present = terminal.settings()
+    row = _asked(present, experiment)
+    purpose = PURPOSES[row["state"]]
+    evidence = split_evidence(experiment, row["traffic_split_pct"]) if purpose == "split" else row["evidence_hash"]
+    try:
+        document = Document(
+            experiment_id=experiment,
+            plan_hash=row["plan_hash"],
+            evidence_hash=evidence,
+            purpose=purpose,
+            decision="approve" if approve else "decline",
+            reason=reason,
+            signer=signer,
+            signed_at=present.now(),
+        )
+        path = write_sign_off(present, document, key)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise CommandError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})") from error
+    except SignOffError as error:
+        raise CommandError(str(error)) from error
+    if as_json:
+        terminal.print_json({"path": str(path), **document.model_dump(mode="json")})
+        return
+    terminal.console().print(
+        f"Signed: {document.decision} the {purpose} of {experiment}, as {signer}, in {path}.\n"
+        "The next tick checks it and records the decision: et tick",
+        soft_wrap=True,
+    )
+
+
+def _asked(present: Settings, experiment: str) -> dict[str, Any]:
+    """State, plan and evidence of an experiment that waits for a sign-off."""
+    with terminal.analyst_database(present) as connection:
+        found = terminal.rows(
+            connection,
+            "SELECT e.plan_hash, e.traffic_split_pct, v.state, v.evidence_hash "
+            "FROM experiments AS e LEFT JOIN verdicts AS v USING (experiment_id) WHERE e.experiment_id = $id",
+            {"id": experiment},
+        )
+    if not found:
+        raise CommandError(f"{experiment!r} is no registered experiment; et status lists them")
+    if found[0]["state"] not in PURPOSES:
+        raise CommandError(
+            f"{experiment} is {found[0]['state'] or 'registered'}: nothing waits for a sign-off; allowed in the states "
+            f"{', '.join(PURPOSES)}"
+        )
+    return found[0]
+
+
+@audit_app.command("verify")
+def audit_verify(as_json: AsJson = False) -> None:
+    """Recomputes the hash chain; status 1 and the first bad row where anything was changed."""
+    from et_pipeline.resources import audit
+    from et_pipeline.resources.warehouse import open_warehouse
+
+    present = terminal.settings()
+    if not present.warehouse_path.exists():
+        raise CommandError(f"{present.warehouse_path} is not there yet; run a tick first: et tick")
+    with open_warehouse(present) as connection:
+        anchors = audit.event_anchors(connection)
+        noted = audit.read_anchor(present)
+        fault = audit.verify(connection, [*anchors, noted] if noted else anchors)
+        head = audit.head(connection)
+    if as_json:
+        terminal.print_json(
+            {"intact": fault is None, "rows": head.seq, "head": head.hash, "fault": fault and fault._asdict()}
+        )
+    elif fault is None:
+        terminal.console().print(f"intact: {head.seq:,} rows, head {head.hash[:12]}")
+    if fault is not None:
+        if not as_json:
+            raise CommandError(f"the audit log is not as it was written: {fault.sentence}")
+        raise typer.Exit(1)
+
+
+@outbox_app.command("list")
+def outbox_list(as_json: AsJson = False) -> None:
+    """How many messages each destination got, and those that were given up on, with the reason."""
+    from et_pipeline.publishing.outbox import counts, dead_letters
+    from et_pipeline.resources.warehouse import open_warehouse
+
+    with open_warehouse(terminal.settings()) as connection:
+        by_destination = counts(connection)
+        dead = dead_letters(connection)
+    if as_json:
+        terminal.print_json(
+            {
+                "destinations": {name: dict(found) for name, found in by_destination.items()},
+                "dead_letters": [letter._asdict() for letter in dead],
+            }
+        )
+        return
+    console = terminal.console()
+    for name, found in by_destination.items():
+        console.print(f"{name}: " + ", ".join(f"{count} {status}" for status, count in sorted(found.items())))
+    for letter in dead:
+        console.print(f"[red]given up[/] {letter}", soft_wrap=True)
+    if dead:
+        console.print("Put right what refused them, then: et outbox redeliver EVENT_ID …")
+
+
+@outbox_app.command("redeliver")
+def outbox_redeliver(
+    event_ids: Annotated[list[str], typer.Argument(help="Events to send again, as et outbox list shows them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Puts events back among the pending ones; the next delivery sends them under the same id."""
+    from et_pipeline.publishing.outbox import redeliver
+    from et_pipeline.resources.warehouse import open_warehouse
+
+    present = terminal.settings()
+    with open_warehouse(present) as connection:
+        again = redeliver(connection, event_ids, present.now())
+    missing = sorted(set(event_ids) - set(again))
+    if as_json:
+        terminal.print_json({"pending_again": again, "unknown_or_pending": missing})
+    else:
+        terminal.console().print(f"{len(again)} put back; they leave with the next tick: et tick")
+    if missing and not again:
+        raise CommandError(f"not delivered or given up on before: {', '.join(missing)}")
