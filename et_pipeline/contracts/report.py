@@ -1,0 +1,263 @@
+"""The OperationsReport as it comes in: its fields, and the rules a report has to keep.
+
+The rules stand here once, as a pandera schema on polars whose metric part is built from the metric
+catalogue. Every failure case of the schema becomes a quarantine reason and a sentence. The JSON Schema for
+the teams that emit reports is derived from the same constants (`python -m et_pipeline.contracts.report`
+prints it; a test holds `operations_report.schema.json` equal to it, and both schemas to each other).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrors
+
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
+
+KIND = "OperationsReport"
+OWN_BOT_ID = "gov.experimenttracker"
+BACKTESTER_BOT_ID = "gov.backtester"
+MODES = ("live", "replay")
+SIDES = ("BUY", "SELL")
+MAX_IDENTIFIER = 200
+"""Longest identifier, in characters."""
+
+IDENTIFIERS = (
+    "report_id",
+    "bot_id",
+    "strategy_id",
+    "config_version",
+    "correlation_id",
+    "market_id",
+    "outcome_id",
+)
+STRINGS = ("schema_version", *IDENTIFIERS, "mode", "side")
+"""The text fields of a report besides `kind` and `emitted_at`."""
+FIELDS = (*STRINGS[:2], "kind", *STRINGS[2:], "emitted_at", "metrics")
+"""Every field that schema version 1.0 knows; all of them are required."""
+
+VERSION_PATTERN = r"^1\.(0|[1-9][0-9]{0,5})$"
+CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f]"
+TIME_PATTERN = (
+    r"^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+"""ISO-8601 with offset, as RFC 3339 profiles it, from 1970 on; digits beyond microseconds are cut."""
+
+Reason = Literal[
+    "line_too_long",
+    "blank_line",
+    "not_utf8",
+    "malformed_json",
+    "repeated_key",
+    "not_an_object",
+    "bad_kind",
+    "wrong_type",
+    "missing_field",
+    "unsupported_version",
+    "bad_identifier",
+    "unknown_mode",
+    "unknown_side",
+    "bad_time",
+    "in_the_future",
+    "metric_out_of_bounds",
+    "no_metrics",
+    "replay_not_from_backtester",
+    "conflict",
+]
+"""Why a line is in quarantine. A reason is never renamed."""
+
+ALLOWED: dict[str, str] = {
+    "unsupported_version": "1.0, 1.1 and every other 1.x",
+    "bad_identifier": f"1 to {MAX_IDENTIFIER} characters, none of them a control character",
+    "unknown_mode": " or ".join(MODES),
+    "unknown_side": " or ".join(SIDES),
+    "bad_time": "ISO-8601 from 1970 on with an offset, for example 2026-11-01T12:00:00.250Z",
+    "in_the_future": "a moment that is not later than the clock plus the skew allowed (ET_MAX_CLOCK_SKEW)",
+    "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
+    "replay_not_from_backtester": f"mode replay from bot_id {BACKTESTER_BOT_ID} only",
+    **{f"metric_out_of_bounds:{name}": CATALOGUE[name].allowed for name in REPORT_METRICS},
+}
+
+
+def _identifier() -> pa.Column:
+    return pa.Column(
+        pl.String,
+        [
+            pa.Check.str_length(1, MAX_IDENTIFIER, error="bad_identifier"),
+            pa.Check(_without_control_characters, error="bad_identifier"),
+        ],
+    )
+
+
+def _without_control_characters(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select(~pl.col(data.key).str.contains(CONTROL_CHARACTERS))
+
+
+def _metric(metric: Metric) -> pa.Column:
+    bounds = pa.Check.in_range(
+        metric.lower, metric.upper, include_min=not metric.lower_open, error="metric_out_of_bounds"
+    )
+    return pa.Column(pl.Float64, bounds, nullable=True)
+
+
+def _has_a_metric(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select(pl.any_horizontal(pl.col(*REPORT_METRICS).is_not_null()))
+
+
+def _replays_come_from_the_backtester(data: pa.PolarsData) -> pl.LazyFrame:
+    # a missing mode or bot is the fault of its own column
+    own = (pl.col("mode") != "replay") | (pl.col("bot_id") == BACKTESTER_BOT_ID)
+    return data.lazyframe.select(own.fill_null(True))
+
+
+def report_schema(latest: datetime) -> pa.DataFrameSchema:
+    """The rules of a report, on columns.
+
+    Args:
+        latest: The latest moment (UTC) that `emitted_at` may name.
+
+    Returns:
+        Schema of a frame with the columns `STRINGS`, `emitted_at` (naive UTC microseconds, null where the
+        text names no moment) and one nullable column per metric. Columns in the order in which reasons
+        take precedence; a check's `error` is its reason.
+    """
+    version = pa.Check.str_matches(VERSION_PATTERN, error="unsupported_version")
+    return pa.DataFrameSchema(
+        {
+            "schema_version": pa.Column(pl.String, version),
+            **{name: _identifier() for name in IDENTIFIERS},
+            "mode": pa.Column(pl.String, pa.Check.isin(MODES, error="unknown_mode")),
+            "side": pa.Column(pl.String, pa.Check.isin(SIDES, error="unknown_side")),
+            "emitted_at": pa.Column(
+                pl.Datetime("us"),
+                pa.Check.less_than_or_equal_to(_naive(latest), error="in_the_future"),
+            ),
+            **{name: _metric(CATALOGUE[name]) for name in REPORT_METRICS},
+        },
+        checks=[
+            pa.Check(_has_a_metric, error="no_metrics"),
+            pa.Check(_replays_come_from_the_backtester, error="replay_not_from_backtester"),
+        ],
+    )
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+class Fault(NamedTuple):
+    """Why one row of a frame is no report.
+
+    Attributes:
+        reason: Machine-readable reason.
+        sentence: The same for people: field, value, what is allowed.
+    """
+
+    reason: str
+    sentence: str
+
+
+def faults(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[int, Fault]:
+    """The first rule that each bad row breaks, in the schema's order of precedence.
+
+    Args:
+        frame: Rows as `report_schema` describes them.
+        schema: The rules.
+
+    Returns:
+        Fault by row number; rows that keep every rule are not in it.
+
+    Raises:
+        SchemaErrors: The frame itself is not of the schema's shape (a programming error).
+    """
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+        if cases["index"].null_count():
+            raise
+    else:
+        return {}
+    order = {name: position for position, name in enumerate(schema.columns)}
+    found: dict[int, tuple[int, Fault]] = {}
+    for column, check, index in cases.select("column", "check", "index").iter_rows():
+        position = order.get(column, len(order))
+        if index not in found or position < found[index][0]:
+            value = None if column is None else frame.item(index, column)
+            found[index] = position, _fault(column, check, value)
+    return {index: fault for index, (_, fault) in found.items()}
+
+
+def _fault(column: str | None, check: str, value: object) -> Fault:
+    if check == "not_nullable" and column != "emitted_at":
+        return Fault("missing_field", f"{column} is missing or null; every report has it")
+    if check == "not_nullable":
+        return Fault("bad_time", f"emitted_at is missing or names no moment; allowed: {ALLOWED['bad_time']}")
+    if column is None:
+        return Fault(check, f"the report breaks a rule between its fields; allowed: {ALLOWED[check]}")
+    allowed = ALLOWED.get(f"{check}:{column}") or ALLOWED[check]
+    return Fault(check, f"{column} is {shortened(value)}; allowed: {allowed}")
+
+
+def shortened(value: object, limit: int = 80) -> str:
+    """A value as a message shows it."""
+    text = f"{value.isoformat()}Z" if isinstance(value, datetime) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def json_schema() -> dict[str, Any]:
+    """The same rules as a JSON Schema (draft 2020-12), for the teams that emit reports.
+
+    What a schema cannot say: a clock's future, a calendar's impossible days, repeated keys, and that a
+    report id is used once. A metric that is null counts as not reported.
+    """
+    identifier = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_IDENTIFIER,
+        "not": {"pattern": r"[\u0000-\u001f\u007f-\u009f]"},
+    }
+    metrics = {name: _metric_schema(CATALOGUE[name]) for name in REPORT_METRICS}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": KIND,
+        "description": "One report of a strategy's trade, one JSON object per line. Unknown fields are kept.",
+        "type": "object",
+        "required": list(FIELDS),
+        "properties": {
+            "schema_version": {**identifier, "pattern": VERSION_PATTERN},
+            **dict.fromkeys(IDENTIFIERS, identifier),
+            "kind": {"const": KIND},
+            "mode": {"enum": list(MODES)},
+            "side": {"enum": list(SIDES)},
+            "emitted_at": {**identifier, "format": "date-time", "pattern": TIME_PATTERN},
+            "metrics": {
+                "type": "object",
+                "properties": metrics,
+                "anyOf": [
+                    {"required": [name], "properties": {name: {"type": "number"}}} for name in REPORT_METRICS
+                ],
+            },
+        },
+        "if": {"properties": {"mode": {"const": "replay"}}},
+        "then": {"properties": {"bot_id": {"const": BACKTESTER_BOT_ID}}},
+    }
+
+
+def _metric_schema(metric: Metric) -> dict[str, Any]:
+    lower = "exclusiveMinimum" if metric.lower_open else "minimum"
+    return {
+        "description": f"{metric.meaning} Unit: {metric.unit}.",
+        "type": ["number", "null"],
+        lower: metric.lower,
+        "maximum": metric.upper,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))

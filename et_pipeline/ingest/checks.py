@@ -1,0 +1,130 @@
+"""Checks of the ingest stage, evaluated where the numbers are at hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from et_pipeline.resources.sql import load
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.ingest.ingest import IngestResult
+
+CHECKS = [
+    dg.AssetCheckSpec(
+        "every_line_accounted_for",
+        asset="snapshots",
+        blocking=True,
+        description="lines = reports + duplicates + skipped + quarantined, per file.",
+    ),
+    dg.AssetCheckSpec(
+        "snapshots_readable", asset="snapshots", description="Every snapshot in the bus could be read."
+    ),
+    dg.AssetCheckSpec(
+        "snapshots_unchanged", asset="snapshots", description="No snapshot changed after it was read."
+    ),
+    dg.AssetCheckSpec(
+        "report_ids_unique",
+        asset="reports",
+        blocking=True,
+        description="No report id stands twice, among the new reports and against all that were there.",
+    ),
+    dg.AssetCheckSpec(
+        "reports_keep_the_schema",
+        asset="reports",
+        blocking=True,
+        description="The new reports, as they are stored, keep every rule of the contract.",
+    ),
+    dg.AssetCheckSpec(
+        "little_in_quarantine",
+        asset="quarantine",
+        description="At most 1 % of the lines read went to quarantine.",
+    ),
+]
+
+MAX_QUARANTINED = 0.01
+SAMPLE_ROWS = 100_000
+"""How many of the new reports are held against the schema a second time, as they are stored."""
+
+
+def evaluate(connection: duckdb.DuckDBPyConnection, result: IngestResult) -> list[dg.AssetCheckResult]:
+    """Every check of `CHECKS`, over what an ingest did."""
+    first = min(result.batches, default=None)
+    return [
+        _accounted_for(connection, first),
+        _readable(result),
+        _unchanged(connection, first),
+        _ids_unique(connection, first),
+        _schema_kept(connection, first),
+        _little_quarantine(result),
+    ]
+
+
+def _result(
+    asset: str, name: str, problems: list[str], fine: str, *, error: bool = False
+) -> dg.AssetCheckResult:
+    more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
+        description="; ".join(problems[:10]) + more if problems else fine,
+        metadata={"problems": len(problems)},
+    )
+
+
+def _accounted_for(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
+    rows = connection.execute(load(__package__ or "", "unbalanced"), {"first": first}).fetchall()
+    problems = [f"{path} (revision {revision}): {sentence}" for path, revision, sentence in rows]
+    return _result(
+        "snapshots", "every_line_accounted_for", problems, "every line is in exactly one place", error=True
+    )
+
+
+def _readable(result: IngestResult) -> dg.AssetCheckResult:
+    problems = [f"{path or 'report_bus'}: {reason}" for path, reason in sorted(result.unreadable.items())]
+    return _result("snapshots", "snapshots_readable", problems, "every snapshot could be read")
+
+
+def _unchanged(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
+    query = "SELECT path FROM snapshots WHERE changed AND batch >= $first ORDER BY path"
+    problems = [
+        f"{path} changed after it was read, and was read again"
+        for (path,) in connection.execute(query, {"first": first}).fetchall()
+    ]
+    return _result("snapshots", "snapshots_unchanged", problems, "no snapshot changed")
+
+
+def _ids_unique(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
+    rows = connection.execute(load(__package__ or "", "repeated_ids"), {"first": first}).fetchall()
+    problems = [f"{report_id} stands {times} times" for report_id, times in rows]
+    return _result("reports", "report_ids_unique", problems, "every report id is unique", error=True)
+
+
+def _schema_kept(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
+    if first is None:
+        return _result("reports", "reports_keep_the_schema", [], "no new reports", error=True)
+    import polars as pl
+
+    from et_pipeline.contracts.metrics import REPORT_METRICS
+    from et_pipeline.contracts.report import STRINGS, faults, report_schema
+
+    query = load(__package__ or "", "new_reports")
+    frame = pl.DataFrame(connection.sql(query, params={"first": first, "rows": SAMPLE_ROWS}))
+    found = faults(frame.select(*STRINGS, "emitted_at", *REPORT_METRICS), report_schema(datetime.max))
+    problems = [f"{frame.item(row, 'report_id')}: {fault.sentence}" for row, fault in found.items()]
+    return _result(
+        "reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at", error=True
+    )
+
+
+def _little_quarantine(result: IngestResult) -> dg.AssetCheckResult:
+    much = result.lines > 0 and result.quarantined > MAX_QUARANTINED * result.lines
+    reasons = ", ".join(f"{reason} {lines:,}" for reason, lines in result.reasons.most_common())
+    share = f"{result.quarantined:,} of {result.lines:,} lines ({reasons or 'none'})"
+    return _result("quarantine", "little_in_quarantine", [share] if much else [], share)

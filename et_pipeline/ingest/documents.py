@@ -1,0 +1,210 @@
+"""One line, strictly: the slow and exact way, for lines that the fast decoder does not vouch for.
+
+The standard library's decoder is the one that sees repeated keys and keeps whole numbers exact; what it
+lets through (NaN, Infinity, numbers beyond a double, lone surrogates, NUL) is refused by its hooks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NamedTuple
+
+from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.report import (
+    ALLOWED,
+    CONTROL_CHARACTERS,
+    FIELDS,
+    KIND,
+    MAX_IDENTIFIER,
+    OWN_BOT_ID,
+    STRINGS,
+    VERSION_PATTERN,
+    Fault,
+    shortened,
+)
+from et_pipeline.ingest.sources import MAX_LINE_BYTES
+
+OWN_KIND = f"{KIND} (own)"
+"""Under which kind our own emitted reports are counted when they come back over the bus."""
+
+_TEXTS = (*STRINGS, "emitted_at")
+_KNOWN = frozenset(FIELDS)
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TYPE_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+class Skipped(NamedTuple):
+    """A message that is not ours to read."""
+
+    kind: str
+
+
+class Document(NamedTuple):
+    """A report whose types are right; its values are for the schema to judge.
+
+    Attributes:
+        texts: `STRINGS` and `emitted_at`, null where missing.
+        metrics: The metrics in catalogue order, null where missing.
+        extra: Unknown fields as canonical JSON.
+    """
+
+    texts: dict[str, str | None]
+    metrics: dict[str, float | None]
+    extra: str | None
+
+
+class _RefusedError(ValueError):
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.fault = Fault(reason, sentence)
+
+
+def parse_line(line: bytes) -> Document | Skipped | Fault:
+    """Reads one line (without its end)."""
+    if len(line) > MAX_LINE_BYTES:
+        return too_long(len(line))
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Fault("not_utf8", f"byte {error.start + 1} of the line is not UTF-8")
+    if not text.strip(" \t\r\n"):
+        return Fault("blank_line", "the line is empty")
+    try:
+        return judge(_loads(text))
+    except _RefusedError as error:
+        return error.fault
+
+
+def too_long(length: int) -> Fault:
+    """The fault of a line that is longer than allowed."""
+    return Fault("line_too_long", f"the line has {length} bytes; allowed: {MAX_LINE_BYTES}")
+
+
+def _loads(text: str) -> Any:
+    if _ESCAPED_NUL.search(text):
+        raise _RefusedError("malformed_json", "the line holds an escaped NUL (\\u0000)")
+    try:
+        document = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
+        if _ESCAPED_SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        what = "a second document" if error.msg == "Extra data" else error.msg[0].lower() + error.msg[1:]
+        raise _RefusedError("malformed_json", f"not JSON: {what} at character {error.pos + 1}") from error
+    except UnicodeEncodeError as error:
+        raise _RefusedError(
+            "malformed_json", "the line holds half of a surrogate pair (\\ud800 to \\udfff)"
+        ) from error
+    except RecursionError as error:
+        raise _RefusedError("malformed_json", "the line is nested too deeply") from error
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise _RefusedError("repeated_key", f"the key {shortened(repeated)} stands more than once")
+    return found
+
+
+def _no_constant(text: str) -> float:
+    raise _RefusedError("malformed_json", f"{text} is not JSON; numbers are finite")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _RefusedError("malformed_json", f"the number {shortened(text)} is beyond what a double holds")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 310:
+        raise _RefusedError("malformed_json", f"the number {shortened(text)} is beyond what a double holds")
+    return int(text)
+
+
+def judge(document: Any) -> Document | Skipped | Fault:
+    """Sorts a decoded document: a report with sound types, a message of another kind, or a fault."""
+    if not isinstance(document, dict):
+        return Fault("not_an_object", f"the line is {_type_name(document)}; allowed: one JSON object")
+    kind = document.get("kind")
+    if (
+        not isinstance(kind, str)
+        or not 1 <= len(kind) <= MAX_IDENTIFIER
+        or re.search(CONTROL_CHARACTERS, kind)
+    ):
+        return Fault("bad_kind", f"kind is {shortened(kind)}; allowed: text of {ALLOWED['bad_identifier']}")
+    if kind != KIND:
+        return Skipped(kind)
+    if document.get("bot_id") == OWN_BOT_ID:
+        return Skipped(OWN_KIND)
+    version = document.get("schema_version")
+    if isinstance(version, str) and not re.fullmatch(VERSION_PATTERN, version):
+        allowed = ALLOWED["unsupported_version"]
+        return Fault("unsupported_version", f"schema_version is {shortened(version)}; allowed: {allowed}")
+    for name in _TEXTS:
+        if not isinstance(document.get(name), str | None):
+            return _wrong_type(name, document[name], "text")
+    metrics = document.get("metrics")
+    if metrics is None:
+        return Fault("missing_field", "metrics is missing or null; every report has it")
+    if not isinstance(metrics, dict):
+        return _wrong_type("metrics", metrics, "an object")
+    for name in REPORT_METRICS:
+        if isinstance(metrics.get(name), bool) or not isinstance(metrics.get(name), int | float | None):
+            return _wrong_type(f"metrics.{name}", metrics[name], "a number")
+    return Document(
+        {name: document.get(name) for name in _TEXTS},
+        {name: _double(metrics.get(name)) for name in REPORT_METRICS},
+        canonical_extra(document),
+    )
+
+
+def canonical_extra(document: dict[str, Any]) -> str | None:
+    """The fields that this version does not know as JSON with sorted keys; null ones count as absent."""
+    extra = {name: value for name, value in document.items() if name not in _KNOWN and value is not None}
+    unknown = {
+        name: value
+        for name, value in document["metrics"].items()
+        if name not in REPORT_METRICS and value is not None
+    }
+    if unknown:
+        extra["metrics"] = unknown
+    if not extra:
+        return None
+    return json.dumps(extra, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _double(value: float | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _wrong_type(name: str, value: Any, allowed: str) -> Fault:
+    return Fault("wrong_type", f"{name} is {_type_name(value)} ({shortened(value)}); allowed: {allowed}")
+
+
+def _type_name(value: Any) -> str:
+    return "null" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)

@@ -1,0 +1,121 @@
+"""Parquet snapshots: the same fields as NDJSON, `metrics` a struct, `emitted_at` a text or a zoned time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.ingest.decode import RAW_CHARACTERS, TEXTS, BadLine
+from et_pipeline.ingest.documents import Document, Skipped, judge
+from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
+from et_pipeline.ingest.times import parse_times
+
+BATCH_ROWS = 50_000
+
+
+class ParquetRows(NamedTuple):
+    """Rows of a Parquet file before the schema judges them.
+
+    Attributes:
+        frame: Rows with sound types: texts, `emitted_at`, metrics, `extra`, `line` (row number from 1).
+        bad: Rows for quarantine.
+        skipped: Rows of other kinds.
+        lines: Rows read.
+        raw: Gives the JSON text of a row by its number.
+    """
+
+    frame: pl.DataFrame
+    bad: list[BadLine]
+    skipped: Counter[str]
+    lines: int
+    raw: Callable[[int], str]
+
+
+def read_parquet(path: Path) -> Iterator[ParquetRows]:
+    """Reads a Parquet snapshot in batches.
+
+    Raises:
+        UnreadableError: It vanished, may not be read, or is no sound Parquet file.
+    """
+    with unreadable(path):
+        before = path.stat()
+        with path.open("rb"):
+            pass  # polars words a missing permission less well
+    first = 1
+    try:
+        for frame in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=BATCH_ROWS):
+            for part in frame.iter_slices(BATCH_ROWS):
+                yield _rows(part, first)
+                first += len(part)
+    except PolarsError as error:
+        sentence = f"{path.name} is no sound Parquet file: {' '.join(str(error).split())[:200]}"
+        raise UnreadableError("broken_parquet", sentence) from error
+    with unreadable(path):
+        refuse_changed(path, (before.st_size, before.st_mtime_ns))
+
+
+def _rows(part: pl.DataFrame, first: int) -> ParquetRows:
+    def raw(line: int) -> str:
+        text = json.dumps(part.row(line - first, named=True), default=str, ensure_ascii=False)
+        return text if len(text) <= RAW_CHARACTERS else text[:RAW_CHARACTERS] + "…"
+
+    bad: list[BadLine] = []
+    skipped: Counter[str] = Counter()
+    good: list[tuple[int, Document]] = []
+    for line, row in enumerate(part.iter_rows(named=True), first):
+        outcome = judge(_as_document(row))
+        if isinstance(outcome, Document):
+            good.append((line, outcome))
+        elif isinstance(outcome, Skipped):
+            skipped[outcome.kind] += 1
+        else:
+            bad.append(BadLine(line, outcome.reason, outcome.sentence, raw(line)))
+    texts = {name: pl.Series([d.texts[name] for _, d in good], dtype=pl.String) for name in TEXTS}
+    frame = pl.DataFrame(
+        {
+            **texts,
+            "emitted_at": parse_times(texts["emitted_at"]),
+            **{
+                name: pl.Series([d.metrics[name] for _, d in good], dtype=pl.Float64)
+                for name in REPORT_METRICS
+            },
+            "extra": pl.Series([d.extra for _, d in good], dtype=pl.String),
+            "line": pl.Series([line for line, _ in good], dtype=pl.Int64),
+        }
+    )
+    return ParquetRows(frame, bad, skipped, len(part), raw)
+
+
+def _as_document(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as the JSON object it stands for."""
+    document = {name: _as_json(value) for name, value in row.items()}
+    moment, metrics = row.get("emitted_at"), row.get("metrics")
+    if isinstance(moment, datetime):
+        document["emitted_at"] = moment.isoformat(timespec="microseconds")
+    if isinstance(metrics, dict):  # NaN and infinity stay numbers here: the schema names them out of bounds
+        document["metrics"] = {n: v if n in REPORT_METRICS else _as_json(v) for n, v in metrics.items()}
+    return document
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it would stand in JSON; what JSON has no word for becomes text."""
+    if isinstance(value, dict):
+        return {name: _as_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if (
+        value is None
+        or isinstance(value, str | bool | int)
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
+        return value
+    return str(value)

@@ -1,0 +1,139 @@
+"""The strict reader: one snapshot file to batches of columns, with every line accounted for. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.report import faults, report_schema
+from et_pipeline.ingest.decode import TEXTS, BadLine, Rows, raw_text
+from et_pipeline.ingest.keys import add_keys
+from et_pipeline.ingest.parquet import read_parquet
+from et_pipeline.ingest.sources import LongLine, Read, blocks, opened
+from et_pipeline.ingest.times import parse_times
+
+BATCH_BYTES = 16 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+
+BAD_LINES_SCHEMA = {"line": pl.Int64, "reason": pl.String, "sentence": pl.String, "raw": pl.String}
+
+
+class Batch(NamedTuple):
+    """A part of a snapshot; `lines == len(reports) + len(bad) + sum(skipped.values())`.
+
+    Attributes:
+        reports: Good reports: the columns of the warehouse's `reports` up to `line`.
+        bad: Lines for quarantine: `line`, `reason`, `sentence`, `raw`.
+        skipped: Lines per kind that is not ours.
+        lines: Lines read.
+    """
+
+    reports: pl.DataFrame
+    bad: pl.DataFrame
+    skipped: Counter[str]
+    lines: int
+
+
+def read_snapshot(path: Path, latest: datetime) -> Iterator[Batch]:
+    """Reads a snapshot strictly.
+
+    Args:
+        path: File with one of the endings `SUFFIXES`.
+        latest: The latest moment (UTC) that `emitted_at` may name.
+
+    Yields:
+        Batches in the file's order, each about `BATCH_BYTES` of text: memory stays bounded.
+
+    Raises:
+        UnreadableError: The file as a whole cannot be read; what was yielded before is to be dropped.
+    """
+    if path.name.endswith(".parquet"):
+        for rows in read_parquet(path):
+            yield _judged(*rows, latest)
+        return
+    with opened(path) as read:
+        yield from read_lines(read, latest)
+
+
+def read_lines(read: Read, latest: datetime) -> Iterator[Batch]:
+    """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its beginning is passed over."""
+    rows, kept, size, first = Rows(), _Kept(), 0, 1
+    for block in blocks(read):
+        if first == 1 and not isinstance(block, LongLine):
+            block = block.removeprefix(_BOM)
+            if not block:
+                continue
+        kept.add(first, block)
+        first += rows.add_block(block, first)
+        size += 0 if isinstance(block, LongLine) else len(block)
+        if size >= BATCH_BYTES or len(rows.bad) >= 20_000:
+            yield _finish_rows(rows, kept, latest)
+            rows, kept, size = Rows(), _Kept(), 0
+    if rows.count:
+        yield _finish_rows(rows, kept, latest)
+
+
+class _Kept:
+    """The blocks behind a batch, to show the text of a line that the schema refuses."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[int, bytes]] = []
+        self._split: dict[int, list[bytes]] = {}
+
+    def add(self, first: int, block: bytes | LongLine) -> None:
+        if not isinstance(block, LongLine):
+            self._blocks.append((first, block))
+
+    def raw(self, line: int) -> str:
+        first, block = next(pair for pair in reversed(self._blocks) if pair[0] <= line)
+        if first not in self._split:
+            self._split = {first: block.split(b"\n")}
+        return raw_text(self._split[first][line - first].removesuffix(b"\r"))
+
+
+def _finish_rows(rows: Rows, kept: _Kept, latest: datetime) -> Batch:
+    texts = {name: pl.Series(values, dtype=pl.String) for name, values in zip(TEXTS, rows.texts, strict=True)}
+    metrics = {
+        name: pl.Series(values, dtype=pl.Float64)
+        for name, values in zip(REPORT_METRICS, rows.metrics, strict=True)
+    }
+    extra = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows.lines))
+    if rows.extras:
+        extra = extra.scatter(list(rows.extras), list(rows.extras.values()))
+    frame = pl.DataFrame(
+        {
+            **texts,
+            "emitted_at": parse_times(texts["emitted_at"]),
+            **metrics,
+            "extra": extra,
+            "line": pl.Series(rows.lines, dtype=pl.Int64),
+        }
+    )
+    return _judged(frame, rows.bad, rows.skipped, rows.count, kept.raw, latest)
+
+
+def _judged(
+    frame: pl.DataFrame,
+    bad: list[BadLine],
+    skipped: Counter[str],
+    lines: int,
+    raw: Callable[[int], str],
+    latest: datetime,
+) -> Batch:
+    """Holds the rows to the schema: the good ones get their keys, the others go to quarantine."""
+    found = faults(frame.drop("extra", "line"), report_schema(latest))
+    if found:
+        numbers = frame["line"].gather(list(found)).to_list()
+        bad = sorted(
+            bad + [BadLine(n, *fault, raw(n)) for n, fault in zip(numbers, found.values(), strict=True)]
+        )
+        frame = frame.with_row_index("row").filter(~pl.col("row").is_in(list(found))).drop("row")
+    quarantine = pl.DataFrame(bad, schema=BAD_LINES_SCHEMA, orient="row")
+    return Batch(add_keys(frame), quarantine, skipped, lines)

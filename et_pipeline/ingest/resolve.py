@@ -1,0 +1,100 @@
+"""Duplicates and conflicts: which reports stay, as a pure function of the set of reports.
+
+The same id with the same content is a duplicate. Of several contents under one id the one with the smallest
+(`emitted_at`, `content_hash`) stays; every other content goes to quarantine once. Both depend on the set of
+reports alone, never on the order in which they came.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import polars as pl
+
+from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.report import FIELDS, KIND
+from et_pipeline.ingest.decode import RAW_CHARACTERS
+
+CONFLICT_SENTENCE = (
+    "the same report_id came with other content; of these the report with the earliest emitted_at stays"
+)
+
+
+class Resolution(NamedTuple):
+    """What becomes of arrivals.
+
+    Attributes:
+        kept: Arrivals that become reports.
+        duplicates: Arrivals that are dropped: their content is known.
+        conflicts: Arrivals that go to quarantine.
+        displaced: Stored reports that go to quarantine, because an arrival takes their place.
+    """
+
+    kept: pl.DataFrame
+    duplicates: pl.DataFrame
+    conflicts: pl.DataFrame
+    displaced: pl.DataFrame
+
+
+_STORED, _QUARANTINED, _ARRIVED = 0, 1, 2
+
+
+def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFrame) -> Resolution:
+    """Decides about arrivals.
+
+    Args:
+        arrivals: Reports with `report_id`, `report_key`, `emitted_at`, `content_hash`, and whatever else.
+        stored: The stored reports that share a `report_key` with an arrival; the same columns.
+        quarantined: `report_id` and `content_hash` of the conflicts in quarantine that share an id with one.
+    """
+    unique_keys = arrivals["report_key"].n_unique() == len(arrivals)
+    if stored.is_empty() and unique_keys:
+        return Resolution(arrivals, arrivals.clear(), arrivals.clear(), stored)
+    doubtful = pl.col("report_key").is_duplicated() | pl.col("report_key").is_in(
+        stored["report_key"].implode()
+    )
+    marked = arrivals.with_columns(doubtful=doubtful)
+    plain = marked.filter(~pl.col("doubtful")).drop("doubtful")
+    suspects = marked.filter("doubtful").drop("doubtful").with_row_index("row")
+
+    columns = ("report_id", "content_hash", "emitted_at", "source", "row")
+    none = pl.lit(None)
+    candidates = pl.concat(
+        [
+            stored.with_row_index("row").with_columns(source=pl.lit(_STORED)).select(columns),
+            quarantined.with_columns(
+                source=pl.lit(_QUARANTINED), row=none.cast(pl.UInt32), emitted_at=none.cast(pl.Datetime("us"))
+            ).select(columns),
+            suspects.with_columns(source=pl.lit(_ARRIVED)).select(columns),
+        ]
+    )
+    contents = candidates.sort("source", "row").unique(["report_id", "content_hash"], keep="first")
+    # a quarantined content lost to a stored one already: it cannot win, and its time is not needed
+    winners = (
+        contents.filter(pl.col("source") != _QUARANTINED)
+        .sort("emitted_at", "content_hash")
+        .unique("report_id", keep="first")
+        .select("source", "row")
+    )
+    fresh = contents.filter(source=_ARRIVED).select("row")
+    kept = winners.filter(source=_ARRIVED).select("row")
+    out = stored.with_row_index("row").join(winners.filter(source=_STORED), on="row", how="anti")
+    return Resolution(
+        pl.concat([plain, suspects.join(kept, on="row", how="semi").drop("row")]),
+        suspects.join(fresh, on="row", how="anti").drop("row"),
+        suspects.join(fresh, on="row", how="semi").join(kept, on="row", how="anti").drop("row"),
+        out.drop("row"),
+    )
+
+
+def rebuilt_raw(report: dict[str, object]) -> str:
+    """The JSON text of a report, from its columns: the same whatever text it was read from."""
+    document = {name: report[name] for name in FIELDS if name not in ("kind", "metrics", "emitted_at")}
+    document["kind"] = KIND
+    document["emitted_at"] = f"{report['emitted_at'].isoformat(timespec='microseconds')}Z"  # type: ignore[attr-defined]
+    metrics = {name: report[name] for name in REPORT_METRICS if report[name] is not None}
+    extra = json.loads(str(report["extra"])) if report["extra"] is not None else {}
+    document["metrics"] = metrics | extra.pop("metrics", {})
+    text = json.dumps({name: document[name] for name in FIELDS} | extra, ensure_ascii=False)
+    return text if len(text) <= RAW_CHARACTERS else text[:RAW_CHARACTERS] + "…"

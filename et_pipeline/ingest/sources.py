@@ -1,0 +1,175 @@
+"""Snapshot files as bounded blocks of whole lines, whatever their compression."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import zstandard
+
+BLOCK_BYTES = 512 * 1024
+MAX_LINE_BYTES = 1024 * 1024
+"""A longer line is quarantined without being held in memory."""
+BOMB_BYTES = 256 * 1024 * 1024
+BOMB_RATIO = 200
+"""A file that grows by more than this factor, past `BOMB_BYTES`, is no snapshot: reports have unique ids."""
+
+_ZSTD_FEED = 2048
+"""Compressed bytes at a time: at most 64 MiB come out of them, however hostile they are."""
+_ZSTD_WINDOW = 128 * 1024 * 1024
+
+Read = Callable[[int], bytes]
+
+
+class UnreadableError(Exception):
+    """A file cannot be read as a snapshot.
+
+    Attributes:
+        reason: Machine-readable reason: `not_readable`, `vanished`, `broken_stream`, `compression_bomb`,
+            `changed_while_reading`, `broken_parquet`.
+        sentence: The same for people.
+    """
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.sentence = sentence
+
+
+class LongLine(NamedTuple):
+    """A line beyond `MAX_LINE_BYTES`: its beginning and its length in bytes."""
+
+    head: bytes
+    length: int
+
+
+def blocks(read: Read) -> Iterator[bytes | LongLine]:
+    """Cuts a stream into blocks of whole lines.
+
+    Args:
+        read: Gives up to so many bytes, none at the end.
+
+    Yields:
+        Blocks that end with a line end (the last one of the stream may not), shorter than
+        `MAX_LINE_BYTES + BLOCK_BYTES`; or a line that is too long, without its text.
+    """
+    rest = b""
+    while data := read(BLOCK_BYTES):
+        buffer = rest + data
+        cut = buffer.rfind(b"\n") + 1
+        if cut:
+            yield buffer[:cut]
+        rest = buffer[cut:]
+        if len(rest) > MAX_LINE_BYTES:
+            line, rest = _skip_line(rest, read)
+            yield line
+    if rest:
+        yield rest
+
+
+def _skip_line(head: bytes, read: Read) -> tuple[LongLine, bytes]:
+    length = len(head)
+    while data := read(BLOCK_BYTES):
+        end = data.find(b"\n")
+        if end >= 0:
+            return LongLine(head, length + end), data[end + 1 :]
+        length += len(data)
+    return LongLine(head, length), b""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Read]:
+    """Opens an NDJSON snapshot by the ending of its name and decompresses as it is read.
+
+    Raises:
+        UnreadableError: It vanished, may not be read, its stream is broken or a bomb.
+    """
+    with unreadable(path), path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        if path.name.endswith(".gz"):
+            with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
+                yield _defused(path, before.st_size, unzipped.read)
+        elif path.name.endswith(".zst"):
+            yield _defused(path, before.st_size, _zstd(file))
+        else:
+            yield file.read
+        refuse_changed(path, (before.st_size, before.st_mtime_ns))
+
+
+def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:
+    """Raises `UnreadableError` where size or time of modification (ns) are not the ones of before."""
+    after = path.stat()
+    if (after.st_size, after.st_mtime_ns) != stamp:
+        raise UnreadableError(
+            "changed_while_reading",
+            f"{path.name} changed while it was read; it is read again at the next tick",
+        )
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Turns what the operating system and the decompressors raise into `UnreadableError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UnreadableError("vanished", f"{path.name} was listed and then not there any more") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError, zstandard.ZstdError) as error:
+        sentence = f"{path.name} cannot be decompressed: {error}; nothing of it was taken"
+        raise UnreadableError("broken_stream", sentence) from error
+    except OSError as error:
+        raise UnreadableError("not_readable", f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _defused(path: Path, size: int, read: Read) -> Read:
+    allowed = max(BOMB_BYTES, BOMB_RATIO * size)
+    seen = 0
+
+    def counted(count: int) -> bytes:
+        nonlocal seen
+        data = read(count)
+        seen += len(data)
+        if seen > allowed:
+            raise UnreadableError(
+                "compression_bomb",
+                f"{path.name} ({size} bytes) grows beyond {allowed} bytes; nothing of it was taken",
+            )
+        return data
+
+    return counted
+
+
+def _zstd(file: BinaryIO) -> Read:
+    """A reader that, unlike the library's own, notices a frame that ends too early."""
+    pieces = _zstd_pieces(file)
+    rest = b""
+
+    def read(count: int) -> bytes:
+        nonlocal rest
+        while len(rest) < count and (piece := next(pieces, b"")):
+            rest = rest + piece if rest else piece
+        data, rest = rest[:count], rest[count:]
+        return data
+
+    return read
+
+
+def _zstd_pieces(file: BinaryIO) -> Iterator[bytes]:
+    library = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    frame = library.decompressobj()
+    started = False
+    while chunk := file.read(_ZSTD_FEED):
+        while chunk:
+            started = True
+            piece = frame.decompress(chunk)
+            if piece:
+                yield piece
+            chunk = frame.unused_data if frame.eof else b""
+            if frame.eof:
+                frame, started = library.decompressobj(), False
+    if started:
+        raise EOFError("the last frame ends too early")

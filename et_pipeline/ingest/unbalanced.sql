@@ -1,0 +1,19 @@
+-- Readings of snapshots whose lines are not all in exactly one place. The sum is checked for every reading,
+-- the rows themselves are counted for what is new.
+WITH
+stored AS (SELECT snapshot_id, count(*) AS n FROM reports WHERE batch >= $first GROUP BY ALL),
+refused AS (SELECT snapshot_id, count(*) AS n FROM quarantine GROUP BY ALL),
+passed AS (SELECT snapshot_id, sum(lines) AS n FROM skipped GROUP BY ALL)
+SELECT s.path, s.revision,
+       format('{} lines, but {} reports ({} stored), {} duplicates, {} skipped ({} noted), {} quarantined ({} kept)',
+              s.lines, s.reports, coalesce(stored.n, 0), s.duplicates, s.skipped, coalesce(passed.n, 0),
+              s.quarantined, coalesce(refused.n, 0))
+FROM snapshots s
+LEFT JOIN stored USING (snapshot_id)
+LEFT JOIN refused USING (snapshot_id)
+LEFT JOIN passed USING (snapshot_id)
+WHERE s.lines <> s.reports + s.duplicates + s.skipped + s.quarantined
+   OR s.quarantined <> coalesce(refused.n, 0)
+   OR s.skipped <> coalesce(passed.n, 0)
+   OR (s.batch >= $first AND s.reports <> coalesce(stored.n, 0))
+ORDER BY s.path, s.revision

@@ -1,0 +1,60 @@
+"""What the strict reader makes of one snapshot, without ingesting it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from et_pipeline.ingest.decode import BadLine
+from et_pipeline.ingest.listing import SUFFIXES
+from et_pipeline.ingest.reader import read_snapshot
+from et_pipeline.ingest.sources import UnreadableError
+from et_pipeline.resources.settings import Settings
+
+SNAPSHOT_SUFFIXES = SUFFIXES
+MAX_ROWS = 1000
+"""How many bad lines are listed; all are counted."""
+
+
+class Validation(NamedTuple):
+    """What was found in a snapshot.
+
+    Attributes:
+        lines: Lines read.
+        reports: Lines that are sound reports; whether an id is used twice only an ingest can tell.
+        skipped: Lines per kind that is not ours.
+        quarantined: Lines that would go to quarantine.
+        quarantine: The first `MAX_ROWS` of them. A file that cannot be read as a whole is line 0.
+    """
+
+    lines: int
+    reports: int
+    skipped: dict[str, int]
+    quarantined: int
+    quarantine: list[BadLine]
+
+
+def validate_snapshot(path: Path, settings: Settings) -> Validation:
+    """Reads a snapshot as an ingest would, and changes nothing.
+
+    Args:
+        path: The file.
+        settings: How far `emitted_at` may lie in the future.
+    """
+    latest = settings.now() + timedelta(microseconds=settings.max_clock_skew_us)
+    lines = reports = quarantined = 0
+    skipped: Counter[str] = Counter()
+    rows: list[BadLine] = []
+    try:
+        for batch in read_snapshot(path, latest):
+            lines += batch.lines
+            reports += len(batch.reports)
+            skipped.update(batch.skipped)
+            quarantined += len(batch.bad)
+            rows += [BadLine(*row) for row in batch.bad.head(MAX_ROWS - len(rows)).iter_rows()]
+    except UnreadableError as error:
+        rows.append(BadLine(0, error.reason, error.sentence, ""))
+        quarantined += 1
+    return Validation(lines, reports, dict(skipped), quarantined, rows)
