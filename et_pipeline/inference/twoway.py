@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from et_pipeline.inference import boundary as bd
 from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.serial import cross_market_products, products, serial_factor, sum_by
 
 MIN_CLUSTERS = 10.0
 """Nothing is concluded below this many effective clusters."""
@@ -30,7 +31,7 @@ class IntervalPath(NamedTuple):
     n_markets: Ints
     n_blocks: Ints
     clusters: Floats
-    """Effective clusters: the smaller of both ways, after the serial factor."""
+    """Effective clusters: the smaller of both ways, blocks after their serial factor."""
     mean: Floats
     """Estimated uplift."""
     se: Floats
@@ -40,9 +41,9 @@ class IntervalPath(NamedTuple):
     e_value: Floats
     p_value: Floats
     autocorrelation: Floats
-    """Bias-corrected lag-1 autocorrelation of the block residual sums, from 0 to 1."""
+    """Bias-corrected lag-1 autocorrelation of the block residual sums, across markets."""
     serial_factor: Floats
-    """What the autocorrelation multiplies the variance by and divides the clusters by."""
+    """What the memory of blocks multiplies their variance by, see :mod:`serial`."""
     se_raw: Floats
     """Two-way standard error without small-sample and serial factors."""
     se_market: Floats
@@ -72,22 +73,22 @@ class _Ways(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Running cross-products Σ z_c·z_cᵀ of cluster totals z, one k × k matrix per block end."""
+    """Running sums per block end of products of cluster totals, packed as by :func:`serial.products`."""
 
     block: Ints
     total: Floats
-    """Running sum of the totals, blocks × k."""
+    """Running sum of the k totals, blocks × k."""
     squares: _Ways
     """Products of each cluster's total with itself."""
     lagged: Floats
-    """Products of consecutive blocks, symmetrised."""
+    """Products of blocks with earlier ones, across markets, lags × blocks × packed."""
     n_markets: Ints
     n_blocks: Ints
     n_cells: Ints
 
 
 def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
-    """Running cross-products of cell totals, by market, block, cell and between consecutive blocks.
+    """Running products of cell totals, by market, block, cell and between blocks.
 
     A market's contribution grows from zzᵀ to (z+d)(z+d)ᵀ when a cell adds d, that is by zdᵀ + dzᵀ + ddᵀ,
     which is summed over the cells of a block and then over blocks.
@@ -97,50 +98,32 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
         market: cells' markets.
         totals: cells × k totals, centred so that their products do not cancel.
     """
-    blocks, first_cell, block_of = np.unique(block, return_index=True, return_inverse=True)
-    n_cells = np.append(first_cell[1:], len(block))
-    if len(blocks) == 0:
-        empty = np.zeros((0, totals.shape[1], totals.shape[1]))
-        return Moments(blocks, totals, _Ways(empty, empty, empty), empty, n_cells, n_cells, n_cells)
-
+    blocks, first_cell, position = np.unique(block, return_index=True, return_inverse=True)
     by_market = np.argsort(market, kind="stable")
-    sorted_market = market[by_market]
-    opens = np.concatenate(([True], sorted_market[1:] != sorted_market[:-1]))
-    summed = np.cumsum(totals[by_market], axis=0)
+    position, market, totals = position[by_market], market[by_market], totals[by_market]
+    opens = np.diff(market, prepend=market[:1] - 1) != 0
+    summed = np.cumsum(totals, axis=0)
     starts = np.flatnonzero(opens)
-    offset = np.vstack((np.zeros((1, totals.shape[1])), summed[starts[1:] - 1]))
-    after = np.empty_like(totals)
-    after[by_market] = summed - np.repeat(offset, np.diff(np.append(starts, len(market))), axis=0)
-    new_market = np.empty(len(market), dtype=bool)
-    new_market[by_market] = opens
+    earlier = (summed - totals)[starts]
+    after = summed - np.repeat(earlier, np.diff(starts, append=len(market)), axis=0)
 
-    block_total = np.add.reduceat(totals, first_cell, axis=0)
-    before = np.vstack((np.zeros_like(block_total[:1]), block_total[:-1]))
+    def running(cell_products: Floats) -> Floats:
+        return np.cumsum(sum_by(position, cell_products, len(blocks)), axis=0)
+
+    block_total = sum_by(position, totals, len(blocks))
     return Moments(
         blocks,
         np.cumsum(block_total, axis=0),
         _Ways(
-            _running_products(2 * after - totals, totals, first_cell),
-            _running_products(block_total, block_total),
-            _running_products(totals, totals, first_cell),
+            running(products(2 * after - totals, totals)),
+            np.cumsum(products(block_total, block_total), axis=0),
+            running(products(totals, totals)),
         ),
-        _running_products(block_total, before),
-        np.cumsum(np.bincount(block_of, weights=new_market)).astype(np.int64),
+        cross_market_products(position, market, totals, len(blocks)),
+        np.cumsum(np.bincount(position[opens], minlength=len(blocks))),
         np.arange(1, len(blocks) + 1),
-        n_cells,
+        np.append(first_cell[1:], len(block)),
     )
-
-
-def _running_products(left: Floats, right: Floats, first: Ints | None = None) -> Floats:
-    """Running sums of (left·rightᵀ + right·leftᵀ)/2, at the end of each group that starts at ``first``."""
-    k = left.shape[1]
-    out = np.empty((len(left) if first is None else len(first), k, k))
-    for i in range(k):
-        for j in range(i + 1):
-            product = (left[:, i] * right[:, j] + left[:, j] * right[:, i]) / 2
-            grouped = product if first is None else np.add.reduceat(product, first)
-            out[:, i, j] = out[:, j, i] = np.cumsum(grouped)
-    return out
 
 
 def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) -> IntervalPath:
@@ -200,14 +183,14 @@ def path_of(
         raw.cell * _small_sample(moments.n_cells),
     )
     n = moments.total[:, 0]
-    market_clusters = n**2 / moments.squares.market[:, 0, 0]
-    block_clusters = n**2 / moments.squares.block[:, 0, 0]
-
-    a = autocorrelation(_quadratic(moments.lagged, gradient), raw.block, block_clusters)
-    factor = (1 + a) / (1 - a)
-    clusters = np.minimum(market_clusters, block_clusters) / factor
+    market_clusters = n**2 / moments.squares.market[:, 0]
+    block_clusters = n**2 / moments.squares.block[:, 0]
+    covariances = np.column_stack([_quadratic(packed, gradient) for packed in moments.lagged])
+    serial = serial_factor(covariances, raw.block, block_clusters)
+    clusters = np.minimum(market_clusters, serial.block_clusters)
     several = (moments.n_markets > 1) & (moments.n_blocks > 1)
-    se = np.where(several, np.sqrt(_two_way(corrected) * factor), np.nan)
+    inflated = corrected._replace(block=corrected.block * serial.factor)
+    se = np.where(several, np.sqrt(_two_way(inflated)), np.nan)
     estimate = centre + shift
     # Below this, spread is the rounding of the values themselves: a standard error of zero.
     spread = se > 4 * np.finfo(np.float64).eps * np.abs(estimate)
@@ -224,15 +207,15 @@ def path_of(
         ci_upper=estimate + half,
         e_value=bd.e_value(estimate, se, clusters, g, null),
         p_value=bd.p_value(estimate, se, clusters, g, null),
-        autocorrelation=a,
-        serial_factor=factor,
+        autocorrelation=serial.autocorrelation,
+        serial_factor=serial.factor,
         se_raw=np.sqrt(_two_way(raw)),
         se_market=np.sqrt(raw.market),
         se_block=np.sqrt(raw.block),
         se_cell=np.sqrt(raw.cell),
         market_clusters=market_clusters,
         block_clusters=block_clusters,
-        ready=several & spread & (clusters >= MIN_CLUSTERS) & (a <= MAX_AUTOCORRELATION),
+        ready=several & spread & (clusters >= MIN_CLUSTERS) & (serial.autocorrelation <= MAX_AUTOCORRELATION),
     )
 
 
@@ -242,22 +225,10 @@ def limits(path: IntervalPath, *, alpha: float, g: float) -> tuple[Floats, Float
     return path.mean - half, path.mean + half
 
 
-def autocorrelation(lagged: Floats, squares: Floats, blocks: Floats) -> Floats:
-    """Lag-1 autocorrelation of block residual sums, corrected for its small-sample bias, cut to [0, 1).
-
-    The plain ratio is too small by about (1 + 4φ)/B (Marriott & Pope 1954, Kendall 1954), because the
-    mean was estimated from the same blocks. "Consecutive" means consecutive among the blocks that have
-    pairs: the variance of a sum over those blocks is the sum of their covariances in that order, whatever
-    gaps lie between (the equal-spacing estimator of Datta & Du 2012, Fed IFDP 1060).
-    """
-    plain = np.divide(lagged, squares, out=np.zeros_like(squares), where=squares > 0)
-    usable = blocks > 6
-    b = np.where(usable, blocks, 6.0)
-    return np.clip(np.where(usable, (b * plain + 1) / (b - 4), plain), 0.0, 0.99)
-
-
-def _quadratic(matrices: Floats, gradient: Floats) -> Floats:
-    form: Floats = np.einsum("ti,tij,tj->t", gradient, matrices, gradient)
+def _quadratic(packed: Floats, gradient: Floats) -> Floats:
+    i, j = np.tril_indices(gradient.shape[1])
+    weights = gradient[:, i] * gradient[:, j] * np.where(i == j, 1.0, 2.0)
+    form: Floats = np.einsum("tp,tp->t", packed, weights)
     return form
 
 

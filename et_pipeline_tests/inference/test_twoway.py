@@ -53,6 +53,8 @@ def test_corrected_ways_equal_statsmodels(seed):
     )
     assert got.se_market**2 * got.n_markets / (got.n_markets - 1) == pytest.approx(by_market, rel=1e-10)
     assert got.se_block**2 * got.n_blocks / (got.n_blocks - 1) == pytest.approx(by_block, rel=1e-10)
-    expected = max(both, by_market, by_block) * got.serial_factor
+    by_cell = by_market + by_block - both
+    by_block *= got.serial_factor
+    expected = max(by_market + by_block - by_cell, by_market, by_block)
     assert got.se**2 == pytest.approx(expected, rel=1e-10)
     assert n == got.n_pairs
