@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,19 +22,28 @@ PURPOSES: dict[str, Literal["split", "promotion"]] = {
 """What a sign-off is asked for, by the experiment's state."""
 
 
+class Decision(StrEnum):
+    """What a human may decide."""
+
+    approve = "approve"
+    decline = "decline"
+
+
 def sign_off(
     experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
+    decision: Annotated[Decision, typer.Argument(help="What you decide.")],
     signer: Annotated[str, typer.Option(help="Your name in data/allowed_signers, for example alice@desk.")],
     key: Annotated[
         Path, typer.Option(help="Your SSH private key, or the .pub file of a key in your agent.", exists=True)
     ],
     reason: Annotated[str, typer.Option(help="Why, in a sentence; it is signed with the rest.")],
-    approve: Annotated[bool, typer.Option("--approve/--decline", help="Your decision.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Signs your decision about a large split or a promotion review, with your own SSH key.
 
     Nothing is promoted by it: the next tick checks the signature and records the decision.
+
+    Example: et sign-off line-shop-v4 approve --signer alice@desk --key ~/.ssh/id_ed25519 --reason "Solid."
     """
     from pydantic import ValidationError
 
@@ -49,7 +59,7 @@ def sign_off(
             plan_hash=row["plan_hash"],
             evidence_hash=evidence,
             purpose=purpose,
-            decision="approve" if approve else "decline",
+            decision=decision.value,
             reason=reason,
             signer=signer,
             signed_at=present.now(),
