@@ -43,10 +43,10 @@ FIELDS = (*STRINGS[:2], "kind", *STRINGS[2:], "emitted_at", "metrics")
 VERSION_PATTERN = r"^1\.(0|[1-9][0-9]{0,5})$"
 CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f]"
 TIME_PATTERN = (
-    r"^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-"""ISO-8601 with offset, as RFC 3339 profiles it, from 1970 on; digits beyond microseconds are cut."""
+"""ISO-8601 with offset, as RFC 3339 profiles it, years 1970 to 2999; digits beyond microseconds are cut."""
 
 Reason = Literal[
     "line_too_long",
@@ -76,7 +76,7 @@ ALLOWED: dict[str, str] = {
     "bad_identifier": f"1 to {MAX_IDENTIFIER} characters, none of them a control character",
     "unknown_mode": " or ".join(MODES),
     "unknown_side": " or ".join(SIDES),
-    "bad_time": "ISO-8601 from 1970 on with an offset, for example 2026-11-01T12:00:00.250Z",
+    "bad_time": "ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
     "in_the_future": "a moment that is not later than the clock plus the skew allowed (ET_MAX_CLOCK_SKEW)",
     "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
     "replay_not_from_backtester": f"mode replay from bot_id {BACKTESTER_BOT_ID} only",

@@ -1,0 +1,331 @@
+"""The strict reader: every line in exactly one place, for every kind of bad input, alone and mixed."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.ingest.decode import RAW_CHARACTERS
+from et_pipeline.ingest.sources import BLOCK_BYTES, MAX_LINE_BYTES
+from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write, write_parquet
+
+GOOD = line(report())
+
+
+def changed(old: str, new: str | bytes) -> bytes:
+    """The good line with one place changed, byte by byte."""
+    assert GOOD.count(old.encode()) == 1
+    return GOOD.replace(old.encode(), new if isinstance(new, bytes) else new.encode())
+
+
+def without(field: str) -> bytes:
+    return line({name: value for name, value in report().items() if name != field})
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "trailing comma": (changed('3.25}}', '3.25},}'), "malformed_json"),
+    "trailing comma in metrics": (changed('3.25}}', '3.25,}}'), "malformed_json"),
+    "NaN": (changed("12.5", "NaN"), "malformed_json"),
+    "Infinity": (changed("12.5", "Infinity"), "malformed_json"),
+    "-Infinity": (changed("12.5", "-Infinity"), "malformed_json"),
+    "1e999": (changed("12.5", "1e999"), "malformed_json"),
+    "-1e999": (changed("12.5", "-1e999"), "malformed_json"),
+    "huge integer": (changed("12.5", "1" + "0" * 30), "metric_out_of_bounds"),
+    "integer beyond a double": (changed("12.5", "1" + "0" * 309), "metric_out_of_bounds"),
+    "integer of 5000 digits": (changed("12.5", "9" * 5000), "malformed_json"),
+    "leading zero": (changed("12.5", "012.5"), "malformed_json"),
+    "plus sign": (changed("12.5", "+12.5"), "malformed_json"),
+    "bare point": (changed("12.5", "12."), "malformed_json"),
+    "hexadecimal": (changed("12.5", "0x10"), "malformed_json"),
+    "lone high surrogate": (changed('"YES"', r'"\ud800"'), "malformed_json"),
+    "lone low surrogate": (changed('"YES"', r'"\uDC00"'), "malformed_json"),
+    "surrogate as bytes": (changed('"YES"', b'"\xed\xa0\x80"'), "not_utf8"),
+    "not UTF-8": (changed('"YES"', b'"\xff"'), "not_utf8"),
+    "overlong UTF-8": (changed('"YES"', b'"\xc0\xaf"'), "not_utf8"),
+    "UTF-16": (GOOD.decode().encode("utf-16-le"), "malformed_json"),
+    "truncated": (GOOD[:-20], "malformed_json"),
+    "truncated in a text": (GOOD[:40], "malformed_json"),
+    "two documents": (GOOD + GOOD, "malformed_json"),
+    "two documents, space": (GOOD + b" " + GOOD, "malformed_json"),
+    "two documents, comma": (GOOD + b"," + GOOD, "malformed_json"),
+    "a document and rubbish": (GOOD + b"x", "malformed_json"),
+    "NUL in a text": (changed('"YES"', b'"\x00"'), "malformed_json"),
+    "NUL escaped": (changed('"YES"', r'"\u0000"'), "malformed_json"),
+    "NUL after an escaped backslash": (changed('"YES"', r'"\\\u0000"'), "malformed_json"),
+    "NUL at the end": (GOOD + b"\x00", "malformed_json"),
+    "NULs only": (b"\x00" * 50, "malformed_json"),
+    "control character": (changed('"YES"', b'"\x01"'), "malformed_json"),
+    "tab in a text": (changed('"YES"', b'"Y\tS"'), "malformed_json"),
+    "escaped control character": (changed('"YES"', r'"\u001f"'), "bad_identifier"),
+    "escaped tab": (changed('"YES"', r'"Y\tS"'), "bad_identifier"),
+    "DEL": (changed('"YES"', b'"\x7f"'), "bad_identifier"),
+    "C1 control character": (changed('"YES"', '"\x85"'), "bad_identifier"),
+    "repeated key": (changed('"side":"BUY"', '"side":"BUY","side":"BUY"'), "repeated_key"),
+    "repeated key, escaped": (changed('"side":"BUY"', r'"side":"BUY","\u0073ide":"SELL"'), "repeated_key"),
+    "repeated metric": (changed('"edge_bps":12.5', '"edge_bps":12.5,"edge_bps":1'), "repeated_key"),
+    "repeated metric, null": (changed('"edge_bps":12.5', '"edge_bps":12.5,"edge_bps":null'), "repeated_key"),
+    "repeated unknown key": (changed('"side":"BUY"', '"side":"BUY","x":1,"x":2'), "repeated_key"),
+    "repeated key deep inside": (changed('"side":"BUY"', '"side":"BUY","x":[{"a":1,"a":2}]'), "repeated_key"),
+    "list": (b"[1,2]", "not_an_object"),
+    "text": (b'"OperationsReport"', "not_an_object"),
+    "number": (b"17", "not_an_object"),
+    "null": (b"null", "not_an_object"),
+    "rubbish": (b"2026-01-01 INFO exporter restarted", "malformed_json"),
+    "empty": (b"", "blank_line"),
+    "white space": (b"  \t ", "blank_line"),
+    "nested too deeply": (changed('"side":"BUY"', '"side":"BUY","x":' + "[" * 100_000), "malformed_json"),
+    "kind missing": (without("kind"), "bad_kind"),
+    "kind a number": (line(report(kind=5)), "bad_kind"),
+    "kind empty": (line(report(kind="")), "bad_kind"),
+    "kind too long": (line(report(kind="k" * 201)), "bad_kind"),
+    "other major": (line(report(schema_version="2.0")), "unsupported_version"),
+    "major 10": (line(report(schema_version="10.0")), "unsupported_version"),
+    "version in words": (line(report(schema_version="one")), "unsupported_version"),
+    "version without minor": (line(report(schema_version="1")), "unsupported_version"),
+    "version with line end": (line(report(schema_version="1.0\n")), "unsupported_version"),
+    "version a number": (line(report(schema_version=1.0)), "wrong_type"),
+    "other major, other fields": (line({"kind": "OperationsReport", "schema_version": "2.1"}), "unsupported_version"),
+    "wrong type": (line(report(strategy_id=17)), "wrong_type"),
+    "text for a number": (line(report(metrics={"edge_bps": "12.5"})), "wrong_type"),
+    "truth for a number": (line(report(metrics={"edge_bps": True})), "wrong_type"),
+    "object for a number": (line(report(metrics={"edge_bps": {}})), "wrong_type"),
+    "metrics a list": (line(report(metrics=[1])), "wrong_type"),
+    "metrics null": (line(report(metrics=None)), "missing_field"),
+    "metrics missing": (without("metrics"), "missing_field"),
+    "metrics empty": (line(report(metrics={})), "no_metrics"),
+    "metrics unknown only": (line(report(metrics={"new_bps": 1.0})), "no_metrics"),
+    "metrics null only": (line(report(metrics={"edge_bps": None})), "no_metrics"),
+    "field missing": (without("correlation_id"), "missing_field"),
+    "field null": (line(report(market_id=None)), "missing_field"),
+    "id empty": (line(report("")), "bad_identifier"),
+    "id too long": (line(report("x" * 201)), "bad_identifier"),
+    "mode": (line(report(mode="paper")), "unknown_mode"),
+    "mode in capitals": (line(report(mode="LIVE")), "unknown_mode"),
+    "side": (line(report(side="HOLD")), "unknown_side"),
+    "replay from elsewhere": (line(report(mode="replay")), "replay_not_from_backtester"),
+    "no offset": (line(report(emitted_at="2026-11-01T12:00:00")), "bad_time"),
+    "date only": (line(report(emitted_at="2026-11-01")), "bad_time"),
+    "epoch number as text": (line(report(emitted_at="1793534400")), "bad_time"),
+    "impossible day": (line(report(emitted_at="2026-02-30T12:00:00Z")), "bad_time"),
+    "hour 24": (line(report(emitted_at="2026-11-01T24:00:00Z")), "bad_time"),
+    "second 60": (line(report(emitted_at="2026-11-01T12:00:60Z")), "bad_time"),
+    "offset too large": (line(report(emitted_at="2026-11-01T12:00:00+24:00")), "bad_time"),
+    "other digits": (line(report(emitted_at="２０２６-11-01T12:00:00Z")), "bad_time"),
+    "time null": (line(report(emitted_at=None)), "bad_time"),
+    "future": (line(report(emitted_at="2999-01-01T00:00:00Z")), "in_the_future"),
+    "a microsecond in the future": (line(report(emitted_at="2026-11-20T12:00:00.000001Z")), "in_the_future"),
+    "year 9999": (line(report(emitted_at="9999-12-31T23:59:59-23:59")), "bad_time"),
+    "year 1969": (line(report(emitted_at="1969-12-31T23:59:59Z")), "bad_time"),
+    "bps too large": (line(report(metrics={"edge_bps": 10_000.01})), "metric_out_of_bounds"),
+    "share above 1": (line(report(metrics={"fill_ratio": 1.0000001})), "metric_out_of_bounds"),
+    "share below 0": (line(report(metrics={"fill_ratio": -1e-300})), "metric_out_of_bounds"),
+    "latency 0": (line(report(metrics={"latency_ms": 0})), "metric_out_of_bounds"),
+    "latency beyond a day": (line(report(metrics={"latency_ms": 86_400_001})), "metric_out_of_bounds"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_line_goes_to_quarantine_and_its_neighbours_do_not(tmp_path: Path, name: str) -> None:
+    bad, reason = BAD[name]
+    found = read(tmp_path, line(report("r1")) + b"\n" + bad + b"\n" + line(report("r2")) + b"\n")
+    assert found.reasons == [(2, reason)]
+    assert [row["report_id"] for row in found.reports] == ["r1", "r2"]
+    [row] = found.bad
+    assert row.raw == bad.decode("utf-8", "backslashreplace")[:RAW_CHARACTERS] + ("…" if len(bad) > RAW_CHARACTERS else "")
+    assert 10 < len(row.sentence) < 400
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_line_alone_and_last_without_line_end(tmp_path: Path, name: str) -> None:
+    bad, reason = BAD[name]
+    if bad:
+        assert read(tmp_path, bad).reasons == [(1, reason)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bad_lines_of_every_kind_mixed(tmp_path: Path, seed: int) -> None:
+    generator = random.Random(seed)
+    lines: list[tuple[bytes, str | None]] = [(bad, reason) for bad, reason in BAD.values() for _ in range(3)]
+    lines += [(line(report(f"good-{number}")), None) for number in range(300)]
+    lines += [(line(report(f"new-{number}", venue="x", schema_version="1.7")), None) for number in range(50)]
+    generator.shuffle(lines)
+    found = read(tmp_path, b"\n".join(text for text, _ in lines) + b"\n")
+    assert found.lines == len(lines)
+    assert found.reasons == [(number, reason) for number, (_, reason) in enumerate(lines, 1) if reason]
+    assert len(found.reports) == 350
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", []),
+        (GOOD, ["r1"]),
+        (GOOD + b"\n", ["r1"]),
+        (b"\xef\xbb\xbf" + GOOD + b"\n", ["r1"]),
+        (b"\xef\xbb\xbf", []),
+        (GOOD + b"\r\n" + line(report("r2")) + b"\r\n", ["r1", "r2"]),
+        (b"  " + GOOD + b" \t\n" + line(report("r2")), ["r1", "r2"]),
+        (json.dumps(report(), indent=None, separators=(" , ", " : ")).encode(), ["r1"]),
+    ],
+    ids=["0 bytes", "no line end", "one line", "BOM", "BOM only", "CRLF", "white space around", "white space within"],
+)
+def test_sound_files_of_odd_form(tmp_path: Path, content: bytes, expected: list[str]) -> None:
+    found = read(tmp_path, content)
+    assert [row["report_id"] for row in found.reports] == expected
+    assert found.bad == []
+
+
+def test_a_document_over_two_lines_beside_two_on_one(tmp_path: Path) -> None:
+    """As many documents as lines, but not one a line: a count alone would be fooled."""
+    two = GOOD + line(report("r2"))
+    broken = line(report("r3")).replace(b',"kind"', b',\n"kind"')
+    found = read(tmp_path, two + b"\n" + broken + b"\n")
+    assert found.lines == 3
+    assert [reason for _, reason in found.reasons] == ["malformed_json"] * 3
+
+
+def test_values_arrive_exactly(tmp_path: Path) -> None:
+    metrics = dict(zip(REPORT_METRICS, (-10_000, 0.1, 1.0, 5e-324, -0.0, 1e12, 0.30000000000000004), strict=True))
+    [row] = read(tmp_path, ndjson([report("ünïcødé 🎲", metrics=metrics)])).reports
+    assert row["report_id"] == "ünïcødé 🎲"
+    assert {name: row[name] for name in REPORT_METRICS} == metrics
+    assert row["extra"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-01T12:00:00Z", datetime(2026, 11, 1, 12)),
+        ("2026-11-01T12:00:00.5Z", datetime(2026, 11, 1, 12, 0, 0, 500_000)),
+        ("2026-11-01T12:00:00.123456789Z", datetime(2026, 11, 1, 12, 0, 0, 123_456)),
+        ("2026-11-01T12:00:00+05:30", datetime(2026, 11, 1, 6, 30)),
+        ("2026-11-01T00:15:00.000001-00:30", datetime(2026, 11, 1, 0, 45, 0, 1)),
+        ("1970-01-01T00:00:00+01:00", datetime(1969, 12, 31, 23)),
+        ("2024-02-29T23:59:59.999999Z", datetime(2024, 2, 29, 23, 59, 59, 999_999)),
+        ("2026-11-20T12:00:00Z", datetime(2026, 11, 20, 12)),
+    ],
+)
+def test_times(tmp_path: Path, text: str, expected: datetime) -> None:
+    [row] = read(tmp_path, ndjson([report(emitted_at=text)])).reports
+    assert row["emitted_at"] == expected
+
+
+def test_unknown_fields_are_kept(tmp_path: Path) -> None:
+    documents = [
+        report("r1", schema_version="1.7", venue="b", book={"z": [1, 2.5, "ü"], "a": 10**30}),
+        report("r2", metrics={"edge_bps": 1, "new_bps": 2.5}),
+        report("r3", venue=None),
+    ]
+    rows = read(tmp_path, ndjson(documents)).reports
+    assert rows[0]["extra"] == f'{{"book":{{"a":{10**30},"z":[1,2.5,"ü"]}},"venue":"b"}}'
+    assert rows[1]["extra"] == '{"metrics":{"new_bps":2.5}}'
+    assert rows[2]["extra"] is None
+
+
+def test_other_kinds_and_our_own_reports_are_counted(tmp_path: Path) -> None:
+    own = report(bot_id="gov.experimenttracker", correlation_id=None, metrics={}, reason_code="EXPERIMENT_STARTED")
+    documents = [report(), {"kind": "Heartbeat"}, {"kind": "Heartbeat", "x": []}, {"kind": "Fill"}, own]
+    found = read(tmp_path, ndjson(documents))
+    assert found.skipped == {"Heartbeat": 2, "Fill": 1, "OperationsReport (own)": 1}
+    assert len(found.reports) == 1
+    assert read(tmp_path, b'{"kind":"Heartbeat","x":NaN}').reasons == [(1, "malformed_json")]
+
+
+@pytest.mark.parametrize("length", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1, MAX_LINE_BYTES + BLOCK_BYTES + 7])
+@pytest.mark.parametrize("before", [0, 1, 5000])
+def test_long_lines_whatever_stands_before_them(tmp_path: Path, length: int, before: int) -> None:
+    filler = line(report("long", note=""))
+    long_line = filler.replace(b'"note":""', b'"note":"' + b"x" * (length - len(filler)) + b'"')
+    assert len(long_line) == length
+    content = ndjson(report(f"r{number}") for number in range(before)) + long_line + b"\n" + line(report("last"))
+    found = read(tmp_path, content)
+    assert found.lines == before + 2
+    expected = [] if length <= MAX_LINE_BYTES else [(before + 1, "line_too_long")]
+    assert found.reasons == expected
+    assert found.reports[-1]["report_id"] == "last"
+
+
+def test_a_line_of_100_megabytes_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.ndjson"
+    with path.open("wb") as file:
+        file.write(GOOD + b'\n{"x":"')
+        for _ in range(100):
+            file.write(b"y" * 1_000_000)
+        file.write(b'"}\n' + line(report("r2")) + b"\n")
+    tracemalloc.start()
+    found = Read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.reasons == [(2, "line_too_long")]
+    assert "100000008 bytes" in found.bad[0].sentence
+    assert len(found.bad[0].raw) == RAW_CHARACTERS + 1
+    assert [row["report_id"] for row in found.reports] == ["r1", "r2"]
+    assert peak < 20_000_000
+
+
+def test_every_format_gives_the_same_content(tmp_path: Path) -> None:
+    documents = [
+        report(
+            f"r{number}",
+            side="SELL" if number % 3 else "BUY",
+            metrics={"edge_bps": number / 7, "latency_ms": 1.5, "fill_ratio": 0.0},
+            **({"venue": f"v{number}", "schema_version": "1.1"} if number % 5 == 0 else {}),
+        )
+        for number in range(200)
+    ]
+    content = ndjson(documents)
+    rows = [Read(write(tmp_path / name, content)).content for name in ("a.ndjson", "b.ndjson.gz", "c.ndjson.zst")]
+    shuffled = [dict(random.Random(number).sample(list(d.items()), len(d))) for number, d in enumerate(documents)]
+    rows.append(Read(write(tmp_path / "d.ndjson", ndjson(shuffled))).content)
+    full = [{**document, "venue": document.get("venue")} for document in documents]
+    rows.append(Read(write_parquet(tmp_path / "e.parquet", full)).content)
+    times = pl.col("emitted_at").str.to_datetime(time_zone="UTC", time_unit="us")
+    rows.append(Read(write_parquet(tmp_path / "f.parquet", full, emitted_at=times)).content)
+    zoned = times.dt.convert_time_zone("Asia/Tokyo")
+    rows.append(Read(write_parquet(tmp_path / "g.parquet", full, emitted_at=zoned)).content)
+    assert len(rows[0]) == 200
+    for other in rows[1:]:
+        assert other == rows[0]
+
+
+def test_parquet_rows_are_held_to_the_same_rules(tmp_path: Path) -> None:
+    documents = [
+        report("good"),
+        report("nan", metrics={"edge_bps": float("nan")}),
+        report("inf", metrics={"edge_bps": float("-inf")}),
+        report("none", metrics={}),
+        report("mode", mode="paper"),
+        report("null", market_id=None),
+        report("other", kind="Heartbeat"),
+        report("own", bot_id="gov.experimenttracker"),
+        report("time", emitted_at="2026-11-01T12:00:00"),
+    ]
+    found = Read(write_parquet(tmp_path / "x.parquet", documents))
+    assert found.reasons == [
+        (2, "metric_out_of_bounds"),
+        (3, "metric_out_of_bounds"),
+        (4, "no_metrics"),
+        (5, "unknown_mode"),
+        (6, "missing_field"),
+        (9, "bad_time"),
+    ]
+    assert found.skipped == {"Heartbeat": 1, "OperationsReport (own)": 1}
+    assert json.loads(found.bad[3].raw)["mode"] == "paper"
+
+
+def test_parquet_of_another_shape_is_refused_row_by_row(tmp_path: Path) -> None:
+    pl.DataFrame({"kind": ["OperationsReport"] * 3, "report_id": [1, 2, 3]}).write_parquet(tmp_path / "a.parquet")
+    assert [reason for _, reason in Read(tmp_path / "a.parquet").reasons] == ["wrong_type"] * 3
+    pl.DataFrame({"other": [1, 2]}).write_parquet(tmp_path / "b.parquet")
+    assert [reason for _, reason in Read(tmp_path / "b.parquet").reasons] == ["bad_kind"] * 2
+    write_parquet(tmp_path / "c.parquet", [report()], emitted_at=pl.lit(datetime(2026, 11, 1)))
+    assert [reason for _, reason in Read(tmp_path / "c.parquet").reasons] == ["bad_time"]
+    write_parquet(tmp_path / "d.parquet", [report()], emitted_at=pl.lit(datetime(2026, 11, 1, tzinfo=UTC)))
+    assert len(Read(tmp_path / "d.parquet").reports) == 1
