@@ -5,11 +5,9 @@ import dagster as dg
 from et_pipeline.evidence import assets as evidence
 from et_pipeline.experiments import assets as experiments
 from et_pipeline.governance import assets as governance
-from et_pipeline.governance import checks as governance_checks
 from et_pipeline.ingest import assets as ingest
 from et_pipeline.ingest.ticks import new_inputs, regular_ticks
 from et_pipeline.insight import assets as insight
-from et_pipeline.insight import checks as insight_checks
 from et_pipeline.pairing import assets as pairing
 from et_pipeline.publishing.jobs import publish
 from et_pipeline.publishing.sensors import publish_pending, publish_when_decided

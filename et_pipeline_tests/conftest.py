@@ -32,9 +32,15 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path)
 
 
-def run_et(data_dir: Path, *arguments: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_et(
+    data_dir: Path, *arguments: str, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the real `et` command on a data folder."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ET_") and name != "DAGSTER_HOME"}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ET_") and name != "DAGSTER_HOME"
+    }
     return subprocess.run(
         [sys.executable, "-m", "et_pipeline", *arguments],
         env={**clean, "ET_DATA_DIR": str(data_dir), **environment},

@@ -36,14 +36,19 @@ class Matching(StrEnum):
 
 
 def generate(
-    folder: Annotated[Path, typer.Argument(help="A data folder: experiments/ and report_bus/ are written into it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A data folder: experiments/ and report_bus/ are written into it.")
+    ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 1,
     experiments: Annotated[int, typer.Option(help="Number of experiments.", min=1, max=200)] = 1,
     opportunities: Annotated[int, typer.Option(help="Opportunities of each.", min=1)] = 5_000,
     markets: Annotated[int, typer.Option(help="Markets of each.", min=1)] = 120,
-    days: Annotated[int, typer.Option(help="Length of the window, ending on 2026-11-01.", min=1, max=3650)] = 31,
+    days: Annotated[
+        int, typer.Option(help="Length of the window, ending on 2026-11-01.", min=1, max=3650)
+    ] = 31,
     uplift: Annotated[
-        list[str] | None, typer.Option(help="True uplift, repeatable: --uplift edge_bps=1.5 (positive is good).")
+        list[str] | None,
+        typer.Option(help="True uplift, repeatable: --uplift edge_bps=1.5 (positive is good)."),
     ] = None,
     market_correlation: Annotated[float, typer.Option(help="Share of variance common to a market.")] = 0.05,
     block_correlation: Annotated[float, typer.Option(help="Share of variance common to an hour.")] = 0.05,
@@ -51,7 +56,8 @@ def generate(
     files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
     matching: Annotated[
-        Matching, typer.Option(help="correlation: a shadow run; nearest: limited live (needs ET_MODE=limited_live).")
+        Matching,
+        typer.Option(help="correlation: a shadow run; nearest: limited live (needs ET_MODE=limited_live)."),
     ] = Matching.correlation,
     as_json: AsJson = False,
 ) -> None:
@@ -125,7 +131,9 @@ def _uplifts(options: list[str]) -> dict[str, float]:
 def _plan(item: Scenario) -> str:
     """The plan that fits a scenario, as YAML."""
     matching = (
-        {"method": "nearest", "tolerance": "30s"} if item.mode == "limited_live" else {"method": "correlation"}
+        {"method": "nearest", "tolerance": "30s"}
+        if item.mode == "limited_live"
+        else {"method": "correlation"}
     )
     plan = {
         "experiment_id": item.experiment_id,

@@ -13,7 +13,9 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.resources.settings import Settings
 
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
-outbox_app = typer.Typer(help="Messages that leave: what is pending, what was given up on.", no_args_is_help=True)
+outbox_app = typer.Typer(
+    help="Messages that leave: what is pending, what was given up on.", no_args_is_help=True
+)
 
 PURPOSES: dict[str, Literal["split", "promotion"]] = {
     "awaiting_sign_off": "split",
@@ -52,7 +54,9 @@ def sign_off(
     present = terminal.settings()
     row = _asked(present, experiment)
     purpose = PURPOSES[row["state"]]
-    evidence = split_evidence(experiment, row["traffic_split_pct"]) if purpose == "split" else row["evidence_hash"]
+    evidence = (
+        split_evidence(experiment, row["traffic_split_pct"]) if purpose == "split" else row["evidence_hash"]
+    )
     try:
         document = Document(
             experiment_id=experiment,
@@ -67,7 +71,9 @@ def sign_off(
         path = write_sign_off(present, document, key)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise CommandError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})") from error
+        raise CommandError(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
+        ) from error
     except SignOffError as error:
         raise CommandError(str(error)) from error
     if as_json:
@@ -153,7 +159,9 @@ def outbox_list(as_json: AsJson = False) -> None:
 
 @outbox_app.command("redeliver")
 def outbox_redeliver(
-    event_ids: Annotated[list[str], typer.Argument(help="Events to send again, as et outbox list shows them.")],
+    event_ids: Annotated[
+        list[str], typer.Argument(help="Events to send again, as et outbox list shows them.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Puts events back among the pending ones; the next delivery sends them under the same id."""

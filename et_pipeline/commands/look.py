@@ -125,7 +125,10 @@ def show(
             if row["experiment_id"] == experiment
         ]
         if not found:
-            known = [row["experiment_id"] for row in terminal.rows(connection, "SELECT experiment_id FROM experiments")]
+            known = [
+                row["experiment_id"]
+                for row in terminal.rows(connection, "SELECT experiment_id FROM experiments")
+            ]
             raise CommandError(
                 f"{experiment!r} is no registered experiment; known: {', '.join(sorted(known)) or 'none'}"
             )
@@ -168,7 +171,16 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(f"Still missing: {document['missing']}")
     console.print(f"Next step: {document['next_step']}\n")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in ("metric", "role", "pairs", "clusters", "uplift [interval]", "e-value", "fixed-size interval", "as of"):
+    for name in (
+        "metric",
+        "role",
+        "pairs",
+        "clusters",
+        "uplift [interval]",
+        "e-value",
+        "fixed-size interval",
+        "as of",
+    ):
         table.add_column(name, justify="right" if name in ("pairs", "clusters", "e-value") else "left")
     for row in document["intervals"]:
         fixed = (row["fixed_ci_lower"], row["fixed_ci_upper"])
@@ -185,7 +197,9 @@ def _print_experiment(document: dict[str, Any]) -> None:
     console.print(table)
     for event in document["events"]:
         name = event["reason_code"] or event["kind"]
-        console.print(f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}")
+        console.print(
+            f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
+        )
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
 
@@ -231,7 +245,9 @@ def validate(
         console = terminal.console()
         for result in results:
             mark = "[green]valid[/]  " if result["valid"] else "[red]refused[/]"
-            counts = f" ({result['lines']:,} lines, {result['quarantined']:,} bad)" if "lines" in result else ""
+            counts = (
+                f" ({result['lines']:,} lines, {result['quarantined']:,} bad)" if "lines" in result else ""
+            )
             console.print(f"{mark} {result['path']}{counts}", soft_wrap=True)
             for problem in result["problems"]:
                 console.print(f"  {problem}", markup=False, soft_wrap=True)

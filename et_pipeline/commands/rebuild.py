@@ -93,7 +93,9 @@ def compare(present: Settings, scratch: Path) -> list[Difference]:
         ingest(connection, present, present.now())
         sampled = [
             row[0]
-            for row in connection.execute("SELECT experiment_id FROM present.pairing_progress ORDER BY 1").fetchall()
+            for row in connection.execute(
+                "SELECT experiment_id FROM present.pairing_progress ORDER BY 1"
+            ).fetchall()
         ]
         build_pairs(connection, sampled)
         build_cells(connection, sampled)

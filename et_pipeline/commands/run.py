@@ -33,7 +33,8 @@ def tick(
         console.print("Nothing new: every snapshot, plan and sign-off is in the warehouse.")
         return
     console.print(
-        f"Tick done in {seconds:.1f} s (run {outcome.run_id}); {outcome.messages} messages delivered.", soft_wrap=True
+        f"Tick done in {seconds:.1f} s (run {outcome.run_id}); {outcome.messages} messages delivered.",
+        soft_wrap=True,
     )
     for check in outcome.failed_checks:
         console.print(f"[yellow]check failed:[/] {check}", soft_wrap=True)
@@ -75,7 +76,9 @@ def demo() -> None:
     outcome = ticking.tick(present)
     seconds = time.monotonic() - generated
     if outcome.due:
-        console.print(f"Ran the Dagster job in {seconds:.1f} s; {outcome.messages} messages are in the outbox.\n")
+        console.print(
+            f"Ran the Dagster job in {seconds:.1f} s; {outcome.messages} messages are in the outbox.\n"
+        )
     else:
         console.print("Nothing new since the last tick; no message was sent twice.\n")
     with terminal.analyst_database(present) as connection:

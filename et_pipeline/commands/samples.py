@@ -27,7 +27,12 @@ TRUTHS: dict[str, dict[str, Any]] = {
         "superseded_share": 0.01,
     },
     "quote-refresh-2s": {"opportunities": 6_000, "markets": 150, "uplift": {}, "newer_minor_share": 0.02},
-    "late-news-filter": {"opportunities": 180, "markets": 25, "uplift": {"toxicity_bps": 0.5}, "no_trade_share": 0.1},
+    "late-news-filter": {
+        "opportunities": 180,
+        "markets": 25,
+        "uplift": {"toxicity_bps": 0.5},
+        "no_trade_share": 0.1,
+    },
     "wide-split-props": {
         "opportunities": 3_000,
         "uplift": {"edge_bps": 1.0},

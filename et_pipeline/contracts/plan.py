@@ -107,7 +107,9 @@ class MetricPlan(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.name not in CATALOGUE:
-            raise ValueError(f"name: {self.name!r} is not in the metric catalogue; allowed: {', '.join(CATALOGUE)}")
+            raise ValueError(
+                f"name: {self.name!r} is not in the metric catalogue; allowed: {', '.join(CATALOGUE)}"
+            )
         metric = self.metric
         if (self.role == "guardrail") != (self.non_inferiority_margin is not None):
             raise ValueError("non_inferiority_margin: every guardrail has one, no other role does")
@@ -161,7 +163,9 @@ class Plan(_Strict):
         if self.control.overlaps(self.variant) and self.mode == "limited_live":
             raise ValueError("variant: in limited_live the arms must differ in strategy_id or config_version")
         if self.mode == "shadow" and self.matching.method == "nearest":
-            raise ValueError("matching: nearest is for limited_live; a replay carries the live correlation_id")
+            raise ValueError(
+                "matching: nearest is for limited_live; a replay carries the live correlation_id"
+            )
         names = [metric.name for metric in self.metrics]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
@@ -244,7 +248,9 @@ class Refusal(NamedTuple):
 
 def content_hash(document: object) -> str:
     """SHA-256 of a JSON document in canonical form (sorted keys, no spaces, UTF-8)."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    canonical = json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -260,7 +266,9 @@ class _PlanLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
         if doubled:
-            raise yaml.YAMLError(f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}")
+            raise yaml.YAMLError(
+                f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}"
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -310,7 +318,11 @@ def _explain(problem: Any) -> tuple[str, str, str]:
     key = ".".join(str(part) for part in problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return key, _shortened(problem["input"]), "unknown key; see docs/write-a-plan.md for the keys a plan has"
+        return (
+            key,
+            _shortened(problem["input"]),
+            "unknown key; see docs/write-a-plan.md for the keys a plan has",
+        )
     if problem["type"] == "missing":
         return key, "", "missing"
     if problem["type"] == "value_error":
@@ -370,5 +382,3 @@ def overlapping(plan: Plan, others: list[Plan]) -> Plan | None:
         ):
             return other
     return None
-
-

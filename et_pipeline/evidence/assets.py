@@ -3,9 +3,9 @@
 import dagster as dg
 
 from et_pipeline.resources.dagster import (
+    EXPERIMENTS,
     ONE_RUN,
     POOL,
-    EXPERIMENTS,
     Warehouse,
     materialized,
     note_partition_rows,
@@ -110,7 +110,9 @@ def evidence(context: dg.AssetExecutionContext, warehouse: Warehouse):
 
     with warehouse.open() as connection:
         outcome = build_evidence(connection, context.partition_keys)
-        context.log.info(f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written")
+        context.log.info(
+            f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
+        )
         for table in DESCRIPTIONS:
             note_partition_rows(context, connection, table)
             yield materialized(connection, table)

@@ -22,7 +22,9 @@ def sample_ratio_as_planned(connection: duckdb.DuckDBPyConnection) -> dg.AssetCh
         asset_key="sample_ratio",
         check_name="sample_ratio_as_planned",
         passed=not alarms,
-        description="; ".join(f"{name}: {seen:.1%} seen, {planned:.1%} planned" for name, seen, planned in alarms)
+        description="; ".join(
+            f"{name}: {seen:.1%} seen, {planned:.1%} planned" for name, seen, planned in alarms
+        )
         or "every split is as planned",
     )
 
@@ -37,7 +39,9 @@ def time_block_long_enough(connection: duckdb.DuckDBPyConnection) -> dg.AssetChe
         check_name="time_block_long_enough",
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{name} {metric}: lag-1 autocorrelation {value:.2f}" for name, metric, value in found)
+        description="; ".join(
+            f"{name} {metric}: lag-1 autocorrelation {value:.2f}" for name, metric, value in found
+        )
         or "blocks are long enough",
     )
 
@@ -49,5 +53,6 @@ def path_ends_with_interval(connection: duckdb.DuckDBPyConnection) -> dg.AssetCh
         asset_key="intervals",
         check_name="path_ends_with_interval",
         passed=not wrong,
-        description="; ".join(f"{name} {metric}" for name, metric in wrong) or "interval, path and cells agree",
+        description="; ".join(f"{name} {metric}" for name, metric in wrong)
+        or "interval, path and cells agree",
     )

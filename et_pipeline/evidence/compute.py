@@ -164,8 +164,12 @@ def _drift(
     _insert(
         connection,
         "drift",
-        pl.DataFrame({"as_of": path.block + decision.time_block_us, "log_evidence": path.log_m, "alarm": path.alarm})
-        .with_columns(since.replace(-1, None).cast(pl.Datetime("us")), pl.col("as_of").cast(pl.Datetime("us")))
+        pl.DataFrame(
+            {"as_of": path.block + decision.time_block_us, "log_evidence": path.log_m, "alarm": path.alarm}
+        )
+        .with_columns(
+            since.replace(-1, None).cast(pl.Datetime("us")), pl.col("as_of").cast(pl.Datetime("us"))
+        )
         .with_columns(
             experiment_id=pl.lit(decision.experiment_id),
             metric=pl.lit(decision.metric),
@@ -178,7 +182,9 @@ def _drift(
 
 def _match_rate(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> None:
     """Shares of unmatched opportunities, which may change although no cell does."""
-    row = connection.execute(load(__package__ or "", "match_rate"), {"experiment_id": experiment_id}).fetchone()
+    row = connection.execute(
+        load(__package__ or "", "match_rate"), {"experiment_id": experiment_id}
+    ).fetchone()
     connection.execute(
         "UPDATE diagnostics SET unmatched_control_share = ?, unmatched_variant_share = ?, "
         "candidates_per_variant = ? WHERE experiment_id = ?",

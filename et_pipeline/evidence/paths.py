@@ -10,6 +10,8 @@ import polars as pl
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.inference.bounded import bounded_path
 from et_pipeline.inference.cells import Cells, Floats, as_cells
+from et_pipeline.inference.fixed import fixed_path
+from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
 from et_pipeline.resources.sql import load
 
@@ -76,7 +78,11 @@ def inference_cells(frame: pl.DataFrame) -> Cells:
     """The frame's columns as the inference takes them."""
     n = frame["n"].to_numpy()
     return as_cells(
-        frame["block"].to_numpy(), frame["market"].to_numpy(), n, frame["sum"].to_numpy() / n, frame["m2"].to_numpy()
+        frame["block"].to_numpy(),
+        frame["market"].to_numpy(),
+        n,
+        frame["sum"].to_numpy() / n,
+        frame["m2"].to_numpy(),
     )
 
 
@@ -92,8 +98,8 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
         numbers that do not exist yet are null.
     """
     path, alarm = _estimate(decision, frame)
-    fixed_lower, fixed_upper = _fixed(decision, frame, path)
     n_rows = len(path.block)
+    fixed_lower, fixed_upper = _fixed(decision, frame, n_rows)
     columns = pl.DataFrame(
         {
             "as_of": path.block + decision.time_block_us,
@@ -129,6 +135,9 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:
     """The path by the plan's estimator, and its ends at the alpha of an alarm."""
+    if decision.estimator == "ratio":
+        path = ratio_path(_ratio_cells(decision, frame), alpha=decision.alpha, g=decision.g)
+        return path, limits(path, alpha=decision.alarm_alpha, g=decision.g)
     cells = inference_cells(frame)
     if decision.estimator == "bounded":
         reach = CATALOGUE[decision.metric].uplift_range
@@ -147,6 +156,22 @@ def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tu
     return path, limits(path, alpha=decision.alarm_alpha, g=decision.g)
 
 
-def _fixed(decision: Decision, frame: pl.DataFrame, path: IntervalPath) -> tuple[Floats, Floats]:
-    missing = np.full(len(path.block), np.nan)
-    return missing, missing
+def _ratio_cells(decision: Decision, frame: pl.DataFrame) -> RatioCells:
+    """Totals of both arms, the better-when-larger one first, so that positive is good for the variant."""
+    arms = ("variant", "control") if CATALOGUE[decision.metric].direction == 1 else ("control", "variant")
+    columns = [f"{part}_{arm}" for arm in arms for part in ("numerator", "denominator")]
+    return RatioCells(
+        frame["block"].to_numpy(),
+        frame["market"].to_numpy(),
+        frame["n"].to_numpy().astype(np.float64),
+        frame.select(columns).to_numpy(),
+    )
+
+
+def _fixed(decision: Decision, frame: pl.DataFrame, rows: int) -> tuple[Floats, Floats]:
+    """The fixed-size interval for reference; a ratio metric has none."""
+    if decision.estimator == "ratio":
+        missing = np.full(rows, np.nan)
+        return missing, missing
+    path = fixed_path(inference_cells(frame), alpha=decision.alpha)
+    return path.ci_lower, path.ci_upper

@@ -20,7 +20,9 @@ a changed file is refused, and the check **plan_frozen** shows it until the file
     specs=[spec("experiments", group=GROUP, description=DESCRIPTION, kinds=("duckdb", "yaml"))],
     check_specs=[
         dg.AssetCheckSpec(
-            "plans_valid", asset="experiments", description="Every plan file could be registered as it stands."
+            "plans_valid",
+            asset="experiments",
+            description="Every plan file could be registered as it stands.",
         ),
         dg.AssetCheckSpec(
             "plan_frozen",
@@ -56,5 +58,7 @@ def experiments(context: dg.AssetExecutionContext, warehouse: Warehouse):
             check_name=name,
             passed=not refusals,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"refusals": dg.MetadataValue.md("\n".join(f"- {refusal}" for refusal in refusals) or "none")},
+            metadata={
+                "refusals": dg.MetadataValue.md("\n".join(f"- {refusal}" for refusal in refusals) or "none")
+            },
         )

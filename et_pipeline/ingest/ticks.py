@@ -88,7 +88,9 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     execution_timezone="UTC",
     description="A tick every quarter of an hour, whatever the sensor saw: outages and days are noticed in time.",
 )
-def regular_ticks(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
+def regular_ticks(
+    context: dg.ScheduleEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
     """One run over every experiment, unless nothing at all is due."""
     settings = warehouse.settings
     partitions = context.instance.get_dynamic_partitions(EXPERIMENTS.name or "")

@@ -88,7 +88,9 @@ def write_last_tick(settings: Settings, tick: LastTick) -> None:
     """Notes a complete tick, atomically."""
     path = last_tick_path(settings)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}), encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}), encoding="utf-8"
+    )
     temporary.replace(path)
 
 

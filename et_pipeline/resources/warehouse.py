@@ -119,7 +119,10 @@ def migrations() -> list[tuple[int, str]]:
     """Number and text of every migration, in order."""
     folder = files("et_pipeline.resources").joinpath("migrations")
     found = [(match[1], item) for item in folder.iterdir() if (match := _MIGRATION.fullmatch(item.name))]
-    return [(int(number), item.read_text(encoding="utf-8")) for number, item in sorted(found, key=lambda pair: pair[0])]
+    return [
+        (int(number), item.read_text(encoding="utf-8"))
+        for number, item in sorted(found, key=lambda pair: pair[0])
+    ]
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> int:

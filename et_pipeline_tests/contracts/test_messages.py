@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from et_pipeline.contracts.messages import DriftSignal, event_id, isoformat, promotion_review_event, reason_code_event
+from et_pipeline.contracts.messages import (
+    DriftSignal,
+    event_id,
+    isoformat,
+    promotion_review_event,
+    reason_code_event,
+)
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
 from et_pipeline.contracts.reason_codes import REASON_CODES, STARTED
 
@@ -55,7 +61,15 @@ def test_the_catalogue_orients_every_metric() -> None:
 def test_event_ids_are_derived_from_what_is_told() -> None:
     one = event_id("a", "EXPERIMENT_STARTED", "h", "")
     assert one == event_id("a", "EXPERIMENT_STARTED", "h", "")
-    others = {event_id(*parts) for parts in (("b", "EXPERIMENT_STARTED", "h", ""), ("a", "X", "h", ""), ("a", "EXPERIMENT_STARTED", "i", ""), ("a", "EXPERIMENT_STARTED", "h", "d"))}
+    others = {
+        event_id(*parts)
+        for parts in (
+            ("b", "EXPERIMENT_STARTED", "h", ""),
+            ("a", "X", "h", ""),
+            ("a", "EXPERIMENT_STARTED", "i", ""),
+            ("a", "EXPERIMENT_STARTED", "h", "d"),
+        )
+    }
     assert one not in others
     assert len(others) == 4
     assert re.fullmatch("[0-9a-f]{32}", one)
@@ -75,17 +89,41 @@ def test_the_emitted_envelope_has_the_fields_of_the_contract() -> None:
     assert event.payload["report_id"] == event.event_id
     assert event.payload["bot_id"] == "gov.experimenttracker"
     assert event.payload["kind"] == "OperationsReport"
-    assert {"reason_code", "severity", "message", "experiment_id", "plan_hash", "payload"} < set(event.payload)
+    assert {"reason_code", "severity", "message", "experiment_id", "plan_hash", "payload"} < set(
+        event.payload
+    )
     assert event.payload["emitted_at"] == "2026-11-01T12:00:00.000000Z"
 
 
 def test_drift_signal_and_review_request_carry_plain_json() -> None:
-    signal = DriftSignal("i", "a", "c", "v", "edge_bps", "interval", -1.0, -2.0, -0.1, 100, 20.0, 30.0, MOMENT, "h", "e", MOMENT)
+    signal = DriftSignal(
+        "i",
+        "a",
+        "c",
+        "v",
+        "edge_bps",
+        "interval",
+        -1.0,
+        -2.0,
+        -0.1,
+        100,
+        20.0,
+        30.0,
+        MOMENT,
+        "h",
+        "e",
+        MOMENT,
+    )
     payload = signal.event("It is worse.").payload
     assert payload["since"] == payload["emitted_at"] == isoformat(MOMENT)
     assert payload["trigger"] == "interval"
     review = promotion_review_event(
-        experiment_id="a", plan_hash="h", evidence_hash="e", approvers=2, message="Please look.", emitted_at=MOMENT
+        experiment_id="a",
+        plan_hash="h",
+        evidence_hash="e",
+        approvers=2,
+        message="Please look.",
+        emitted_at=MOMENT,
     )
     assert review.payload["addressed_to"] == "human reviewers"
 

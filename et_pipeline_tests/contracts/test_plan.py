@@ -70,11 +70,26 @@ def test_defaults_are_those_of_the_specification() -> None:
         ("2026-12-01", "2026-10-01", "ends_at", "not after starts_at"),
         ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00", "starts_at", "timezone"),
         ("name: edge_bps", "name: edgy", "metrics.0.name", "allowed: edge_bps"),
-        ("role: primary, equivalence_margin: 2.0", "role: secondary", "metrics", "exactly one has role primary"),
-        ("name: latency_ms, role: secondary", "name: latency_ms, role: guardrail", "metrics.3.non_inferiority_margin", "every guardrail"),
+        (
+            "role: primary, equivalence_margin: 2.0",
+            "role: secondary",
+            "metrics",
+            "exactly one has role primary",
+        ),
+        (
+            "name: latency_ms, role: secondary",
+            "name: latency_ms, role: guardrail",
+            "metrics.3.non_inferiority_margin",
+            "every guardrail",
+        ),
         ("name: latency_ms", "name: edge_bps", "metrics", "more than once"),
         ("equivalence_margin: 2.0", "winsor: [5, -5]", "metrics.0.winsor", "lower end first"),
-        ("name: latency_ms, role", "estimator: ratio, name: latency_ms, role", "metrics.3.estimator", "does not fit"),
+        (
+            "name: latency_ms, role",
+            "estimator: ratio, name: latency_ms, role",
+            "metrics.3.estimator",
+            "does not fit",
+        ),
         ("line-shop-v4", "../../etc/passwd", "experiment_id", "pattern"),
         ("time_block: 1h", "traffic_split_pct: 101", "traffic_split_pct", "100"),
         ("time_block: 1h", "traffic_split_pct: -1", "traffic_split_pct", "0"),
@@ -116,7 +131,10 @@ def test_a_sentence_may_hold_a_colon() -> None:
 def test_open_keys_do_not_change_the_hash() -> None:
     amended = PLAN.replace("Wider quotes", "Wide quotes").replace("2026-12-01", "2026-11-20")
     assert plan(amended).plan_hash == plan().plan_hash
-    assert plan(PLAN.replace("role: secondary", "role: guardrail, non_inferiority_margin: 9")).plan_hash != plan().plan_hash
+    assert (
+        plan(PLAN.replace("role: secondary", "role: guardrail, non_inferiority_margin: 9")).plan_hash
+        != plan().plan_hash
+    )
     assert plan(PLAN.replace("raises net edge", "lowers net edge")).plan_hash != plan().plan_hash
 
 
@@ -126,14 +144,19 @@ def test_two_files_with_one_id_are_both_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(PLAN.replace("line-shop-v4", "other"))
     plans, problems = read_plans(tmp_path)
     assert list(plans) == ["c.yaml"]
-    assert {(problem.path, problem.key) for problem in problems} == {("a.yaml", "experiment_id"), ("b.yaml", "experiment_id")}
+    assert {(problem.path, problem.key) for problem in problems} == {
+        ("a.yaml", "experiment_id"),
+        ("b.yaml", "experiment_id"),
+    }
 
 
 def test_overlap_is_about_variant_and_time() -> None:
     here = plan()
     same = plan(PLAN.replace("line-shop-v4", "second"))
     later = plan(
-        PLAN.replace("line-shop-v4", "third").replace("2026-12-01", "2027-01-01").replace("2026-11-01", "2026-12-01")
+        PLAN.replace("line-shop-v4", "third")
+        .replace("2026-12-01", "2027-01-01")
+        .replace("2026-11-01", "2026-12-01")
     )
     other = plan(PLAN.replace("line-shop-v4", "fourth").replace("4.0-rc1", "5.0"))
     assert overlapping(same, [here]) is here
@@ -153,7 +176,12 @@ def test_no_text_crashes_the_reader(text: str) -> None:
     assert isinstance(outcome, Plan) or outcome
 
 
-@given(st.dictionaries(st.sampled_from([*Plan.model_fields, "x"]), st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers()))))
+@given(
+    st.dictionaries(
+        st.sampled_from([*Plan.model_fields, "x"]),
+        st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers())),
+    )
+)
 def test_no_mapping_crashes_the_reader(document: dict[str, object]) -> None:
     import json
 

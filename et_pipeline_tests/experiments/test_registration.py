@@ -75,7 +75,9 @@ def test_limited_live_needs_a_decision_of_the_deployment(settings: Settings) -> 
     with open_warehouse(settings) as connection:
         outcome = register(connection, settings, NOW)
         assert outcome.registered == ["other"], "the other experiments go on"
-        assert [(refusal.key, "shadow_only" in refusal.sentence) for refusal in outcome.refused] == [("mode", True)]
+        assert [(refusal.key, "shadow_only" in refusal.sentence) for refusal in outcome.refused] == [
+            ("mode", True)
+        ]
         allowed = dataclasses.replace(settings, mode="limited_live")
         assert register(connection, allowed, NOW).registered == ["line-shop-v4"]
 
