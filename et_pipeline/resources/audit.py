@@ -206,9 +206,9 @@ def read_anchor(settings: Settings) -> Head | None:
 
 
 def event_anchors(connection: duckdb.DuckDBPyConnection) -> list[Head]:
-    """The heads that messages carried away (`payload.audit` of every event), oldest first."""
+    """The heads that messages carried away (`audit` in the payload of a reason code), oldest first."""
     rows = connection.execute(
-        "SELECT DISTINCT CAST(payload->'$.audit.seq' AS BIGINT) AS seq, payload->>'$.audit.hash' "
-        "FROM events WHERE (payload->'$.audit') IS NOT NULL ORDER BY seq"
+        "SELECT DISTINCT CAST(payload->'$.payload.audit.seq' AS BIGINT) AS seq, "
+        "payload->>'$.payload.audit.hash' FROM events WHERE kind = 'reason_code' ORDER BY seq"
     ).fetchall()
     return [Head(seq, digest, "a message that was sent") for seq, digest in rows]

@@ -149,7 +149,7 @@ def test_any_reordering_is_found_at_its_first_row(connection, order):
 def test_a_log_written_anew_shows_against_the_messages_that_were_sent(connection):
     fill(connection, 3)
     noted = audit.head(connection)
-    payload = json.dumps({"audit": {"seq": noted.seq, "hash": noted.hash}})
+    payload = json.dumps({"payload": {"audit": {"seq": noted.seq, "hash": noted.hash}}})
     connection.execute(
         "INSERT INTO events VALUES ('e', 'reason_code', 'line-shop', 'X', 'INFO', 'm', ?, ?, 1)",
         [AT.replace(tzinfo=None), payload],

@@ -1,0 +1,233 @@
+"""What governance says: the reason codes, drift signals and review requests of an experiment.
+
+Each builder is pure. The ids come from what a message tells, so telling it twice gives the same message.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+from et_pipeline.contracts import reason_codes
+from et_pipeline.contracts.messages import (
+    DriftSignal,
+    Event,
+    event_id,
+    isoformat,
+    promotion_review_event,
+    reason_code_event,
+)
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.plan import AMENDABLE, MIN_CLUSTERS, content_hash
+from et_pipeline.contracts.reason_codes import ReasonCode
+from et_pipeline.governance.records import Drift, Experiment
+from et_pipeline.governance.stall import Outage
+from et_pipeline.governance.terms import Alarm, Missing, Point
+from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
+
+MAX_LOG_EVIDENCE = 700.0
+"""Evidence beyond e^700 is sent as e^700: a double holds no more."""
+
+
+def started(experiment: Experiment, at: datetime) -> Event:
+    """A new experiment was registered; once per plan."""
+    frozen = {key: value for key, value in experiment.plan.items() if key not in AMENDABLE}
+    return _report(
+        reason_codes.STARTED,
+        experiment,
+        at,
+        period="",
+        message=f"Experiment {experiment.experiment_id} ({experiment.title}) was registered; "
+        "its statistical plan is frozen from now on.",
+        payload={"plan": frozen, "plan_hash": experiment.plan_hash},
+    )
+
+
+def large_split(experiment: Experiment, at: datetime, evidence_hash: str) -> Event:
+    """The split is above 50 %; once per plan and split."""
+    split = experiment.traffic_split_pct
+    return _report(
+        reason_codes.LARGE_SPLIT_WARN,
+        experiment,
+        at,
+        period=f"split={split:g}",
+        message=f"{experiment.experiment_id} plans {split:g} % of the traffic for the variant; "
+        "it waits for a human's valid sign-off.",
+        payload={"traffic_split_pct": split, "evidence_hash": evidence_hash, "waits_for": "sign-off"},
+    )
+
+
+def insufficient(
+    experiment: Experiment, at: datetime, period: str, point: Point | None, missing: list[Missing]
+) -> Event:
+    """A minimum is missing; once per experiment and UTC day, and at `ends_at`."""
+    return _report(
+        reason_codes.INSUFFICIENT_SAMPLES,
+        experiment,
+        at,
+        period=period,
+        message=f"{experiment.experiment_id} cannot be decided yet: "
+        + " ".join(item.sentence for item in missing),
+        payload={
+            "period": period,
+            "n_pairs": 0 if point is None else point.n_pairs,
+            "min_samples_for_decision": experiment.terms.min_samples,
+            "effective_clusters": 0.0 if point is None else rounded(point.effective_clusters),
+            "min_effective_clusters": MIN_CLUSTERS,
+            "missing": [item._asdict() for item in missing],
+            "expected_further_pairs": max((item.further_pairs or 0 for item in missing), default=None),
+        },
+    )
+
+
+def stalled(experiment: Experiment, at: datetime, outage: Outage) -> Event:
+    """Reports cannot be read; once per experiment and outage."""
+    return _report(
+        reason_codes.STALLED,
+        experiment,
+        at,
+        period=f"{outage.source}@{isoformat(outage.since)}",
+        message=f"{experiment.experiment_id} is paused since {outage.since:%Y-%m-%d %H:%M} UTC: "
+        f"{outage.reason}. It goes on by itself when that is over; nothing is lost.",
+        payload={"source": outage.source, "since": isoformat(outage.since), "reason": outage.reason},
+    )
+
+
+def result(experiment: Experiment, at: datetime, assessment: Assessment, evidence_hash: str) -> Event:
+    """There is a verdict; once per verdict, and an experiment has one."""
+    return _report(
+        reason_codes.RESULT,
+        experiment,
+        at,
+        period="",
+        message=assessment.sentence,
+        payload={
+            "verdict": assessment.verdict,
+            "reason": assessment.reason,
+            "evidence": assessment.evidence,
+            "evidence_hash": evidence_hash,
+            "promotion_review_requested": experiment.request_review
+            and assessment.verdict == "variant_better",
+        },
+    )
+
+
+def review(experiment: Experiment, at: datetime, evidence_hash: str) -> Event:
+    """Asks humans to look at the evidence; it promotes nothing."""
+    people = "a reviewer" if experiment.approvers == 1 else f"{experiment.approvers} different reviewers"
+    return promotion_review_event(
+        experiment_id=experiment.experiment_id,
+        plan_hash=experiment.plan_hash,
+        evidence_hash=evidence_hash,
+        approvers=experiment.approvers,
+        message=f"The variant of {experiment.experiment_id} was found better. Please look at the evidence; "
+        f"{people} may sign off or decline. Nothing is promoted by this message.",
+        emitted_at=at,
+    )
+
+
+def interval_signal(
+    experiment: Experiment, at: datetime, alarm: Alarm, since: datetime | None
+) -> DriftSignal:
+    """A metric's interval lies below what it may lose; once per experiment, metric and trigger."""
+    point = alarm.point
+    return DriftSignal(
+        signal_id=_signal_id(experiment, point.metric, alarm.trigger),
+        experiment_id=experiment.experiment_id,
+        control_strategy_id=experiment.control_strategy_id,
+        variant_strategy_id=experiment.variant_strategy_id,
+        metric=point.metric,
+        trigger=alarm.trigger,
+        uplift=rounded(point.mean_uplift),
+        ci_lower=rounded(point.alarm_ci_lower),
+        ci_upper=rounded(point.alarm_ci_upper),
+        n_pairs=point.n_pairs,
+        effective_clusters=point.effective_clusters,
+        e_value=rounded(point.e_value),
+        since=since,
+        plan_hash=experiment.plan_hash,
+        evidence_hash=_signal_evidence(experiment, alarm.trigger, point_evidence(point)),
+        emitted_at=at,
+    )
+
+
+def detector_signal(experiment: Experiment, at: datetime, drift: Drift, point: Point | None) -> DriftSignal:
+    """The change detector says that a metric fell; once per experiment and metric.
+
+    Args:
+        experiment: The experiment.
+        at: When it is sent.
+        drift: The detector's first alarm.
+        point: The metric's interval at that moment, None where there is none.
+    """
+    figures = {
+        "as_of": isoformat(drift.as_of),
+        "log_evidence": rounded(drift.log_evidence),
+        "since": None if drift.since is None else isoformat(drift.since),
+    }
+    return DriftSignal(
+        signal_id=_signal_id(experiment, drift.metric, "detector"),
+        experiment_id=experiment.experiment_id,
+        control_strategy_id=experiment.control_strategy_id,
+        variant_strategy_id=experiment.variant_strategy_id,
+        metric=drift.metric,
+        trigger="detector",
+        uplift=None if point is None else rounded(point.mean_uplift),
+        ci_lower=None if point is None else rounded(point.ci_lower),
+        ci_upper=None if point is None else rounded(point.ci_upper),
+        n_pairs=0 if point is None else point.n_pairs,
+        effective_clusters=0.0 if point is None else point.effective_clusters,
+        e_value=rounded(math.exp(min(drift.log_evidence, MAX_LOG_EVIDENCE))),
+        since=drift.since,
+        plan_hash=experiment.plan_hash,
+        evidence_hash=_signal_evidence(experiment, "detector", figures),
+        emitted_at=at,
+    )
+
+
+def signal_sentence(signal: DriftSignal) -> str:
+    """A drift signal for people."""
+    unit = CATALOGUE[signal.metric].unit
+    mean = "" if signal.uplift is None else f", by {signal.uplift:.4g} {unit} per pair so far"
+    since = (
+        "" if signal.since is None else f" It seems to have begun around {signal.since:%Y-%m-%d %H:%M} UTC."
+    )
+    how = {
+        "interval": "its whole confidence interval lies on the losing side",
+        "guardrail": "it lost more than the margin its guardrail allows",
+        "detector": "the change detector noticed a fall",
+    }[signal.trigger]
+    return (
+        f"The variant {signal.variant_strategy_id} of {signal.experiment_id} underperforms in {signal.metric}"
+        f"{mean}: {how}.{since} This is information; it asks for no change."
+    )
+
+
+def _report(
+    code: ReasonCode,
+    experiment: Experiment,
+    at: datetime,
+    *,
+    period: str,
+    message: str,
+    payload: dict[str, Any],
+) -> Event:
+    return reason_code_event(
+        code,
+        experiment_id=experiment.experiment_id,
+        strategy_id=experiment.variant_strategy_id,
+        plan_hash=experiment.plan_hash,
+        period=period,
+        message=message,
+        emitted_at=at,
+        payload=payload,
+    )
+
+
+def _signal_id(experiment: Experiment, metric: str, trigger: str) -> str:
+    return event_id(experiment.experiment_id, "drift_signal", experiment.plan_hash, f"{metric}/{trigger}")
+
+
+def _signal_evidence(experiment: Experiment, trigger: str, figures: dict[str, Any]) -> str:
+    return content_hash({"plan_hash": experiment.plan_hash, "trigger": trigger, "figures": figures})

@@ -1,0 +1,401 @@
+"""One look at everything: what follows from reports, plans and sign-offs, written in one transaction.
+
+States move, verdicts are announced, events go into the outbox, and each of it stands in the audit log.
+Nothing here asks another system to change anything; the furthest an experiment gets is `signed_off`, and only
+valid signatures get it there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from et_pipeline.contracts.messages import DriftSignal, Event
+from et_pipeline.contracts.plan import content_hash
+from et_pipeline.contracts.reason_codes import REASON_CODES
+from et_pipeline.governance import announce, lifecycle, records, stall
+from et_pipeline.governance.contract import contract_fingerprint
+from et_pipeline.governance.records import Announced, Drift, Experiment
+from et_pipeline.governance.sign_off_records import SignOffDesk
+from et_pipeline.governance.sign_offs import Asked, read_sign_offs, split_evidence
+from et_pipeline.governance.terms import Point
+from et_pipeline.governance.verdict import Assessment, assess
+from et_pipeline.resources import audit
+from et_pipeline.resources.audit import naive_utc
+from et_pipeline.resources.sql import load
+from et_pipeline.resources.warehouse import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.resources.settings import Settings
+
+NOT_DECIDING = {
+    "registered": "Not started yet: starts_at is not reached.",
+    "awaiting_sign_off": "The split is above 50 %: a human's valid sign-off is missing.",
+    "stalled": "Reports cannot be read: sampling and verdicts pause until they can.",
+}
+"""Why a state gives no verdict, whatever the reports say."""
+
+
+class DecideResult(NamedTuple):
+    """What one look changed.
+
+    Attributes:
+        states: State of every experiment looked at.
+        transitions: Changes of state: experiment, from, to.
+        events: Events written into the outbox.
+        signals: Drift signals among them.
+        refused_sign_offs: Sign-off files that do not count, and why.
+        contradicted: Experiments whose announced verdict no longer follows.
+        outages: Why reports cannot be read, empty where they can.
+    """
+
+    states: dict[str, str]
+    transitions: list[tuple[str, str | None, str]]
+    events: list[Event]
+    signals: list[DriftSignal]
+    refused_sign_offs: list[tuple[str, str]]
+    contradicted: list[str]
+    outages: list[stall.Outage]
+
+
+@dataclass
+class _Look:
+    """What is known and what was changed in this look."""
+
+    connection: duckdb.DuckDBPyConnection
+    now: datetime
+    states: dict[str, str]
+    told: set[str]
+    desk: SignOffDesk
+    outages: list[stall.Outage]
+    last_report: datetime | None
+    transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    signals: list[DriftSignal] = field(default_factory=list)
+
+    def advance(self, experiment: Experiment, trigger: str, **detail: Any) -> None:
+        before = self.states.get(experiment.experiment_id)
+        after = lifecycle.advance(self.connection, self.now, experiment.experiment_id, trigger, detail)
+        self.states[experiment.experiment_id] = after
+        self.transitions.append((experiment.experiment_id, before, after))
+
+    def tell(self, event: Event) -> bool:
+        """Writes an event into the outbox unless it was told before; says whether it is new."""
+        if event.event_id in self.told:
+            return False
+        self.told.add(event.event_id)
+        payload = event.payload
+        if event.kind == "reason_code":
+            head = audit.head(self.connection)
+            payload["payload"] = {**payload["payload"], "audit": {"seq": head.seq, "hash": head.hash}}
+        self.connection.execute(
+            "INSERT INTO events (event_id, kind, experiment_id, reason_code, severity, message, emitted_at, "
+            "payload, seq) SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(seq), 0) + 1 FROM events",
+            [
+                event.event_id,
+                event.kind,
+                event.experiment_id,
+                event.reason_code,
+                event.severity,
+                event.message,
+                naive_utc(event.emitted_at),
+                json.dumps(payload, ensure_ascii=False, allow_nan=False),
+            ],
+        )
+        self.events.append(event)
+        return True
+
+    def signal(self, signal: DriftSignal) -> None:
+        """Writes a drift signal and its event unless it was told before."""
+        if self.tell(signal.event(announce.signal_sentence(signal))):
+            row = signal._asdict() | {
+                "emitted_at": naive_utc(signal.emitted_at),
+                "since": signal.since and naive_utc(signal.since),
+            }
+            names, marks = ", ".join(row), ", ".join("?" for _ in row)
+            self.connection.execute(
+                f"INSERT INTO drift_signals ({names}) VALUES ({marks})", list(row.values())
+            )
+            self.signals.append(signal)
+
+    def ended(self, experiment: Experiment) -> bool:
+        """Whether an experiment is over: reports from after it were seen, or a block has passed since."""
+        grace = timedelta(microseconds=experiment.time_block_us)
+        seen = self.last_report is not None and self.last_report >= experiment.ends_at
+        return seen or naive_utc(self.now) >= experiment.ends_at + grace
+
+
+def decide(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
+) -> DecideResult:
+    """Looks at the experiments and writes all that follows; one transaction.
+
+    Args:
+        connection: The warehouse, outside any transaction.
+        settings: Where snapshots, sign-offs and allowed signers stand, and the mode.
+        now: The moment of the look.
+        experiments: Ids of the experiments to look at.
+
+    Returns:
+        What changed.
+    """
+    checked = read_sign_offs(settings, now, records.owners(connection))
+    with transaction(connection):
+        _record_mode(connection, settings, now)
+        stall.watch_report_bus(connection, settings, now)
+        _fill_reason_codes(connection)
+        told = connection.execute("SELECT event_id FROM events").fetchall()
+        look = _Look(
+            connection,
+            now,
+            dict(lifecycle.states(connection)),
+            {row[0] for row in told},
+            SignOffDesk(connection, now, checked),
+            stall.open_outages(connection),
+            records.last_report(connection),
+        )
+        paths = records.points(connection, experiments)
+        ratios = records.sample_ratio_alarms(connection)
+        drifts = records.drift_alarms(connection)
+        contradicted = []
+        known = records.experiments(connection, experiments)
+        for experiment in known:
+            identifier = experiment.experiment_id
+            contradicted += _look_at(
+                look, experiment, paths[identifier], ratios.get(identifier), drifts.get(identifier, [])
+            )
+        refused = look.desk.close({experiment.experiment_id for experiment in known})
+        _fill_strategy_usage(connection)
+    audit.write_anchor(connection, settings)
+    states = {experiment.experiment_id: look.states[experiment.experiment_id] for experiment in known}
+    return DecideResult(
+        states, look.transitions, look.events, look.signals, refused, contradicted, look.outages
+    )
+
+
+def _look_at(
+    look: _Look, experiment: Experiment, path: list[Point], ratio_alarm: datetime | None, drifts: list[Drift]
+) -> list[str]:
+    """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
+    _before_sampling(look, experiment)
+    _stall_or_resume(look, experiment)
+    identifier = experiment.experiment_id
+    announced = records.announced(look.connection, identifier)
+    sampled = look.states[identifier] not in ("registered", "awaiting_sign_off") and (
+        announced is None or announced.trigger != "ended"
+    )
+    ended = look.ended(experiment)
+    if sampled:
+        assessment = assess(experiment.terms, path, sample_ratio_alarm=ratio_alarm, ended=ended)
+    else:
+        assessment = assess(experiment.terms, [], ended=ended)._replace(
+            sentence="The experiment ended before sampling was allowed to begin, so nothing was decided."
+        )
+    if look.states[identifier] == "sampling":
+        _insufficient(look, experiment, assessment)
+        if assessment.verdict is not None:
+            announced = _conclude(look, experiment, assessment, "verdict")
+    elif look.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
+        announced = _conclude(look, experiment, assessment, "ended")
+    if sampled and look.states[identifier] != "stalled":
+        _signals(look, experiment, path, assessment, drifts)
+    contradicted = announced is not None and announced.verdict != assessment.verdict
+    _review(look, experiment, assessment, announced, contradicted)
+    _write_verdict(look, experiment, assessment, announced, contradicted)
+    return [identifier] if contradicted else []
+
+
+def _before_sampling(look: _Look, experiment: Experiment) -> None:
+    """From a new plan to sampling, by way of a sign-off where the split is large."""
+    identifier = experiment.experiment_id
+    evidence = split_evidence(identifier, experiment.traffic_split_pct)
+    if look.states.get(identifier) is None:
+        look.advance(
+            experiment,
+            "plan_registered",
+            plan_hash=experiment.plan_hash,
+            contract_fingerprint=contract_fingerprint(),
+        )
+        look.tell(announce.started(experiment, look.now))
+    if experiment.needs_split_sign_off and look.states[identifier] == "registered":
+        look.advance(experiment, "large_split", traffic_split_pct=experiment.traffic_split_pct)
+        look.tell(announce.large_split(experiment, look.now, evidence))
+    if look.states[identifier] == "awaiting_sign_off" and not experiment.needs_split_sign_off:
+        look.advance(experiment, "split_lowered", traffic_split_pct=experiment.traffic_split_pct)
+    asked = Asked(
+        identifier, "split", experiment.plan_hash, (evidence,), experiment.allow_self_approval, approvers=1
+    )
+    answer = look.desk.answer(asked)
+    if naive_utc(look.now) < experiment.starts_at:
+        return
+    if look.states[identifier] == "registered":
+        look.advance(experiment, "started")
+    elif look.states[identifier] == "awaiting_sign_off" and answer.approved:
+        look.advance(experiment, "split_approved", sign_offs=answer.approvals, signers=answer.signers)
+
+
+def _stall_or_resume(look: _Look, experiment: Experiment) -> None:
+    identifier = experiment.experiment_id
+    if look.states[identifier] == "stalled" and not look.outages:
+        look.advance(experiment, "outage_over")
+    elif look.states[identifier] == "sampling" and look.outages:
+        look.advance(experiment, "outage", reasons=[outage.reason for outage in look.outages])
+    if look.states[identifier] == "stalled":
+        for outage in look.outages:
+            look.tell(announce.stalled(experiment, look.now, outage))
+
+
+def _insufficient(look: _Look, experiment: Experiment, assessment: Assessment) -> None:
+    """Says once a day, and at the end, which minimum is missing."""
+    missing = [item for item in assessment.missing if item.condition in ("too_few_pairs", "too_few_clusters")]
+    if missing:
+        period = "ends_at" if assessment.verdict else f"{naive_utc(look.now):%Y-%m-%d}"
+        point = assessment.points.get(experiment.terms.primary.metric)
+        look.tell(announce.insufficient(experiment, look.now, period, point, missing))
+
+
+def _conclude(look: _Look, experiment: Experiment, assessment: Assessment, trigger: str) -> Announced:
+    evidence_hash = content_hash(assessment.evidence)
+    announced = Announced(
+        str(assessment.verdict), str((assessment.evidence or {})["decided_as_of"]), evidence_hash, trigger
+    )
+    detail = announced._asdict()
+    look.advance(
+        experiment,
+        detail.pop("trigger"),
+        **detail,
+        plan_hash=experiment.plan_hash,
+        contract_fingerprint=contract_fingerprint(),
+    )
+    look.tell(announce.result(experiment, look.now, assessment, evidence_hash))
+    return announced
+
+
+def _signals(
+    look: _Look, experiment: Experiment, path: list[Point], assessment: Assessment, drifts: list[Drift]
+) -> None:
+    """Tells the registry where the variant underperforms; once per metric and trigger."""
+    since = {drift.metric: drift.since for drift in drifts}
+    for alarm in assessment.alarms:
+        look.signal(announce.interval_signal(experiment, look.now, alarm, since.get(alarm.point.metric)))
+    for drift in drifts:
+        before = [point for point in path if point.metric == drift.metric and point.as_of <= drift.as_of]
+        look.signal(announce.detector_signal(experiment, look.now, drift, before[-1] if before else None))
+
+
+def _review(
+    look: _Look,
+    experiment: Experiment,
+    assessment: Assessment,
+    announced: Announced | None,
+    contradicted: bool,
+) -> None:
+    """Asks humans about a better variant and takes their answer; a contradicted verdict is not signed off."""
+    identifier = experiment.experiment_id
+    better = announced is not None and announced.verdict == "variant_better"
+    review_due = look.states[identifier] == "concluded" and experiment.request_review and not contradicted
+    if better and announced and review_due:
+        look.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
+        look.tell(announce.review(experiment, look.now, announced.evidence_hash))
+    evidence: tuple[str, ...] = ()
+    if better and announced:
+        evidence = (announced.evidence_hash,)
+        if not contradicted:
+            evidence += (content_hash(assessment.evidence),)
+    asked = Asked(
+        identifier,
+        "promotion",
+        experiment.plan_hash,
+        evidence,
+        experiment.allow_self_approval,
+        experiment.approvers,
+    )
+    answer = look.desk.answer(asked)
+    if look.states[identifier] != "promotion_review":
+        return
+    if answer.declines:
+        look.advance(experiment, "declined", sign_offs=answer.declines, signers=answer.signers)
+    elif answer.approved and not contradicted:
+        look.advance(experiment, "approved", sign_offs=answer.approvals, signers=answer.signers)
+
+
+def _write_verdict(
+    look: _Look,
+    experiment: Experiment,
+    assessment: Assessment,
+    announced: Announced | None,
+    contradicted: bool,
+) -> None:
+    identifier = experiment.experiment_id
+    state = look.states[identifier]
+    point = assessment.points.get(experiment.terms.primary.metric)
+    decided = announced is not None and assessment.verdict is not None
+    reason = assessment.reason if state not in NOT_DECIDING else state
+    sentence = NOT_DECIDING.get(state, assessment.sentence)
+    if contradicted and announced is not None:
+        sentence = (
+            f"Announced was {announced.verdict}, but reports that came later changed the evidence: "
+            f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"
+        )
+    previous = look.connection.execute(
+        "SELECT contradicted FROM verdicts WHERE experiment_id = ?", [identifier]
+    ).fetchone()
+    if contradicted != bool(previous and previous[0]):
+        audit.append(
+            look.connection,
+            look.now,
+            identifier,
+            "verdict_contradicted" if contradicted else "verdict_follows_again",
+            detail={"announced": announced and announced.verdict, "now": assessment.verdict},
+        )
+    look.connection.execute("DELETE FROM verdicts WHERE experiment_id = ?", [identifier])
+    row = {
+        "experiment_id": identifier,
+        "state": state,
+        "verdict": assessment.verdict if decided else None,
+        "reason": reason,
+        "decided_as_of": assessment.decided_as_of if decided else None,
+        "n_pairs": 0 if point is None else point.n_pairs,
+        "effective_clusters": 0.0 if point is None else point.effective_clusters,
+        "evidence_hash": content_hash(assessment.evidence) if decided else None,
+        "plan_hash": experiment.plan_hash,
+        "sentence": sentence,
+        "missing": json.dumps([item._asdict() for item in assessment.missing], ensure_ascii=False),
+        "evidence": json.dumps(assessment.evidence, ensure_ascii=False) if decided else None,
+        "announced_verdict": announced and announced.verdict,
+        "announced_as_of": announced and naive_utc(datetime.fromisoformat(announced.decided_as_of)),
+        "contradicted": contradicted,
+        "announced_evidence_hash": announced and announced.evidence_hash,
+    }
+    names, marks = ", ".join(row), ", ".join("?" for _ in row)
+    look.connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({marks})", list(row.values()))
+
+
+def _record_mode(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> None:
+    """Notes in the audit log when the mode that the configuration allows has changed."""
+    row = connection.execute(
+        "SELECT arg_max(detail->>'$.mode', seq) FROM audit_log WHERE action = 'mode'"
+    ).fetchone()
+    before = None if row is None else row[0]
+    if before != settings.mode:
+        audit.append(connection, now, None, "mode", detail={"mode": settings.mode, "before": before})
+
+
+def _fill_reason_codes(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("DELETE FROM reason_codes")
+    connection.executemany(
+        "INSERT INTO reason_codes VALUES (?, ?, ?, ?)", [list(code) for code in REASON_CODES]
+    )
+
+
+def _fill_strategy_usage(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("DELETE FROM strategy_usage")
+    connection.execute(
+        f"INSERT INTO strategy_usage {load(__package__, 'strategy_usage')}",
+        {"fingerprint": contract_fingerprint()},
+    )

@@ -1,0 +1,181 @@
+"""What governance reads from the warehouse, as plain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from et_pipeline.governance.sign_offs import Document, SignOff
+from et_pipeline.governance.terms import Point, Rule, Terms
+from et_pipeline.resources.sql import load
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Experiment(NamedTuple):
+    """A registered experiment as it is in force; times are UTC, naive."""
+
+    experiment_id: str
+    plan_hash: str
+    title: str
+    owner: str
+    mode: str
+    control_strategy_id: str
+    variant_strategy_id: str
+    traffic_split_pct: float
+    starts_at: datetime
+    ends_at: datetime
+    time_block_us: int
+    request_review: bool
+    approvers: int
+    allow_self_approval: bool
+    plan: dict[str, Any]
+    terms: Terms
+
+    @property
+    def needs_split_sign_off(self) -> bool:
+        """Whether the split is large enough to need a human's sign-off before sampling."""
+        return self.traffic_split_pct > 50
+
+
+class Announced(NamedTuple):
+    """The verdict that was announced; from the audit log, so it stays what it was.
+
+    Attributes:
+        verdict: The verdict.
+        decided_as_of: End of the block that decided, as text (ISO-8601, UTC).
+        evidence_hash: Hash of its evidence.
+        trigger: What concluded the experiment: `verdict`, or `ended` before sampling began.
+    """
+
+    verdict: str
+    decided_as_of: str
+    evidence_hash: str
+    trigger: str
+
+
+class Drift(NamedTuple):
+    """One alarm of the drift detector."""
+
+    metric: str
+    as_of: datetime
+    log_evidence: float
+    since: datetime | None
+
+
+def experiments(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> list[Experiment]:
+    """The registered ones among the identifiers, in order of their id."""
+    rules: dict[str, list[Rule]] = {}
+    for identifier, *rule in connection.execute(
+        "SELECT experiment_id, metric, role, non_inferiority_margin, equivalence_margin "
+        "FROM experiment_metrics ORDER BY experiment_id, rowid"
+    ).fetchall():
+        rules.setdefault(identifier, []).append(Rule(*rule))
+    result = connection.execute(
+        "SELECT * FROM experiments WHERE list_contains(?, experiment_id) ORDER BY experiment_id",
+        [list(identifiers)],
+    )
+    columns = [column[0] for column in result.description or ()]
+    rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+    return [_experiment(row, tuple(rules[row["experiment_id"]])) for row in rows]
+
+
+def _experiment(row: dict[str, Any], rules: tuple[Rule, ...]) -> Experiment:
+    terms = Terms(
+        experiment_id=row["experiment_id"],
+        plan_hash=row["plan_hash"],
+        min_samples=row["min_samples_for_decision"],
+        alpha=row["alpha"],
+        alarm_alpha=row["alarm_alpha"],
+        g=row["g"],
+        ends_at=row["ends_at"],
+        rules=rules,
+    )
+    plain = {name: row[name] for name in Experiment._fields if name not in ("plan", "terms")}
+    return Experiment(**plain, plan=json.loads(row["plan"]), terms=terms)
+
+
+def points(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, list[Point]]:
+    """Every experiment's interval paths, in order of time."""
+    found: dict[str, list[Point]] = {identifier: [] for identifier in identifiers}
+    rows = connection.execute(load(__package__, "interval_points"), [list(identifiers)]).fetchall()
+    for identifier, *row in rows:
+        found[identifier].append(Point(*row))
+    return found
+
+
+def sample_ratio_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    """From when on an experiment's sample ratio is wrong, for those where it is."""
+    rows = connection.execute(
+        "SELECT experiment_id, min(as_of) FROM sample_ratio WHERE alarm GROUP BY experiment_id"
+    ).fetchall()
+    return dict(rows)
+
+
+def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]]:
+    """The detector's first alarm at the end of a closed block, for every experiment and metric with one."""
+    found: dict[str, list[Drift]] = {}
+    for identifier, *row in connection.execute(
+        "SELECT experiment_id, metric, min(as_of), arg_min(log_evidence, as_of), arg_min(since, as_of) "
+        "FROM drift JOIN interval_path USING (experiment_id, metric, as_of) WHERE alarm AND closed "
+        "GROUP BY experiment_id, metric ORDER BY experiment_id, metric"
+    ).fetchall():
+        found.setdefault(identifier, []).append(Drift(*row))
+    return found
+
+
+def last_report(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """Time of the newest report."""
+    row = connection.execute("SELECT max(emitted_at) FROM reports").fetchone()
+    return None if row is None else row[0]
+
+
+def announced(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> Announced | None:
+    """The announced verdict of an experiment, None where none was announced."""
+    row = connection.execute(
+        "SELECT arg_max(detail, seq) FROM audit_log "
+        "WHERE action = 'transition' AND to_state = 'concluded' AND experiment_id = ?",
+        [experiment_id],
+    ).fetchone()
+    if row is None or row[0] is None:
+        return None
+    detail = json.loads(row[0])
+    return Announced(*(detail[name] for name in Announced._fields))
+
+
+def owners(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """Everybody who owns or ever owned an experiment's plan: handing it on makes nobody a stranger to it."""
+    found: dict[str, set[str]] = {}
+    for identifier, *names in connection.execute(
+        "SELECT experiment_id, owner, NULL FROM experiments UNION ALL "
+        "SELECT experiment_id, coalesce(detail->>'$.plan.owner', detail->>'$.changes.owner[0]'), "
+        "detail->>'$.changes.owner[1]' FROM audit_log WHERE action IN ('plan_registered', 'plan_amended')"
+    ).fetchall():
+        found.setdefault(identifier, set()).update(name for name in names if name)
+    return found
+
+
+def counted_sign_offs(connection: duckdb.DuckDBPyConnection) -> list[SignOff]:
+    """The sign-offs that counted when they were checked; they go on counting."""
+    rows = connection.execute(
+        "SELECT path, content_hash, key_fingerprint, sentence, experiment_id, plan_hash, evidence_hash, "
+        "purpose, decision, reason, signer, signed_at FROM sign_offs WHERE valid ORDER BY signed_at, path"
+    ).fetchall()
+    names = ("experiment_id", "plan_hash", "evidence_hash", "purpose", "decision", "reason", "signer")
+    return [
+        SignOff(
+            path,
+            digest,
+            Document.model_validate(
+                {**dict(zip(names, said, strict=True)), "signed_at": f"{signed_at}+00:00"}
+            ),
+            fingerprint,
+            False,
+            None,
+            sentence,
+        )
+        for path, digest, fingerprint, sentence, *said, signed_at in rows
+    ]

@@ -1,0 +1,154 @@
+"""The sign-offs of one look: each file is judged once, recorded, and counted for what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.governance import records
+from et_pipeline.governance.sign_offs import Asked, SignOff, judge
+from et_pipeline.resources import audit
+from et_pipeline.resources.audit import naive_utc
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Answer(NamedTuple):
+    """What humans validly said to one question.
+
+    Attributes:
+        approved: Whether enough different people approved, and nobody declined.
+        approvals: Content hashes of the approvals.
+        declines: Content hashes of the declines.
+        signers: Who signed.
+    """
+
+    approved: bool
+    approvals: list[str]
+    declines: list[str]
+    signers: list[str]
+
+
+class SignOffDesk:
+    """Judges sign-off files and keeps the table `sign_offs`.
+
+    A sign-off that counted once goes on counting: a key that expires later, or late reports that change the
+    evidence a little, do not undo what a person decided. One that does not count is looked at anew each time.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> None:
+        self._connection = connection
+        self._now = now
+        self._counted = records.counted_sign_offs(connection)
+        known = {item.content_hash for item in self._counted}
+        self._open = [item for item in checked if item.content_hash not in known]
+
+    def answer(self, asked: Asked) -> Answer:
+        """Judges the files that speak of what is asked and says what follows."""
+        remaining = []
+        for item in self._open:
+            document = item.document
+            if (
+                item.refusal is not None
+                or document is None
+                or (document.experiment_id, document.purpose) != (asked.experiment_id, asked.purpose)
+            ):
+                remaining.append(item)
+                continue
+            judged = judge(item, asked, self._counted)
+            if judged.refusal is None:
+                self._count(judged)
+            else:
+                remaining.append(judged)
+        self._open = remaining
+        fitting = [
+            (item.content_hash, item.document)
+            for item in self._counted
+            if item.document is not None
+            and (item.document.experiment_id, item.document.purpose) == (asked.experiment_id, asked.purpose)
+            and item.document.plan_hash == asked.plan_hash
+            and (asked.purpose == "promotion" or item.document.evidence_hash in asked.evidence_hashes)
+        ]
+        approvals = [digest for digest, document in fitting if document.decision == "approve"]
+        declines = [digest for digest, document in fitting if document.decision == "decline"]
+        return Answer(
+            len(approvals) >= asked.approvers and not declines,
+            approvals,
+            declines,
+            [document.signer for _, document in fitting],
+        )
+
+    def close(self, experiments: Collection[str]) -> list[tuple[str, str]]:
+        """Records every file that does not count, and why.
+
+        Args:
+            experiments: The experiments that were looked at; files about other registered ones are left as
+                they were recorded.
+
+        Returns:
+            Path and sentence of each refused file.
+        """
+        registered = {
+            row[0] for row in self._connection.execute("SELECT experiment_id FROM experiments").fetchall()
+        }
+        not_looked_at = registered - set(experiments)
+        refused = []
+        for item in self._open:
+            about = item.document.experiment_id if item.document else None
+            if about in not_looked_at and item.refusal is None:
+                continue
+            refused.append(item if item.refusal is not None else judge(item, None, ()))
+        before = set(
+            self._connection.execute("SELECT content_hash, refusal FROM sign_offs WHERE NOT valid").fetchall()
+        )
+        self._connection.execute(
+            "DELETE FROM sign_offs WHERE NOT valid "
+            "AND (experiment_id IS NULL OR NOT list_contains(?, experiment_id))",
+            [sorted(not_looked_at)],
+        )
+        for item in refused:
+            self._insert(item)
+            if (item.content_hash, item.refusal) not in before:
+                self._record("sign_off_refused", item)
+        return [(item.path, item.sentence) for item in refused]
+
+    def _count(self, item: SignOff) -> None:
+        item = item._replace(sentence="It counts: the signature holds, over this plan and this evidence.")
+        self._insert(item)
+        self._record("sign_off_counted", item)
+        self._counted.append(item)
+
+    def _insert(self, item: SignOff) -> None:
+        document = item.document
+        row = {
+            "path": item.path,
+            "content_hash": item.content_hash,
+            "valid": item.refusal is None,
+            "refusal": item.refusal,
+            "sentence": item.sentence,
+            "checked_at": naive_utc(self._now),
+            "key_fingerprint": item.key_fingerprint,
+        }
+        if document is not None:
+            row |= document.model_dump(exclude={"format"}) | {"signed_at": naive_utc(document.signed_at)}
+        names, marks = ", ".join(row), ", ".join("?" for _ in row)
+        self._connection.execute(f"INSERT INTO sign_offs ({names}) VALUES ({marks})", list(row.values()))
+
+    def _record(self, action: str, item: SignOff) -> None:
+        document = item.document
+        audit.append(
+            self._connection,
+            self._now,
+            None if document is None else document.experiment_id,
+            action,
+            detail={
+                "path": item.path,
+                "content_hash": item.content_hash,
+                "key_fingerprint": item.key_fingerprint,
+                "refusal": item.refusal,
+                "sentence": item.sentence,
+                "document": None if document is None else document.model_dump(mode="json"),
+            },
+        )

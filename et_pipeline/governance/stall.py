@@ -1,0 +1,119 @@
+"""Outages of what reports come from: opened when seen, closed when over, one row each in `outages`."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.contracts.durations import format_duration
+from et_pipeline.resources.audit import naive_utc
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.resources.settings import Settings
+
+REPORT_BUS = "report_bus"
+
+
+class Outage(NamedTuple):
+    """One outage that is not over.
+
+    Attributes:
+        source: What is out, for example `report_bus`.
+        since: Since when (UTC, naive).
+        reason: Why, for people.
+    """
+
+    source: str
+    since: datetime
+    reason: str
+
+
+def record_outage(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    reason: str,
+    now: datetime,
+    since: datetime | None = None,
+) -> bool:
+    """Opens an outage unless one of this source is open.
+
+    Args:
+        connection: The warehouse.
+        source: What is out.
+        reason: Why, for people.
+        now: When it was seen.
+        since: When it began, where that is known.
+
+    Returns:
+        Whether it is a new one.
+    """
+    if any(outage.source == source for outage in open_outages(connection)):
+        return False
+    connection.execute(
+        "INSERT INTO outages (source, since, until, reason) VALUES (?, ?, NULL, ?)",
+        [source, naive_utc(since or now), reason],
+    )
+    return True
+
+
+def end_outage(connection: duckdb.DuckDBPyConnection, source: str, now: datetime) -> bool:
+    """Closes the open outage of a source.
+
+    Returns:
+        Whether there was one.
+    """
+    ended = connection.execute(
+        "UPDATE outages SET until = ? WHERE source = ? AND until IS NULL", [naive_utc(now), source]
+    ).fetchone()
+    return ended is not None and ended[0] > 0
+
+
+def open_outages(connection: duckdb.DuckDBPyConnection) -> list[Outage]:
+    """Every outage that is not over, oldest first."""
+    rows = connection.execute(
+        "SELECT source, since, reason FROM outages WHERE until IS NULL ORDER BY since, source"
+    ).fetchall()
+    return [Outage(*row) for row in rows]
+
+
+def watch_report_bus(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> str | None:
+    """Looks at the folder of snapshots, and opens or closes its outage accordingly.
+
+    Returns:
+        Why it is out, None where it is not.
+    """
+    fault = folder_fault(settings)
+    since = None
+    if fault is None and settings.stall_after_us is not None:
+        since = _last_sign_of_life(connection)
+        patience = timedelta(microseconds=settings.stall_after_us)
+        if since is not None and naive_utc(now) - since > patience:
+            fault = f"no new snapshot for more than {format_duration(settings.stall_after_us)}"
+    if fault is None:
+        end_outage(connection, REPORT_BUS, now)
+    else:
+        record_outage(connection, REPORT_BUS, fault, now, since)
+    return fault
+
+
+def folder_fault(settings: Settings) -> str | None:
+    """Why the folder of snapshots cannot be listed, None where it can."""
+    try:
+        with os.scandir(settings.report_bus_dir):
+            return None
+    except FileNotFoundError:
+        return "the folder report_bus is missing"
+    except OSError as error:
+        return f"the folder report_bus cannot be read ({error.strerror})"
+
+
+def _last_sign_of_life(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """When the newest snapshot was taken in, or else the first experiment registered."""
+    row = connection.execute(
+        "SELECT coalesce((SELECT max(ingested_at) FROM snapshots), "
+        "(SELECT min(registered_at) FROM experiments))"
+    ).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,281 @@
+"""What one look announces, once, and what it holds back."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from et_pipeline.governance.sign_offs import split_evidence
+from et_pipeline.resources import audit
+from et_pipeline_tests.governance.world import START
+
+
+def test_a_new_plan_is_announced_once_and_samples(world):
+    world.write_plan()
+    result = world.tick()
+    assert result.transitions == [("line-shop", None, "registered"), ("line-shop", "registered", "sampling")]
+    assert world.codes() == ["EXPERIMENT_STARTED", "EXPERIMENT_INSUFFICIENT_SAMPLES"]
+    (event,) = [event for event in result.events if event.reason_code == "EXPERIMENT_STARTED"]
+    assert event.payload["payload"]["plan_hash"] == world.plan_hash()
+    assert "title" not in event.payload["payload"]["plan"]
+    assert world.tick().events == []
+
+
+def test_a_plan_in_the_future_waits(world):
+    world.write_plan(starts_at=START + timedelta(days=1))
+    world.tick()
+    assert world.state() == "registered"
+    assert world.codes() == ["EXPERIMENT_STARTED"]
+    world.tick(hours=24)
+    assert world.state() == "sampling"
+
+
+def test_too_few_samples_are_told_once_a_day_and_at_the_end(world):
+    world.write_plan()
+    world.tick()
+    world.interval(2, -1, 3, n_pairs=20, clusters=3.0)
+    assert world.tick(hours=2).events == []
+    (event,) = world.tick(hours=24).events
+    assert event.reason_code == "EXPERIMENT_INSUFFICIENT_SAMPLES"
+    payload = event.payload["payload"]
+    assert payload["n_pairs"] == 20
+    assert payload["missing"][0]["condition"] == "too_few_pairs"
+    assert payload["missing"][0]["further_pairs"] == 80
+    assert payload["expected_further_pairs"] == 100, "the guardrail has no pair at all"
+    last = world.tick(hours=24 * 10)
+    assert [event.reason_code for event in last.events] == [
+        "EXPERIMENT_INSUFFICIENT_SAMPLES",
+        "EXPERIMENT_RESULT",
+    ]
+    assert last.events[0].payload["payload"]["period"] == "ends_at"
+    assert world.verdict()["verdict"] == "inconclusive"
+    assert world.state() == "concluded"
+
+
+def test_a_better_variant_goes_to_review_and_no_further(world):
+    world.write_plan()
+    world.tick()
+    world.better()
+    result = world.tick(hours=6)
+    assert world.state() == "promotion_review"
+    assert [event.kind for event in result.events] == ["reason_code", "promotion_review"]
+    row = world.verdict()
+    assert row["verdict"] == "variant_better"
+    assert row["evidence_hash"] == row["announced_evidence_hash"]
+    sent = result.events[0].payload["payload"]
+    assert sent["evidence_hash"] == row["evidence_hash"]
+    assert sent["evidence"]["metrics"]["edge_bps"]["e_value"] == 42.0
+    for _ in range(3):
+        assert world.tick(hours=24).events == []
+    assert world.state() == "promotion_review"
+
+
+def test_without_a_request_for_review_it_is_concluded(world):
+    world.write_plan(promotion={"request_review": False})
+    world.tick()
+    world.better()
+    world.tick(hours=6)
+    assert world.state() == "concluded"
+    assert "promotion_review" not in world.codes()
+
+
+def test_an_open_block_decides_nothing(world):
+    world.write_plan()
+    world.tick()
+    world.interval(5, 0.5, 2.5, closed=False)
+    world.interval(5, -0.5, 0.5, metric="slippage_bps", closed=False)
+    world.tick(hours=6)
+    assert world.verdict()["verdict"] is None
+
+
+def test_a_worse_variant_concludes_and_signals_once(world):
+    world.write_plan()
+    world.tick()
+    world.interval(5, -2.5, -0.5)
+    world.interval(5, -3.5, -1.5, metric="slippage_bps")
+    result = world.tick(hours=6)
+    assert world.state() == "concluded"
+    assert {(s.metric, s.trigger) for s in result.signals} == {
+        ("edge_bps", "interval"),
+        ("slippage_bps", "guardrail"),
+    }
+    assert world.tick(hours=1).events == []
+    rows = world.connection.execute(
+        "SELECT count(*), count(DISTINCT signal_id) FROM drift_signals"
+    ).fetchone()
+    assert rows == (2, 2)
+
+
+def test_the_detector_signals_with_its_onset_even_after_the_verdict(world):
+    world.write_plan()
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    as_of = (START + timedelta(hours=6)).replace(tzinfo=None)
+    world.connection.execute(
+        "INSERT INTO drift VALUES ('line-shop', 'edge_bps', ?, 0.0, 5.0, 3.0, true, ?)",
+        [as_of, as_of - timedelta(hours=2)],
+    )
+    world.interval(6, 0.2, 2.4, closed=False)
+    assert world.tick(hours=1).signals == [], "the block is not closed yet"
+    world.interval(6, 0.2, 2.4)
+    (signal,) = world.tick(hours=1).signals
+    assert signal.trigger == "detector"
+    assert signal.since == as_of - timedelta(hours=2)
+    assert signal.n_pairs == 500
+    assert world.tick(hours=1).signals == []
+
+
+def test_a_sample_ratio_alarm_blocks_the_verdict_from_then_on(world):
+    world.write_plan()
+    world.tick()
+    world.connection.execute(
+        "INSERT INTO sample_ratio VALUES "
+        "('line-shop', TIMESTAMP '2026-11-01 04:00', 900, 100, 0.5, 0.1, 1e9, 1e-9, true)"
+    )
+    world.better(5)
+    world.tick(hours=6)
+    row = world.verdict()
+    assert (row["state"], row["verdict"], row["reason"]) == ("sampling", None, "sample_ratio_alarm")
+
+
+def test_a_verdict_that_late_reports_undo_stays_announced_and_is_marked(world):
+    world.write_plan()
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    announced = world.verdict()
+    world.interval(5, -1.0, 2.5)
+    result = world.tick(hours=1)
+    row = world.verdict()
+    assert result.contradicted == ["line-shop"]
+    assert (row["contradicted"], row["verdict"], row["announced_verdict"]) == (True, None, "variant_better")
+    assert row["announced_evidence_hash"] == announced["evidence_hash"]
+    assert "Announced was variant_better" in row["sentence"]
+    assert result.events == []
+    world.better(5)
+    assert world.tick(hours=1).contradicted == []
+    actions = [
+        row[0] for row in world.connection.execute("SELECT action FROM audit_log ORDER BY seq").fetchall()
+    ]
+    assert actions[-2:] == ["verdict_contradicted", "verdict_follows_again"]
+
+
+def test_a_contradicted_verdict_is_not_signed_off(world):
+    world.write_plan()
+    world.person("anna")
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    world.interval(5, -1.0, 2.5)
+    world.sign("anna")
+    world.tick(hours=1)
+    assert world.state() == "promotion_review"
+    world.better(5)
+    world.tick(hours=1)
+    assert world.state() == "signed_off"
+
+
+def test_a_large_split_waits_for_a_sign_off_of_that_split(world):
+    world.write_plan(traffic_split_pct=90)
+    world.person("anna")
+    result = world.tick()
+    assert world.state() == "awaiting_sign_off"
+    assert [event.reason_code for event in result.events] == [
+        "EXPERIMENT_STARTED",
+        "EXPERIMENT_LARGE_SPLIT_WARN",
+    ]
+    world.better(5)
+    world.sign("anna", purpose="split", evidence_hash=split_evidence("line-shop", 60))
+    world.tick(hours=1)
+    assert world.state() == "awaiting_sign_off"
+    assert world.verdict()["verdict"] is None
+    assert list(world.refusals().values()) == ["other_evidence"]
+    world.sign("anna", purpose="split", evidence_hash=split_evidence("line-shop", 90))
+    world.tick(hours=1)
+    assert world.state() == "promotion_review"
+
+
+def test_a_declined_split_keeps_waiting_until_it_is_lowered(world):
+    world.write_plan(traffic_split_pct=90)
+    world.person("anna")
+    world.person("bert")
+    world.tick()
+    evidence = split_evidence("line-shop", 90)
+    world.sign("anna", purpose="split", evidence_hash=evidence, decision="decline")
+    world.sign("bert", purpose="split", evidence_hash=evidence)
+    world.tick(hours=1)
+    assert world.state() == "awaiting_sign_off"
+    world.write_plan(traffic_split_pct=50)
+    world.tick(hours=1)
+    assert world.state() == "sampling"
+
+
+def test_a_split_nobody_approves_ends_inconclusive(world):
+    world.write_plan(traffic_split_pct=90)
+    world.tick()
+    world.better(5)
+    world.tick(hours=24 * 11)
+    row = world.verdict()
+    assert (row["state"], row["verdict"], row["n_pairs"]) == ("concluded", "inconclusive", 0)
+    world.tick(hours=1)
+    assert not world.verdict()["contradicted"]
+
+
+def test_an_outage_pauses_and_resumes_by_itself(world):
+    world.write_plan()
+    world.tick()
+    world.settings.report_bus_dir.rmdir()
+    world.better(5)
+    result = world.tick(hours=6)
+    assert world.state() == "stalled"
+    assert world.verdict()["verdict"] is None
+    (event,) = [event for event in result.events if event.reason_code == "EXPERIMENT_STALLED"]
+    assert event.payload["payload"]["reason"] == "the folder report_bus is missing"
+    assert world.tick(hours=30).events == [], "one event an outage, and no other while it lasts"
+    world.settings.report_bus_dir.mkdir()
+    result = world.tick(hours=1)
+    assert [(before, after) for _, before, after in result.transitions] == [
+        ("stalled", "sampling"),
+        ("sampling", "concluded"),
+        ("concluded", "promotion_review"),
+    ]
+    world.settings.report_bus_dir.rmdir()
+    assert world.tick(hours=1).events == [], "a concluded experiment samples no more"
+
+
+def test_a_second_outage_is_told_again(world):
+    world.write_plan()
+    world.tick()
+    for _ in range(2):
+        world.settings.report_bus_dir.rmdir()
+        world.tick(hours=1)
+        world.settings.report_bus_dir.mkdir()
+        world.tick(hours=1)
+    assert world.codes().count("EXPERIMENT_STALLED") == 2
+
+
+def test_the_mode_is_recorded_when_it_changes(world):
+    world.write_plan()
+    world.tick()
+    world.tick()
+    world.settings = type(world.settings)(data_dir=world.settings.data_dir, mode="limited_live")
+    world.tick()
+    rows = world.connection.execute(
+        "SELECT detail FROM audit_log WHERE action = 'mode' ORDER BY seq"
+    ).fetchall()
+    assert [json.loads(row[0])["mode"] for row in rows] == ["shadow_only", "limited_live"]
+
+
+def test_the_log_stays_intact_and_the_events_anchor_it(world):
+    world.write_plan()
+    world.tick()
+    world.better()
+    world.tick(hours=6)
+    anchors = [*audit.event_anchors(world.connection), audit.read_anchor(world.settings)]
+    assert len(anchors) > 2
+    assert audit.verify(world.connection, anchors) is None
+    world.connection.execute("UPDATE audit_log SET detail = '{}' WHERE to_state = 'concluded'")
+    fault = audit.verify(world.connection, anchors)
+    assert fault is not None
+    assert fault.kind == "edited"
