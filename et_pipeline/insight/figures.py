@@ -1,0 +1,181 @@
+"""Rows of one experiment → the charts of its page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from et_pipeline.insight import charts, text
+from et_pipeline.insight.charts import Bar, Series
+from et_pipeline.insight.findings import Findings, Standing, finite
+from et_pipeline.insight.read import ExperimentData, Row
+
+
+class Figure(NamedTuple):
+    """One chart of a page.
+
+    Attributes:
+        title: Its heading.
+        note: How to read it.
+        source: Where its figures are in the database.
+        wide: Its SVG; for narrow screens too where there is no other.
+        narrow: Its SVG for narrow screens, or None.
+    """
+
+    title: str
+    note: str
+    source: str
+    wide: str
+    narrow: str | None = None
+
+
+def series_of(rows: list[Row]) -> Series:
+    """One metric's rows of `interval_path` as arrays; unknown and unbounded ends are NaN."""
+
+    def column(name: str) -> np.ndarray:
+        return np.array([np.nan if finite(row[name]) is None else row[name] for row in rows], dtype=np.float64)
+
+    return Series(_times(rows, "as_of"), column("mean_uplift"), column("ci_lower"), column("ci_upper"))
+
+
+def _times(rows: list[Row], name: str) -> np.ndarray:
+    return np.array([row[name] for row in rows], dtype="datetime64[us]")
+
+
+def path_figures(data: ExperimentData, findings: Findings) -> dict[str, Figure]:
+    """The interval path of each metric that has at least two points; the primary's also for narrow screens."""
+    decided = data.verdict["decided_as_of"]
+    found = {}
+    for standing in findings.standings:
+        rows = [row for row in data.tables["interval_path"] if row["metric"] == standing.name]
+        if len(rows) < 2:
+            continue
+        series = series_of(rows)
+        draw = partial(
+            charts.draw_path, series=series, unit=standing.unit, decided=decided, limits=_limits(standing)
+        )
+        primary = standing.role == "primary"
+        title = f"Interval path of {standing.name}"
+        description = _described(standing, series, decided)
+        name = f"path-{standing.name}"
+        found[standing.name] = Figure(
+            title,
+            "",
+            "interval_path.mean_uplift, ci_lower, ci_upper by as_of",
+            charts.svg(draw, name=name, title=title, description=description,
+                       width=880 if primary else 430, height=320 if primary else 220),
+            charts.svg(draw, name=f"{name}-narrow", title=title, description=description, width=400, height=300)
+            if primary else None,
+        )  # fmt: skip
+    return found
+
+
+def _limits(standing: Standing) -> list[float]:
+    if standing.limit is not None:
+        return [standing.limit]
+    return [] if standing.equal is None else [-standing.equal, standing.equal]
+
+
+def _described(standing: Standing, series: Series, decided: datetime | None) -> str:
+    last = text.interval(float(series.lower[-1]), float(series.upper[-1]), standing.unit)
+    words = f"{len(series.as_of)} block ends; the newest interval of the mean uplift is {last}."
+    return words if decided is None else f"{words} The verdict was reached at {text.moment(decided)} UTC."
+
+
+def forest_figure(findings: Findings) -> Figure | None:
+    """Every metric's interval against its margin; None before there is any."""
+    bars = [
+        Bar(
+            f"{standing.name} · {standing.role}",
+            text.interval(point["ci_lower"], point["ci_upper"], standing.unit),
+            finite(point["mean_uplift"]),
+            finite(point["ci_lower"]),
+            finite(point["ci_upper"]),
+            standing.limit,
+            standing.equal,
+            standing.tone,
+        )
+        for standing in findings.standings
+        if (point := standing.point)["as_of"] is not None
+    ]
+    if not bars:
+        return None
+    said = "; ".join(f"{bar.label}: {bar.text}" for bar in bars)
+    return Figure(
+        "Every metric against its margin",
+        "Each metric has its own scale, zero in the middle; better for the variant is to the right. "
+        "A dashed tick is a guardrail's margin, a grey field is what the plan calls equal.",
+        "interval_path.mean_uplift, ci_lower, ci_upper; experiment_metrics.non_inferiority_margin",
+        charts.svg(
+            partial(charts.draw_forest, bars=bars),
+            name="forest",
+            title="Interval of every metric",
+            description=said,
+            width=430,
+            height=30 + 58 * len(bars),
+        ),
+    )
+
+
+def sample_figures(data: ExperimentData) -> list[Figure]:
+    """Pairs over time, the traffic split, and the change detector, as far as there is something to show."""
+    found = []
+    if data.pairs_over_time:
+        rows = data.pairs_over_time
+        counts = np.array([row["pairs"] for row in rows], dtype=np.int64)
+        found.append(
+            _small(
+                "Pairs over time",
+                "Matched pairs in equal spans of time.",
+                "pairs.pair_time",
+                partial(charts.draw_counts, starts=_times(rows, "start"), counts=counts),
+                "pairs",
+                f"{text.number(int(counts.sum()))} pairs; the fullest span has {text.number(int(counts.max()))}.",
+            )
+        )
+    if len(data.tables["sample_ratio"]) > 1:
+        found.append(_ratio(data.tables["sample_ratio"]))
+    for metric in sorted({row["metric"] for row in data.tables["drift"]}):
+        rows = [row for row in data.tables["drift"] if row["metric"] == metric]
+        if len(rows) > 1:
+            found.append(_drift(metric, rows))
+    return found
+
+
+def _ratio(rows: list[Row]) -> Figure:
+    observed = np.array([np.nan if row["observed_share"] is None else row["observed_share"] for row in rows])
+    return _small(
+        "Traffic split",
+        "The variant's share of opportunities against the planned one.",
+        "sample_ratio.observed_share, planned_share",
+        partial(charts.draw_line, as_of=_times(rows, "as_of"), values=100 * observed, label="variant, %",
+                reference=100 * rows[-1]["planned_share"], reference_label="planned"),
+        "ratio",
+        f"{text.percent(rows[-1]['observed_share'])} observed, {text.percent(rows[-1]['planned_share'])} planned.",
+    )  # fmt: skip
+
+
+def _drift(metric: str, rows: list[Row]) -> Figure:
+    evidence = np.array([row["log_evidence"] for row in rows], dtype=np.float64)
+    step = max(1, len(rows) // charts.POINTS)
+    alarm = any(row["alarm"] for row in rows)
+    return _small(
+        f"Change detector on {metric}",
+        f"Evidence (natural logarithm) that the mean fell below −{text.number(rows[-1]['margin'])} at some time.",
+        "drift.log_evidence, threshold",
+        partial(charts.draw_line, as_of=_times(rows, "as_of")[::-step][::-1], values=evidence[::-step][::-1],
+                label="log evidence", reference=rows[-1]["threshold"], reference_label="alarm"),
+        f"drift-{metric}",
+        "It alarms." if alarm else "It does not alarm.",
+    )  # fmt: skip
+
+
+def _small(
+    title: str, note: str, source: str, draw: partial[None], name: str, description: str
+) -> Figure:
+    return Figure(
+        title, note, source, charts.svg(draw, name=name, title=title, description=description, width=430, height=220)
+    )

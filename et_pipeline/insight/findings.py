@@ -1,0 +1,271 @@
+"""What the figures of one experiment say: the checklist behind its verdict, each metric's standing, the next step.
+
+Pure: rows in, words and tones out. A tone is `good`, `bad`, `open` (not known yet) or `calm` (nothing to judge).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.plan import MIN_CLUSTERS
+from et_pipeline.insight import text
+from et_pipeline.insight.read import ExperimentData, Row
+
+VERDICTS = {
+    "variant_better": ("Variant is better", "good"),
+    "variant_worse": ("Variant is worse", "bad"),
+    "equivalent": ("Equivalent", "calm"),
+    "inconclusive": ("Inconclusive", "open"),
+}
+STATES = {
+    "registered": ("Not started", "calm"),
+    "awaiting_sign_off": ("Waits for a sign-off", "open"),
+    "sampling": ("Not decided yet", "calm"),
+    "stalled": ("Paused: no reports", "open"),
+    "concluded": ("Concluded", "calm"),
+}
+NEXT_STEPS = {
+    "registered": "Nothing to do: sampling begins at the planned start.",
+    "awaiting_sign_off": "A human must sign off the split before sampling begins.",
+    "sampling": "Nothing to do: sampling goes on until the evidence suffices or the experiment ends.",
+    "stalled": "Bring the report bus back; sampling resumes by itself and nothing is lost.",
+    "promotion_review": "Review this page, then approve or decline with a signed decision.",
+    "signed_off": "Humans approved this evidence. The promotion itself happens in another system.",
+    "declined": "A human declined: the control keeps trading.",
+}
+NEXT_STEPS_CONCLUDED = {
+    "variant_better": "The plan asks for no review. Nothing is promoted by itself.",
+    "variant_worse": "Stop the variant. The StrategyRegistry was sent a drift signal.",
+    "equivalent": "Neither is better by more than the plan calls equal: choose by cost.",
+    "inconclusive": "No evidence either way. A longer run needs a new experiment id.",
+}
+NO_POINT: Row = dict.fromkeys(
+    ("as_of", "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "ci_lower", "ci_upper",
+     "alarm_ci_upper", "e_value", "p_value", "fixed_ci_lower", "fixed_ci_upper", "autocorrelation")
+)  # fmt: skip
+"""What stands for the interval of a metric that has none yet."""
+WORDS = {"good": "met", "bad": "failed", "open": "not yet", "calm": "does not apply"}
+
+
+class Condition(NamedTuple):
+    """One line of the checklist.
+
+    Attributes:
+        label: What is asked.
+        found: What was found.
+        needed: What is needed.
+        tone: How it stands.
+        source: Where the figure is in the database.
+    """
+
+    label: str
+    found: str
+    needed: str
+    tone: str
+    source: str
+
+    @property
+    def word(self) -> str:
+        """How it stands, as a word."""
+        return WORDS[self.tone]
+
+
+class Standing(NamedTuple):
+    """One metric at the moment of decision, or now.
+
+    Attributes:
+        name: The metric.
+        role: Its part in the decision.
+        unit: Its unit.
+        meaning: What it measures.
+        point: Its interval, a row of `interval_path`; `NO_POINT` where there is none.
+        limit: What a guardrail must stay above, None elsewhere.
+        equal: The primary's margin of equivalence, None where there is none.
+        tone: How it stands.
+        says: The same in words.
+    """
+
+    name: str
+    role: str
+    unit: str
+    meaning: str
+    point: Row
+    limit: float | None
+    equal: float | None
+    tone: str
+    says: str
+
+
+class Findings(NamedTuple):
+    """What a page says.
+
+    Attributes:
+        label: The badge.
+        tone: Its tone.
+        sentence: Verdict, or why there is none yet, in one sentence.
+        next_step: What a person does now.
+        as_of: The moment that the figures speak of.
+        standings: Each metric.
+        conditions: The checklist.
+        missing: What is still missing, sentences.
+        headline: The primary metric's standing.
+    """
+
+    label: str
+    tone: str
+    sentence: str
+    next_step: str
+    as_of: datetime | None
+    standings: list[Standing]
+    conditions: list[Condition]
+    missing: list[str]
+    headline: Standing | None
+
+
+def badge(verdict: str | None, state: str | None) -> tuple[str, str]:
+    """Words and tone of the badge."""
+    if verdict is not None:
+        return VERDICTS[verdict]
+    return STATES.get(state or "registered", ("Not decided yet", "calm"))
+
+
+def find(data: ExperimentData) -> Findings:
+    """What the rows of one experiment say."""
+    verdict = data.verdict
+    kind, state = verdict["verdict"], verdict["state"]
+    decided = verdict["decided_as_of"] if kind else None
+    points = _points(data, decided)
+    standings = [_standing(metric, points.get(metric["metric"], NO_POINT)) for metric in data.tables["experiment_metrics"]]
+    primary = next((standing for standing in standings if standing.role == "primary"), None)
+    next_step = NEXT_STEPS.get(state or "registered") or NEXT_STEPS_CONCLUDED.get(kind or "", "")
+    label, tone = badge(kind, state)
+    return Findings(
+        label=label,
+        tone=tone,
+        sentence=verdict["sentence"] or "No reports have been looked at yet.",
+        next_step=next_step,
+        as_of=max((point["as_of"] for point in points.values()), default=None),
+        standings=standings,
+        conditions=_conditions(data, standings, state),
+        missing=_missing(verdict["missing"]),
+        headline=primary,
+    )
+
+
+def _points(data: ExperimentData, decided: datetime | None) -> dict[str, Row]:
+    """Each metric's interval at the decision, or the newest one."""
+    if decided is None:
+        return {row["metric"]: row for row in data.tables["intervals"]}
+    return {row["metric"]: row for row in data.tables["interval_path"] if row["as_of"] <= decided}
+
+
+def _standing(metric: Row, point: Row) -> Standing:
+    known = CATALOGUE[metric["metric"]]
+    margin = metric["non_inferiority_margin"]
+    limit = None if margin is None else -margin
+    tone, says = _judged(metric, point, limit)
+    return Standing(
+        metric["metric"], metric["role"], known.unit, known.meaning, point, limit, metric["equivalence_margin"], tone, says
+    )
+
+
+def _judged(metric: Row, point: Row, limit: float | None) -> tuple[str, str]:
+    lower, upper = (finite(point[end]) for end in ("ci_lower", "ci_upper"))
+    if metric["role"] == "secondary":
+        return "calm", "for information"
+    if lower is None and upper is None:
+        return "open", "too early to say"
+    bar = limit or 0.0
+    alarm = finite(point["alarm_ci_upper"])
+    if lower is not None and lower > bar:
+        return "good", "above zero" if limit is None else "within its margin"
+    if alarm is not None and alarm < bar:
+        return "bad", "below zero" if limit is None else "beyond its margin"
+    equal = metric["equivalence_margin"]
+    if equal is not None and lower is not None and upper is not None and -equal < lower and upper < equal:
+        return "calm", "within what counts as equal"
+    return "open", "may still be zero" if limit is None else "may still exceed its margin"
+
+
+def finite(value: float | None) -> float | None:
+    """The figure, None where it is unknown or unbounded."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _conditions(data: ExperimentData, standings: list[Standing], state: str | None) -> list[Condition]:
+    found = _sample_conditions(data, standings)
+    found.append(
+        Condition(
+            "Reports arrive",
+            "paused" if state == "stalled" else "yes",
+            "no outage",
+            "open" if state == "stalled" else "good",
+            "verdicts.state, outages",
+        )
+    )
+    if data.experiment["traffic_split_pct"] > 50:
+        waits = state == "awaiting_sign_off"
+        found.append(
+            Condition(
+                "Split signed off",
+                f"{text.number(data.experiment['traffic_split_pct'])} % of traffic",
+                "a human's approval above 50 %",
+                "open" if waits else "good",
+                "experiments.traffic_split_pct, sign_offs",
+            )
+        )
+    for standing in standings:
+        if standing.role == "secondary":
+            continue
+        point = standing.point
+        needed = "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
+        if standing.equal is not None:
+            needed += f", or within ±{text.number(standing.equal)} {standing.unit}"
+        found.append(
+            Condition(
+                f"{standing.name} ({standing.role})",
+                text.interval(point["ci_lower"], point["ci_upper"], standing.unit),
+                needed,
+                "good" if standing.says == "within what counts as equal" else standing.tone,
+                "interval_path.ci_lower, ci_upper",
+            )
+        )
+    return found
+
+
+def _sample_conditions(data: ExperimentData, standings: list[Standing]) -> list[Condition]:
+    point = next((standing.point for standing in standings if standing.role == "primary"), NO_POINT)
+    minimum = data.experiment["min_samples_for_decision"]
+    n, clusters = point["n_pairs"] or 0, point["effective_clusters"] or 0.0
+    memory = finite(point["autocorrelation"])
+    found = [
+        Condition("Enough pairs", text.number(n), f"at least {text.number(minimum)}",
+                  "good" if n >= minimum else "open", "interval_path.n_pairs"),
+        Condition("Enough independent groups", text.number(clusters, 3), f"at least {MIN_CLUSTERS}",
+                  "good" if clusters >= MIN_CLUSTERS else "open", "interval_path.effective_clusters"),
+        Condition("Blocks long enough", "–" if memory is None else f"autocorrelation {text.number(memory, 2)}",
+                  "at most 0.9", "open" if memory is None or memory > 0.9 else "good",
+                  "interval_path.autocorrelation"),
+    ]  # fmt: skip
+    if data.tables["sample_ratio"]:
+        last = data.tables["sample_ratio"][-1]
+        found.append(
+            Condition(
+                "Traffic split as planned",
+                f"{text.percent(last['observed_share'])} variant",
+                f"{text.percent(last['planned_share'])} planned",
+                "bad" if any(row["alarm"] for row in data.tables["sample_ratio"]) else "good",
+                "sample_ratio.observed_share, e_value",
+            )
+        )
+    return found
+
+
+def _missing(document: str | None) -> list[str]:
+    """The sentences of `verdicts.missing`."""
+    items: list[Any] = json.loads(document) if document else []
+    return [item["sentence"] if isinstance(item, dict) else str(item) for item in items]

@@ -1,0 +1,186 @@
+"""The review pages: one self-contained HTML file an experiment, and an index, from the analyst database alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import duckdb
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.insight import read, text
+from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
+from et_pipeline.insight.findings import badge, find
+from et_pipeline.resources.atomic import write_atomically
+from et_pipeline.resources.settings import Settings
+
+NOTES = ".drawn.json"
+"""Beside the pages: what each was drawn from, so that only changed ones are drawn again."""
+
+
+class Pages(NamedTuple):
+    """What writing the pages did.
+
+    Attributes:
+        folder: Where they stand.
+        drawn: Experiments whose page was drawn, since something in it changed.
+        kept: Experiments whose page is as it was.
+        removed: Pages of experiments that are no more.
+    """
+
+    folder: Path
+    drawn: list[str]
+    kept: list[str]
+    removed: list[str]
+
+
+def write_pages(
+    settings: Settings, *, run_id: str | None = None, environ: Mapping[str, str] | None = None
+) -> Pages:
+    """Brings the review pages up to date with the published analyst database.
+
+    Args:
+        settings: Where the published files lie.
+        run_id: The Dagster run that draws them.
+        environ: Where `ET_DAGSTER_URL` is read from, the base of the link to the run; the process's
+            environment where left out.
+
+    Raises:
+        FileNotFoundError: Nothing has been published yet.
+        ValueError: `ET_DAGSTER_URL` is no http or https address.
+    """
+    if not settings.analyst_path.exists():
+        raise FileNotFoundError(f"{settings.analyst_path} is not there yet: it is published at the end of a tick")
+    run_url = _run_url(run_id, os.environ if environ is None else environ)
+    folder = settings.published_dir / "pages"
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _notes(folder)
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+        now = {
+            experiment_id: f"{figure}-{_program()}"
+            for experiment_id, figure in read.fingerprints(connection).items()
+        }
+        drawn = [
+            experiment_id
+            for experiment_id in sorted(now)
+            if before.get(experiment_id) != now[experiment_id] or not (folder / f"{experiment_id}.html").exists()
+        ]
+        for experiment_id in drawn:
+            page = experiment_page(connection, experiment_id, run_id=run_id, run_url=run_url)
+            write_atomically(folder / f"{experiment_id}.html", page.encode())
+        write_atomically(folder / "index.html", index_page(connection).encode())
+    removed = sorted(set(before) - set(now))
+    for experiment_id in removed:
+        (folder / f"{experiment_id}.html").unlink(missing_ok=True)
+    write_atomically(folder / NOTES, json.dumps(now, sort_keys=True).encode())
+    return Pages(folder, drawn, sorted(set(now) - set(drawn)), removed)
+
+
+def experiment_page(
+    connection: duckdb.DuckDBPyConnection,
+    experiment_id: str,
+    *,
+    run_id: str | None = None,
+    run_url: str | None = None,
+) -> str:
+    """The page of one experiment as HTML.
+
+    Raises:
+        KeyError: The database has no such experiment.
+    """
+    data = read.read_experiment(connection, experiment_id)
+    findings = find(data)
+    paths = path_figures(data, findings)
+    primary = findings.headline.name if findings.headline else ""
+    return _environment().get_template("experiment.html").render(
+        data=data,
+        findings=findings,
+        forest=forest_figure(findings),
+        primary_path=paths.get(primary),
+        other_paths=[figure for name, figure in paths.items() if name != primary],
+        sample_figures=sample_figures(data),
+        plan=json.dumps(json.loads(data.experiment["plan"]), indent=2, ensure_ascii=False),
+        run_id=run_id,
+        run_url=run_url,
+    )  # fmt: skip
+
+
+def index_page(connection: duckdb.DuckDBPyConnection) -> str:
+    """The list of all experiments as HTML."""
+    experiments = read.read_index(connection)
+    for row in experiments:
+        row["label"], row["tone"] = badge(row["verdict"], row["state"])
+    known = {row["experiment_id"] for row in experiments}
+    refusals = read.rows(connection, "SELECT * FROM plan_refusals ORDER BY path, key")
+    return _environment().get_template("index.html").render(
+        experiments=experiments,
+        refusals=[row for row in refusals if row["experiment_id"] not in known],
+        units={name: metric.unit for name, metric in CATALOGUE.items()},
+        as_of=read.latest_time(connection),
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("et_pipeline.insight"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": text.number,
+        "interval": text.interval,
+        "percent": text.percent,
+        "moment": text.moment,
+        "duration": text.duration,
+        "difference": _difference,
+    }
+    environment.globals["css"] = _css()
+    return environment
+
+
+def _css() -> Any:
+    from markupsafe import Markup
+
+    return Markup(files(__package__ or "").joinpath("templates/page.css").read_text(encoding="utf-8"))  # noqa: S704
+
+
+def _difference(mean: float | None, point: Mapping[str, Any]) -> str:
+    """A mean uplift with as many decimals as its interval shows."""
+    return text.signed(mean, text.decimals_of(point.get("ci_lower"), point.get("ci_upper"), mean))
+
+
+def _notes(folder: Path) -> dict[str, str]:
+    """What the pages were drawn from; nothing where the notes are missing or damaged: all are drawn again."""
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+@cache
+def _program() -> str:
+    """A hash of this package: a page drawn by another version is drawn again."""
+    root = Path(__file__).parent
+    parts = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".sql", ".html", ".css"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:16]
+
+
+def _run_url(run_id: str | None, environ: Mapping[str, str]) -> str | None:
+    base = environ.get("ET_DAGSTER_URL", "")
+    if not run_id or not base:
+        return None
+    if urlsplit(base).scheme not in ("http", "https"):
+        raise ValueError(f"ET_DAGSTER_URL is {base!r}; allowed: an http or https address")
+    return f"{base.rstrip('/')}/runs/{run_id}"
