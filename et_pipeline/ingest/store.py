@@ -112,6 +112,7 @@ class Store:
             return
         losers = ArrowStream(reports.select("report_key", "report_id", "content_hash"))  # noqa: F841
         self._connection.execute(load(__package__, "displace"), {"batch": self._batch})
+        self._connection.execute(load(__package__, "take_out"))
         self.displaced += len(reports)
         self._quarantine_conflicts(reports)
         for snapshot_id, lines in _per_snapshot(reports):

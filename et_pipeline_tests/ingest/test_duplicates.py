@@ -1,0 +1,139 @@
+"""Duplicates and conflicts: what stays is a function of the set of reports, not of the order they came in."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from et_pipeline.ingest.resolve import resolve
+from et_pipeline.resources.settings import Settings
+from et_pipeline_tests.ingest.lab import NOW, ndjson, report, rows, run, write
+
+BALANCE = "SELECT count(*) FROM snapshots WHERE lines <> reports + duplicates + skipped + quarantined"
+STORED = """SELECT count(*) FROM snapshots s WHERE s.reports <> (SELECT count(*) FROM reports r WHERE r.snapshot_id = s.snapshot_id)
+OR s.quarantined <> (SELECT count(*) FROM quarantine q WHERE q.snapshot_id = s.snapshot_id)"""
+
+
+def contents(number: int) -> dict[str, Any]:
+    """One of a few reports: four ids, up to six contents each, some of them at the same time."""
+    identity, version = divmod(number, 6)
+    return report(
+        f"id-{identity}",
+        emitted_at=f"2026-11-01T12:00:0{version // 2}Z",
+        metrics={"edge_bps": float(version)},
+        **({"venue": "b"} if version == 5 else {}),
+    )
+
+
+def tables(present: Settings) -> tuple[set[Any], set[Any]]:
+    assert rows(present, BALANCE) == [(0,)]
+    assert rows(present, STORED) == [(0,)]
+    assert rows(present, "SELECT report_id FROM reports GROUP BY 1 HAVING count(*) > 1") == []
+    lost = rows(present, "SELECT report_id, content_hash, raw FROM quarantine WHERE reason = 'conflict'")
+    assert len(set(lost)) == len(lost)  # each content once
+    kept = rows(present, "SELECT report_id, content_hash, emitted_at, edge_bps, extra FROM reports")
+    return set(kept), set(lost)
+
+
+def ingested(ticks: list[list[list[int]]], suffix: str = "ndjson") -> tuple[set[Any], set[Any]]:
+    """The tables after ticks of files of reports."""
+    with tempfile.TemporaryDirectory() as folder:
+        present = Settings(data_dir=Path(folder))
+        present.report_bus_dir.mkdir()
+        for tick, files in enumerate(ticks):
+            for name, numbers in enumerate(files):
+                documents = ndjson(contents(number) for number in numbers)
+                write(present.report_bus_dir / f"{tick}-{name}.{suffix}", documents)
+            run(present)
+        return tables(present)
+
+
+NUMBERS = st.lists(st.integers(0, 23), min_size=1, max_size=25)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(numbers=NUMBERS, data=st.data())
+def test_any_order_and_any_split_give_the_same_reports_and_conflicts(numbers: list[int], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(numbers + numbers[:3]))
+    ticks: list[list[list[int]]] = [[[]]]
+    for number in shuffled:
+        ticks[-1][-1].append(number)
+        cut = data.draw(st.sampled_from(["", "", "", "file", "tick"]))
+        if cut == "file":
+            ticks[-1].append([])
+        elif cut == "tick":
+            ticks.append([[]])
+    together = ingested([[numbers]])
+    assert ingested(ticks) == together
+    kept, lost = together
+    assert len(kept) == len({number // 6 for number in numbers})
+    assert len(kept) + len(lost) == len(set(numbers))
+
+
+def test_the_earliest_content_stays_and_a_displaced_report_keeps_its_place(settings: Settings) -> None:
+    bus = settings.report_bus_dir
+    late = report("r1", emitted_at="2026-11-01T12:00:09Z", metrics={"edge_bps": 2.0}, venue="x")
+    early = report("r1", emitted_at="2026-11-01T12:00:01Z", correlation_id="elsewhere")
+    write(bus / "a.ndjson", ndjson([report("r0"), late]))
+    first = run(settings)
+    write(bus / "b.ndjson", ndjson([early, early, late]))
+    second = run(settings)
+    assert (first.reports, second.reports, second.duplicates, second.displaced) == (2, 1, 2, 1)
+    assert rows(settings, "SELECT report_id, correlation_id, batch FROM reports ORDER BY 1") == [
+        ("r0", "opportunity-r0", 1),
+        ("r1", "elsewhere", 2),
+    ]
+    [(path, line, reason, raw)] = rows(settings, "SELECT path, line, reason, raw FROM quarantine")
+    assert (path, line, reason) == ("a.ndjson", 2, "conflict")
+    assert json.loads(raw) == late | {"emitted_at": "2026-11-01T12:00:09.000000Z"}
+    assert rows(settings, "SELECT report_id, correlation_id, batch FROM displaced") == [("r1", "opportunity-r1", 2)]
+    counts = "SELECT path, lines, reports, duplicates, quarantined FROM snapshots ORDER BY path"
+    assert rows(settings, counts) == [("a.ndjson", 2, 1, 0, 1), ("b.ndjson", 3, 1, 2, 0)]
+
+
+def test_the_same_content_is_a_duplicate_whatever_the_format(settings: Settings) -> None:
+    document = report("r1", venue="b", metrics={"edge_bps": -0.0, "fill_ratio": 0.5})
+    same = report("r1", venue="b", metrics={"fill_ratio": 5e-1, "edge_bps": 0, "latency_ms": None}) | {
+        "emitted_at": "2026-11-01T13:00:00.250000+01:00"
+    }
+    write(settings.report_bus_dir / "a.ndjson", ndjson([document]))
+    write(settings.report_bus_dir / "b.ndjson.zst", ndjson([dict(reversed(same.items()))]))
+    result = run(settings)
+    assert (result.reports, result.duplicates, result.quarantined) == (1, 1, 0)
+
+
+def test_two_ids_with_one_key_are_told_apart() -> None:
+    """A key is 64 bits: two ids may share it, and are still two reports."""
+    moment = NOW.replace(tzinfo=None)
+    frame = pl.DataFrame(
+        {
+            "report_id": ["a", "b", "a", "b"],
+            "report_key": pl.Series([7, 7, 7, 7], dtype=pl.UInt64),
+            "content_hash": pl.Series([1, 2, 1, 3], dtype=pl.UInt64),
+            "emitted_at": pl.Series([moment, moment, moment, moment - timedelta(1)], dtype=pl.Datetime("us")),
+        }
+    )
+    stored, arrivals = frame[:2], frame[2:]
+    outcome = resolve(arrivals, stored, frame.select("report_id", "content_hash").clear())
+    assert outcome.duplicates["report_id"].to_list() == ["a"]
+    assert outcome.kept["content_hash"].to_list() == [3]
+    assert outcome.displaced["content_hash"].to_list() == [2]
+    assert len(outcome.conflicts) == 0
+
+
+def test_small_files_of_one_transaction_know_each_other(settings: Settings) -> None:
+    for number in range(30):
+        write(settings.report_bus_dir / f"{number:02}.ndjson", ndjson([contents(number % 4), report(f"own-{number}")]))
+    result = run(settings)
+    found = Counter({"reports": result.reports, "duplicates": result.duplicates, "conflicts": result.reasons["conflict"]})
+    assert found == Counter(reports=31, duplicates=26, conflicts=3)
+    assert len(result.batches) == 1
+    tables(settings)
