@@ -20,6 +20,7 @@ MIN_CLUSTERS = 10.0
 """Nothing is concluded below this many effective clusters."""
 MAX_AUTOCORRELATION = 0.9
 """Nothing is concluded above this lag-1 autocorrelation: a longer ``time_block`` is needed."""
+_ROUNDING = 1e-12
 
 
 class IntervalPath(NamedTuple):
@@ -176,7 +177,7 @@ def path_of(
         g: tuning of the boundary.
         null: value of the estimate that the e- and p-values test.
     """
-    raw = _Ways(*(np.maximum(_quadratic(products, gradient), 0.0) for products in moments.squares))
+    raw = _Ways(*(_variance(packed, gradient) for packed in moments.squares))
     corrected = _Ways(
         raw.market * _small_sample(moments.n_markets),
         raw.block * _small_sample(moments.n_blocks),
@@ -203,8 +204,8 @@ def path_of(
         clusters=clusters,
         mean=estimate,
         se=se,
-        ci_lower=estimate - half,
-        ci_upper=estimate + half,
+        ci_lower=np.where(np.isfinite(half), estimate - half, -np.inf),
+        ci_upper=np.where(np.isfinite(half), estimate + half, np.inf),
         e_value=bd.e_value(estimate, se, clusters, g, null),
         p_value=bd.p_value(estimate, se, clusters, g, null),
         autocorrelation=serial.autocorrelation,
@@ -230,6 +231,12 @@ def _quadratic(packed: Floats, gradient: Floats) -> Floats:
     weights = gradient[:, i] * gradient[:, j] * np.where(i == j, 1.0, 2.0)
     form: Floats = np.einsum("tp,tp->t", packed, weights)
     return form
+
+
+def _variance(packed: Floats, gradient: Floats) -> Floats:
+    """The quadratic form, zero where nothing but the rounding of its terms is left of it."""
+    form = _quadratic(packed, gradient)
+    return np.where(form > _ROUNDING * _quadratic(np.abs(packed), np.abs(gradient)), form, 0.0)
 
 
 def _small_sample(clusters: Ints) -> Floats:

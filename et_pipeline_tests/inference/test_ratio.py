@@ -1,0 +1,90 @@
+"""Ratio metrics against a direct delta method, and against the mean where they are one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from et_pipeline.inference import boundary, cells, ratio, twoway
+
+OPTIONS = {"alpha": 0.05, "g": boundary.solve_g(20, 0.05)}
+
+
+def sample(seed=0, pairs=300, markets=8, blocks=25):
+    rng = np.random.default_rng(seed)
+    block, market = rng.integers(0, blocks, pairs), rng.integers(0, markets, pairs)
+    asked = rng.lognormal(3, 1, (pairs, 2))
+    filled = asked * rng.beta(3, 2, (pairs, 2))
+    variant, control = (np.column_stack((filled[:, i], asked[:, i])) for i in (0, 1))
+    return block, market, variant, control
+
+
+def direct(block, market, variant, control):
+    """Linearised pair by pair, then summed over all couples that share a market or a block."""
+    (nv, dv), (nc, dc) = variant.T, control.T
+    influence = (nv - nv.sum() / dv.sum() * dv) / dv.sum() - (nc - nc.sum() / dc.sum() * dc) / dc.sum()
+    couples = np.outer(influence, influence)
+    same_market, same_block = market[:, None] == market, block[:, None] == block
+    variance = max(couples[kind].sum() for kind in (same_market | same_block, same_market, same_block))
+    return nv.sum() / dv.sum() - nc.sum() / dc.sum(), np.sqrt(variance)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_latest_row_is_the_direct_delta_method(seed):
+    data = sample(seed)
+    got = ratio.ratio_path(ratio.from_pairs(*data), **OPTIONS).at(-1)
+    assert (got.mean, got.se_raw) == pytest.approx(direct(*data), rel=1e-10)
+
+
+def test_every_row_is_the_direct_delta_method_of_the_data_up_to_it():
+    block, market, variant, control = sample(9)
+    path = ratio.ratio_path(ratio.from_pairs(block, market, variant, control), **OPTIONS)
+    for row, last in enumerate(path.block):
+        seen = block <= last
+        expected = direct(block[seen], market[seen], variant[seen], control[seen])
+        assert (path.mean[row], path.se_raw[row]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_denominators_of_one_give_the_interval_of_the_mean():
+    block, market, variant, control = sample(3)
+    variant[:, 1] = control[:, 1] = 1.0
+    got = ratio.ratio_path(ratio.from_pairs(block, market, variant, control), **OPTIONS)
+    mean = twoway.interval_path(cells.from_pairs(block, market, variant[:, 0] - control[:, 0]), **OPTIONS)
+    for name in twoway.IntervalPath._fields:
+        np.testing.assert_allclose(
+            getattr(got, name), getattr(mean, name), rtol=1e-7, atol=1e-6, err_msg=name
+        )
+
+
+def test_swapped_arms_mirror_the_interval():
+    block, market, variant, control = sample(4)
+    one = ratio.ratio_path(ratio.from_pairs(block, market, variant, control), **OPTIONS)
+    other = ratio.ratio_path(ratio.from_pairs(block, market, control, variant), **OPTIONS)
+    np.testing.assert_allclose(one.ci_lower, -other.ci_upper, rtol=1e-9)
+    np.testing.assert_allclose(one.se, other.se, rtol=1e-9)
+
+
+def test_order_and_grouping_do_not_matter():
+    block, market, variant, control = sample(5)
+    whole = ratio.from_pairs(block, market, variant, control)
+    order = np.random.default_rng(0).permutation(len(block))
+    parts = [ratio.from_pairs(block[i], market[i], variant[i], control[i]) for i in np.array_split(order, 7)]
+    merged = ratio.merge(*parts)
+    np.testing.assert_array_equal(merged.block, whole.block)
+    np.testing.assert_array_equal(merged.market, whole.market)
+    np.testing.assert_allclose(merged.totals, whole.totals, rtol=1e-12)
+
+
+def test_no_estimate_before_both_denominators_are_above_zero():
+    block, market = [0, 0, 1, 1], [0, 1, 0, 1]
+    nothing_asked = [[0, 0], [0, 0], [1, 2], [1, 4]]
+    got = ratio.ratio_path(ratio.from_pairs(block, market, nothing_asked, [[1, 2]] * 4), **OPTIONS)
+    assert np.isnan(got.mean[0])
+    assert (got.ci_lower[0], got.ci_upper[0], got.e_value[0], got.ready[0]) == (-np.inf, np.inf, 1.0, False)
+    assert got.mean[1] == pytest.approx(2 / 6 - 0.5)
+
+
+@pytest.mark.parametrize("bad", [[[1, -1]], [[np.nan, 1]]])
+def test_impossible_numbers_are_refused(bad):
+    with pytest.raises(ValueError, match="denominators"):
+        ratio.from_pairs([0], [0], bad, [[1, 1]])
