@@ -15,8 +15,10 @@ from filelock import FileLock, Timeout
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from et_pipeline.publishing.outbox import Outcome, Pending, pending, record
+from et_pipeline.publishing.routes import DestinationName
 from et_pipeline.publishing.routes import destinations as configured
 from et_pipeline.resources.destinations import Destination, RefusedError, Send, UnavailableError
+from et_pipeline.resources.logging import logger
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 
@@ -73,7 +75,7 @@ def _utc_now() -> datetime:
 def deliver(
     settings: Settings,
     *,
-    destinations: Mapping[str, Destination] | None = None,
+    destinations: Mapping[DestinationName, Destination] | None = None,
     policy: Policy | None = None,
     clock: Callable[[], datetime] = _utc_now,
     sleep: Callable[[float], None] = time.sleep,
@@ -106,6 +108,7 @@ def deliver(
                 with open_warehouse(settings) as connection:
                     record(connection, outcomes)
                 done += outcomes
+                _log(settings, batch, outcomes)
     return Delivery(done)
 
 
@@ -194,7 +197,23 @@ class _Round:
         )
 
 
-def _destination(item: Pending) -> str:
+def _log(settings: Settings, batch: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+    log = logger(settings)
+    for item, outcome in zip(batch, outcomes, strict=True):
+        write = {"delivered": log.info, "failed": log.warning, "dead": log.error}[outcome.status]
+        write(
+            outcome.status,
+            reason_code=item.message.reason_code,
+            experiment_id=item.message.experiment_id,
+            kind=item.message.kind,
+            event_id=outcome.event_id,
+            destination=outcome.destination,
+            attempt=outcome.attempt,
+            detail=outcome.detail,
+        )
+
+
+def _destination(item: Pending) -> DestinationName:
     return item.destination
 
 

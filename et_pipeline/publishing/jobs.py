@@ -1,4 +1,6 @@
-"""The job `publish`: what is pending leaves the outbox, and what did not is visible."""
+"""The job `publish`: what is pending leaves the outbox, and what could not leave is visible."""
+
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -6,86 +8,96 @@ from et_pipeline.resources.dagster import Warehouse
 
 POOL = "publishing"
 """One run at a time delivers; apart from the warehouse's pool, since a network wait must block no tick."""
+PATIENCE = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+"""For a warehouse that is busy for long; destinations have their own backoff."""
+SHOWN = 50
 
 
 @dg.op(
     out=dg.Out(int, description="Messages due now."),
     description="Reads which messages are due, in one short transaction.",
     pool=POOL,
-    tags={"kind": "duckdb"},
+    retry_policy=PATIENCE,
+    tags={"dagster/kind/duckdb": ""},
 )
 def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
-    """Counts and shows what is due, so that a run says what it set out to do."""
+    """Shows what is due, so that a run says what it set out to do."""
     from datetime import UTC, datetime
 
     from et_pipeline.publishing.outbox import pending
 
     with warehouse.open() as connection:
         due = pending(connection, now=datetime.now(UTC))
-    context.add_output_metadata(
-        {
-            "due": len(due),
-            "events": dg.MetadataValue.md(
-                "\n".join(
-                    f"- `{item.message.event_id}` {item.message.kind} → {item.destination}"
-                    for item in due[:50]
-                )
-                or "none"
-            ),
-        }
-    )
+    lines = [f"- `{item.message.event_id}` {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
+    context.add_output_metadata({"due": len(due), "first": dg.MetadataValue.md("\n".join(lines) or "none")})
     return len(due)
 
 
 @dg.op(
-    out=dg.Out(dict, description="Number of attempts by how they ended."),
-    description="Sends what is due and records what became of it; at least once, by event id.",
+    out={
+        "result": dg.Out(int, description="Messages delivered."),
+        "left_behind": dg.Out(int, description="Messages that this round could not deliver."),
+    },
+    description="Sends what is due and records what became of it: at least once, by event id.",
     pool=POOL,
-    retry_policy=dg.RetryPolicy(
-        max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL
-    ),
+    retry_policy=PATIENCE,
 )
-def deliver_events(context: dg.OpExecutionContext, warehouse: Warehouse, due: int) -> dict:
-    """Delivers; a message that could not be delivered is not this op's failure but the next op's."""
+def deliver_events(
+    context: dg.OpExecutionContext, warehouse: Warehouse, due: int
+) -> Iterator[dg.Output[int]]:
+    """Delivers; that a destination is away is not this op's failure but the next one's to tell."""
     if due == 0:
-        return {"delivered": 0, "failed": 0, "dead": 0}
+        yield dg.Output(0, "result")
+        yield dg.Output(0, "left_behind")
+        return
     from et_pipeline.publishing.delivery import deliver
 
     delivery = deliver(warehouse.settings)
     for outcome in delivery.outcomes:
         line = f"{outcome.event_id} → {outcome.destination}: {outcome.status}, {outcome.detail}"
         (context.log.info if outcome.status == "delivered" else context.log.error)(line)
-    result = {status: len(delivery.with_status(status)) for status in ("delivered", "failed", "dead")}
-    context.add_output_metadata(dict(result))
-    return result
+    by_status = {status: len(delivery.with_status(status)) for status in ("delivered", "failed", "dead")}
+    yield dg.Output(by_status["delivered"], "result", metadata=by_status)
+    yield dg.Output(by_status["failed"] + by_status["dead"], "left_behind")
+
+
+@dg.op(
+    out=dg.Out(int, description="Messages that this round could not deliver."),
+    description="Writes `published/metrics.prom` for the operators' Prometheus.",
+    pool=POOL,
+    retry_policy=PATIENCE,
+)
+def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
+    """Writes the metrics also where something failed: that is when they are looked at."""
+    from et_pipeline.publishing.house_metrics import write_metrics
+
+    settings = warehouse.settings
+    with warehouse.open() as connection:
+        path = write_metrics(connection, settings)
+    context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
+    return left_behind
 
 
 @dg.op(
     description="Fails the run where a message could not be delivered, so that a person sees it.",
     pool=POOL,
 )
-def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, result: dict) -> None:
-    """Says what waits and what is dead; raises where this round left something behind."""
+def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> None:
+    """Says how all messages stand; raises where this round left something behind."""
     from et_pipeline.publishing.outbox import counts, dead_letters
 
     with warehouse.open() as connection:
         standing = counts(connection)
         dead = dead_letters(connection)
     context.log.info(f"messages by destination and status: {standing}")
-    if result["failed"] or result["dead"]:
+    if left_behind:
+        lines = [f"- `{letter.event_id}` → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
         raise dg.Failure(
             description=(
-                f"{result['failed']} messages could not be delivered and will be tried again, "
-                f"{result['dead']} were given up"
+                f"{left_behind} messages could not be delivered this time; {len(dead)} messages were given up "
+                "on and wait for `et outbox redeliver`, the others are tried again by themselves"
             ),
-            metadata={
-                "dead_letters": dg.MetadataValue.md(
-                    "\n".join(
-                        f"- `{letter.event_id}` → {letter.destination}: {letter.detail}" for letter in dead
-                    )
-                    or "none"
-                )
-            },
+            metadata={"dead_letters": dg.MetadataValue.md("\n".join(lines) or "none")},
             allow_retries=False,
         )
 
@@ -93,8 +105,40 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, result
 @dg.job(
     description=__doc__,
     executor_def=dg.in_process_executor,
-    tags={"et/stage": "publishing"},
+    tags={"dagster/max_runtime": 1800},
 )
 def publish() -> None:
-    """Pending events → their destinations → a report of what is left."""
-    delivery_report(deliver_events(pending_events()))
+    """Pending events → their destinations → metrics → a report of what is left."""
+    _, left_behind = deliver_events(pending_events())
+    delivery_report(house_metrics(left_behind))
+
+
+@dg.op(
+    description="Reads the report bus on NATS to its present end into snapshot files.",
+    pool="report_bus",
+    out=dg.Out(int, description="Messages taken."),
+)
+def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
+    """An unreachable bus is recorded as an outage and fails the run."""
+    from et_pipeline.publishing.bus_snapshot import bus_snapshot
+    from et_pipeline.resources.destinations import UnavailableError
+
+    try:
+        taken = bus_snapshot(warehouse.settings)
+    except UnavailableError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    names = "\n".join(f"- {item.path.name}" for item in taken if item.path)
+    context.add_output_metadata(
+        {"files": dg.MetadataValue.md(names or "none"), "lines": sum(item.lines for item in taken)}
+    )
+    return sum(item.messages for item in taken)
+
+
+@dg.job(
+    description="Snapshots from the report bus on NATS; reports become files that a tick reads.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/max_runtime": 1800},
+)
+def collect() -> None:
+    """The bus → `report_bus/nats/`."""
+    take_bus_snapshots()

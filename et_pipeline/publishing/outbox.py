@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.publishing.routes import ROUTES
+from et_pipeline.publishing.routes import ROUTES, DestinationName
 from et_pipeline.resources.destinations import Message
 from et_pipeline.resources.sql import load
 from et_pipeline.resources.warehouse import transaction
@@ -36,7 +36,7 @@ class Pending(NamedTuple):
     """
 
     message: Message
-    destination: str
+    destination: DestinationName
     attempt: int
     failures: int
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 from et_pipeline.contracts.messages import Kind
+from et_pipeline.resources.bus import NatsBus
 from et_pipeline.resources.destinations import Destination
 from et_pipeline.resources.outbox_files import FileOutbox
+from et_pipeline.resources.registry import HttpRegistry
 from et_pipeline.resources.settings import Settings
 
 DestinationName = Literal["report_bus", "strategy_registry"]
@@ -23,4 +25,7 @@ ROUTES: Mapping[Kind, DestinationName] = {
 def destinations(settings: Settings) -> dict[DestinationName, Destination]:
     """The destination behind each name, as the settings ask for."""
     files = FileOutbox(settings.outbox_dir)
-    return {"report_bus": files, "strategy_registry": files}
+    return {
+        "report_bus": files if settings.nats is None else NatsBus(settings.nats),
+        "strategy_registry": files if settings.registry is None else HttpRegistry(settings.registry),
+    }

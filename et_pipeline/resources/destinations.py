@@ -1,4 +1,4 @@
-"""What every destination of messages is: the report bus, the StrategyRegistry, the files standing in for them."""
+"""What every destination of messages is: report bus, StrategyRegistry, the files that stand in for them."""
 
 from __future__ import annotations
 

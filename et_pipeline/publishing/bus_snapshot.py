@@ -1,0 +1,231 @@
+"""Snapshots from the report bus on NATS: the durable consumer behind `et bus snapshot`.
+
+Reports are written to `report_bus/nats/` as immutable NDJSON files and acknowledged only after file and
+folder are synced. A process killed before that gets the same reports again and writes them again; ingest
+knows duplicates by their `report_id`. A process killed after it leaves a file that is complete. So a report
+may be written twice, but is never lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, NotFoundError
+
+from et_pipeline.governance.stall import end_outage, record_outage
+from et_pipeline.resources.atomic import write_atomically
+from et_pipeline.resources.bus import connected, unavailable
+from et_pipeline.resources.destinations import UnavailableError
+from et_pipeline.resources.settings import NatsSettings, Settings, SettingsError
+from et_pipeline.resources.warehouse import open_warehouse, transaction
+
+FOLDER = "nats"
+"""Folder under `report_bus/` that the snapshots go to."""
+ACK_WAIT_S = 120.0
+"""Seconds after which the server offers an unacknowledged report again; far above one batch's time."""
+OUTAGE_SOURCE = "nats"
+"""What an outage of the bus is called in `outages`; the folder's own are apart, and end by themselves."""
+_FETCH = 200
+_STREAM_NOT_FOUND = 10059
+
+
+class Limits(NamedTuple):
+    """When a snapshot is full; whichever comes first.
+
+    Attributes:
+        messages: So many messages.
+        size: So many bytes, exceeded by at most what came in one fetch of up to 200 messages.
+        seconds: So long after its first message.
+        idle_s: Seconds without a new message after which the bus counts as read to its end.
+    """
+
+    messages: int = 10_000
+    size: int = 32 * 1024 * 1024
+    seconds: float = 10.0
+    idle_s: float = 0.5
+
+
+class Snapshot(NamedTuple):
+    """One batch taken from the bus.
+
+    Attributes:
+        path: The file, None where the batch held nothing to write.
+        messages: Messages taken and acknowledged.
+        lines: Lines written; a message may hold several.
+        own: Messages of our own among them, which are not written.
+        size: Bytes written.
+    """
+
+    path: Path | None
+    messages: int
+    lines: int
+    own: int
+    size: int
+
+
+def bus_snapshot(settings: Settings, limits: Limits | None = None) -> list[Snapshot]:
+    """`et bus snapshot`: reads the bus to its present end, and notes when it is out and when it is back.
+
+    An outage is an open row of `outages`; while there is one, governance pauses sampling and verdicts and
+    says EXPERIMENT_STALLED. The backlog comes with the first snapshot after it.
+
+    Args:
+        settings: The bus and the folder that ingest reads.
+        limits: When a file is full.
+
+    Raises:
+        SettingsError: No bus is connected.
+        UnavailableError: The bus is out; the outage is recorded.
+        OSError: A file cannot be written; nothing in it was acknowledged.
+    """
+    if settings.nats is None:
+        raise SettingsError("ET_NATS_URL is not set: there is no bus to read")
+    try:
+        taken = take_snapshots(settings.nats, settings.report_bus_dir, limits)
+    except UnavailableError as error:
+        with open_warehouse(settings) as connection, transaction(connection):
+            record_outage(connection, OUTAGE_SOURCE, str(error), settings.now())
+        raise
+    with open_warehouse(settings) as connection, transaction(connection):
+        end_outage(connection, OUTAGE_SOURCE, settings.now())
+    return taken
+
+
+def take_snapshots(settings: NatsSettings, report_bus: Path, limits: Limits | None = None) -> list[Snapshot]:
+    """Reads the bus to its present end into snapshot files.
+
+    Args:
+        settings: The bus.
+        report_bus: The folder that ingest reads.
+        limits: When a file is full.
+
+    Returns:
+        What was written, in order; empty where there was nothing new.
+
+    Raises:
+        UnavailableError: The bus cannot be reached, its stream is missing, or the connection broke.
+            Files written so far are complete and acknowledged.
+        OSError: A file cannot be written; nothing in it was acknowledged.
+    """
+    return asyncio.run(_take_all(settings, report_bus / FOLDER, limits or Limits()))
+
+
+async def _take_all(settings: NatsSettings, folder: Path, limits: Limits) -> list[Snapshot]:
+    taken: list[Snapshot] = []
+    async with connected(settings) as client:
+        try:
+            subscription, waiting = await _subscribe(client, settings)
+            # Only as many as were there at the start: a busy bus must not keep a tick waiting for ever.
+            while sum(snapshot.messages for snapshot in taken) < waiting:
+                batch = await _collect(client, settings, subscription, limits)
+                if not batch:
+                    break
+                snapshot = write_snapshot(batch, settings, folder)
+                for message in batch:
+                    await message.ack()
+                await client.flush(timeout=max(1, round(settings.timeout_s)))
+                taken.append(snapshot)
+        except (NatsError, APIError) as error:
+            raise unavailable(settings, error) from error
+    return taken
+
+
+async def _subscribe(client: Client, settings: NatsSettings) -> tuple[JetStreamContext.PullSubscription, int]:
+    """The durable consumer, made on first use, and how many messages wait for it."""
+    jetstream = client.jetstream(timeout=settings.timeout_s)
+    try:
+        info = await jetstream.consumer_info(settings.stream, settings.durable)
+    except NotFoundError as missing:
+        if missing.err_code == _STREAM_NOT_FOUND:
+            raise UnavailableError(f"NATS at {settings.url} has no stream {settings.stream}") from missing
+        info = await jetstream.add_consumer(
+            settings.stream,
+            ConsumerConfig(
+                durable_name=settings.durable,
+                description="ExperimentTracker: reports that became snapshots",
+                deliver_policy=DeliverPolicy.ALL,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=ACK_WAIT_S,
+                max_ack_pending=-1,
+                filter_subject=settings.subject,
+            ),
+        )
+    if info.config.filter_subject != settings.subject:
+        raise UnavailableError(
+            f"the consumer {settings.durable} of {settings.stream} reads {info.config.filter_subject!r}, not "
+            f"{settings.subject!r}: give ET_NATS_DURABLE another name, or delete that consumer"
+        )
+    subscription = await jetstream.pull_subscribe_bind(durable=settings.durable, stream=settings.stream)
+    return subscription, (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
+async def _collect(
+    client: Client, settings: NatsSettings, subscription: JetStreamContext.PullSubscription, limits: Limits
+) -> list[Msg]:
+    batch: list[Msg] = []
+    size, full_at = 0, float("inf")
+    while len(batch) < limits.messages and size < limits.size and time.monotonic() < full_at:
+        try:
+            new = await subscription.fetch(min(_FETCH, limits.messages - len(batch)), timeout=limits.idle_s)
+        except TimeoutError:
+            break
+        if not batch:
+            full_at = time.monotonic() + limits.seconds
+        batch += new
+        size += sum(len(message.data) for message in new)
+    if not client.is_connected:
+        # Without this a broken connection would look like a bus read to its end.
+        raise UnavailableError(f"the connection to NATS at {settings.url} broke while reading")
+    return batch
+
+
+def write_snapshot(batch: list[Msg], settings: NatsSettings, folder: Path) -> Snapshot:
+    """Writes a batch as one immutable file, in the order of the stream; the same batch gives the same file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    theirs = [message for message in batch if message.subject != settings.publish_subject]
+    theirs.sort(key=_sequence)
+    data = b"".join(as_lines(message.data) for message in theirs)
+    path = None
+    if data:
+        first, last = _sequence(theirs[0]), _sequence(theirs[-1])
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        path = folder / f"{settings.stream}-{first:012d}-{last:012d}-{digest}.ndjson"
+        write_atomically(path, data)
+    return Snapshot(path, len(batch), data.count(b"\n"), len(batch) - len(theirs), len(data))
+
+
+def as_lines(payload: bytes) -> bytes:
+    """A message as lines of NDJSON: a document on several lines is put on one, anything else stays as it is.
+
+    What is no JSON document as a whole (several documents, broken ones) keeps its lines, and ingest judges
+    each: joining them could turn a broken line into a valid one.
+    """
+    payload = payload.strip(b"\r\n")
+    if b"\n" in payload and _is_document(payload):
+        payload = payload.replace(b"\r", b" ").replace(b"\n", b" ")
+    return payload + b"\n" if payload else b""
+
+
+def _is_document(payload: bytes) -> bool:
+    try:
+        json.loads(payload)
+    except ValueError:
+        return False
+    return True
+
+
+def _sequence(message: Msg) -> int:
+    return int(message.metadata.sequence.stream)
