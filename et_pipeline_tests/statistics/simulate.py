@@ -1,0 +1,205 @@
+"""How often is a true-zero uplift called significant, and what does it cost not to?
+
+``python -m et_pipeline_tests.statistics.simulate [--experiments N] [--seed S] [--processes P]`` prints a
+Markdown table. Every experiment is looked at after every block; one look that finds zero outside the interval
+is a false alarm. Seeds are spawned, so the table is the same with any number of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from et_pipeline.inference import boundary, cells, fixed
+from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path
+from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
+
+ALPHA = 0.05
+UPLIFT_IN_SE = 4.0
+"""For power: the true uplift, in standard deviations of the final mean."""
+
+
+class Look(NamedTuple):
+    """What a rule sees at every block end."""
+
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    path: IntervalPath
+    g: float
+    planned_pairs: int
+
+
+def ours(look: Look) -> NDArray[np.float64]:
+    """Two-way, serially robust, anytime-valid; infinite until it is ready."""
+    return np.where(look.path.ready, look.path.ci_upper - look.path.mean, np.inf)
+
+
+def plain_t(look: Look) -> NDArray[np.float64]:
+    """The t interval of independent pairs."""
+    n = look.path.n_pairs
+    return stdtrit(np.maximum(n - 1, 1), 1 - ALPHA / 2) * look.sd / np.sqrt(n)
+
+
+def cr1_t(look: Look) -> NDArray[np.float64]:
+    """The t interval clustered by market with the factor G/(G−1), Stata's default."""
+    groups = np.maximum(look.path.n_markets, 2)
+    return stdtrit(groups - 1, 1 - ALPHA / 2) * look.path.se_market * np.sqrt(groups / (groups - 1))
+
+
+def growthbook(look: Look) -> NDArray[np.float64]:
+    """GrowthBook's always-valid interval of independent pairs (gbstats, sequential_interval_halfwidth).
+
+    Waudby-Smith et al. (2021), arXiv 2103.06476, theorem 2.2 and eq. 143, tuned for the planned pairs.
+    """
+    n = look.path.n_pairs
+    rho2 = (-2 * np.log(ALPHA) + np.log(-2 * np.log(ALPHA) + 1)) / look.planned_pairs
+    return look.sd * np.sqrt(2 * (n * rho2 + 1) * np.log(np.sqrt(n * rho2 + 1) / ALPHA) / (n**2 * rho2))
+
+
+def one_way(look: Look) -> NDArray[np.float64]:
+    """Our boundary, clustered by market only."""
+    groups = np.maximum(look.path.n_markets, 2)
+    se = look.path.se_market * np.sqrt(groups / (groups - 1))
+    return np.asarray(boundary.radius(se, look.path.market_clusters, ALPHA, look.g))
+
+
+RULES: dict[str, Callable[[Look], NDArray[np.float64]]] = {
+    "ours": ours,
+    "t": plain_t,
+    "CR1 t": cr1_t,
+    "GrowthBook": growthbook,
+    "one-way": one_way,
+}
+
+
+class Outcome(NamedTuple):
+    """One experiment."""
+
+    false_alarm: dict[str, bool]
+    fixed_missed: bool
+    """Whether the fixed-size interval at the end missed the truth."""
+    width: float
+    """Our width over that of a fixed-size t interval with our standard error."""
+    raw_width: float
+    """The same over the standard error without the serial factor."""
+    stopped: float
+    """Share of the blocks until a true uplift was decided on; infinite when it never was."""
+
+
+def experiment(scenario: Scenario, seed: np.random.SeedSequence) -> Outcome:
+    """Draws one experiment and looks at it after every block."""
+    sample = draw(scenario, np.random.default_rng(seed))
+    data = cells.from_pairs(sample.block, sample.market, sample.uplift)
+    g = boundary.solve_g(scenario.planned_clusters, ALPHA)
+    path = interval_path(data, alpha=ALPHA, g=g)
+    look = Look(path.mean, _running_sd(sample, path), path, g, scenario.pairs)
+    early = path.n_blocks < MIN_CLUSTERS  # no rule is made to look bad by looks at a handful of pairs
+    half = {name: np.where(early, np.inf, rule(look)) for name, rule in RULES.items()}
+    final = path.at(-1)
+    quantile = stdtrit(scenario.planned_clusters - 1, 1 - ALPHA / 2)
+    decided = np.abs(path.mean + UPLIFT_IN_SE * sample.true_se) > half["ours"]
+    reference = fixed.fixed_interval(data, alpha=ALPHA)
+    before = max(final.se_raw, final.se / np.sqrt(final.serial_factor))
+    return Outcome(
+        {name: bool((np.abs(path.mean) > width).any()) for name, width in half.items()},
+        bool(reference.ci_lower[0] > 0 or reference.ci_upper[0] < 0),
+        float((final.ci_upper - final.mean) / (quantile * final.se)),
+        float((final.ci_upper - final.mean) / (quantile * before)),
+        float((np.argmax(decided) + 1) / len(decided)) if decided.any() else np.inf,
+    )
+
+
+def _running_sd(sample: Sample, path: IntervalPath) -> NDArray[np.float64]:
+    last = path.n_pairs
+    total, squares = np.cumsum(sample.uplift)[last - 1], np.cumsum(sample.uplift**2)[last - 1]
+    return np.sqrt(np.maximum(squares - total**2 / last, 0) / np.maximum(last - 1, 1))
+
+
+class Summary(NamedTuple):
+    """One scenario's row."""
+
+    scenario: Scenario
+    experiments: int
+    false_rate: dict[str, float]
+    fixed_missed: float
+    width: float
+    raw_width: float
+    power: float
+    median_stop: float
+
+    def error(self, rate: float) -> float:
+        """Monte Carlo standard error of a rate."""
+        return float(np.sqrt(rate * (1 - rate) / self.experiments))
+
+    @property
+    def allowed(self) -> float:
+        """0.05 plus two Monte Carlo standard errors of a rate that is exactly 0.05."""
+        return ALPHA + 2 * self.error(ALPHA)
+
+
+def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: int) -> list[Summary]:
+    """Simulates every scenario; the result depends on the seed and on nothing else."""
+    summaries = []
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for scenario, root in zip(scenarios, np.random.SeedSequence(seed).spawn(len(scenarios)), strict=True):
+            outcomes = pool.map(partial(experiment, scenario), root.spawn(experiments), chunksize=20)
+            summaries.append(summarise(scenario, outcomes))
+    return summaries
+
+
+def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> Summary:
+    """Rates and medians over experiments."""
+    stops = np.array([outcome.stopped for outcome in outcomes])
+    return Summary(
+        scenario,
+        len(outcomes),
+        {name: float(np.mean([outcome.false_alarm[name] for outcome in outcomes])) for name in RULES},
+        float(np.mean([outcome.fixed_missed for outcome in outcomes])),
+        float(np.median([outcome.width for outcome in outcomes])),
+        float(np.median([outcome.raw_width for outcome in outcomes])),
+        float(np.isfinite(stops).mean()),
+        float(np.quantile(stops, 0.5, method="lower")),
+    )
+
+
+def table(summaries: Sequence[Summary]) -> str:
+    """Markdown."""
+    head = ["scenario", "blocks", "markets", "ours ± MC error", *list(RULES)[1:]]
+    head += ["fixed CR2 missed", "width", "width, raw se", "power at 4 se", "median stop"]
+    lines = [" | ".join(head), " | ".join(["---"] + ["--:"] * (len(head) - 1))]
+    for row in summaries:
+        rate = row.false_rate["ours"]
+        verdict = "" if row.scenario.held else " (reported)"
+        cells_ = [row.scenario.name + verdict, str(row.scenario.blocks), str(row.scenario.markets)]
+        cells_ += [f"{rate:.3f} ± {row.error(rate):.3f}"]
+        cells_ += [f"{row.false_rate[name]:.2f}" for name in list(RULES)[1:]]
+        cells_ += [f"{row.fixed_missed:.3f}", f"{row.width:.2f}", f"{row.raw_width:.2f}", f"{row.power:.2f}"]
+        cells_ += [f"{row.median_stop:.0%}" if np.isfinite(row.median_stop) else "not decided"]
+        lines.append(" | ".join(cells_))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> int:
+    """Prints the table; the exit status is 1 when a held scenario exceeds the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=20260401)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    options = parser.parse_args()
+    summaries = run(SCENARIOS, options.experiments, options.seed, options.processes)
+    print(table(summaries))
+    missed = [row for row in summaries if row.scenario.held and row.false_rate["ours"] > row.allowed]
+    for row in missed:
+        print(f"\n{row.scenario.name}: {row.false_rate['ours']:.3f} is above {row.allowed:.3f}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
