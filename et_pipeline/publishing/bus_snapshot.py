@@ -95,10 +95,19 @@ def bus_snapshot(settings: Settings, limits: Limits | None = None) -> list[Snaps
     except UnavailableError as error:
         with open_warehouse(settings) as connection, transaction(connection):
             record_outage(connection, OUTAGE_SOURCE, str(error), settings.now())
+        note = _outage_note(settings)
+        if not note.exists():
+            write_atomically(note, f"{error}\n".encode())
         raise
     with open_warehouse(settings) as connection, transaction(connection):
         end_outage(connection, OUTAGE_SOURCE, settings.now())
+    _outage_note(settings).unlink(missing_ok=True)
     return taken
+
+
+def _outage_note(settings: Settings) -> Path:
+    """A file beside the snapshots while the bus is out: its coming and going makes a tick due."""
+    return settings.report_bus_dir / FOLDER / "outage.txt"
 
 
 def take_snapshots(settings: NatsSettings, report_bus: Path, limits: Limits | None = None) -> list[Snapshot]:

@@ -55,7 +55,8 @@ def deliver_events(
     delivery = deliver(warehouse.settings)
     for outcome in delivery.outcomes:
         line = f"{outcome.event_id} → {outcome.destination}: {outcome.status}, {outcome.detail}"
-        (context.log.info if outcome.status == "delivered" else context.log.error)(line)
+        write = context.log.info if outcome.status == "delivered" else context.log.error
+        write(line)
     by_status = {status: len(delivery.with_status(status)) for status in ("delivered", "failed", "dead")}
     yield dg.Output(by_status["delivered"], "result", metadata=by_status)
     yield dg.Output(by_status["failed"] + by_status["dead"], "left_behind")
@@ -94,7 +95,7 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
         lines = [f"- `{letter.event_id}` → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
         raise dg.Failure(
             description=(
-                f"{left_behind} messages could not be delivered this time; {len(dead)} messages were given up "
+                f"{left_behind} messages could not be delivered this time; {len(dead)} in all were given up "
                 "on and wait for `et outbox redeliver`, the others are tried again by themselves"
             ),
             metadata={"dead_letters": dg.MetadataValue.md("\n".join(lines) or "none")},
@@ -126,7 +127,7 @@ def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> 
     try:
         taken = bus_snapshot(warehouse.settings)
     except UnavailableError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(description=str(error), allow_retries=False) from None
     names = "\n".join(f"- {item.path.name}" for item in taken if item.path)
     context.add_output_metadata(
         {"files": dg.MetadataValue.md(names or "none"), "lines": sum(item.lines for item in taken)}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import socket
 import ssl
-import struct
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,94 +27,12 @@ MESSAGE = Message("ab" * 16, "drift_signal", "exp-0", None, '{"metric": "edge_bp
 FAST = Policy(tries=4, first_wait_s=0.01, longest_wait_s=0.05, first_pause_s=0, longest_pause_s=0)
 
 
-@dataclass
-class Answer:
-    """One scripted answer; `hang` seconds before it, `drop` to break the connection instead."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b"{}"
-    hang: float = 0.0
-    drop: bool = False
-    lie_about_length: bool = False
+def send(registry: Any, timeout_s: float = 5.0, **settings: Any) -> str:
+    return send_to(registry.url, timeout_s, **settings)
 
 
-@dataclass
-class Registry:
-    """A real HTTP server on this machine and everything it was sent."""
-
-    url: str
-    script: list[Answer] = field(default_factory=list)
-    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-
-    @property
-    def keys(self) -> list[str]:
-        return [headers["Idempotency-Key"] for _, headers, _ in self.requests]
-
-
-@contextlib.contextmanager
-def serving(tls: ssl.SSLContext | None = None) -> Iterator[Registry]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            registry.requests.append((self.path, dict(self.headers), body))
-            answer = registry.script.pop(0) if registry.script else Answer()
-            time.sleep(answer.hang)
-            if answer.drop:
-                # A reset, as from a process that was killed.
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.close_connection = True
-                self.connection.close()
-                return
-            with contextlib.suppress(OSError):
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body) + 99 * answer.lie_about_length))
-                self.end_headers()
-                self.wfile.write(answer.body)
-                self.close_connection = answer.lie_about_length
-
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def finish(self) -> None:
-            with contextlib.suppress(OSError):
-                super().finish()
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    scheme = "http" if tls is None else "https"
-    registry = Registry(f"{scheme}://localhost:{server.server_port}/v1/drift-signals")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield registry
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with serving() as server:
-        yield server
-
-
-def send(registry: Registry, timeout_s: float = 5.0, **settings: object) -> str:
-    chosen = RegistrySettings(registry.url, Secret(TOKEN), timeout_s=timeout_s, **settings)
+def send_to(url: str, timeout_s: float = 5.0, **settings: Any) -> str:
+    chosen = RegistrySettings(url, Secret(TOKEN), timeout_s=timeout_s, **settings)
     with HttpRegistry(chosen).open() as deliver_one:
         return deliver_one(MESSAGE)
 
@@ -145,20 +58,20 @@ def test_without_a_token_no_credentials_are_sent_not_even_those_of_a_netrc(regis
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_every_2xx_is_delivered(registry, status):
-    registry.script = [Answer(status, body=b"" if status == 204 else b"{}")]
+    registry.script = [registry.answer(status, body=b"" if status == 204 else b"{}")]
     assert send(registry) == f"HTTP {status}"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 413, 422, 451])
 def test_every_other_4xx_is_final_and_says_what_the_registry_said(registry, status):
-    registry.script = [Answer(status, body=b'{"error":\n "no such\x00 field"}')]
+    registry.script = [registry.answer(status, body=b'{"error":\n "no such\x00 field"}')]
     with pytest.raises(RefusedError, match=f'^HTTP {status} from localhost:.*"no such� field"'):
         send(registry)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 501, 502, 503, 504])
 def test_busy_and_broken_registries_are_asked_again(registry, status):
-    registry.script = [Answer(status)]
+    registry.script = [registry.answer(status)]
     with pytest.raises(UnavailableError, match=f"^HTTP {status} from localhost") as caught:
         send(registry)
     assert caught.value.retry_after_s is None
@@ -169,7 +82,7 @@ def test_busy_and_broken_registries_are_asked_again(registry, status):
     [("7", 7), (" 0 ", 0), ("999999999", 86_400), ("soon", None), ("-5", None), ("", None), ("1.5", None)],
 )
 def test_retry_after_in_seconds(registry, text, seconds):
-    registry.script = [Answer(429, {"Retry-After": text})]
+    registry.script = [registry.answer(429, {"Retry-After": text})]
     with pytest.raises(UnavailableError) as caught:
         send(registry)
     assert caught.value.retry_after_s == seconds
@@ -178,23 +91,23 @@ def test_retry_after_in_seconds(registry, text, seconds):
 @pytest.mark.parametrize(("offset", "expected"), [(60, 60), (-60, 0)])
 def test_retry_after_as_a_date(registry, offset, expected):
     moment = datetime.now(UTC) + timedelta(seconds=offset)
-    registry.script = [Answer(503, {"Retry-After": format_datetime(moment, usegmt=True)})]
+    registry.script = [registry.answer(503, {"Retry-After": format_datetime(moment, usegmt=True)})]
     with pytest.raises(UnavailableError) as caught:
         send(registry)
     assert caught.value.retry_after_s == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(registry, status):
-    with serving() as elsewhere:
-        registry.script = [Answer(status, {"Location": elsewhere.url})]
+def test_a_redirect_is_not_followed(registry, serve, status):
+    with serve(None) as elsewhere:
+        registry.script = [registry.answer(status, {"Location": elsewhere.url})]
         with pytest.raises(RefusedError, match="redirects are not followed"):
             send(registry)
         assert elsewhere.requests == []
 
 
 def test_a_registry_that_does_not_answer_in_time_is_unavailable(registry):
-    registry.script = [Answer(hang=1.5)]
+    registry.script = [registry.answer(hang=1.5)]
     start = time.monotonic()
     with pytest.raises(UnavailableError, match="timed out"):
         send(registry, timeout_s=0.2)
@@ -202,25 +115,25 @@ def test_a_registry_that_does_not_answer_in_time_is_unavailable(registry):
 
 
 def test_a_connection_that_breaks_or_is_refused_is_unavailable(registry):
-    registry.script = [Answer(drop=True)]
+    registry.script = [registry.answer(drop=True)]
     with pytest.raises(UnavailableError, match=r"localhost:\d+: \w+Error: "):
         send(registry)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        nobody = Registry(f"http://127.0.0.1:{free.getsockname()[1]}/")
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/"
     with pytest.raises(UnavailableError, match="refused"):
-        send(nobody)
+        send_to(nobody)
 
 
 def test_a_host_without_a_name_is_unavailable():
     with pytest.raises(UnavailableError, match=r"^registry\.invalid: "):
-        send(Registry("https://registry.invalid/"))
+        send_to("https://registry.invalid/")
 
 
 def test_a_body_that_breaks_off_does_not_undo_the_status(registry):
     registry.script = [
-        Answer(201, body=b"", lie_about_length=True),
-        Answer(400, body=b"", lie_about_length=True),
+        registry.answer(201, body=b"", lie_about_length=True),
+        registry.answer(400, body=b"", lie_about_length=True),
     ]
     assert send(registry) == "HTTP 201"
     with pytest.raises(RefusedError, match=r"^HTTP 400 from localhost"):
@@ -243,11 +156,11 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     return certificate, context
 
 
-def test_a_certificate_nobody_vouches_for_gets_no_token(tmp_path, monkeypatch):
+def test_a_certificate_nobody_vouches_for_gets_no_token(serve, tmp_path, monkeypatch):
     trusted, context = certificate(tmp_path, "localhost")
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(variable, raising=False)
-    with serving(context) as registry:
+    with serve(context) as registry:
         with pytest.raises(UnavailableError, match="certificate verify failed"):
             send(registry)
         assert registry.requests == []
@@ -255,15 +168,15 @@ def test_a_certificate_nobody_vouches_for_gets_no_token(tmp_path, monkeypatch):
         assert len(registry.requests) == 1
 
 
-def test_a_certificate_of_another_host_gets_no_token(tmp_path):
+def test_a_certificate_of_another_host_gets_no_token(serve, tmp_path):
     trusted, context = certificate(tmp_path, "registry.example")
-    with serving(context) as registry:
+    with serve(context) as registry:
         with pytest.raises(UnavailableError, match=r"(?i)certificate"):
             send(registry, ca_file=trusted)
         assert registry.requests == []
 
 
-def connect(settings: Settings, registry: Registry) -> Settings:
+def connect(settings: Settings, registry: Any) -> Settings:
     return Settings(
         data_dir=settings.data_dir, registry=RegistrySettings(registry.url, Secret(TOKEN), timeout_s=5.0)
     )
@@ -272,7 +185,7 @@ def connect(settings: Settings, registry: Registry) -> Settings:
 def test_a_signal_gets_through_once_the_registry_recovers(registry, settings, put_events, signals, reports):
     (key,) = put_events(settings, signals(1))
     put_events(settings, reports(1))
-    registry.script = [Answer(500), Answer(drop=True), Answer(503)]
+    registry.script = [registry.answer(500), registry.answer(drop=True), registry.answer(503)]
     delivery = deliver(connect(settings, registry), policy=FAST, sleep=lambda _: None)
     assert [(o.destination, o.status) for o in delivery.outcomes] == [
         ("report_bus", "delivered"),
@@ -285,7 +198,7 @@ def test_a_signal_gets_through_once_the_registry_recovers(registry, settings, pu
 
 def test_a_slow_answer_leads_to_the_same_key_again(registry, settings, put_events, signals):
     (key,) = put_events(settings, signals(1))
-    registry.script = [Answer(hang=0.6)]
+    registry.script = [registry.answer(hang=0.6)]
     slow = RegistrySettings(registry.url, Secret(TOKEN), timeout_s=0.2)
     delivery = deliver(Settings(data_dir=settings.data_dir, registry=slow), policy=FAST, sleep=lambda _: None)
     assert [o.status for o in delivery.outcomes] == ["delivered"]
@@ -294,7 +207,7 @@ def test_a_slow_answer_leads_to_the_same_key_again(registry, settings, put_event
 
 def test_a_refused_signal_waits_on_the_dead_letter_list(registry, settings, put_events, signals):
     keys = put_events(settings, signals(2))
-    registry.script = [Answer(400, body=b"unknown strategy")]
+    registry.script = [registry.answer(400, body=b"unknown strategy")]
     deliver(connect(settings, registry), policy=FAST)
     with open_warehouse(settings) as connection:
         (letter,) = dead_letters(connection)
@@ -306,7 +219,7 @@ def test_a_refused_signal_waits_on_the_dead_letter_list(registry, settings, put_
 @pytest.mark.parametrize("status", [400, 503])
 def test_an_echoed_token_reaches_no_record(registry, status):
     for body in (TOKEN, "x" * 380 + TOKEN, "long " * 10 + TOKEN * 200):
-        registry.script = [Answer(status, body=body.encode())]
+        registry.script = [registry.answer(status, body=body.encode())]
         with pytest.raises((RefusedError, UnavailableError)) as caught:
             send(registry)
         assert TOKEN[:8] not in str(caught.value)
