@@ -9,11 +9,9 @@ from et_pipeline.ingest import assets as ingest
 from et_pipeline.ingest.ticks import new_inputs, regular_ticks
 from et_pipeline.insight import assets as insight
 from et_pipeline.pairing import assets as pairing
-from et_pipeline.publishing.jobs import publish
-from et_pipeline.publishing.sensors import publish_pending, publish_when_decided
+from et_pipeline.publishing.jobs import collect, publish
+from et_pipeline.publishing.sensors import collect_regularly, publish_pending, publish_when_decided
 from et_pipeline.resources.dagster import Warehouse
-
-STAGES = [ingest, experiments, pairing, evidence, governance, insight]
 
 tick = dg.define_asset_job(
     "tick",
@@ -22,10 +20,10 @@ tick = dg.define_asset_job(
 )
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(STAGES),
-    jobs=[tick, publish],
+    assets=dg.load_assets_from_modules([ingest, experiments, pairing, evidence, governance, insight]),
+    jobs=[tick, publish, collect],
     sensors=[new_inputs, publish_when_decided, publish_pending],
-    schedules=[regular_ticks],
+    schedules=[regular_ticks, collect_regularly],
     resources={"warehouse": Warehouse()},
     executor=dg.in_process_executor,
 )

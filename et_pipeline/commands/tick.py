@@ -104,7 +104,7 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
             for check in result.get_asset_check_evaluations()
             if not check.passed
         ]
-        delivered = publish.output_for_node("deliver_events")
+        delivered = publish.output_for_node("deliver_events", "result")
         return TickOutcome(True, result.run_id, int(delivered), failed)
 
 

@@ -20,7 +20,7 @@ from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.records import Announced, Drift, Experiment
 from et_pipeline.governance.sign_off_records import SignOffDesk
-from et_pipeline.governance.sign_offs import Asked, read_sign_offs, split_evidence
+from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
 from et_pipeline.governance.terms import Point
 from et_pipeline.governance.verdict import Assessment, assess
 from et_pipeline.resources import audit
@@ -130,6 +130,32 @@ class _Look:
         return seen or naive_utc(self.now) >= experiment.ends_at + grace
 
 
+def admit(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
+) -> list[tuple[str, str | None, str]]:
+    """Moves new experiments on to sampling, by way of a sign-off where the split is large; one transaction.
+
+    It comes before pairing, so that a sign-off counts in the tick that finds it.
+
+    Args:
+        connection: The warehouse, outside any transaction.
+        settings: Where sign-offs and allowed signers stand, and the mode.
+        now: The moment of the look.
+        experiments: Ids of the experiments to look at.
+
+    Returns:
+        Changes of state: experiment, from, to.
+    """
+    checked = read_sign_offs(settings, now, records.owners(connection))
+    with transaction(connection):
+        _record_mode(connection, settings, now)
+        look = _open_look(connection, now, checked)
+        for experiment in records.experiments(connection, experiments):
+            _before_sampling(look, experiment)
+    audit.write_anchor(connection, settings)
+    return look.transitions
+
+
 def decide(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
 ) -> DecideResult:
@@ -149,16 +175,7 @@ def decide(
         _record_mode(connection, settings, now)
         stall.watch_report_bus(connection, settings, now)
         _fill_reason_codes(connection)
-        told = connection.execute("SELECT event_id FROM events").fetchall()
-        look = _Look(
-            connection,
-            now,
-            dict(lifecycle.states(connection)),
-            {row[0] for row in told},
-            SignOffDesk(connection, now, checked),
-            stall.open_outages(connection),
-            records.last_report(connection),
-        )
+        look = _open_look(connection, now, checked)
         paths = records.points(connection, experiments)
         ratios = records.sample_ratio_alarms(connection)
         drifts = records.drift_alarms(connection)
@@ -175,6 +192,19 @@ def decide(
     states = {experiment.experiment_id: look.states[experiment.experiment_id] for experiment in known}
     return DecideResult(
         states, look.transitions, look.events, look.signals, refused, contradicted, look.outages
+    )
+
+
+def _open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> _Look:
+    told = connection.execute("SELECT event_id FROM events").fetchall()
+    return _Look(
+        connection,
+        now,
+        dict(lifecycle.states(connection)),
+        {row[0] for row in told},
+        SignOffDesk(connection, now, checked),
+        stall.open_outages(connection),
+        records.last_report(connection),
     )
 
 

@@ -60,6 +60,7 @@ UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments")
 @dg.sensor(
     job_name="tick",
     minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts a tick when a snapshot, plan or sign-off appears or changes, or the clock makes one due.",
 )
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
@@ -86,6 +87,7 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     job_name="tick",
     cron_schedule="*/15 * * * *",
     execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="A tick every quarter of an hour, whatever the sensor saw: outages and days are noticed in time.",
 )
 def regular_ticks(

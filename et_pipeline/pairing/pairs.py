@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.pairing.correlation import pair_by_correlation
+from et_pipeline.pairing.nearest import pair_by_nearest
 from et_pipeline.pairing.rules import Rule, read_rules
+from et_pipeline.pairing.steps import Change
+from et_pipeline.resources import sql
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:
@@ -60,11 +63,23 @@ def build_pairs(
             for rule in rules
             if rule not in whole and progress[rule.experiment_id][1] < newest
         ]
-        counts = [0, 0, 0]
-        for found in pair_by_correlation(connection, whole, behind):
-            counts = [before + more for before, more in zip(counts, found, strict=True)]
+        change = Change()
+        for method, pair in (("correlation", pair_by_correlation), ("nearest", pair_by_nearest)):
+            change = change.plus(
+                pair(
+                    connection,
+                    [rule for rule in whole if rule.method == method],
+                    [(rule, batch) for rule, batch in behind if rule.method == method],
+                )
+            )
         _advance(connection, [*whole, *(rule for rule, _ in behind)], newest)
-    return PairsResult(newest, tuple(rule.experiment_id for rule in whole), *counts)
+    return PairsResult(newest, tuple(rule.experiment_id for rule in whole), *change)
+
+
+def sampled(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[str]:
+    """Those of the experiments that are registered and may be sampled, see `sampled.sql`."""
+    rows = connection.execute(sql.load(__package__, "sampled"), {"experiments": list(experiments)}).fetchall()
+    return [row[0] for row in rows]
 
 
 def _newest_batch(connection: duckdb.DuckDBPyConnection) -> int:

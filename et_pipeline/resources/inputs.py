@@ -9,12 +9,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline import __version__
 from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.sql import load
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class LastTick(NamedTuple):
@@ -92,6 +96,17 @@ def write_last_tick(settings: Settings, tick: LastTick) -> None:
         json.dumps({"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}), encoding="utf-8"
     )
     temporary.replace(path)
+
+
+def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> datetime:
+    """The next moment at which the clock alone makes a tick due, see `wake.sql`."""
+    now = settings.now().astimezone(UTC).replace(tzinfo=None)
+    row = connection.execute(
+        load(__package__ or "", "wake"), {"now": now, "stall_after_us": settings.stall_after_us}
+    ).fetchone()
+    assert row is not None, "midnight always comes"
+    moment: datetime = row[0]
+    return moment.replace(tzinfo=UTC)
 
 
 def due(settings: Settings, inputs: str, last: LastTick | None) -> bool:

@@ -63,6 +63,10 @@ CREATE TABLE plan_refusals (
 CREATE TABLE pairing_progress (
     experiment_id VARCHAR NOT NULL, rule_hash VARCHAR NOT NULL, batch BIGINT NOT NULL
 );
+CREATE TABLE pairing_segments (
+    experiment_id VARCHAR NOT NULL, market_id VARCHAR NOT NULL, outcome_id VARCHAR NOT NULL, side VARCHAR NOT NULL,
+    starts_at TIMESTAMP NOT NULL, ends_at TIMESTAMP NOT NULL
+);
 CREATE TABLE pairs (
     experiment_id VARCHAR NOT NULL, pair_time TIMESTAMP NOT NULL, block TIMESTAMP NOT NULL,
     market_id VARCHAR NOT NULL, outcome_id VARCHAR NOT NULL, side VARCHAR NOT NULL, correlation_id VARCHAR NOT NULL,

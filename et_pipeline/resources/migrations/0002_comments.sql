@@ -130,6 +130,13 @@ COMMENT ON TABLE pairing_progress IS 'Technical: how far each experiment is pair
 COMMENT ON COLUMN pairing_progress.experiment_id IS 'The experiment (experiments.experiment_id).';
 COMMENT ON COLUMN pairing_progress.rule_hash IS 'Hash of the rule by which pairs are made; another rule pairs everything again.';
 COMMENT ON COLUMN pairing_progress.batch IS 'The last ingest transaction that was paired.';
+COMMENT ON TABLE pairing_segments IS 'Technical: stretches of a market''s timeline without a gap longer than the tolerance; nearest matching never crosses one.';
+COMMENT ON COLUMN pairing_segments.experiment_id IS 'The experiment (experiments.experiment_id).';
+COMMENT ON COLUMN pairing_segments.market_id IS 'The market.';
+COMMENT ON COLUMN pairing_segments.outcome_id IS 'The outcome of the market.';
+COMMENT ON COLUMN pairing_segments.side IS 'BUY or SELL.';
+COMMENT ON COLUMN pairing_segments.starts_at IS 'Time of its first report of either arm (UTC).';
+COMMENT ON COLUMN pairing_segments.ends_at IS 'Time of its last report of either arm (UTC).';
 
 COMMENT ON TABLE pairs IS 'One row a matched pair: a control report and a variant report of the same opportunity.';
 COMMENT ON COLUMN pairs.experiment_id IS 'The experiment (experiments.experiment_id).';

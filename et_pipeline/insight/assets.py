@@ -1,0 +1,96 @@
+"""Assets of the insight stage: the analyst database and the review pages."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from et_pipeline.resources.dagster import INPUTS_TAG, POOL, Warehouse, spec
+
+GROUP = "insight"
+
+ANALYST_DATABASE = """`published/experiments.duckdb`: the warehouse as analysts read it, swapped in whole after each tick.
+
+Readers never meet a lock, and keep the file they opened until they open it again. Every table and column
+has a comment (`docs/data-dictionary.md`).
+"""
+REVIEW_PAGES = """`published/pages/<experiment>.html`: one self-contained page an experiment, from the analyst
+database alone, by which a reviewer can decide; and an index of them.
+"""
+
+
+@dg.multi_asset(
+    name="analyst_database",
+    specs=[
+        spec(
+            "analyst_database",
+            group=GROUP,
+            deps=["verdicts", "events", "drift_signals", "audit_log", "strategy_usage", "diagnostics", "quarantine"],
+            description=ANALYST_DATABASE,
+        )
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "published_copy_is_fresh",
+            asset="analyst_database",
+            description="The published copy can be read and holds what the warehouse holds.",
+        )
+    ],
+    pool=POOL,
+)
+def analyst_database(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Publishes the copy, and notes that everything up to here was done for the run's inputs."""
+    from et_pipeline.insight.publish import is_current, publish_analyst_database
+    from et_pipeline.resources.inputs import LastTick, next_wake, write_last_tick
+
+    settings = warehouse.settings
+    with warehouse.open() as connection:
+        wake_at = next_wake(connection, settings)
+    publication = publish_analyst_database(settings)
+    current = is_current(settings)
+    inputs = context.run.tags.get(INPUTS_TAG)
+    if inputs is not None:
+        write_last_tick(settings, LastTick(inputs, wake_at))
+    yield dg.MaterializeResult(
+        asset_key="analyst_database",
+        metadata={
+            "path": dg.MetadataValue.path(str(publication.path)),
+            "replaced": publication.replaced,
+            "bytes": publication.size,
+            "bytes_written": publication.written,
+        },
+    )
+    yield dg.AssetCheckResult(
+        asset_key="analyst_database",
+        check_name="published_copy_is_fresh",
+        passed=current,
+        description="the copy is the warehouse" if current else "the warehouse changed while it was copied",
+    )
+
+
+@dg.multi_asset(
+    name="review_pages",
+    specs=[
+        spec(
+            "review_pages",
+            group=GROUP,
+            deps=["analyst_database"],
+            description=REVIEW_PAGES,
+            kinds=("html", "matplotlib"),
+        )
+    ],
+    pool=POOL,
+)
+def review_pages(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Draws the pages of experiments that changed."""
+    from et_pipeline.insight.pages import write_pages
+
+    pages = write_pages(warehouse.settings, run_id=context.run_id)
+    yield dg.MaterializeResult(
+        asset_key="review_pages",
+        metadata={"pages": dg.MetadataValue.md("\n".join(f"- {line}" for line in map(str, pages)))},
+    )

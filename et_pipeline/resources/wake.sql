@@ -1,0 +1,12 @@
+-- The next moment at which the clock alone changes what a tick would say.
+SELECT min(moment)
+FROM (
+    SELECT date_trunc('day', $now) + INTERVAL 1 DAY AS moment
+    UNION ALL
+    SELECT starts_at FROM experiments
+    UNION ALL
+    SELECT ends_at + to_microseconds(time_block_us) FROM experiments
+    UNION ALL
+    SELECT max(ingested_at) + to_microseconds($stall_after_us::BIGINT) FROM snapshots
+) AS moments
+WHERE moment > $now
