@@ -43,7 +43,7 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
     1. AR(1) from lag 1: ``(1+a)/(1−a)``. Right when a shock is all there is to a block, too small when
        pairs' own noise hides the shock at lag 1 while it lasts over many lags.
     2. The initial monotone sequence (Geyer 1992, "Practical Markov chain Monte Carlo", sec. 3.3): sums of
-       pairs of neighbouring lags, cut to be decreasing, as long as they stand out of their noise.
+       pairs of neighbouring lags, cut to be decreasing, as long as they are above half their noise √(2/B).
 
     Sample autocorrelations are too small, since the mean was estimated from the same blocks: by about
     ``(1+4a)/B`` at lag 1 (Marriott & Pope 1954) and by ``factor/B`` at any lag; both are added back.
@@ -64,9 +64,15 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
     monotone = np.ones_like(b)
     for bias in (0.0, 1.0, 1.0):
         lost = bias * np.minimum(monotone, b / 4) / b
-        monotone = _initial_monotone_sequence(rho + lost[:, None], np.sqrt(2 / b))
+        monotone = _initial_monotone_sequence(rho + lost[:, None], np.sqrt(0.5 / b))
     factor = np.maximum((1 + a) / (1 - a), monotone)
-    return Serial(a, factor, blocks / (factor * (1 + 3 / np.sqrt(b))))
+    return Serial(a, factor, effective_blocks(blocks, factor))
+
+
+def effective_blocks(blocks: Floats, factor: Floats) -> Floats:
+    """Independent blocks that ``blocks`` count for, the factor's own uncertainty taken off."""
+    effective: Floats = blocks / (factor * (1 + 3 / np.sqrt(np.maximum(blocks, _FEWEST_BLOCKS))))
+    return effective
 
 
 def _initial_monotone_sequence(rho: Floats, noise: Floats) -> Floats:

@@ -47,7 +47,7 @@ def direct(block, market, uplift):
         total, lowest = 0.0, np.inf
         for k in range(11):
             pair = shifted[2 * k] + shifted[2 * k + 1]
-            if pair <= (0 if k == 0 else np.sqrt(2 / b)):
+            if pair <= (0 if k == 0 else np.sqrt(2 / b) / 2):
                 break
             lowest = min(lowest, pair)
             total += lowest

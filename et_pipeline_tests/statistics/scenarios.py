@@ -34,9 +34,9 @@ class Scenario(NamedTuple):
         return weight / weight.sum()
 
     @property
-    def planned_clusters(self) -> float:
-        """Effective clusters one would plan with: the smaller of blocks and of 1/Σ share² of markets."""
-        return max(min(self.blocks, 1 / float(np.sum(self.shares**2))), 10.0)
+    def markets_in_effect(self) -> float:
+        """Effective number of markets, 1/Σ share²."""
+        return 1 / float(np.sum(self.shares**2))
 
 
 class Sample(NamedTuple):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from et_pipeline.inference import boundary, cells, fixed
-from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path
+from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path, planned_clusters
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
 
 ALPHA = 0.05
@@ -97,13 +97,13 @@ def experiment(scenario: Scenario, seed: np.random.SeedSequence) -> Outcome:
     """Draws one experiment and looks at it after every block."""
     sample = draw(scenario, np.random.default_rng(seed))
     data = cells.from_pairs(sample.block, sample.market, sample.uplift)
-    g = boundary.solve_g(scenario.planned_clusters, ALPHA)
+    g = boundary.solve_g(planned_clusters(scenario.blocks, scenario.markets_in_effect), ALPHA)
     path = interval_path(data, alpha=ALPHA, g=g)
     look = Look(path.mean, _running_sd(sample, path), path, g, scenario.pairs)
     early = path.n_blocks < MIN_CLUSTERS  # no rule is made to look bad by looks at a handful of pairs
     half = {name: np.where(early, np.inf, rule(look)) for name, rule in RULES.items()}
     final = path.at(-1)
-    quantile = stdtrit(scenario.planned_clusters - 1, 1 - ALPHA / 2)
+    quantile = stdtrit(min(scenario.blocks, scenario.markets_in_effect) - 1, 1 - ALPHA / 2)
     decided = np.abs(path.mean + UPLIFT_IN_SE * sample.true_se) > half["ours"]
     reference = fixed.fixed_interval(data, alpha=ALPHA)
     before = max(final.se_raw, final.se / np.sqrt(final.serial_factor))
