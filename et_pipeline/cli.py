@@ -33,6 +33,7 @@ app.command()(look.spec)
 app.command("sign-off")(govern.sign_off)
 app.add_typer(govern.audit_app, name="audit")
 app.add_typer(govern.outbox_app, name="outbox")
+app.add_typer(govern.bus_app, name="bus")
 app.command()(rebuild.rebuild)
 app.command()(run.ui)
 

@@ -9,7 +9,13 @@ from et_pipeline.ingest import assets as ingest
 from et_pipeline.ingest.ticks import new_inputs, regular_ticks
 from et_pipeline.insight import assets as insight
 from et_pipeline.pairing import assets as pairing
-from et_pipeline.publishing.jobs import collect, publish
+from et_pipeline.publishing.jobs import (
+    collect,
+    deliver_events,
+    delivery_report,
+    house_metrics,
+    pending_events,
+)
 from et_pipeline.publishing.sensors import collect_regularly, publish_pending, publish_when_decided
 from et_pipeline.resources.dagster import Warehouse
 
@@ -18,6 +24,14 @@ tick = dg.define_asset_job(
     selection=dg.AssetSelection.all(),
     description="Reports in, verdicts out: one run over what is new, for every experiment.",
 )
+
+
+@dg.job(executor_def=dg.in_process_executor, tags={"dagster/max_runtime": 1800})
+def publish() -> None:
+    """Pending events → their destinations → metrics and deliveries for people → a report of what is left."""
+    _, left_behind = deliver_events(pending_events())
+    delivery_report(insight.publish_deliveries(house_metrics(left_behind)))
+
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([ingest, experiments, pairing, evidence, governance, insight]),

@@ -13,6 +13,7 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.resources.settings import Settings
 
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
+bus_app = typer.Typer(help="The report bus on NATS.", no_args_is_help=True)
 outbox_app = typer.Typer(
     help="Messages that leave: what is pending, what was given up on.", no_args_is_help=True
 )
@@ -169,12 +170,33 @@ def outbox_redeliver(
     from et_pipeline.resources.warehouse import open_warehouse
 
     present = terminal.settings()
-    with open_warehouse(present) as connection:
-        again = redeliver(connection, event_ids, present.now())
-    missing = sorted(set(event_ids) - set(again))
+    try:
+        with open_warehouse(present) as connection:
+            again = redeliver(connection, event_ids, present.now())
+    except KeyError as error:
+        raise CommandError(f"{error.args[0]}; et outbox list shows the events") from error
     if as_json:
-        terminal.print_json({"pending_again": again, "unknown_or_pending": missing})
+        terminal.print_json({"pending_again": again})
     else:
-        terminal.console().print(f"{len(again)} put back; they leave with the next tick: et tick")
-    if missing and not again:
-        raise CommandError(f"not delivered or given up on before: {', '.join(missing)}")
+        terminal.console().print(f"{len(again)} put back; they leave with the next tick: et tick --force")
+
+
+@bus_app.command("snapshot")
+def bus_snapshot(as_json: AsJson = False) -> None:
+    """Reads the report bus on NATS (ET_NATS_URL) to its end into snapshot files of report_bus/."""
+    from et_pipeline.publishing import bus_snapshot as bus
+    from et_pipeline.resources.destinations import UnavailableError
+
+    present = terminal.settings()
+    if present.nats is None:
+        raise CommandError("ET_NATS_URL is not set: say where the bus is, for example nats://127.0.0.1:4222")
+    try:
+        taken = bus.bus_snapshot(present)
+    except (UnavailableError, OSError) as error:
+        raise CommandError(str(error)) from error
+    files = [str(item.path) for item in taken if item.path]
+    messages = sum(item.messages for item in taken)
+    if as_json:
+        terminal.print_json({"messages": messages, "files": files})
+    else:
+        terminal.console().print(f"{messages:,} messages in {len(files)} snapshots; next: et tick")

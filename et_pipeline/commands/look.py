@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console
     from rich.table import Table
 
 VERDICT_STYLE = {
@@ -23,9 +26,9 @@ VERDICT_STYLE = {
 }
 
 NEXT_STEP = {
-    "awaiting_sign_off": "sign off the split: et sign-off {id}",
+    "awaiting_sign_off": "a human decides about the split: et sign-off {id} approve|decline",
     "stalled": "bring the report bus back; sampling resumes by itself",
-    "promotion_review": "review the page, then: et sign-off {id}",
+    "promotion_review": "read its page, then decide: et sign-off {id} approve|decline",
     "signed_off": "a human decided: promote outside this service",
     "declined": "a human declined: keep the control",
 }
@@ -40,34 +43,50 @@ NEXT_STEP_OF_VERDICT = {
 
 def status(as_json: AsJson = False) -> None:
     """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next."""
+    from rich.markup import escape
+
     with terminal.analyst_database(terminal.settings()) as connection:
-        experiments = terminal.rows(connection, load(__package__ or "", "status"))
+        experiments = read_status(connection)
         orphans = terminal.rows(
             connection,
-            "SELECT path, key, value, sentence FROM plan_refusals "
-            "WHERE experiment_id IS NULL OR experiment_id NOT IN (SELECT experiment_id FROM experiments) ORDER BY ALL",
+            "SELECT path, key, value, sentence FROM plan_refusals WHERE experiment_id IS NULL "
+            "OR experiment_id NOT IN (SELECT experiment_id FROM experiments) ORDER BY ALL",
         )
-    for row in experiments:
-        row["next_step"] = next_step(row)
     if as_json:
         terminal.print_json({"experiments": experiments, "refused_plans": orphans})
         return
     console = terminal.console()
-    console.print(status_table(experiments))
+    print_status(console, experiments)
     for row in experiments:
         for refusal in row["refused_changes"]:
-            console.print(f"[yellow]refused:[/] {refusal}", soft_wrap=True)
+            console.print(f"[yellow]refused:[/] {escape(refusal)}", soft_wrap=True)
     for refusal in orphans:
-        console.print(
-            f"[yellow]refused:[/] {refusal['path']}: {refusal['key']} {refusal['value']}: {refusal['sentence']}",
-            soft_wrap=True,
-        )
+        where = " ".join(filter(None, (refusal["path"], refusal["key"], refusal["value"])))
+        console.print(f"[yellow]refused:[/] {escape(where)}: {escape(refusal['sentence'])}", soft_wrap=True)
+
+
+def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """One row an experiment, see `status.sql`, with what is missing as sentences and the next step."""
+    experiments = terminal.rows(connection, load(__package__ or "", "status"))
+    for row in experiments:
+        row["missing"] = [item["sentence"] for item in json.loads(row["missing"] or "[]")]
+        row["next_step"] = next_step(row)
+    return experiments
+
+
+def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
+    """The table of `et status` and `et demo`, and what to do next below it."""
+    console.print(status_table(experiments))
+    console.print("Next steps")
+    for row in experiments:
+        console.print(f"  [bold]{row['experiment_id']}[/]: {row['next_step']}", soft_wrap=True)
+    console.print()
 
 
 def next_step(row: dict[str, Any]) -> str:
     """What a person does next, from state and verdict."""
     template = NEXT_STEP.get(row["state"]) or NEXT_STEP_OF_VERDICT.get(row["verdict"]) or "wait: {missing}"
-    return template.format(id=row["experiment_id"], missing=row["missing"] or "sampling goes on")
+    return template.format(id=row["experiment_id"], missing=" ".join(row["missing"]) or "sampling goes on")
 
 
 def interval_text(row: dict[str, Any]) -> str:
@@ -87,14 +106,13 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("experiment", no_wrap=True)
-    table.add_column("mode", no_wrap=True)
+    table.add_column("experiment", overflow="fold")
+    table.add_column("mode")
     table.add_column("pairs", justify="right", no_wrap=True)
     table.add_column("clusters", justify="right", no_wrap=True)
     table.add_column("uplift [95 % interval]")
     table.add_column("verdict", no_wrap=True)
     table.add_column("reason codes")
-    table.add_column("next step")
     for row in experiments:
         verdict = row["verdict"] or row["state"] or "registered"
         codes = [code.removeprefix("EXPERIMENT_") for code in row["reason_codes"]]
@@ -108,7 +126,6 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
             interval_text(row),
             Text(verdict, style=VERDICT_STYLE.get(verdict, "")),
             "\n".join(codes),
-            row["next_step"],
         )
     return table
 
@@ -119,11 +136,7 @@ def show(
 ) -> None:
     """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail."""
     with terminal.analyst_database(terminal.settings()) as connection:
-        found = [
-            row
-            for row in terminal.rows(connection, load(__package__ or "", "status"))
-            if row["experiment_id"] == experiment
-        ]
+        found = [row for row in read_status(connection) if row["experiment_id"] == experiment]
         if not found:
             known = [
                 row["experiment_id"]
@@ -132,7 +145,7 @@ def show(
             raise CommandError(
                 f"{experiment!r} is no registered experiment; known: {', '.join(sorted(known)) or 'none'}"
             )
-        document = found[0] | {"next_step": next_step(found[0])}
+        document = dict(found[0])
         for table, order in SECTIONS.items():
             document[table] = terminal.rows(
                 connection,
@@ -161,14 +174,13 @@ SECTIONS = {
 
 def _print_experiment(document: dict[str, Any]) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     console = terminal.console()
     verdict = document["verdict"] or document["state"]
-    console.print(f"[bold]{document['experiment_id']}[/]  {document['title']}", markup=True)
-    console.print(f"{verdict}: {document['sentence']}", style=VERDICT_STYLE.get(verdict, ""))
-    if document["missing"]:
-        console.print(f"Still missing: {document['missing']}")
+    console.print(f"[bold]{document['experiment_id']}[/]  {escape(document['title'])}")
+    console.print(f"{verdict}: {escape(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
     console.print(f"Next step: {document['next_step']}\n")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in (
@@ -197,9 +209,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
     console.print(table)
     for event in document["events"]:
         name = event["reason_code"] or event["kind"]
-        console.print(
-            f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
-        )
+        line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
+        console.print(escape(line))
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
 

@@ -11,7 +11,6 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
-from et_pipeline.resources.sql import load
 
 
 def tick(
@@ -29,13 +28,12 @@ def tick(
         terminal.print_json({**outcome._asdict(), "seconds": round(seconds, 3)})
         return
     console = terminal.console()
-    if not outcome.due:
+    if outcome.due:
+        console.print(f"Tick done in {seconds:.1f} s (run {outcome.run_id}).", soft_wrap=True)
+    else:
         console.print("Nothing new: every snapshot, plan and sign-off is in the warehouse.")
-        return
-    console.print(
-        f"Tick done in {seconds:.1f} s (run {outcome.run_id}); {outcome.messages} messages delivered.",
-        soft_wrap=True,
-    )
+    if outcome.messages:
+        console.print(f"{outcome.messages} messages delivered.")
     for check in outcome.failed_checks:
         console.print(f"[yellow]check failed:[/] {check}", soft_wrap=True)
 
@@ -44,7 +42,7 @@ def demo() -> None:
     """Generates reports for the sample plans, runs the real job on them, and shows what it found."""
     from et_pipeline.commands import samples
     from et_pipeline.commands import tick as ticking
-    from et_pipeline.commands.look import next_step, status_table
+    from et_pipeline.commands.look import print_status, read_status
     from et_pipeline.contracts.plan import read_plans
     from et_pipeline.generator import write_snapshots
 
@@ -82,10 +80,8 @@ def demo() -> None:
     else:
         console.print("Nothing new since the last tick; no message was sent twice.\n")
     with terminal.analyst_database(present) as connection:
-        experiments = terminal.rows(connection, load(__package__ or "", "status"))
-    for row in experiments:
-        row["next_step"] = next_step(row)
-    console.print(status_table(experiments))
+        experiments = read_status(connection)
+    print_status(console, experiments)
     table = [
         ("Dagster UI", "make ui", "then open http://localhost:3000"),
         ("review pages", str(present.published_dir / "pages" / "index.html"), ""),

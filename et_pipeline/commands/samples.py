@@ -8,7 +8,7 @@ from typing import Any
 from et_pipeline.contracts.plan import Plan
 from et_pipeline.generator import Scenario
 
-SEED = 20261101
+SEED = 20261123
 FILES = 12
 DATA_UNTIL = datetime(2026, 11, 1, tzinfo=UTC)
 """The samples' reports end here, whatever the plans' `ends_at`."""

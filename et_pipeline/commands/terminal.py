@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
 
+WIDTH_OF_FILES = 150
+"""Columns where the output is no terminal: a table in a log or a file is not squeezed."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 
 
@@ -30,10 +34,10 @@ def settings() -> Settings:
 
 
 def console() -> Console:
-    """Where tables and sentences for people go; colours only on a terminal."""
+    """Where tables and sentences for people go; colours only on a terminal, room for tables elsewhere."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
 
 
 def print_json(document: object) -> None:
@@ -75,6 +79,6 @@ def rows(
 
 
 def _finite(value: object) -> object:
-    if isinstance(value, float) and not (value - value == 0.0):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
@@ -65,7 +65,8 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
     Raises:
         CommandError: The run failed; the message names the step and its error.
     """
-    if not force and not due(settings, fingerprint(settings), read_last_tick(settings)):
+    wanted = force or due(settings, fingerprint(settings), read_last_tick(settings))
+    if not wanted and not _undelivered(settings):
         return TickOutcome(False, None, 0, [])
     if not settings.data_dir.is_dir():
         raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
@@ -73,39 +74,62 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
     import warnings
 
     warnings.filterwarnings("ignore", module=r"dagster\b.*")
+    from et_pipeline.definitions import defs
+
+    loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
+    with instance(settings) as found:
+        run_id, failed = _run_tick(settings, found, loggers) if wanted else (None, [])
+        publish = defs.resolve_job_def("publish").execute_in_process(
+            instance=found, run_config=loggers, raise_on_error=False
+        )
+        if not publish.success:
+            raise CommandError(_failure(publish))
+        delivered = int(publish.output_for_node("deliver_events", "result"))
+        return TickOutcome(wanted, run_id, delivered, failed)
+
+
+def _undelivered(settings: Settings) -> bool:
+    """Whether messages wait for a delivery that is due by now."""
+    from et_pipeline.publishing.outbox import pending
+    from et_pipeline.resources.warehouse import open_warehouse
+
+    with open_warehouse(settings) as connection:
+        return bool(pending(connection, now=settings.now()))
+
+
+def _run_tick(
+    settings: Settings, found: dg.DagsterInstance, run_config: dict[str, Any]
+) -> tuple[str, list[str]]:
+    """Runs the `tick` job; returns its run and the checks that did not pass.
+
+    Raises:
+        CommandError: The run failed.
+    """
     import dagster as dg
 
     from et_pipeline.definitions import defs
     from et_pipeline.ingest.ticks import UNPARTITIONED, tick_request
     from et_pipeline.resources.dagster import EXPERIMENTS
 
-    loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
-    with instance(settings) as found:
-        name = str(EXPERIMENTS.name)
-        request = tick_request(settings, found.get_dynamic_partitions(name))
-        if request.new_experiments:
-            found.add_dynamic_partitions(name, request.new_experiments)
-        result = defs.resolve_job_def("tick").execute_in_process(
-            instance=found,
-            tags=request.tags,
-            run_config=loggers,
-            raise_on_error=False,
-            asset_selection=None if request.has_experiments else [dg.AssetKey(key) for key in UNPARTITIONED],
-        )
-        if not result.success:
-            raise CommandError(_failure(result))
-        publish = defs.resolve_job_def("publish").execute_in_process(
-            instance=found, run_config=loggers, raise_on_error=False
-        )
-        if not publish.success:
-            raise CommandError(_failure(publish))
-        failed = [
-            f"{check.asset_key.to_user_string()}.{check.check_name}"
-            for check in result.get_asset_check_evaluations()
-            if not check.passed
-        ]
-        delivered = publish.output_for_node("deliver_events", "result")
-        return TickOutcome(True, result.run_id, int(delivered), failed)
+    name = str(EXPERIMENTS.name)
+    request = tick_request(settings, found.get_dynamic_partitions(name))
+    if request.new_experiments:
+        found.add_dynamic_partitions(name, request.new_experiments)
+    result = defs.resolve_job_def("tick").execute_in_process(
+        instance=found,
+        tags=request.tags,
+        run_config=run_config,
+        raise_on_error=False,
+        asset_selection=None if request.has_experiments else [dg.AssetKey(key) for key in UNPARTITIONED],
+    )
+    if not result.success:
+        raise CommandError(_failure(result))
+    failed = [
+        f"{check.asset_key.to_user_string()}.{check.check_name}: {check.description or 'see the Dagster UI'}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    ]
+    return result.run_id, failed
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

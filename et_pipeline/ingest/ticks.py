@@ -53,7 +53,7 @@ def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
     return dg.RunRequest(run_key=run_key, tags=request.tags, asset_selection=selection)
 
 
-UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments")
+UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_database", "review_pages")
 """What can run before there is any experiment."""
 
 

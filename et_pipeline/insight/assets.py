@@ -70,6 +70,20 @@ def analyst_database(
     )
 
 
+@dg.op(
+    out=dg.Out(int, description="Messages that this round could not deliver."),
+    description="Publishes the analyst database again, with what became of the messages.",
+    pool=POOL,
+)
+def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
+    """Analysts see each delivery as soon as it was made, not with the next tick."""
+    from et_pipeline.insight.publish import publish_analyst_database
+
+    publication = publish_analyst_database(warehouse.settings)
+    context.add_output_metadata({"bytes_written": publication.written})
+    return left_behind
+
+
 @dg.multi_asset(
     name="review_pages",
     specs=[

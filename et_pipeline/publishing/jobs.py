@@ -1,4 +1,4 @@
-"""The job `publish`: what is pending leaves the outbox, and what could not leave is visible."""
+"""The ops of the job `publish`: what is pending leaves the outbox, and what could not leave is visible."""
 
 from collections.abc import Iterator
 
@@ -101,17 +101,6 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
             metadata={"dead_letters": dg.MetadataValue.md("\n".join(lines) or "none")},
             allow_retries=False,
         )
-
-
-@dg.job(
-    description=__doc__,
-    executor_def=dg.in_process_executor,
-    tags={"dagster/max_runtime": 1800},
-)
-def publish() -> None:
-    """Pending events → their destinations → metrics → a report of what is left."""
-    _, left_behind = deliver_events(pending_events())
-    delivery_report(house_metrics(left_behind))
 
 
 @dg.op(

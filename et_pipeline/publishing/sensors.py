@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from et_pipeline.publishing.jobs import collect, publish
+from et_pipeline.publishing.jobs import collect
 from et_pipeline.resources.dagster import Warehouse
 
 RETRY_WINDOW_S = 600
@@ -14,7 +14,7 @@ RETRY_WINDOW_S = 600
 
 @dg.asset_sensor(
     asset_key=dg.AssetKey("verdicts"),
-    job=publish,
+    job_name="publish",
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Delivers as soon as verdicts were materialised; one delivery a tick.",
@@ -25,7 +25,7 @@ def publish_when_decided(context: dg.SensorEvaluationContext, asset_event: dg.Ev
 
 
 @dg.sensor(
-    job=publish,
+    job_name="publish",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Delivers what is due again: failed before, brought back by an operator, or left by a crash.",
