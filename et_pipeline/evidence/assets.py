@@ -1,5 +1,8 @@
 """Assets of the inference stage: cells → intervals, interval path, diagnostics, sample ratio, drift."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 
 from et_pipeline.resources.dagster import (
@@ -103,7 +106,9 @@ DEPS = {
     backfill_policy=ONE_RUN,
     pool=POOL,
 )
-def evidence(context: dg.AssetExecutionContext, warehouse: Warehouse):
+def evidence(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Computes the paths of experiments whose cells changed."""
     from et_pipeline.evidence import checks
     from et_pipeline.evidence.compute import build_evidence

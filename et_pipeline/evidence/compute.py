@@ -125,7 +125,7 @@ def _diagnose(
         "as_of": last["as_of"],
         "median_uplift": median,
         "sd_uplift": deviation,
-        "share_won": frame["wins"].sum() / frame["n"].sum(),
+        "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
         "winsorised": frame["winsorised"].sum(),
         "market_correlation": _number(found.within_market),
         "block_correlation": _number(found.within_block),

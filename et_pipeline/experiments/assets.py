@@ -1,5 +1,8 @@
 """Assets of the experiments stage: plans → `experiments`."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 
 from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec
@@ -32,7 +35,9 @@ a changed file is refused, and the check **plan_frozen** shows it until the file
     ],
     pool=POOL,
 )
-def experiments(context: dg.AssetExecutionContext, warehouse: Warehouse):
+def experiments(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Registers new plans, applies allowed changes, refuses the rest."""
     from et_pipeline.experiments.registration import register
 

@@ -21,7 +21,9 @@ CHECKS = [
         description="Every verdict that was announced still follows from the reports.",
     ),
     dg.AssetCheckSpec(
-        "not_stalled", asset="verdicts", description="Reports can be read; otherwise sampling and verdicts pause."
+        "not_stalled",
+        asset="verdicts",
+        description="Reports can be read; otherwise sampling and verdicts pause.",
     ),
     dg.AssetCheckSpec(
         "audit_chain_intact",
@@ -39,11 +41,16 @@ def evaluate(
     noted = audit.read_anchor(settings)
     fault = audit.verify(connection, [*anchors, noted] if noted else anchors)
     return [
-        _result("verdicts", "announced_verdict_follows", outcome.contradicted, "every announced verdict follows"),
+        _result(
+            "verdicts", "announced_verdict_follows", outcome.contradicted, "every announced verdict follows"
+        ),
         _result(
             "verdicts",
             "not_stalled",
-            [f"{outage.source} since {outage.since:%Y-%m-%d %H:%M} UTC: {outage.reason}" for outage in outcome.outages],
+            [
+                f"{outage.source} since {outage.since:%Y-%m-%d %H:%M} UTC: {outage.reason}"
+                for outage in outcome.outages
+            ],
             "reports can be read",
         ),
         _result("audit_log", "audit_chain_intact", [fault.sentence] if fault else [], "the chain is intact"),

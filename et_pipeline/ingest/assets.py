@@ -74,7 +74,7 @@ def ingest(
                 new=result.reports,
                 duplicates=result.duplicates,
                 displaced=result.displaced,
-                skipped={kind: lines for kind, lines in sorted(result.skipped.items())},
+                skipped=dict(sorted(result.skipped.items())),
             ),
             materialized(
                 connection,

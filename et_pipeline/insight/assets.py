@@ -25,7 +25,15 @@ database alone, by which a reviewer can decide; and an index of them.
         spec(
             "analyst_database",
             group=GROUP,
-            deps=["verdicts", "events", "drift_signals", "audit_log", "strategy_usage", "diagnostics", "quarantine"],
+            deps=[
+                "verdicts",
+                "events",
+                "drift_signals",
+                "audit_log",
+                "strategy_usage",
+                "diagnostics",
+                "quarantine",
+            ],
             description=ANALYST_DATABASE,
         )
     ],

@@ -72,7 +72,9 @@ LINEAGE = {
             blocking=True,
         ),
         dg.AssetCheckSpec(
-            "match_rate", asset="unmatched", description="At most a quarter of each arm's reports go unmatched."
+            "match_rate",
+            asset="unmatched",
+            description="At most a quarter of each arm's reports go unmatched.",
         ),
     ],
     partitions_def=EXPERIMENTS,

@@ -53,6 +53,8 @@ def cells_count_the_pairs(connection: duckdb.DuckDBPyConnection) -> dg.AssetChec
         asset_key="cells",
         check_name="cells_count_the_pairs",
         passed=not found,
-        description="; ".join(f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found)
+        description="; ".join(
+            f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found
+        )
         or "cells count every pair once",
     )
