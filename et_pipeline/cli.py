@@ -9,7 +9,7 @@ import sys
 import typer
 
 from et_pipeline import __version__
-from et_pipeline.commands import generate, govern, look, rebuild, run
+from et_pipeline.commands import generate, govern, look, power, rebuild, run
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.resources.settings import SettingsError
 from et_pipeline.resources.warehouse import WarehouseError
@@ -30,6 +30,7 @@ app.command()(look.status)
 app.command()(look.show)
 app.command()(look.validate)
 app.command()(look.spec)
+app.command()(power.plan)
 app.command("sign-off")(govern.sign_off)
 app.add_typer(govern.audit_app, name="audit")
 app.add_typer(govern.outbox_app, name="outbox")

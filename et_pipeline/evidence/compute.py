@@ -13,6 +13,7 @@ from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.evidence.paths import Decision, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
+from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.sample_ratio import sample_ratio_path
 from et_pipeline.resources.frames import ArrowStream
 from et_pipeline.resources.sql import load
@@ -134,9 +135,28 @@ def _diagnose(
         "largest_market": names[0] if len(names) else None,
         "largest_market_share": _number(found.largest_market_share),
         "mean_without_largest_market": _number(found.mean_without_largest),
+        "pairs_needed": _pairs_needed(decision, last),
     }
     names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
     connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+
+
+def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
+    """Pairs still to come until a decision at the present mean and variance; None where none is in sight."""
+    if last["se"] is None or last["mean_uplift"] is None:
+        return None
+    further = further_pairs(
+        last["mean_uplift"],
+        last["se"],
+        last["effective_clusters"],
+        last["n_pairs"],
+        alpha=decision.alpha,
+        g=decision.g,
+        null=-(decision.non_inferiority_margin or 0.0),
+        equivalence_margin=decision.equivalence_margin,
+        min_pairs=decision.min_samples,
+    )
+    return further if math.isfinite(further) else None
 
 
 def _spread(connection: duckdb.DuckDBPyConnection, decision: Decision) -> tuple[float | None, float | None]:

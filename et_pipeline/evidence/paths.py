@@ -35,6 +35,8 @@ class Decision(NamedTuple):
         role: `primary`, `guardrail` or `secondary`.
         estimator: `mean`, `bounded` or `ratio`.
         non_inferiority_margin: A guardrail's margin, in the metric's unit.
+        equivalence_margin: The primary's margin of equivalence, in the metric's unit.
+        min_samples: Pairs below which nothing is decided.
         alpha: Error of the interval.
         alarm_alpha: Error of the interval that may raise the alarm.
         g: Tuning of the boundary, frozen with the plan.
@@ -48,6 +50,8 @@ class Decision(NamedTuple):
     role: str
     estimator: str
     non_inferiority_margin: float | None
+    equivalence_margin: float | None
+    min_samples: int
     alpha: float
     alarm_alpha: float
     g: float
