@@ -146,7 +146,7 @@ def draw_forest(axes: Axes, palette: Palette, bars: Sequence[Bar]) -> None:
         figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal]
         span = 1.12 * max((abs(value) for value in figures if value is not None), default=1.0) or 1.0
         color = {"good": palette.good, "bad": palette.bad}.get(bar.tone, palette.accent)
-        axes.text(-1, row - 0.32, bar.label, ha="left", va="center", color=palette.ink, weight="semibold")
+        axes.text(-1, row - 0.32, bar.label, ha="left", va="center", color=palette.ink, weight="bold")
         axes.text(1, row - 0.32, bar.text, ha="right", va="center", color=palette.muted)
         if bar.equal is not None:
             axes.fill_betweenx(

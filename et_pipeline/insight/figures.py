@@ -109,13 +109,16 @@ def forest_figure(findings: Findings) -> Figure | None:
         "Each metric has its own scale, zero in the middle; better for the variant is to the right. "
         "A dashed tick is a guardrail's margin, a grey field is what the plan calls equal.",
         "interval_path.mean_uplift, ci_lower, ci_upper; experiment_metrics.non_inferiority_margin",
-        charts.svg(
-            partial(charts.draw_forest, bars=bars),
-            name="forest",
-            title="Interval of every metric",
-            description=said,
-            width=430,
-            height=30 + 58 * len(bars),
+        *(
+            charts.svg(
+                partial(charts.draw_forest, bars=bars),
+                name=name,
+                title="Interval of every metric",
+                description=said,
+                width=width,
+                height=30 + 58 * len(bars),
+            )
+            for name, width in (("forest", 880), ("forest-narrow", 400))
         ),
     )
 
