@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import sys
 
 import typer
@@ -11,6 +9,7 @@ import typer
 from et_pipeline import __version__
 from et_pipeline.commands import generate, govern, look, power, rebuild, run
 from et_pipeline.commands.terminal import CommandError
+from et_pipeline.resources.quiet_exit import quiet_exit
 from et_pipeline.resources.settings import SettingsError
 from et_pipeline.resources.warehouse import WarehouseError
 
@@ -54,19 +53,9 @@ def _options(
     """Options of every command."""
 
 
-def _hush_interpreter_exit() -> None:
-    """Ends stderr before the interpreter unloads its modules.
-
-    DuckDB's client prints pages of "nanobind: leaked" there whenever polars has read from it: nothing a person
-    can act on. Everything the program itself has to say was said by then.
-    """
-    sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
 def main() -> None:
     """Runs the command line: 0 done, 1 refused or failed with a message on stderr, 2 wrong usage."""
-    atexit.register(_hush_interpreter_exit)
+    quiet_exit()
     try:
         app()
     except (CommandError, SettingsError, WarehouseError) as error:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from et_pipeline.resources.quiet_exit import quiet_exit
 from et_pipeline.resources.settings import Settings
+
+quiet_exit()
 
 PROJECT = Path(__file__).parent.parent
 SAMPLE_PLANS = PROJECT / "data" / "experiments"

@@ -64,6 +64,7 @@ def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise CommandError(f"{present.analyst_path} is not there yet; run a tick first: et tick")
     connection = duckdb.connect(str(present.analyst_path), read_only=True)
     try:
+        connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
         yield connection
     finally:
         connection.close()

@@ -9,9 +9,8 @@ from datetime import datetime
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import MIN_CLUSTERS
 from et_pipeline.governance.terms import Alarm, Missing, Point, Rule, Terms, Verdict, above, margin_of
-
-MAX_AUTOCORRELATION = 0.9
-"""Above it, neighbouring blocks move together so much that a longer `time_block` is needed."""
+from et_pipeline.inference.power import further_pairs
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 
 
 def missing_conditions(
@@ -41,7 +40,7 @@ def missing_conditions(
                 "primary_undecided",
                 primary.metric,
                 f"The difference in {primary.metric}, {_range(point)}, may still be zero.",
-                _further_primary(primary, point),
+                _further(terms, primary, point),
             )
         )
     for rule in terms.guardrails:
@@ -53,7 +52,7 @@ def missing_conditions(
                     rule.metric,
                     f"It is not shown yet that {rule.metric}, {_range(guard)}, loses less than "
                     f"{margin_of(rule):g} {CATALOGUE[rule.metric].unit}.",
-                    _further(guard, (guard.mean_uplift or 0.0) + margin_of(rule), guard.ci_lower),
+                    _further(terms, rule, guard),
                 )
             )
     return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
@@ -72,7 +71,8 @@ def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:
             further,
         )
     if not point.effective_clusters >= MIN_CLUSTERS:
-        further = _scaled(point.n_pairs, MIN_CLUSTERS / max(point.effective_clusters, 1.0))
+        growth = MIN_CLUSTERS / max(point.effective_clusters, 1.0)
+        further = max(1, math.ceil(point.n_pairs * (growth - 1)))
         return Missing(
             "too_few_clusters",
             name,
@@ -103,26 +103,22 @@ def _expectation(further: int | None) -> str:
     return "" if further is None else f" About {further:,} more pairs are expected to be needed."
 
 
-def _scaled(n: int, factor: float) -> int:
-    return max(1, math.ceil(n * (factor - 1)))
-
-
-def _further(point: Point, distance: float, end: float | None) -> int | None:
-    """Pairs until an end of the interval covers `distance` less than now: widths shrink like 1/√n."""
-    if point.mean_uplift is None or end is None or not distance > 0:
+def _further(terms: Terms, rule: Rule, point: Point) -> int | None:
+    """Pairs until a decision at the present mean and variance, None where none is in sight."""
+    if point.mean_uplift is None or point.se is None:
         return None
-    return _scaled(point.n_pairs, ((point.mean_uplift - end) / distance) ** 2)
-
-
-def _further_primary(rule: Rule, point: Point) -> int | None:
-    """Pairs until the nearest of better, worse and equivalent, were the mean to stay as it is."""
-    mean = point.mean_uplift or 0.0
-    options = [_further(point, mean, point.ci_lower), _further(point, -mean, point.alarm_ci_upper)]
-    if rule.equivalence_margin is not None:
-        room = rule.equivalence_margin - abs(mean)
-        options.append(_further(point, room, point.ci_lower))
-    known = [option for option in options if option is not None]
-    return min(known, default=None)
+    further = further_pairs(
+        point.mean_uplift,
+        point.se,
+        point.effective_clusters,
+        point.n_pairs,
+        alpha=terms.alpha,
+        g=terms.g,
+        null=-margin_of(rule),
+        equivalence_margin=rule.equivalence_margin,
+        min_pairs=terms.min_samples,
+    )
+    return math.ceil(further) if math.isfinite(further) else None
 
 
 def verdict_sentence(

@@ -70,6 +70,7 @@ class Point(NamedTuple):
     n_markets: int
     n_blocks: int
     mean_uplift: float | None
+    se: float | None
     ci_lower: float | None
     ci_upper: float | None
     e_value: float | None

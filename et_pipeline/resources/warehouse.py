@@ -97,6 +97,7 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
         raise WarehouseError(f"{path} cannot be opened: {error}") from error
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
         migrate(connection)
         yield connection
     finally:

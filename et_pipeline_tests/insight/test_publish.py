@@ -167,6 +167,7 @@ path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
 opened, seen = 0, 0
 while not stop.exists():
     with duckdb.connect(path, read_only=True, config={"threads": 1}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         for _ in range(3):
             count, distinct = connection.execute(
                 "SELECT count(*), count(DISTINCT control_report_id) FROM pairs").fetchone()

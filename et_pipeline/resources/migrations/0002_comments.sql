@@ -405,3 +405,9 @@ COMMENT ON COLUMN intervals.closed IS 'Whether a later block has been seen, so t
 COMMENT ON TABLE schema_version IS 'Migrations this database has been through.';
 COMMENT ON COLUMN schema_version.version IS 'Number of the migration.';
 COMMENT ON COLUMN schema_version.applied_at IS 'When it was applied (UTC).';
+COMMENT ON COLUMN quarantine.report_id IS 'Id of the report that lost a conflict; null for other reasons.';
+COMMENT ON COLUMN quarantine.content_hash IS 'Hash of the content that lost a conflict; null for other reasons.';
+COMMENT ON COLUMN unreadable.size IS 'Size of the file in bytes when it was tried, null where even that was unknown.';
+COMMENT ON COLUMN unreadable.mtime_ns IS 'Modification time of the file when it was tried, nanoseconds since 1970.';
+COMMENT ON COLUMN sign_offs.key_fingerprint IS 'Fingerprint of the key that made the signature; null where the signature does not hold.';
+COMMENT ON COLUMN verdicts.announced_evidence_hash IS 'Hash of the evidence that was announced: what a promotion sign-off is given for.';
