@@ -48,7 +48,7 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
     Sample autocorrelations are too small, since the mean was estimated from the same blocks: by about
     ``(1+4a)/B`` at lag 1 (Marriott & Pope 1954) and by ``factor/B`` at any lag; both are added back.
 
-    The factor is itself uncertain, most of all early. Blocks are divided by ``factor·(1 + 3/√B)``, so few
+    The factor is itself uncertain, most of all early. Blocks are divided by ``factor·(1 + 2.5/√B)``, so few
     blocks count for less: without this, looks at 15 to 20 blocks cause most of the false alarms.
 
     Args:
@@ -71,7 +71,7 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
 
 def effective_blocks(blocks: Floats, factor: Floats) -> Floats:
     """Independent blocks that ``blocks`` count for, the factor's own uncertainty taken off."""
-    effective: Floats = blocks / (factor * (1 + 3 / np.sqrt(np.maximum(blocks, _FEWEST_BLOCKS))))
+    effective: Floats = blocks / (factor * (1 + 2.5 / np.sqrt(np.maximum(blocks, _FEWEST_BLOCKS))))
     return effective
 
 

@@ -240,7 +240,7 @@ def planned_clusters(blocks: float, markets: float | None = None) -> float:
 
     Example:
         >>> planned_clusters(720), round(planned_clusters(30), 1), planned_clusters(720, markets=200)
-        (50.0, 19.4, 200.0)
+        (50.0, 20.6, 200.0)
     """
     expected = float(effective_blocks(np.array(float(blocks)), np.ones(())))
     return max(min(expected, _USUAL_MARKETS if markets is None else float(markets)), MIN_CLUSTERS)

@@ -61,7 +61,7 @@ def direct(block, market, uplift):
     by_block = corrected(same_block, len(blocks)) * factor
     by_cell = corrected(same_market & same_block, len(np.unique(np.column_stack((block, market)), axis=0)))
     variance = max(by_market + by_block - by_cell, by_market, by_block)
-    clusters = min(n**2 / same_market.sum(), size / (factor * (1 + 3 / np.sqrt(b))))
+    clusters = min(n**2 / same_market.sum(), size / (factor * (1 + 2.5 / np.sqrt(b))))
     return np.sqrt(raw) / n, np.sqrt(variance) / n, clusters, factor
 
 

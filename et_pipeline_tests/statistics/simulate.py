@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import site
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +24,8 @@ from et_pipeline.inference import boundary, cells, fixed
 from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path, planned_clusters
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
 
+ROOT = Path(__file__).parents[2]
+"""Where the workers find these modules when pytest did not put it on their path."""
 ALPHA = 0.05
 UPLIFT_IN_SE = 4.0
 """For power: the true uplift, in standard deviations of the final mean."""
@@ -147,9 +152,11 @@ class Summary(NamedTuple):
 def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: int) -> list[Summary]:
     """Simulates every scenario; the result depends on the seed and on nothing else."""
     summaries = []
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), site.addsitedir, (str(ROOT),)
+    ) as pool:
         for scenario, root in zip(scenarios, np.random.SeedSequence(seed).spawn(len(scenarios)), strict=True):
-            outcomes = pool.map(partial(experiment, scenario), root.spawn(experiments), chunksize=20)
+            outcomes = list(pool.map(partial(experiment, scenario), root.spawn(experiments), chunksize=20))
             summaries.append(summarise(scenario, outcomes))
     return summaries
 

@@ -1,0 +1,99 @@
+"""The decisive scenarios of ``make simulate``, fewer experiments of each."""
+
+from __future__ import annotations
+
+import pytest
+from scipy.special import stdtrit
+
+from et_pipeline.inference import boundary
+from et_pipeline.inference.twoway import planned_clusters
+from et_pipeline_tests.statistics.scenarios import SCENARIOS, Scenario
+from et_pipeline_tests.statistics.simulate import Summary, main, run, table
+
+NAMES = [
+    "independent pairs, few blocks",
+    "t(3)",
+    "20 markets with effects",
+    "strong block shocks",
+    "shocks and effects, lognormal",
+    "short-lived markets with effects",
+    "φ = 0.3, strong shocks, 300 blocks",
+    "φ = 0.6, weak shocks, 300 blocks",
+    "φ = 0.6, strong shocks, 60 blocks",
+]
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def summaries() -> dict[str, Summary]:
+    chosen = [scenario for scenario in SCENARIOS if scenario.name in NAMES]
+    return {row.scenario.name: row for row in run(chosen, 300, SEED, processes=2)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_true_zero_is_called_significant_at_most_as_often_as_promised(summaries, name):
+    row = summaries[name]
+    assert row.false_rate["ours"] <= row.allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "at_least"),
+    [
+        ("t(3)", "t", 0.2),
+        ("20 markets with effects", "GrowthBook", 0.5),
+        ("strong block shocks", "one-way", 0.8),
+        ("strong block shocks", "CR1 t", 0.9),
+    ],
+)
+def test_the_scenarios_can_tell_a_wrong_interval(summaries, name, rule, at_least):
+    """The same looks at the same pairs: an interval without our safeguards fails."""
+    assert summaries[name].false_rate[rule] >= at_least
+
+
+@pytest.mark.parametrize("name", NAMES[:6])
+def test_what_safety_costs_in_width(summaries, name):
+    assert summaries[name].width <= 1.70
+
+
+@pytest.mark.parametrize("name", ["t(3)", "strong block shocks", "shocks and effects, lognormal"])
+def test_a_true_uplift_of_four_standard_errors_is_mostly_found(summaries, name):
+    assert summaries[name].power >= 0.7
+    assert summaries[name].median_stop < 0.9
+
+
+@pytest.mark.parametrize("blocks", [30, 60, 300, 1500])
+def test_width_at_the_planned_size_by_formula(blocks):
+    planned = planned_clusters(blocks, blocks)
+    anytime = boundary.radius(1.0, planned, 0.05, boundary.solve_g(planned, 0.05))
+    assert anytime / stdtrit(blocks - 1, 0.975) <= 1.70
+
+
+def test_fixed_size_interval_of_30_zipf_markets():
+    scenario = Scenario("Zipf 30 markets", 300, 30, 2000, zipf=True, market_sd=0.3, block_sd=0.2)
+    (row,) = run([scenario], 1000, SEED, processes=2)
+    assert row.fixed_missed <= 0.07
+
+
+def test_the_seed_alone_decides_the_result():
+    few = [Scenario("tiny", 20, 20, 100)]
+    assert run(few, 12, 1, processes=1) == run(few, 12, 1, processes=2)
+    assert run(few, 12, 1, processes=1) != run(few, 12, 2, processes=1)
+
+
+def test_the_command_prints_one_row_per_scenario(monkeypatch, capsys):
+    few = [Scenario("tiny", 20, 20, 100), Scenario("unheld", 20, 20, 100, "skewed", held=False)]
+    monkeypatch.setattr("et_pipeline_tests.statistics.simulate.SCENARIOS", few)
+    monkeypatch.setattr("sys.argv", ["simulate", "--experiments", "20", "--processes", "1"])
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[3].startswith("| unheld (reported) | 20 | 20 |")
+
+
+def test_unknown_noise_is_refused():
+    with pytest.raises(ValueError, match="allowed: normal"):
+        run([Scenario("odd", 20, 20, 100, "cauchy")], 1, 0, processes=1)
+
+
+def test_table_has_as_many_cells_in_every_line(summaries):
+    assert len({line.count("|") for line in table(list(summaries.values())).splitlines()}) == 1
