@@ -26,7 +26,12 @@ BOTH_ARMS = ",\n        ".join(
 
 def block(time: str) -> str:
     """The start of a time's block: blocks of `t.time_block_us` are aligned to the epoch in UTC."""
-    return f"make_timestamp(epoch_us({time}) // t.time_block_us * t.time_block_us)"
+    return f"make_timestamp({microseconds(time)} // t.time_block_us * t.time_block_us)"
+
+
+def microseconds(time: str) -> str:
+    """A time as whole microseconds since the epoch."""
+    return f"epoch_us({time})"
 
 
 def clipped(name: str, arm: str) -> str:

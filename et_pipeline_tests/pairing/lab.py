@@ -48,6 +48,7 @@ class Lab:
             "min_samples_for_decision": 100,
             "planned_pairs": 1000,
             "expected_clusters": 100,
+            "planned_blocks": 720,
             "starts_at": START,
             "ends_at": START + timedelta(days=30),
             "alpha": 0.05,

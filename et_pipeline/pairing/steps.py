@@ -1,0 +1,86 @@
+"""What both ways of matching share: what a step changed, and views on the reports that count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.pairing import columns
+from et_pipeline.pairing.statements import insert, query
+
+if TYPE_CHECKING:
+    import duckdb
+
+CHUNK = 1_000_000
+"""Reports matched at once when everything is paired again: it bounds the memory that takes."""
+
+TOUCHED = """(a.experiment_id, r.opportunity_key) IN (SELECT experiment_id, opportunity_key FROM touched)
+    AND r.rowid IN (
+        SELECT k.rowid FROM reports AS k WHERE k.opportunity_key IN (SELECT opportunity_key FROM touched)
+    )"""
+"""Reports of touched opportunities. Their row numbers are found in the key column alone, so that the wide
+columns are read only where the rows lie, not through all history."""
+
+
+class Change(NamedTuple):
+    """Rows taken away and written by one step."""
+
+    removed: int = 0
+    pairs: int = 0
+    unmatched: int = 0
+
+    def plus(self, other: Change) -> Change:
+        """Both changes together."""
+        return Change(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def chunks(connection: duckdb.DuckDBPyConnection) -> int:
+    """Into how many parts everything is cut when all is paired again."""
+    row = connection.execute("SELECT count(*) FROM reports").fetchone()
+    return max(1, -(-(row[0] if row else 0) // CHUNK))
+
+
+def note_behind(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, int]]) -> None:
+    """Makes the temporary tables `behind` (newest batch paired per experiment) and `touched`."""
+    connection.execute("CREATE OR REPLACE TEMP TABLE behind (experiment_id VARCHAR, batch BIGINT)")
+    connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
+    after = min(batch for _, batch in behind)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {query('touched', after=after)}")
+
+
+def view_counting(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes the temporary views `controls` and `variants`: what is gathered and not superseded."""
+    for arm in ("control", "variant"):
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {arm}s AS {query('counting', arm=arm)}")
+
+
+def drop_counting(connection: duckdb.DuckDBPyConnection) -> None:
+    """Takes the views away again."""
+    for arm in ("control", "variant"):
+        connection.execute(f"DROP VIEW temp.{arm}s")
+
+
+def insert_pairs(connection: duckdb.DuckDBPyConnection, partner: str, candidates: str) -> int:
+    """Writes the pairs that a way of matching made; returns their number.
+
+    Args:
+        connection: The warehouse, with the views of `view_counting`.
+        partner: The join that finds a control's variant `v`.
+        candidates: How many controls the variant could have had.
+    """
+    return insert(
+        connection,
+        "pairs",
+        query(
+            "pairs",
+            block=columns.block("p.pair_time"),
+            both_arms=columns.BOTH_ARMS,
+            uplifts=columns.UPLIFTS,
+            partner=partner,
+            candidates=candidates,
+        ),
+    )
+
+
+def mark_stale(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+    """Writes the cells of the pairs that a condition holds for to `stale_cells`."""
+    insert(connection, "stale_cells", query("stale", condition=condition))
