@@ -59,7 +59,7 @@ def plan(
 
     Example: et plan data/experiments/line-shop-v4.yaml --uplift 2 --like line-shop-v4
     """
-    from et_pipeline.inference.boundary import solve_g
+    from et_pipeline.experiments.registration import tuning
     from et_pipeline.inference.power import Assumptions, power
 
     outcome = parse_plan(path.read_bytes(), str(path))
@@ -77,7 +77,7 @@ def plan(
             uplift=uplift,
             planned_pairs=outcome.planned_pairs,
             alpha=outcome.alpha,
-            g=solve_g(outcome.expected_clusters, outcome.alpha),
+            g=tuning(outcome),
             min_pairs=outcome.min_samples_for_decision,
         )
     except ValueError as error:

@@ -30,7 +30,6 @@ AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
 MIN_CLUSTERS = 10
 """Effective clusters below which nothing is concluded."""
-MAX_DEFAULT_CLUSTERS = 100
 
 
 def _duration(value: object) -> int:
@@ -184,18 +183,6 @@ class Plan(_Strict):
     def guardrails(self) -> tuple[MetricPlan, ...]:
         """The guardrail metrics, in the plan's order."""
         return tuple(metric for metric in self.metrics if metric.role == "guardrail")
-
-    @property
-    def expected_clusters(self) -> int:
-        """Effective clusters the tuning is solved for.
-
-        Either the plan's `planned_clusters`, or the number of time blocks planned, at most 100: the markets
-        are not known at registration and are fewer than the blocks in most experiments; a tuning that is
-        off by a factor of five costs a few percent of width (`docs/statistics.md`).
-        """
-        if self.planned_clusters is not None:
-            return self.planned_clusters
-        return max(MIN_CLUSTERS, min(MAX_DEFAULT_CLUSTERS, self.planned_blocks))
 
     @property
     def alarm_alpha(self) -> float:

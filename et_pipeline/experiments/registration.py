@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.contracts.plan import AMENDABLE, Plan, Refusal, overlapping, read_plans
 from et_pipeline.inference.boundary import solve_g
+from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline.resources import audit
 from et_pipeline.resources.warehouse import transaction
 
@@ -71,6 +72,16 @@ def registered_plans(connection: duckdb.DuckDBPyConnection) -> dict[str, Plan]:
     """Every registered plan as it is in force, by experiment id."""
     rows = connection.execute("SELECT experiment_id, plan FROM experiments ORDER BY experiment_id").fetchall()
     return {identifier: Plan.model_validate_json(text, strict=False) for identifier, text in rows}
+
+
+def expected_clusters(plan: Plan) -> float:
+    """Effective clusters the tuning is solved for: the plan's own number, or what its blocks let expect."""
+    return plan.planned_clusters or planned_clusters(plan.planned_blocks)
+
+
+def tuning(plan: Plan) -> float:
+    """The tuning `g` of a plan's intervals, solved once and frozen with the plan."""
+    return solve_g(expected_clusters(plan), plan.alpha)
 
 
 def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Settings) -> Refusal | None:
@@ -137,7 +148,8 @@ def _forbidden_changes(path: str, present: Plan, plan: Plan) -> list[Refusal]:
 def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, plan: Plan) -> None:
     row = {
         **_columns(plan),
-        "g": solve_g(plan.expected_clusters, plan.alpha),
+        "expected_clusters": expected_clusters(plan),
+        "g": tuning(plan),
         "planned_blocks": plan.planned_blocks,
         "path": path,
         "registered_at": audit.naive_utc(now),
@@ -196,7 +208,6 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "traffic_split_pct": plan.traffic_split_pct,
         "min_samples_for_decision": plan.min_samples_for_decision,
         "planned_pairs": plan.planned_pairs,
-        "expected_clusters": plan.expected_clusters,
         "starts_at": plan.starts_at.astimezone(UTC).replace(tzinfo=None),
         "ends_at": plan.ends_at.astimezone(UTC).replace(tzinfo=None),
         "alpha": plan.alpha,

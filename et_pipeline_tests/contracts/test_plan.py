@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -186,10 +186,3 @@ def test_no_mapping_crashes_the_reader(document: dict[str, object]) -> None:
     import json
 
     assert not isinstance(parse_plan(json.dumps(document).encode(), "plan.yaml"), Plan)
-
-
-def test_planned_clusters_default_to_the_blocks_up_to_a_hundred() -> None:
-    assert plan().expected_clusters == 100
-    day = PLAN.replace("time_block: 1h", "time_block: 1d")
-    assert plan(day).expected_clusters == (datetime(2026, 12, 1) - datetime(2026, 11, 1)) // timedelta(days=1)
-    assert plan(PLAN + "planned_clusters: 40\n").expected_clusters == 40

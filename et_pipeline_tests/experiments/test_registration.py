@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 
+import pytest
+
 from et_pipeline.experiments.registration import register, registered_plans
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.resources import audit
@@ -25,10 +27,21 @@ def test_a_plan_is_registered_once_with_its_tuning(settings: Settings) -> None:
         assert register(connection, settings, NOW).registered == ["line-shop-v4"]
         assert register(connection, settings, NOW) == ([], [], [])
         g, clusters = connection.execute("SELECT g, expected_clusters FROM experiments").fetchone()  # type: ignore[misc]
-        assert g == solve_g(100, 0.05)
-        assert clusters == 100
+        assert g == solve_g(50, 0.05), "30 days of hours, markets unknown"
+        assert clusters == 50
         assert connection.execute("SELECT count(*) FROM experiment_metrics").fetchone() == (4,)
         assert connection.execute("SELECT list(action) FROM audit_log").fetchone() == (["plan_registered"],)
+
+
+@pytest.mark.parametrize(("line", "clusters"), [("time_block: 1d", 20.6), ("planned_clusters: 40", 40)])
+def test_the_tuning_follows_the_plan(settings: Settings, line: str, clusters: float) -> None:
+    write(settings, "a.yaml", PLAN.replace("time_block: 1h", line))
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        found = connection.execute("SELECT expected_clusters, g, alpha FROM experiments").fetchone()
+        assert found is not None
+        assert found[0] == pytest.approx(clusters, abs=0.1)
+        assert found[1] == solve_g(found[0], found[2])
 
 
 def test_the_statistical_part_is_frozen(settings: Settings) -> None:

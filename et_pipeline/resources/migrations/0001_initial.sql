@@ -43,7 +43,7 @@ CREATE TABLE experiments (
     control_strategy_id VARCHAR NOT NULL, control_config_version VARCHAR,
     variant_strategy_id VARCHAR NOT NULL, variant_config_version VARCHAR,
     traffic_split_pct DOUBLE NOT NULL, min_samples_for_decision BIGINT NOT NULL, planned_pairs BIGINT NOT NULL,
-    expected_clusters INTEGER NOT NULL, starts_at TIMESTAMP NOT NULL, ends_at TIMESTAMP NOT NULL,
+    expected_clusters DOUBLE NOT NULL, starts_at TIMESTAMP NOT NULL, ends_at TIMESTAMP NOT NULL,
     alpha DOUBLE NOT NULL, alarm_alpha DOUBLE NOT NULL, planned_blocks BIGINT NOT NULL,
     time_block_us BIGINT NOT NULL,
     matching VARCHAR NOT NULL, tolerance_us BIGINT, on_no_trade VARCHAR NOT NULL,
