@@ -29,6 +29,7 @@ from scipy.special import logsumexp, stdtr
 
 from et_pipeline.inference import twoway
 from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.serial import LAGS, cross_market_products, products, sum_by
 
 ALPHA = 0.001
 """A false alarm at most once in 1/alpha blocks on average: at one-hour blocks, once in six weeks."""
@@ -155,30 +156,26 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
         Rows t; their starts, rows × window, −1 where there is none yet; the moments of rows × window
         flattened (where there is no start yet, those of start 0).
     """
-    first = np.unique(cells.block, return_index=True)[1]
+    _, first, position = np.unique(cells.block, return_index=True, return_inverse=True)
     markets, market = np.unique(cells.market, return_inverse=True)
     ends = np.append(first[1:], len(cells.n))
     totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
-    sums = _by_block(totals, first)
-    before = np.vstack((np.zeros((1, 2)), sums[:-1]))
-    lagged = _products(sums, before)
-    total_to, block_to, cell_to, lagged_to = (
+    sums = sum_by(position, totals, len(first))
+    total_to, block_to, cell_to = (
         np.concatenate((np.zeros_like(x[:1]), np.cumsum(x, axis=0)))
-        for x in (
-            sums,
-            _products(sums, sums),
-            _by_block(_products(totals, totals), first),
-            lagged + lagged.mT,
-        )
+        for x in (sums, products(sums, sums), sum_by(position, products(totals, totals), len(first)))
     )
     cells_to = np.append(0, ends)
+    by_market = np.lexsort((position, market))
+    lagged_to = cross_market_products(position[by_market], market[by_market], totals[by_market], len(first))
 
     running = np.zeros((len(markets), window, 2))
-    product, count = np.zeros((window, 2, 2)), np.zeros(window, dtype=np.int64)
+    product, count = np.zeros((window, 3)), np.zeros(window, dtype=np.int64)
     column = np.arange(window)
+    lag = np.arange(1, LAGS + 1)[:, None, None]
     for chunk in range(0, len(first), _CHUNK):
         row = np.arange(chunk, min(chunk + _CHUNK, len(first)))
-        market_products = np.empty((len(row), window, 2, 2))
+        market_products = np.empty((len(row), window, 3))
         n_markets = np.empty((len(row), window), dtype=np.int64)
         for line, t in enumerate(row):
             running[:, t % window] = 0.0
@@ -186,14 +183,19 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
             count[t % window] = 0
             here = slice(first[t], ends[t])
             added, old = totals[here], running[market[here]]
-            cross = (added.T @ old.reshape(len(added), -1)).reshape(2, window, 2).transpose(1, 0, 2)
-            product += cross + cross.mT + added.T @ added
+            cross = (added.T @ old.reshape(len(added), -1)).reshape(2, window, 2)
+            square = added.T @ added
+            product[:, 0] += 2.0 * cross[0, :, 0] + square[0, 0]
+            product[:, 1] += cross[0, :, 1] + cross[1, :, 0] + square[0, 1]
+            product[:, 2] += 2.0 * cross[1, :, 1] + square[1, 1]
             count += (old[:, :, 0] == 0.0).sum(axis=0)
             running[market[here]] = old + added[:, None]
             market_products[line], n_markets[line] = product, count
         end = row[:, None]
         start = end - (end - column) % window
         s = np.maximum(start, 0)
+        # A product of block b with block b − lag lies inside the stretch from b = s + lag on.
+        lagged = lagged_to[lag - 1, end] - lagged_to[lag - 1, np.minimum(s + lag - 1, end)]
         yield (
             row,
             start,
@@ -201,21 +203,13 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
                 block=np.broadcast_to(end, s.shape).ravel(),
                 total=(total_to[end + 1] - total_to[s]).reshape(-1, 2),
                 squares=twoway._Ways(
-                    market_products.reshape(-1, 2, 2),
-                    (block_to[end + 1] - block_to[s]).reshape(-1, 2, 2),
-                    (cell_to[end + 1] - cell_to[s]).reshape(-1, 2, 2),
+                    market_products.reshape(-1, 3),
+                    (block_to[end + 1] - block_to[s]).reshape(-1, 3),
+                    (cell_to[end + 1] - cell_to[s]).reshape(-1, 3),
                 ),
-                lagged=(lagged_to[end + 1] - lagged_to[s + 1]).reshape(-1, 2, 2) / 2.0,
+                lagged=lagged.reshape(LAGS, -1, 3),
                 n_markets=n_markets.ravel(),
                 n_blocks=(end - s + 1).ravel(),
                 n_cells=(cells_to[end + 1] - cells_to[s]).ravel(),
             ),
         )
-
-
-def _by_block(values: Floats, first: Ints) -> Floats:
-    return np.add.reduceat(values, first, axis=0) if len(first) else values
-
-
-def _products(left: Floats, right: Floats) -> Floats:
-    return left[:, :, None] * right[:, None, :]

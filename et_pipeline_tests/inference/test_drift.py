@@ -55,7 +55,7 @@ def every_stretch(cells: Cells, margin: float, window: int) -> tuple[list[float]
     return log_m, since
 
 
-@pytest.mark.parametrize("window", [1000, 23])
+@pytest.mark.parametrize("window", [1000, 40])
 def test_equals_the_sum_over_recomputed_stretches(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift, "_CHUNK", 17)
     cells = sample(1, falls_at=30, by=1.0)
@@ -97,7 +97,7 @@ def test_a_fall_is_found_and_dated() -> None:
     cells = sample(4, blocks=120, pairs=4000, falls_at=70, by=1.0)
     path = drift_path(cells)
     alarm = path.first_alarm()
-    assert alarm is not None and 70 <= alarm <= 90
+    assert alarm is not None and 70 <= alarm <= 95
     assert abs(path.since[alarm] / 3_600_000_000 - 70) <= 6
     assert path.mean_since[alarm] < -0.5 and path.log_e_since[alarm] <= path.log_m[alarm]
 
