@@ -252,6 +252,8 @@ def _figure(draw: Callable[[Axes, Palette], None], palette: Palette, width: int,
 
 
 _COLORS = {getattr(PLACEHOLDERS, field): f"var(--{field})" for field in Palette._fields}
+_PATHS = re.compile(r' (?:d|transform|x|y)="[^"]*"')
+_DECIMALS = re.compile(r"(\.\d\d)\d+")
 _IDS = re.compile(r'\bid="([^"]+)"|url\(#([^)]+)\)|xlink:href="#([^"]+)"')
 
 
@@ -265,6 +267,7 @@ def _for_page(text: str, name: str, title: str, description: str, width: int, he
     body = _IDS.sub(lambda match: _renamed(match, name), body)
     for placeholder, variable in _COLORS.items():
         body = body.replace(placeholder, variable)
+    body = _PATHS.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), body)
     body = re.sub(r">\s+<", "><", body).strip()
     return (
         f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" aria-labelledby="{name}-title {name}-desc"'

@@ -36,17 +36,17 @@ def signed(value: float | None, decimals: int) -> str:
 
 
 def decimals_of(*values: float | None) -> int:
-    """Decimals that show an interval with two significant digits of its width."""
+    """Decimals that show an interval with three significant digits of its width."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     width = max(known) - min(known) if len(known) > 1 else max(map(abs, known), default=1.0)
-    return 2 if width <= 0 else min(8, max(0, 1 - math.floor(math.log10(width))))
+    return 2 if width <= 0 else min(8, max(0, 2 - math.floor(math.log10(width))))
 
 
-def interval(lower: float | None, upper: float | None, unit: str = "") -> str:
-    """`−0.4 to +3.2 bps`, or that there is none yet."""
+def interval(lower: float | None, upper: float | None, unit: str = "", none: str = "no interval yet") -> str:
+    """`−0.41 to +3.20 bps`, or that there is none yet."""
     ends = [value for value in (lower, upper) if value is not None and math.isfinite(value)]
     if not ends:
-        return "no interval yet"
+        return none
     decimals = decimals_of(lower, upper)
     return f"{signed(lower, decimals)} to {signed(upper, decimals)} {unit}".rstrip()
 

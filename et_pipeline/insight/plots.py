@@ -1,0 +1,55 @@
+"""The interval path as a picture for the Dagster UI, from the analyst database."""
+
+from __future__ import annotations
+
+import base64
+from functools import partial
+from typing import TYPE_CHECKING
+
+from et_pipeline.insight import charts
+from et_pipeline.insight.figures import series_of
+from et_pipeline.insight.read import rows
+from et_pipeline.resources.sql import load
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.insight.read import Row
+
+
+def interval_path_png(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> bytes | None:
+    """The primary metric's interval path as a PNG of a few tens of kilobytes.
+
+    Args:
+        connection: The warehouse or the analyst database.
+        experiment_id: The experiment.
+
+    Returns:
+        The image, or None where the path has fewer than two points.
+    """
+    path = rows(connection, load(__package__ or "", "primary_path"), {"id": experiment_id})
+    if len(path) < 2:
+        return None
+    first = path[0]
+    draw = partial(
+        charts.draw_path,
+        series=series_of(path),
+        unit=_unit(first),
+        decided=first["decided_as_of"],
+        limits=[] if (margin := first["equivalence_margin"]) is None else [-margin, margin],
+    )
+    return charts.png(draw, width=720, height=280)
+
+
+def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> str | None:
+    """The same as Markdown with the image in it, as the Dagster UI shows it; None where there is none."""
+    image = interval_path_png(connection, experiment_id)
+    if image is None:
+        return None
+    return f"![interval path of {experiment_id}](data:image/png;base64,{base64.b64encode(image).decode()})"
+
+
+def _unit(row: Row) -> str:
+    from et_pipeline.contracts.metrics import CATALOGUE
+
+    return f"{CATALOGUE[row['metric']].unit} of {row['metric']}"
