@@ -14,8 +14,8 @@ A bet on one block after the other is no evidence here: pairs of one market stay
 and a few markets that happen to lie low look like a fall for ever. Measured, such a detector alarms long
 before 1/alpha blocks (`et_pipeline_tests/statistics/drift_simulation.py`). So E_{s,t} comes from the two-way
 interval of blocks s to t: the same mean, standard error and effective clusters, in a one-sided mixture over
-effect sizes. It has no scale, hence needs no bounds of the metric, and it is silent below fifteen effective
-clusters: shorter stretches know too little of how neighbouring blocks move together.
+effect sizes. It has no scale, hence needs no bounds of the metric, and it is silent below ten effective
+clusters.
 """
 
 from __future__ import annotations
@@ -37,9 +37,6 @@ WINDOW = 256
 """Starts kept, in blocks. Leaving older ones out only lowers M, so the run length holds."""
 BETS = (2.0, 8.0, 32.0)
 """Tunings g of the mixture: effects of about 1/√g standard deviations of a cluster, large to small."""
-MIN_CLUSTERS = 15.0
-"""Effective clusters below which a stretch is no evidence; with ten, strong shocks that last (AR(1) 0.6)
-brought the run length below 1/alpha."""
 _CHUNK = 128
 
 
@@ -101,7 +98,7 @@ def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, windo
         mean = total / n
         gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
         stretch = twoway.path_of(moments, centre, mean, gradient, alpha=alpha, g=BETS[0])
-        usable = stretch.ready & (stretch.clusters >= MIN_CLUSTERS) & (start >= 0).ravel()
+        usable = stretch.ready & (start >= 0).ravel()
         log_e = np.full(start.size, -np.inf)
         log_e[usable] = log_e_below(
             stretch.mean[usable] + margin, stretch.se[usable], stretch.clusters[usable]

@@ -48,7 +48,7 @@ def every_stretch(cells: Cells, margin: float, window: int) -> tuple[list[float]
         for s in range(max(0, t - window + 1), t + 1):
             inside = (cells.block >= blocks[s]) & (cells.block <= blocks[t])
             last = interval_path(Cells(*(c[inside] for c in cells)), alpha=0.05, g=1.0).at(-1)
-            if last.ready and last.clusters >= drift.MIN_CLUSTERS:
+            if last.ready:
                 evidence[s] = float(log_e_below(last.mean + margin, last.se, last.clusters))
         log_m.append(float(np.logaddexp.reduce(list(evidence.values()))) if evidence else -math.inf)
         since.append(int(blocks[max(evidence, key=evidence.__getitem__)]) if evidence else -1)
