@@ -167,7 +167,7 @@ def _drift(metric: str, rows: list[Row]) -> Figure:
     alarm = any(row["alarm"] for row in rows)
     return _small(
         f"Change detector on {metric}",
-        f"Evidence (natural logarithm) that the mean fell below −{text.number(rows[-1]['margin'])} at some time.",
+        f"Evidence (natural logarithm) that the mean fell below {text.number(-rows[-1]['margin'] or 0.0)} at some time.",
         "drift.log_evidence, threshold",
         partial(charts.draw_line, as_of=_times(rows, "as_of")[::-step][::-1], values=evidence[::-step][::-1],
                 label="log evidence", reference=rows[-1]["threshold"], reference_label="alarm"),

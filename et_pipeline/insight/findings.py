@@ -45,7 +45,7 @@ NEXT_STEPS_CONCLUDED = {
 }
 NO_POINT: Row = dict.fromkeys(
     ("as_of", "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "ci_lower", "ci_upper",
-     "alarm_ci_upper", "e_value", "p_value", "fixed_ci_lower", "fixed_ci_upper", "autocorrelation")
+     "alarm_ci_lower", "alarm_ci_upper", "e_value", "p_value", "fixed_ci_lower", "fixed_ci_upper", "autocorrelation")
 )  # fmt: skip
 """What stands for the interval of a metric that has none yet."""
 WORDS = {"good": "met", "bad": "failed", "open": "not yet", "calm": "does not apply"}
@@ -221,17 +221,21 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
     for standing in standings:
         if standing.role == "secondary":
             continue
-        point = standing.point
+        point, alpha, source = standing.point, data.experiment["alpha"], "interval_path.ci_lower, ci_upper"
+        lower, upper = point["ci_lower"], point["ci_upper"]
+        if standing.tone == "bad":
+            alpha, source = data.experiment["alarm_alpha"], "interval_path.alarm_ci_lower, alarm_ci_upper"
+            lower, upper = point["alarm_ci_lower"], point["alarm_ci_upper"]
         needed = "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
         if standing.equal is not None:
             needed += f", or within ±{text.number(standing.equal)} {standing.unit}"
         found.append(
             Condition(
                 f"{standing.name} ({standing.role})",
-                text.interval(point["ci_lower"], point["ci_upper"], standing.unit),
+                f"{text.interval(lower, upper, standing.unit)} ({text.percent(1 - alpha)})",
                 needed,
                 "good" if standing.says == "within what counts as equal" else standing.tone,
-                "interval_path.ci_lower, ci_upper",
+                source,
             )
         )
     return found
