@@ -111,7 +111,7 @@ def review_pages(
     """Draws the pages of experiments that changed."""
     from et_pipeline.insight.pages import write_pages
 
-    pages = write_pages(warehouse.settings, run_id=context.run_id)
+    pages = write_pages(warehouse.settings, run_id=context.run.run_id)
     yield dg.MaterializeResult(
         asset_key="review_pages",
         metadata={"pages": dg.MetadataValue.md("\n".join(f"- {line}" for line in map(str, pages)))},

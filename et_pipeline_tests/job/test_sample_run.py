@@ -1,0 +1,128 @@
+"""The sample experiments through the real job: the truth is found, everything is accounted for and described."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import dagster as dg
+import pytest
+
+from et_pipeline.definitions import defs
+from et_pipeline.generator import EXPECTED_REASON
+from et_pipeline_tests.job.conftest import SampleRun
+
+pytestmark = pytest.mark.xdist_group("sample_job")
+
+VERDICTS = {
+    "basket-rebalance-fast": ("concluded", "variant_worse"),
+    "late-news-filter": ("sampling", None),
+    "line-shop-v4": ("promotion_review", "variant_better"),
+    "quote-refresh-2s": ("concluded", "equivalent"),
+    "wide-split-props": ("awaiting_sign_off", None),
+}
+
+
+def test_the_run_succeeds_and_every_asset_is_materialised(sample: SampleRun) -> None:
+    assert sample.result.success
+    done = {event.asset_key for event in sample.result.get_asset_materialization_events()}
+    assert done == set(defs.resolve_asset_graph().get_all_asset_keys())
+
+
+def test_every_asset_says_what_it_is(sample: SampleRun) -> None:
+    schemas = {
+        event.asset_key: event.step_materialization_data.materialization.metadata
+        for event in sample.result.get_asset_materialization_events()
+    }
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description and len(node.description) > 40, key
+        assert node.owners and node.kinds and node.group_name != "default", key
+        if node.group_name != "insight":
+            assert "dagster/row_count" in schemas[key] and "dagster/column_schema" in schemas[key], key
+            columns = schemas[key]["dagster/column_schema"].value.columns
+            assert columns and all(column.description for column in columns), key
+
+
+def test_checks_pass_where_nothing_is_wrong(sample: SampleRun) -> None:
+    evaluated = {check.check_name for check in sample.result.get_asset_check_evaluations()}
+    assert evaluated == {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert sample.world.failed_checks(sample.result) == set()
+
+
+def test_every_line_is_in_one_place(sample: SampleRun) -> None:
+    world, truth = sample.world, sample.truth
+    totals = world.rows("SELECT sum(lines), sum(reports), sum(duplicates), sum(skipped), sum(quarantined) FROM snapshots")
+    quarantined = sum(truth.broken.values())
+    assert totals == [(truth.lines, truth.reports, truth.duplicates, truth.skipped, quarantined)]
+    expected = Counter[str]()
+    for kind, count in truth.broken.items():
+        expected[EXPECTED_REASON[kind]] += count
+    assert Counter(dict(world.rows("SELECT reason, count(*) FROM quarantine GROUP BY reason"))) == expected
+
+
+def test_verdicts_and_states(sample: SampleRun) -> None:
+    found = {name: (state, verdict) for name, state, verdict in sample.world.rows("SELECT experiment_id, state, verdict FROM verdicts")}
+    assert found == VERDICTS
+
+
+def test_the_true_uplift_lies_in_every_interval(sample: SampleRun) -> None:
+    rows = sample.world.rows("SELECT experiment_id, metric, ci_lower, ci_upper FROM interval_path WHERE ready")
+    assert len({row[:2] for row in rows}) >= 9
+    for name, metric, lower, upper in rows:
+        truth = sample.truth.experiments[name]
+        true = truth.uplift[metric]
+        if name == "late-news-filter" and metric == "edge_bps" and truth.edge_uplift_no_trade_zero is not None:
+            true = truth.edge_uplift_no_trade_zero
+        if metric == "latency_ms" and name == "line-shop-v4":
+            continue  # winsorised by the plan: another estimand than the plain mean
+        assert lower <= true <= upper, (name, metric, lower, true, upper)
+
+
+def test_pairs_are_the_opportunities_both_arms_report(sample: SampleRun) -> None:
+    pairs = dict(sample.world.rows("SELECT experiment_id, count(variant_report_id) FROM pairs GROUP BY ALL"))
+    for name, truth in sample.truth.experiments.items():
+        assert pairs.get(name, 0) == (0 if name == "wide-split-props" else truth.pairs), name
+
+
+def test_reason_codes_and_the_drift_signal(sample: SampleRun) -> None:
+    world = sample.world
+    codes = set(world.rows("SELECT experiment_id, reason_code FROM events WHERE reason_code IS NOT NULL"))
+    started = {(name, "EXPERIMENT_STARTED") for name in VERDICTS}
+    results = {(name, "EXPERIMENT_RESULT") for name, (_, verdict) in VERDICTS.items() if verdict}
+    assert codes == started | results | {
+        ("late-news-filter", "EXPERIMENT_INSUFFICIENT_SAMPLES"),
+        ("wide-split-props", "EXPERIMENT_LARGE_SPLIT_WARN"),
+    }
+    signals = world.rows("SELECT DISTINCT experiment_id, variant_strategy_id FROM drift_signals")
+    assert signals == [("basket-rebalance-fast", "strat.basket_rebalance")]
+    reviews = world.rows("SELECT experiment_id FROM events WHERE kind = 'promotion_review'")
+    assert reviews == [("line-shop-v4",)]
+
+
+def test_publishing_leaves_one_file_a_message(sample: SampleRun) -> None:
+    world = sample.world
+    assert world.run("publish").success
+    files = {path.stem: json.loads(path.read_text()) for path in world.settings.outbox_dir.glob("*.json")}
+    events = dict(world.rows("SELECT event_id, payload FROM events"))
+    assert files == {identifier: json.loads(payload) for identifier, payload in events.items()}
+    assert world.rows("SELECT count(*) FROM deliveries WHERE status = 'delivered'") == [(len(events),)]
+
+
+def test_running_again_emits_nothing_twice(sample: SampleRun) -> None:
+    world = sample.world
+    before = world.rows("SELECT event_id FROM events ORDER BY ALL"), world.rows("SELECT * FROM interval_path ORDER BY ALL")
+    assert world.tick().success
+    assert world.run("publish").success
+    assert (world.rows("SELECT event_id FROM events ORDER BY ALL"), world.rows("SELECT * FROM interval_path ORDER BY ALL")) == before
+    assert len(list(world.settings.outbox_dir.glob("*.json"))) == len(before[0])
+
+
+def test_one_experiment_is_rerun_alone(sample: SampleRun) -> None:
+    world = sample.world
+    assets = [dg.AssetKey(name) for name in ("pairs", "unmatched", "cells", "intervals", "interval_path", "diagnostics", "sample_ratio", "drift")]
+    result = world.run("tick", asset_selection=assets, partition_key="line-shop-v4")
+    assert result.success
+    partitions = {event.partition for event in result.get_asset_materialization_events()}
+    assert partitions == {"line-shop-v4"}
