@@ -14,8 +14,8 @@ from et_pipeline.pairing.steps import (
     chunks,
     drop_counting,
     insert_pairs,
-    mark_stale,
     note_behind,
+    remove_pairs,
     view_counting,
 )
 
@@ -71,13 +71,10 @@ def _pair_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str,
 
 def _replace(connection: duckdb.DuckDBPyConnection, inside: str, scopes: Sequence[str]) -> Change:
     """Takes away the rows that a condition holds for and matches the reports in scope anew."""
-    mark_stale(connection, inside)
-    removed = delete(connection, "pairs", inside)
+    change = Change(remove_pairs(connection, inside))
     delete(connection, "unmatched", inside)
-    change = Change(removed)
     for scope in scopes:
         change = change.plus(_match(connection, scope))
-    mark_stale(connection, inside)
     return change
 
 

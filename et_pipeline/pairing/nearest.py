@@ -18,8 +18,8 @@ from et_pipeline.pairing.steps import (
     chunks,
     drop_counting,
     insert_pairs,
-    mark_stale,
     note_behind,
+    remove_pairs,
     view_counting,
 )
 
@@ -53,8 +53,7 @@ def pair_by_nearest(
 
 def _pair_all(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Change:
     own = _own(rule)
-    mark_stale(connection, own)
-    change = Change(delete(connection, "pairs", own))
+    change = Change(remove_pairs(connection, own))
     for table in ("unmatched", "pairing_segments"):
         delete(connection, table, own)
     parts = chunks(connection)
@@ -64,7 +63,6 @@ def _pair_all(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Change:
         keep(connection, "superseded", query("superseded"))
         replaced = _insert_superseded(connection)
         change = change.plus(_match(connection, rule)).plus(Change(0, 0, replaced))
-    mark_stale(connection, own)
     return change
 
 
@@ -104,9 +102,7 @@ def _rematch(connection: duckdb.DuckDBPyConnection, rule: Rule, span: tuple[obje
     keep(connection, "stretches", query("nearest_stretches"))
     reach = connection.execute("SELECT min(starts_at), max(ends_at) FROM stretches").fetchone()
     low, high = reach if reach is not None else span
-    pairs_there = f"{own} AND {_within_stretch('pairs', 'pair_time', low, high)}"
-    mark_stale(connection, pairs_there)
-    change = Change(delete(connection, "pairs", pairs_there))
+    change = Change(remove_pairs(connection, f"{own} AND {_within_stretch('pairs', 'pair_time', low, high)}"))
     delete(
         connection,
         "unmatched",
@@ -127,7 +123,6 @@ def _rematch(connection: duckdb.DuckDBPyConnection, rule: Rule, span: tuple[obje
         f"{SUPERSEDED}{own} AND emitted_at BETWEEN TIMESTAMP '{low}' AND TIMESTAMP '{high}'",
     )
     change = change.plus(_match(connection, rule))
-    mark_stale(connection, pairs_there)
     drop(connection, "affected", "stretches")
     return change
 

@@ -1,2 +1,2 @@
 -- The cells that the pairs in question are part of: to be computed again.
-SELECT DISTINCT experiment_id, block, market_id FROM pairs WHERE {condition}
+SELECT DISTINCT experiment_id, block, market_id FROM {pairs}

@@ -1,11 +1,11 @@
-"""What both ways of matching share: what a step changed, and views on the reports that count."""
+"""What both ways of matching share: what a step changed, the reports that count, pairs in and out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.statements import insert, query
+from et_pipeline.pairing.statements import delete, drop, insert, keep, query
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,16 +60,16 @@ def drop_counting(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def insert_pairs(connection: duckdb.DuckDBPyConnection, partner: str, candidates: str) -> int:
-    """Writes the pairs that a way of matching made; returns their number.
+    """Writes the pairs that a way of matching made, and their cells to `stale_cells`; returns their number.
 
     Args:
         connection: The warehouse, with the views of `view_counting`.
         partner: The join that finds a control's variant `v`.
         candidates: How many controls the variant could have had.
     """
-    return insert(
+    keep(
         connection,
-        "pairs",
+        "made",
         query(
             "pairs",
             block=columns.block("p.pair_time"),
@@ -79,8 +79,23 @@ def insert_pairs(connection: duckdb.DuckDBPyConnection, partner: str, candidates
             candidates=candidates,
         ),
     )
+    insert(connection, "stale_cells", query("stale", pairs="made"))
+    count = insert(connection, "pairs", "SELECT * FROM made")
+    drop(connection, "made")
+    return count
 
 
-def mark_stale(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Writes the cells of the pairs that a condition holds for to `stale_cells`."""
-    insert(connection, "stale_cells", query("stale", condition=condition))
+def remove_pairs(connection: duckdb.DuckDBPyConnection, condition: str) -> int:
+    """Takes away the pairs that a condition holds for and writes their cells to `stale_cells`.
+
+    Their row numbers are noted first, so that the condition is looked at once.
+    """
+    keep(
+        connection,
+        "going",
+        f"SELECT rowid AS row_number, experiment_id, block, market_id FROM pairs WHERE {condition}",
+    )
+    insert(connection, "stale_cells", query("stale", pairs="going"))
+    count = delete(connection, "pairs", "rowid IN (SELECT row_number FROM going)")
+    drop(connection, "going")
+    return count

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+
+from et_pipeline.pairing import checks
+from et_pipeline.pairing.cells import build_cells
+from et_pipeline.pairing.pairs import build_pairs
+from et_pipeline_tests.pairing.lab import START, Lab, report, variant_report
+
+
+def paired(lab: Lab, count: int = 4) -> None:
+    lab.plan(metrics={"edge_bps": None, "size_fill_ratio": None})
+    for i in range(count):
+        lab.ingest(report(f"c{i}", f"o{i}", i * 3600), variant_report(f"v{i}", f"o{i}"))
+    build_pairs(lab.connection, ["exp"])
+
+
+def test_all_pass_on_what_pairing_makes(lab: Lab) -> None:
+    paired(lab)
+    assert checks.one_pair_a_report(lab.connection).passed
+    assert checks.match_rate(lab.connection).passed
+    build_cells(lab.connection, ["exp"])
+    assert checks.cells_count_the_pairs(lab.connection).passed
+
+
+def test_a_report_in_two_pairs_is_found(lab: Lab) -> None:
+    paired(lab)
+    lab.connection.execute("UPDATE pairs SET variant_report_id = 'v0' WHERE variant_report_id = 'v3'")
+    result = checks.one_pair_a_report(lab.connection)
+    assert not result.passed
+    assert result.description == "exp: v0"
+
+
+def test_a_picky_variant_is_noticed_and_limited_lives_controls_are_not(lab: Lab) -> None:
+    paired(lab)
+    lab.plan("live", mode="limited_live", matching="nearest", tolerance_us=1, variant_strategy_id="w")
+    lab.ingest(*(report(f"x{i}", f"x{i}", i) for i in range(2)))
+    build_pairs(lab.connection, ["exp", "live"])
+    result = checks.match_rate(lab.connection)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert result.description == "exp: 33% of the control's reports"
+
+
+def test_a_lost_cell_is_found(lab: Lab) -> None:
+    paired(lab)
+    build_cells(lab.connection, ["exp"])
+    lab.connection.execute("DELETE FROM cells WHERE block = ?", [START + timedelta(hours=2)])
+    result = checks.cells_count_the_pairs(lab.connection)
+    assert not result.passed
+    assert result.description == "exp edge_bps: 4 pairs, 3 in cells"
