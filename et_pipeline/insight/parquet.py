@@ -1,0 +1,110 @@
+"""Parquet beside the analyst database, for those who use other tools; only what changed is written.
+
+Small tables are one file each. Tables that grow with the reports are one file a day, so that a tick writes
+the days it touched. What a file was made from is noted as a fingerprint of its rows.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from et_pipeline.insight.dictionary import TECHNICAL
+from et_pipeline.resources.atomic import write_atomically
+from et_pipeline.resources.settings import Settings
+
+BY_DAY = {
+    "reports": ("emitted_at", "report_key, content_hash, snapshot_id, line"),
+    "pairs": ("pair_time", "experiment_id, opportunity_key, control_report_id, variant_report_id, edge_bps_uplift"),
+    "unmatched": ("emitted_at", "experiment_id, arm, reason, report_id"),
+    "cells": ("block", "experiment_id, metric, block, market_id, n, sum, m2"),
+}
+"""Tables with one file a day: the time that says which day, and the columns by which a row's change shows.
+
+A report's content hash and a pair's two report ids stand for the columns left out: these follow from them.
+"""
+NOTES = ".written.json"
+
+
+class Export(NamedTuple):
+    """What writing the files did.
+
+    Attributes:
+        folder: Where they stand.
+        written: Files written, relative to the folder.
+        kept: Number of files that are as they were.
+    """
+
+    folder: Path
+    written: list[str]
+    kept: int
+
+
+def write_parquet(settings: Settings) -> Export:
+    """Brings the Parquet files up to date with the published analyst database.
+
+    Each file is replaced atomically; a crash leaves old or new files, and the next run writes the rest.
+
+    Raises:
+        FileNotFoundError: Nothing has been published yet.
+    """
+    if not settings.analyst_path.exists():
+        raise FileNotFoundError(f"{settings.analyst_path} is not there yet: it is published at the end of a tick")
+    folder = settings.published_dir / "parquet"
+    before = _notes(folder)
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+        now = _fingerprints(connection)
+        stale = [name for name in sorted(now) if before.get(name) != now[name] or not (folder / name).exists()]
+        for name in stale:
+            _write(connection, folder, name)
+    for name in set(before) - set(now):
+        (folder / name).unlink(missing_ok=True)
+    write_atomically(folder / NOTES, json.dumps(now, sort_keys=True).encode())
+    return Export(folder, stale, len(now) - len(stale))
+
+
+def _fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """For each file a figure that changes when its rows do."""
+    tables = connection.execute(
+        "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal"
+    ).fetchall()
+    found = {}
+    for table, comment in tables:
+        if (comment or "").startswith(TECHNICAL):
+            continue
+        if table in BY_DAY:
+            time, columns = BY_DAY[table]
+            days = connection.execute(
+                f"SELECT {time}::DATE::VARCHAR AS day, count(*), sum(hash({columns})) FROM {table} GROUP BY day"
+            ).fetchall()
+            found |= {f"{table}/{day}.parquet": f"{count}-{total}" for day, count, total in days}
+        else:
+            row = connection.execute(f'SELECT count(*), sum(hash(t)) FROM "{table}" AS t').fetchone()
+            found[f"{table}.parquet"] = "-".join(map(str, row or ()))
+    return found
+
+
+def _write(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    table, _, day = name.removesuffix(".parquet").partition("/")
+    rows = f'SELECT * FROM "{table}"'
+    if day:
+        time = BY_DAY[table][0]
+        rows += f" WHERE {time} >= DATE '{day}' AND {time} < DATE '{day}' + INTERVAL 1 DAY ORDER BY {time}"
+    target = str(temporary).replace("'", "''")
+    connection.execute(f"COPY ({rows}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+    temporary.replace(path)
+
+
+def _notes(folder: Path) -> dict[str, str]:
+    """What the files were made from; nothing where the notes are missing or damaged: all are written again."""
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
