@@ -171,33 +171,43 @@ def _spread(connection: duckdb.DuckDBPyConnection, decision: Decision) -> tuple[
 def _drift(
     connection: duckdb.DuckDBPyConnection, decision: Decision, frame: pl.DataFrame, first: datetime
 ) -> None:
-    """The detector on the primary and the guardrails, from `first` on; it looks back one window."""
+    """The detector on the primary and the guardrails, from `first` on; it looks back one window.
+
+    It runs over stretches of blocks that begin at multiples of the window, whatever `first` is: then each
+    row comes out the same, to the last bit, when it is computed again.
+    """
     if decision.role == "secondary" or decision.estimator == "ratio":
         return
-    blocks = frame["block"].unique().sort()
-    first_us = _microseconds(first) - decision.time_block_us
-    start = max(0, int(blocks.search_sorted(first_us)) - WINDOW)
-    recent = frame.filter(pl.col("block") >= blocks[start])
     margin = decision.non_inferiority_margin or 0.0
-    path = drift_path(inference_cells(recent), margin=margin, alpha=decision.drift_alpha)
-    since = pl.Series("since", path.since)
-    _insert(
-        connection,
-        "drift",
-        pl.DataFrame(
-            {"as_of": path.block + decision.time_block_us, "log_evidence": path.log_m, "alarm": path.alarm}
+    position = pl.col("block").rank("dense").cast(pl.Int64) - 1
+    frame = frame.with_columns(position=position)
+    since = first - timedelta(microseconds=decision.time_block_us)
+    first_row = frame.filter(pl.col("block") >= _microseconds(since))["position"].min()
+    last_row = frame["position"].max()
+    assert isinstance(first_row, int) and isinstance(last_row, int), "the path has a row at first"
+    for start in range(first_row // WINDOW * WINDOW, last_row + 1, WINDOW):
+        around = frame.filter(pl.col("position").is_between(start - WINDOW, start + WINDOW - 1))
+        path = drift_path(inference_cells(around), margin=margin, alpha=decision.drift_alpha)
+        own = around.filter(pl.col("position") >= start)["block"].min()
+        rows = pl.DataFrame(
+            {"block": path.block, "log_evidence": path.log_m, "alarm": path.alarm, "since": path.since}
         )
-        .with_columns(
-            since.replace(-1, None).cast(pl.Datetime("us")), pl.col("as_of").cast(pl.Datetime("us"))
+        _insert(
+            connection,
+            "drift",
+            rows.filter(pl.col("block") >= own)
+            .select(
+                "log_evidence",
+                "alarm",
+                as_of=(pl.col("block") + decision.time_block_us).cast(pl.Datetime("us")),
+                since=pl.col("since").replace(-1, None).cast(pl.Datetime("us")),
+                experiment_id=pl.lit(decision.experiment_id),
+                metric=pl.lit(decision.metric),
+                margin=pl.lit(margin),
+                threshold=pl.lit(-math.log(decision.drift_alpha)),
+            )
+            .filter(pl.col("as_of") >= first),
         )
-        .with_columns(
-            experiment_id=pl.lit(decision.experiment_id),
-            metric=pl.lit(decision.metric),
-            margin=pl.lit(margin),
-            threshold=pl.lit(-math.log(decision.drift_alpha)),
-        )
-        .filter(pl.col("as_of") >= first),
-    )
 
 
 def _match_rate(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> None:

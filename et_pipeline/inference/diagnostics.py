@@ -156,7 +156,8 @@ def _correlations(
     # The products of all couples add up to 0, so what shares nothing is minus the rest.
     apart = level(n * n - market[0] - block[0] + cell[0], cell[1] - market[1] - block[1])
     variance = squares / n - apart
-    if not variance > 0.0:
+    # A difference of nearly equal numbers is rounding, not variance.
+    if not variance > 1e-9 * (squares / n + abs(apart)):
         return float("nan"), float("nan"), float("nan")
     of_market, of_block, of_cell = (
         (level(wide[0] - narrow[0], wide[1] - narrow[1]) - apart) / variance

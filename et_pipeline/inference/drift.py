@@ -92,7 +92,7 @@ def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, windo
         mean_since=np.full(len(blocks), np.nan),
         log_e_since=np.full(len(blocks), -np.inf),
     )
-    centre = twoway.pilot_centre(cells.mean, cells.n)
+    centre = twoway.pilot_centre(cells)
     for line, start, moments in _stretches(cells, centre, min(window, max(len(blocks), 1))):
         n, total = moments.total.T
         mean = total / n

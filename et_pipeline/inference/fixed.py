@@ -74,16 +74,24 @@ def cr2(sizes: Floats, sums: Floats) -> tuple[Floats, Floats]:
         >>> float(variance), float(df)
         (1.0, 1.0)
     """
-    n = sizes.sum(axis=-1, keepdims=True)
+    n = _sum(sizes)[..., None]
     several = sizes.max(axis=-1, keepdims=True, initial=0.0) < n
     n = np.where(several, n, np.nan)
     share = sizes / n
     leverage = 1 / (1 - share)
-    residual = sums - sizes * (sums.sum(axis=-1, keepdims=True) / n)
-    variance = np.sum(residual**2 * leverage, axis=-1) / n[..., 0] ** 2
+    residual = sums - sizes * (_sum(sums)[..., None] / n)
+    variance = _sum(residual**2 * leverage) / n[..., 0] ** 2
     weight = share**2 * leverage
-    trace = np.sum(share**2 - weight**2, axis=-1) + np.sum(weight, axis=-1) ** 2
+    trace = _sum(share**2 - weight**2) + _sum(weight) ** 2
     return variance, 1 / trace
+
+
+def _sum(values: Floats) -> Floats:
+    """Sums along the last axis, one after the other: clusters of size 0 then change nothing, not even a bit."""
+    summed: Floats = (
+        np.einsum("...c->...", values) if values.shape[-1] < 2 else np.cumsum(values, axis=-1)[..., -1]
+    )
+    return summed
 
 
 def _fixed(cells: Cells, alpha: float, *, latest: bool) -> FixedPath:
@@ -91,7 +99,7 @@ def _fixed(cells: Cells, alpha: float, *, latest: bool) -> FixedPath:
         raise ValueError(f"alpha is {alpha}, it must lie between 0 and 1")
     blocks, position = np.unique(cells.block, return_inverse=True)
     market = np.unique(cells.market, return_inverse=True)[1]
-    centre = pilot_centre(cells.mean, cells.n)
+    centre = pilot_centre(cells)
     totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
     row = np.zeros_like(position) if latest else position
     rows = min(len(blocks), 1) if latest else len(blocks)
@@ -122,7 +130,8 @@ def _way(row: Ints, cluster: Ints, totals: Floats, rows: int) -> tuple[Floats, F
         cell = slice(*np.searchsorted(row, (first, last)))
         slot = (row[cell] - first) * clusters + cluster[cell]
         added = sum_by(slot, totals[cell], (last - first) * clusters).T.reshape(2, last - first, clusters)
-        tables = np.cumsum(added, axis=1) + running
+        added[:, 0] += running[:, 0]
+        tables = np.cumsum(added, axis=1)
         variance[first:last], df[first:last] = cr2(tables[0], tables[1])
         running = tables[:, -1:]
     return variance, df

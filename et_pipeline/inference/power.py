@@ -123,7 +123,7 @@ def power(
         ...                      market_life=24)
         >>> sized = power(hourly, uplift=1.0, planned_pairs=10_000, alpha=0.05)
         >>> [round(x, 2) for x in (sized.probability_at_plan, sized.pairs_needed, sized.smallest_uplift)]
-        [0.55, 15215.0, 1.23]
+        [0.55, 15212.0, 1.23]
     """
     _check(assumptions, planned_pairs, target)
     planned_blocks = planned_pairs / assumptions.pairs_per_block

@@ -66,8 +66,8 @@ def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) 
         g: tuning of the boundary, frozen at registration.
         null: the difference that the e- and p-values test.
     """
-    overall = cells.totals.sum(axis=0)
-    pilot = np.divide(overall[::2], overall[1::2], out=np.zeros(2), where=overall[1::2] > 0)
+    first = cells.totals[cells.block == cells.block[:1]].sum(axis=0)  # see twoway.pilot_centre
+    pilot = np.divide(first[::2], first[1::2], out=np.zeros(2), where=first[1::2] > 0)
     numerators = cells.totals[:, ::2] - pilot * cells.totals[:, 1::2]
     totals = np.column_stack((cells.n, numerators, cells.totals[:, 1::2]))
     moments = running_moments(cells.block, cells.market, totals)

@@ -110,10 +110,10 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
     by_market = np.argsort(market, kind="stable")
     position, market, totals = position[by_market], market[by_market], totals[by_market]
     opens = np.diff(market, prepend=market[:1] - 1) != 0
-    summed = np.cumsum(totals, axis=0)
-    starts = np.flatnonzero(opens)
-    earlier = (summed - totals)[starts]
-    after = summed - np.repeat(earlier, np.diff(starts, append=len(market)), axis=0)
+    # Market by market: one running sum over all of them would let a market's rounding hang on the others'.
+    after = np.concatenate(
+        [totals[:0], *(np.cumsum(one, axis=0) for one in np.split(totals, np.flatnonzero(opens)[1:]))]
+    )
 
     def running(cell_products: Floats) -> Floats:
         return np.cumsum(sum_by(position, cell_products, len(blocks)), axis=0)
@@ -143,7 +143,7 @@ def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) ->
         g: tuning of the boundary, frozen at registration, see :func:`boundary.solve_g`.
         null: the mean uplift the e- and p-values test.
     """
-    centre = pilot_centre(cells.mean, cells.n)
+    centre = pilot_centre(cells)
     totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
     moments = running_moments(cells.block, cells.market, totals)
     n, total = moments.total.T
@@ -152,12 +152,15 @@ def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) ->
     return path_of(moments, centre, mean, gradient, alpha=alpha, g=g, null=null)
 
 
-def pilot_centre(values: Floats, weights: Floats) -> float:
-    """A point amid the values, subtracted before products are summed; its choice changes no result."""
-    if len(values) == 0:
-        return 0.0
-    pilot = float(values[0])
-    return pilot + float(np.dot(weights, values - pilot) / weights.sum())
+def pilot_centre(cells: Cells) -> float:
+    """A point amid the values, subtracted before products are summed; its choice changes no result.
+
+    It is taken from the first block alone: then a row of the path depends, to the last bit, only on the
+    cells up to it, and a path that is continued equals one that is computed anew.
+    """
+    first = slice(0, int(np.searchsorted(cells.block, cells.block[:1], side="right").sum()))
+    mean, n = cells.mean[first], cells.n[first]
+    return float(mean[0] + np.dot(n, mean - mean[0]) / n.sum()) if len(n) else 0.0
 
 
 def path_of(
