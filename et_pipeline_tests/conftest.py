@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from et_pipeline.resources.quiet_exit import quiet_exit
 from et_pipeline.resources.settings import Settings
 
 quiet_exit()
+# The same examples on every machine, and no deadline: how long a case takes says nothing about it here.
+hypothesis.settings.register_profile("everywhere", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("everywhere")
 
 PROJECT = Path(__file__).parent.parent
 SAMPLE_PLANS = PROJECT / "data" / "experiments"
