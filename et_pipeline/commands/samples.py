@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from et_pipeline.contracts.plan import Plan
@@ -40,6 +42,14 @@ TRUTHS: dict[str, dict[str, Any]] = {
     },
 }
 """By experiment: how many opportunities, and the true uplift (metrics left out have none)."""
+
+
+def generated(folder: Path, truth_path: Path) -> bool:
+    """Whether the samples' reports were written already: every file that their truth names is there."""
+    if not truth_path.exists():
+        return False
+    truth = json.loads(truth_path.read_text(encoding="utf-8"))
+    return truth["seed"] == SEED and all((folder / file["name"]).exists() for file in truth["files"])
 
 
 def scenario(plan: Plan, **truth: Any) -> Scenario:

@@ -1,0 +1,188 @@
+"""The real `et`: one JSON document where asked, exit status 0, 1 or 2, and messages that say what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from et_pipeline_tests.conftest import SAMPLE_PLANS, run_et
+
+pytestmark = pytest.mark.xdist_group("sample_run")
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict:
+    """The one document on stdout; stderr is clean."""
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Status 1, one message on stderr, no traceback."""
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert done.stderr.startswith("et: ") and "Traceback" not in done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_demo_prints_a_table_and_where_to_look_next(sample_run: Path) -> None:
+    again = run_et(sample_run, "demo")
+    assert again.returncode == 0 and again.stderr == ""
+    assert "are there already" in again.stdout and "no message was sent twice" in again.stdout
+    assert "\x1b[" not in again.stdout, "no colours outside a terminal"
+    for word in (
+        "variant_better",
+        "variant_worse",
+        "equivalent",
+        "LARGE_SPLIT_WARN",
+        "drift signal",
+        "make ui",
+    ):
+        assert word in again.stdout
+    assert str(sample_run / "published" / "experiments.duckdb") in again.stdout
+
+
+def test_tick_that_finds_nothing_new(sample_run: Path) -> None:
+    found = document(run_et(sample_run, "tick", "--json"))
+    assert (found["due"], found["messages"], found["run_id"]) == (False, 0, None)
+
+
+def test_status(sample_run: Path) -> None:
+    found = document(run_et(sample_run, "status", "--json"))
+    verdicts = {row["experiment_id"]: row["verdict"] for row in found["experiments"]}
+    assert verdicts["line-shop-v4"] == "variant_better"
+    assert verdicts["basket-rebalance-fast"] == "variant_worse"
+    young = next(row for row in found["experiments"] if row["experiment_id"] == "late-news-filter")
+    assert "500 a decision needs" in young["next_step"]
+
+
+def test_show(sample_run: Path) -> None:
+    found = document(run_et(sample_run, "show", "line-shop-v4", "--json"))
+    assert {row["metric"] for row in found["intervals"]} == {
+        "edge_bps",
+        "slippage_bps",
+        "fill_ratio",
+        "latency_ms",
+    }
+    assert [row["action"] for row in found["audit_log"]][0] == "plan_registered"
+    person = run_et(sample_run, "show", "line-shop-v4")
+    assert person.returncode == 0 and "The variant is better" in person.stdout
+    refused(run_et(sample_run, "show", "nobody"), "'nobody' is no registered experiment", "line-shop-v4")
+
+
+def test_validate(sample_run: Path, tmp_path: Path) -> None:
+    plans = document(run_et(sample_run, "validate", str(SAMPLE_PLANS), "--json"))
+    assert [row["valid"] for row in plans["results"]] == [True] * 5
+    bad = tmp_path / "bad.yaml"
+    bad.write_text((SAMPLE_PLANS / "line-shop-v4.yaml").read_text().replace("alpha: 0.05", "alpha: 5"))
+    done = run_et(sample_run, "validate", str(bad))
+    assert done.returncode == 1 and "alpha" in done.stdout and "0.2" in done.stdout
+    snapshot = next((sample_run / "report_bus").glob("*.ndjson"))
+    found = json.loads(run_et(sample_run, "validate", str(snapshot), "--json").stdout)["results"][0]
+    assert found["lines"] == found["reports"] + sum(found["skipped"].values()) + found["quarantined"]
+    assert run_et(sample_run, "validate", str(tmp_path / "absent")).returncode == 2
+
+
+def test_spec_is_the_contract(sample_run: Path) -> None:
+    text = json.dumps(document(run_et(sample_run, "spec")))
+    for word in (
+        "gov.experimenttracker",
+        "Governance Service",
+        "shadow_only",
+        "EXPERIMENT_STALLED",
+        "Explain",
+    ):
+        assert word in text
+
+
+def test_audit_outbox_and_rebuild(sample_run: Path) -> None:
+    assert document(run_et(sample_run, "audit", "verify", "--json"))["intact"] is True
+    listed = document(run_et(sample_run, "outbox", "list", "--json"))
+    assert listed["dead_letters"] == []
+    assert sum(found["delivered"] for found in listed["destinations"].values()) == len(
+        list((sample_run / "outbox").glob("*.json"))
+    )
+    rebuilt = document(run_et(sample_run, "rebuild", "--check", "--json"))
+    assert rebuilt["equal"] is True, rebuilt
+    refused(run_et(sample_run, "outbox", "redeliver", "0" * 32), "et outbox list")
+
+
+def test_plan_sizes_from_what_was_measured(sample_run: Path) -> None:
+    path = str(SAMPLE_PLANS / "line-shop-v4.yaml")
+    found = document(run_et(sample_run, "plan", path, "--uplift", "2", "--like", "line-shop-v4", "--json"))
+    assert 100 < found["pairs_needed"] < 6_000
+    assert found["smallest_uplift"] > 0
+    refused(run_et(sample_run, "plan", path, "--uplift", "2"), "--sd", "--like")
+
+
+def test_sign_off_by_a_stranger_is_written_but_does_not_count(sample_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(sample_run, folder)
+    key = tmp_path / "mallory"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (folder / "allowed_signers").write_text("")
+    arguments = ("--signer", "mallory", "--key", str(key), "--reason", "trust me", "--json")
+    written = document(run_et(folder, "sign-off", "line-shop-v4", "approve", *arguments))
+    assert written["purpose"] == "promotion"
+    assert run_et(folder, "tick").returncode == 0
+    found = document(run_et(folder, "show", "line-shop-v4", "--json"))
+    assert found["state"] == "promotion_review"
+    assert [row["valid"] for row in found["sign_offs"]] == [False]
+    refused(
+        run_et(folder, "sign-off", "quote-refresh-2s", "approve", *arguments), "nothing waits for a sign-off"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("show", "x"),
+        ("audit", "verify"),
+        ("rebuild", "--check"),
+        ("sign-off", "x", "approve", "--signer", "a", "--key", "README.md", "--reason", "r"),
+    ],
+)
+def test_before_the_first_tick_there_is_advice(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    refused(run_et(tmp_path, *arguments), "et tick")
+
+
+def test_wrong_settings_and_wrong_usage(tmp_path: Path) -> None:
+    refused(run_et(tmp_path, "tick", ET_MODE="prod"), "ET_MODE", "'prod'", "shadow_only")
+    refused(run_et(tmp_path, "tick", ET_NOW="yesterday"), "ET_NOW", "ISO-8601")
+    refused(run_et(tmp_path / "absent", "tick"), "absent", "ET_DATA_DIR")
+    assert run_et(tmp_path, "tick", "--never").returncode == 2
+    assert run_et(tmp_path, "sign-off", "x").returncode == 2
+    refused(run_et(tmp_path, "bus", "snapshot"), "ET_NATS_URL")
+
+
+def test_a_corrupt_warehouse_is_named(tmp_path: Path) -> None:
+    (tmp_path / "warehouse").mkdir()
+    (tmp_path / "warehouse" / "warehouse.duckdb").write_bytes(b"no database at all" * 1000)
+    refused(run_et(tmp_path, "audit", "verify"), "warehouse.duckdb", "cannot be opened")
+
+
+def test_generate_then_tick_finds_the_stated_truth(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    truth = document(
+        run_et(
+            tmp_path,
+            "generate",
+            str(folder),
+            "--uplift",
+            "edge_bps=4",
+            "--opportunities",
+            "4000",
+            "--broken",
+            "1",
+            "--json",
+        )
+    )
+    assert truth["experiments"]["generated-1"]["uplift"]["edge_bps"] == 4
+    assert document(run_et(folder, "tick", "--json"))["due"] is True
+    found = document(run_et(folder, "status", "--json"))["experiments"][0]
+    assert found["ci_lower"] <= 4 <= found["ci_upper"]
+    refused(run_et(tmp_path, "generate", str(folder), "--uplift", "edge_bps"), "metric=number")
