@@ -66,7 +66,7 @@ PER_EXPERIMENT = ("verdicts", "events", "drift_signals", "audit_log")
     specs=[
         spec(
             "sign_offs",
-            group=GROUP,
+            group="experiments",  # what is let in, like the plans: groups then read from left to right
             deps=["experiments"],
             description=SIGN_OFFS,
             kinds=("duckdb", "openssh"),
