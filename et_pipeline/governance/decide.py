@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.contracts.reason_codes import REASON_CODES
-from et_pipeline.governance import announce, lifecycle, records, stall
+from et_pipeline.governance import announce, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
+from et_pipeline.governance.look import Look, open_look
 from et_pipeline.governance.records import Announced, Drift, Experiment
-from et_pipeline.governance.sign_off_records import SignOffDesk
+from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
 from et_pipeline.governance.terms import Point
 from et_pipeline.governance.verdict import Assessment, assess
 from et_pipeline.resources import audit
 from et_pipeline.resources.audit import naive_utc
-from et_pipeline.resources.sql import load
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:
@@ -63,73 +61,6 @@ class DecideResult(NamedTuple):
     outages: list[stall.Outage]
 
 
-@dataclass
-class _Look:
-    """What is known and what was changed in this look."""
-
-    connection: duckdb.DuckDBPyConnection
-    now: datetime
-    states: dict[str, str]
-    told: set[str]
-    desk: SignOffDesk
-    outages: list[stall.Outage]
-    last_report: datetime | None
-    transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    signals: list[DriftSignal] = field(default_factory=list)
-
-    def advance(self, experiment: Experiment, trigger: str, **detail: Any) -> None:
-        before = self.states.get(experiment.experiment_id)
-        after = lifecycle.advance(self.connection, self.now, experiment.experiment_id, trigger, detail)
-        self.states[experiment.experiment_id] = after
-        self.transitions.append((experiment.experiment_id, before, after))
-
-    def tell(self, event: Event) -> bool:
-        """Writes an event into the outbox unless it was told before; says whether it is new."""
-        if event.event_id in self.told:
-            return False
-        self.told.add(event.event_id)
-        payload = event.payload
-        if event.kind == "reason_code":
-            head = audit.head(self.connection)
-            payload["payload"] = {**payload["payload"], "audit": {"seq": head.seq, "hash": head.hash}}
-        self.connection.execute(
-            "INSERT INTO events (event_id, kind, experiment_id, reason_code, severity, message, emitted_at, "
-            "payload, seq) SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(seq), 0) + 1 FROM events",
-            [
-                event.event_id,
-                event.kind,
-                event.experiment_id,
-                event.reason_code,
-                event.severity,
-                event.message,
-                naive_utc(event.emitted_at),
-                json.dumps(payload, ensure_ascii=False, allow_nan=False),
-            ],
-        )
-        self.events.append(event)
-        return True
-
-    def signal(self, signal: DriftSignal) -> None:
-        """Writes a drift signal and its event unless it was told before."""
-        if self.tell(signal.event(announce.signal_sentence(signal))):
-            row = signal._asdict() | {
-                "emitted_at": naive_utc(signal.emitted_at),
-                "since": signal.since and naive_utc(signal.since),
-            }
-            names, marks = ", ".join(row), ", ".join("?" for _ in row)
-            self.connection.execute(
-                f"INSERT INTO drift_signals ({names}) VALUES ({marks})", list(row.values())
-            )
-            self.signals.append(signal)
-
-    def ended(self, experiment: Experiment) -> bool:
-        """Whether an experiment is over: reports from after it were seen, or a block has passed since."""
-        grace = timedelta(microseconds=experiment.time_block_us)
-        seen = self.last_report is not None and self.last_report >= experiment.ends_at
-        return seen or naive_utc(self.now) >= experiment.ends_at + grace
-
-
 def admit(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
 ) -> list[tuple[str, str | None, str]]:
@@ -146,10 +77,10 @@ def admit(
     Returns:
         Changes of state: experiment, from, to.
     """
-    checked = read_sign_offs(settings, now, records.owners(connection))
+    checked = _read_sign_offs(connection, settings, now)
     with transaction(connection):
-        _record_mode(connection, settings, now)
-        look = _open_look(connection, now, checked)
+        record_mode(connection, settings, now)
+        look = open_look(connection, now, checked)
         for experiment in records.experiments(connection, experiments):
             _before_sampling(look, experiment)
     audit.write_anchor(connection, settings)
@@ -170,12 +101,12 @@ def decide(
     Returns:
         What changed.
     """
-    checked = read_sign_offs(settings, now, records.owners(connection))
+    checked = _read_sign_offs(connection, settings, now)
     with transaction(connection):
-        _record_mode(connection, settings, now)
+        record_mode(connection, settings, now)
         stall.watch_report_bus(connection, settings, now)
-        _fill_reason_codes(connection)
-        look = _open_look(connection, now, checked)
+        fill_reason_codes(connection)
+        look = open_look(connection, now, checked)
         paths = records.points(connection, experiments)
         ratios = records.sample_ratio_alarms(connection)
         drifts = records.drift_alarms(connection)
@@ -187,7 +118,7 @@ def decide(
                 look, experiment, paths[identifier], ratios.get(identifier), drifts.get(identifier, [])
             )
         refused = look.desk.close({experiment.experiment_id for experiment in known})
-        _fill_strategy_usage(connection)
+        fill_strategy_usage(connection)
     audit.write_anchor(connection, settings)
     states = {experiment.experiment_id: look.states[experiment.experiment_id] for experiment in known}
     return DecideResult(
@@ -195,21 +126,15 @@ def decide(
     )
 
 
-def _open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> _Look:
-    told = connection.execute("SELECT event_id FROM events").fetchall()
-    return _Look(
-        connection,
-        now,
-        dict(lifecycle.states(connection)),
-        {row[0] for row in told},
-        SignOffDesk(connection, now, checked),
-        stall.open_outages(connection),
-        records.last_report(connection),
-    )
+def _read_sign_offs(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime
+) -> list[SignOff]:
+    """The files that do not count yet; outside the transaction, since `ssh-keygen` takes its time."""
+    return read_sign_offs(settings, now, records.owners(connection), records.counted_hashes(connection))
 
 
 def _look_at(
-    look: _Look, experiment: Experiment, path: list[Point], ratio_alarm: datetime | None, drifts: list[Drift]
+    look: Look, experiment: Experiment, path: list[Point], ratio_alarm: datetime | None, drifts: list[Drift]
 ) -> list[str]:
     """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
     _before_sampling(look, experiment)
@@ -240,7 +165,7 @@ def _look_at(
     return [identifier] if contradicted else []
 
 
-def _before_sampling(look: _Look, experiment: Experiment) -> None:
+def _before_sampling(look: Look, experiment: Experiment) -> None:
     """From a new plan to sampling, by way of a sign-off where the split is large."""
     identifier = experiment.experiment_id
     evidence = split_evidence(identifier, experiment.traffic_split_pct)
@@ -269,7 +194,7 @@ def _before_sampling(look: _Look, experiment: Experiment) -> None:
         look.advance(experiment, "split_approved", sign_offs=answer.approvals, signers=answer.signers)
 
 
-def _stall_or_resume(look: _Look, experiment: Experiment) -> None:
+def _stall_or_resume(look: Look, experiment: Experiment) -> None:
     identifier = experiment.experiment_id
     if look.states[identifier] == "stalled" and not look.outages:
         look.advance(experiment, "outage_over")
@@ -280,7 +205,7 @@ def _stall_or_resume(look: _Look, experiment: Experiment) -> None:
             look.tell(announce.stalled(experiment, look.now, outage))
 
 
-def _insufficient(look: _Look, experiment: Experiment, assessment: Assessment) -> None:
+def _insufficient(look: Look, experiment: Experiment, assessment: Assessment) -> None:
     """Says once a day, and at the end, which minimum is missing."""
     missing = [item for item in assessment.missing if item.condition in ("too_few_pairs", "too_few_clusters")]
     if missing:
@@ -289,7 +214,7 @@ def _insufficient(look: _Look, experiment: Experiment, assessment: Assessment) -
         look.tell(announce.insufficient(experiment, look.now, period, point, missing))
 
 
-def _conclude(look: _Look, experiment: Experiment, assessment: Assessment, trigger: str) -> Announced:
+def _conclude(look: Look, experiment: Experiment, assessment: Assessment, trigger: str) -> Announced:
     evidence_hash = content_hash(assessment.evidence)
     announced = Announced(
         str(assessment.verdict), str((assessment.evidence or {})["decided_as_of"]), evidence_hash, trigger
@@ -307,7 +232,7 @@ def _conclude(look: _Look, experiment: Experiment, assessment: Assessment, trigg
 
 
 def _signals(
-    look: _Look, experiment: Experiment, path: list[Point], assessment: Assessment, drifts: list[Drift]
+    look: Look, experiment: Experiment, path: list[Point], assessment: Assessment, drifts: list[Drift]
 ) -> None:
     """Tells the registry where the variant underperforms; once per metric and trigger."""
     since = {drift.metric: drift.since for drift in drifts}
@@ -319,7 +244,7 @@ def _signals(
 
 
 def _review(
-    look: _Look,
+    look: Look,
     experiment: Experiment,
     assessment: Assessment,
     announced: Announced | None,
@@ -355,7 +280,7 @@ def _review(
 
 
 def _write_verdict(
-    look: _Look,
+    look: Look,
     experiment: Experiment,
     assessment: Assessment,
     announced: Announced | None,
@@ -404,28 +329,3 @@ def _write_verdict(
     }
     names, marks = ", ".join(row), ", ".join("?" for _ in row)
     look.connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({marks})", list(row.values()))
-
-
-def _record_mode(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> None:
-    """Notes in the audit log when the mode that the configuration allows has changed."""
-    row = connection.execute(
-        "SELECT arg_max(detail->>'$.mode', seq) FROM audit_log WHERE action = 'mode'"
-    ).fetchone()
-    before = None if row is None else row[0]
-    if before != settings.mode:
-        audit.append(connection, now, None, "mode", detail={"mode": settings.mode, "before": before})
-
-
-def _fill_reason_codes(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("DELETE FROM reason_codes")
-    connection.executemany(
-        "INSERT INTO reason_codes VALUES (?, ?, ?, ?)", [list(code) for code in REASON_CODES]
-    )
-
-
-def _fill_strategy_usage(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("DELETE FROM strategy_usage")
-    connection.execute(
-        f"INSERT INTO strategy_usage {load(__package__, 'strategy_usage')}",
-        {"fingerprint": contract_fingerprint()},
-    )

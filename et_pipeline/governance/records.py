@@ -179,3 +179,8 @@ def counted_sign_offs(connection: duckdb.DuckDBPyConnection) -> list[SignOff]:
         )
         for path, digest, fingerprint, sentence, *said, signed_at in rows
     ]
+
+
+def counted_hashes(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Content hashes of the sign-offs that count."""
+    return {row[0] for row in connection.execute("SELECT content_hash FROM sign_offs WHERE valid").fetchall()}

@@ -146,13 +146,19 @@ def split_evidence(experiment_id: str, traffic_split_pct: float) -> str:
     return content_hash({"experiment_id": experiment_id, "traffic_split_pct": float(traffic_split_pct)})
 
 
-def read_sign_offs(settings: Settings, now: datetime, owners: Mapping[str, Collection[str]]) -> list[SignOff]:
-    """Reads every sign-off in the folder and checks its signature.
+def read_sign_offs(
+    settings: Settings,
+    now: datetime,
+    owners: Mapping[str, Collection[str]],
+    counted: Collection[str] = (),
+) -> list[SignOff]:
+    """Reads every sign-off in the folder that does not count yet and checks its signature.
 
     Args:
         settings: Where sign-offs and allowed signers stand.
         now: The moment at which keys have to be valid.
         owners: Everybody who owned an experiment's plan, by experiment.
+        counted: Content hashes of those that count already; they are left out.
 
     Returns:
         One entry a file, in order of signing; those with a `refusal` do not count. Whether the others fit
@@ -161,7 +167,9 @@ def read_sign_offs(settings: Settings, now: datetime, owners: Mapping[str, Colle
     folder = settings.sign_offs_dir
     if not folder.is_dir():
         return []
-    found = [_read(path, settings, now, owners) for path in sorted(folder.glob("*.json"))]
+    reader = _Reader(settings, now, owners, frozenset(counted))
+    read = [reader.read(path) for path in sorted(folder.glob("*.json"))]
+    found = [item for item in read if item.content_hash not in reader.counted]
     return sorted(found, key=lambda item: (item.document.signed_at if item.document else now, item.path))
 
 
@@ -259,32 +267,45 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return document
 
 
-def _read(path: Path, settings: Settings, now: datetime, owners: Mapping[str, Collection[str]]) -> SignOff:
-    """One file with the outcome of everything that can be said without knowing the experiment."""
-    found = SignOff(path.name, content_hash([path.name]), None, None, False, None, "The signature holds.")
-    try:
-        content, signature = _both_files(path)
-        digests = [hashlib.sha256(part).hexdigest() for part in (content, signature)]
-        found = found._replace(content_hash=content_hash(digests))
-        document = Document.parse(content)
-        found = found._replace(document=document)
+class _Reader(NamedTuple):
+    """Reads files and says everything that can be said without knowing the experiment."""
+
+    settings: Settings
+    now: datetime
+    owners: Mapping[str, Collection[str]]
+    counted: frozenset[str]
+
+    def read(self, path: Path) -> SignOff:
+        """One file, with the reason where it does not count; one that counts already is not checked again."""
+        found = SignOff(path.name, content_hash([path.name]), None, None, False, None, "The signature holds.")
+        try:
+            content, signature = _both_files(path)
+            digests = [hashlib.sha256(part).hexdigest() for part in (content, signature)]
+            found = found._replace(content_hash=content_hash(digests))
+            if found.content_hash in self.counted:
+                return found
+            document = Document.parse(content)
+            found = found._replace(document=document)
+            return self._checked(found, document, content, signature)
+        except _RefusedError as refused:
+            return found.refused(refused.refusal, refused.detail)
+        except ValueError as error:
+            return found.refused("malformed", str(error)[:500])
+        except OSError as error:
+            return found.refused("unreadable", error.strerror or str(error))
+
+    def _checked(self, found: SignOff, document: Document, content: bytes, signature: bytes) -> SignOff:
         if not signature:
             raise _RefusedError("unsigned")
-        if document.signed_at > now + timedelta(microseconds=settings.max_clock_skew_us):
+        if document.signed_at > self.now + timedelta(microseconds=self.settings.max_clock_skew_us):
             raise _RefusedError("signed_in_future")
-        if not settings.allowed_signers_path.is_file():
+        if not self.settings.allowed_signers_path.is_file():
             raise _RefusedError("no_allowed_signers")
         with tempfile.TemporaryDirectory(prefix="et-sign-off-") as scratch:
             copy = Path(scratch) / "signature"
             copy.write_bytes(signature)
-            verifier = _Verifier(content, copy, settings.allowed_signers_path, now)
-            return verifier.check(found, document, owners.get(document.experiment_id, ()))
-    except _RefusedError as refused:
-        return found.refused(refused.refusal, refused.detail)
-    except ValueError as error:
-        return found.refused("malformed", str(error)[:500])
-    except OSError as error:
-        return found.refused("unreadable", error.strerror or str(error))
+            verifier = _Verifier(content, copy, self.settings.allowed_signers_path, self.now)
+            return verifier.check(found, document, self.owners.get(document.experiment_id, ()))
 
 
 class _RefusedError(Exception):
