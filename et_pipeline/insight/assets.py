@@ -9,7 +9,8 @@ from et_pipeline.resources.dagster import INPUTS_TAG, POOL, Warehouse, spec
 
 GROUP = "insight"
 
-ANALYST_DATABASE = """`published/experiments.duckdb`: the warehouse as analysts read it, swapped in whole after each tick.
+ANALYST_DATABASE = """`published/experiments.duckdb`: the warehouse as analysts read it, swapped in whole after
+each tick.
 
 Readers never meet a lock, and keep the file they opened until they open it again. Every table and column
 has a comment (`docs/data-dictionary.md`).
@@ -108,11 +109,24 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, lef
 def review_pages(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Draws the pages of experiments that changed."""
+    """Draws the pages of experiments that changed, and shows each one's interval path on `intervals`."""
     from et_pipeline.insight.pages import write_pages
+    from et_pipeline.insight.plots import interval_path_plots
 
-    pages = write_pages(warehouse.settings, run_id=context.run.run_id)
+    settings = warehouse.settings
+    pages = write_pages(settings, run_id=context.run.run_id)
+    for experiment_id, plot in interval_path_plots(settings, pages.drawn).items():
+        context.log_event(
+            dg.AssetObservation(
+                "intervals", partition=experiment_id, metadata={"interval_path": dg.MetadataValue.md(plot)}
+            )
+        )
     yield dg.MaterializeResult(
         asset_key="review_pages",
-        metadata={"pages": dg.MetadataValue.md("\n".join(f"- {line}" for line in map(str, pages)))},
+        metadata={
+            "index": dg.MetadataValue.path(str(pages.folder / "index.html")),
+            "drawn": len(pages.drawn),
+            "kept": len(pages.kept),
+            "pages": dg.MetadataValue.md("\n".join(f"- {name}" for name in pages.drawn) or "none changed"),
+        },
     )

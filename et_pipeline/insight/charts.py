@@ -150,10 +150,21 @@ def draw_forest(axes: Axes, palette: Palette, bars: Sequence[Bar]) -> None:
         axes.text(1, row - 0.32, bar.text, ha="right", va="center", color=palette.muted)
         if bar.equal is not None:
             axes.fill_betweenx(
-                [row - 0.05, row + 0.35], -bar.equal / span, bar.equal / span, color=palette.muted, alpha=0.16, linewidth=0
+                [row - 0.05, row + 0.35],
+                -bar.equal / span,
+                bar.equal / span,
+                color=palette.muted,
+                alpha=0.16,
+                linewidth=0,
             )
         if bar.limit is not None:
-            axes.plot([bar.limit / span] * 2, [row - 0.05, row + 0.35], color=palette.muted, linewidth=1.2, dashes=(3, 2))
+            axes.plot(
+                [bar.limit / span] * 2,
+                [row - 0.05, row + 0.35],
+                color=palette.muted,
+                linewidth=1.2,
+                dashes=(3, 2),
+            )
         if bar.lower is not None and bar.upper is not None:
             axes.plot([bar.lower / span, bar.upper / span], [row + 0.15] * 2, color=color, linewidth=4,
                       solid_capstyle="round")  # fmt: skip
@@ -167,7 +178,9 @@ def draw_forest(axes: Axes, palette: Palette, bars: Sequence[Bar]) -> None:
     axes.axis("off")
 
 
-def draw_counts(axes: Axes, palette: Palette, starts: NDArray[np.datetime64], counts: NDArray[np.int64]) -> None:
+def draw_counts(
+    axes: Axes, palette: Palette, starts: NDArray[np.datetime64], counts: NDArray[np.int64]
+) -> None:
     """Pairs over time, as bars that stand for equal spans of time."""
     width = (starts[1] - starts[0]) if len(starts) > 1 else np.timedelta64(1, "h")
     axes.bar(starts, counts, width=width * 0.86, align="edge", color=palette.accent, linewidth=0)
@@ -229,7 +242,10 @@ def svg(
         FigureCanvasSVG(figure)
         out = io.StringIO()
         figure.savefig(
-            out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            out,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
     return _for_page(out.getvalue(), name, title, description, width, height)
 

@@ -36,7 +36,9 @@ def series_of(rows: list[Row]) -> Series:
     """One metric's rows of `interval_path` as arrays; unknown and unbounded ends are NaN."""
 
     def column(name: str) -> np.ndarray:
-        return np.array([np.nan if finite(row[name]) is None else row[name] for row in rows], dtype=np.float64)
+        return np.array(
+            [np.nan if finite(row[name]) is None else row[name] for row in rows], dtype=np.float64
+        )
 
     return Series(_times(rows, "as_of"), column("mean_uplift"), column("ci_lower"), column("ci_upper"))
 
@@ -165,9 +167,10 @@ def _drift(metric: str, rows: list[Row]) -> Figure:
     evidence = np.array([row["log_evidence"] for row in rows], dtype=np.float64)
     step = max(1, len(rows) // charts.POINTS)
     alarm = any(row["alarm"] for row in rows)
+    bar = text.number(-rows[-1]["margin"] or 0.0)
     return _small(
         f"Change detector on {metric}",
-        f"Evidence (natural logarithm) that the mean fell below {text.number(-rows[-1]['margin'] or 0.0)} at some time.",
+        f"Evidence (natural logarithm) that the mean fell below {bar} at some time.",
         "drift.log_evidence, threshold",
         partial(charts.draw_line, as_of=_times(rows, "as_of")[::-step][::-1], values=evidence[::-step][::-1],
                 label="log evidence", reference=rows[-1]["threshold"], reference_label="alarm"),
@@ -176,9 +179,10 @@ def _drift(metric: str, rows: list[Row]) -> Figure:
     )  # fmt: skip
 
 
-def _small(
-    title: str, note: str, source: str, draw: partial[None], name: str, description: str
-) -> Figure:
+def _small(title: str, note: str, source: str, draw: partial[None], name: str, description: str) -> Figure:
     return Figure(
-        title, note, source, charts.svg(draw, name=name, title=title, description=description, width=430, height=220)
+        title,
+        note,
+        source,
+        charts.svg(draw, name=name, title=title, description=description, width=430, height=220),
     )

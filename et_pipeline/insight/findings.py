@@ -139,7 +139,10 @@ def find(data: ExperimentData) -> Findings:
     kind, state = verdict["verdict"], verdict["state"]
     decided = verdict["decided_as_of"] if kind else None
     points = _points(data, decided)
-    standings = [_standing(metric, points.get(metric["metric"], NO_POINT)) for metric in data.tables["experiment_metrics"]]
+    standings = [
+        _standing(metric, points.get(metric["metric"], NO_POINT))
+        for metric in data.tables["experiment_metrics"]
+    ]
     primary = next((standing for standing in standings if standing.role == "primary"), None)
     next_step = NEXT_STEPS.get(state or "registered") or NEXT_STEPS_CONCLUDED.get(kind or "", "")
     label, tone = badge(kind, state)
@@ -169,7 +172,15 @@ def _standing(metric: Row, point: Row) -> Standing:
     limit = None if margin is None else -margin
     tone, says = _judged(metric, point, limit)
     return Standing(
-        metric["metric"], metric["role"], known.unit, known.meaning, point, limit, metric["equivalence_margin"], tone, says
+        metric["metric"],
+        metric["role"],
+        known.unit,
+        known.meaning,
+        point,
+        limit,
+        metric["equivalence_margin"],
+        tone,
+        says,
     )
 
 
@@ -226,7 +237,9 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
         if standing.tone == "bad":
             alpha, source = data.experiment["alarm_alpha"], "interval_path.alarm_ci_lower, alarm_ci_upper"
             lower, upper = point["alarm_ci_lower"], point["alarm_ci_upper"]
-        needed = "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
+        needed = (
+            "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
+        )
         if standing.equal is not None:
             needed += f", or within ±{text.number(standing.equal)} {standing.unit}"
         found.append(

@@ -58,7 +58,9 @@ def write_pages(
         ValueError: `ET_DAGSTER_URL` is no http or https address.
     """
     if not settings.analyst_path.exists():
-        raise FileNotFoundError(f"{settings.analyst_path} is not there yet: it is published at the end of a tick")
+        raise FileNotFoundError(
+            f"{settings.analyst_path} is not there yet: it is published at the end of a tick"
+        )
     run_url = _run_url(run_id, os.environ if environ is None else environ)
     folder = settings.published_dir / "pages"
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,8 @@ def write_pages(
         drawn = [
             experiment_id
             for experiment_id in sorted(now)
-            if before.get(experiment_id) != now[experiment_id] or not (folder / f"{experiment_id}.html").exists()
+            if before.get(experiment_id) != now[experiment_id]
+            or not (folder / f"{experiment_id}.html").exists()
         ]
         for experiment_id in drawn:
             page = experiment_page(connection, experiment_id, run_id=run_id, run_url=run_url)
@@ -152,7 +155,7 @@ def _environment() -> Environment:
 def _css() -> Any:
     from markupsafe import Markup
 
-    return Markup(files(__package__ or "").joinpath("templates/page.css").read_text(encoding="utf-8"))  # noqa: S704
+    return Markup(files(__package__ or "").joinpath("templates/page.css").read_text(encoding="utf-8"))
 
 
 def _difference(mean: float | None, point: Mapping[str, Any]) -> str:

@@ -18,7 +18,10 @@ from et_pipeline.resources.settings import Settings
 
 BY_DAY = {
     "reports": ("emitted_at", "report_key, content_hash, snapshot_id, line"),
-    "pairs": ("pair_time", "experiment_id, opportunity_key, control_report_id, variant_report_id, edge_bps_uplift"),
+    "pairs": (
+        "pair_time",
+        "experiment_id, opportunity_key, control_report_id, variant_report_id, edge_bps_uplift",
+    ),
     "unmatched": ("emitted_at", "experiment_id, arm, reason, report_id"),
     "cells": ("block", "experiment_id, metric, block, market_id, n, sum, m2"),
 }
@@ -52,12 +55,16 @@ def write_parquet(settings: Settings) -> Export:
         FileNotFoundError: Nothing has been published yet.
     """
     if not settings.analyst_path.exists():
-        raise FileNotFoundError(f"{settings.analyst_path} is not there yet: it is published at the end of a tick")
+        raise FileNotFoundError(
+            f"{settings.analyst_path} is not there yet: it is published at the end of a tick"
+        )
     folder = settings.published_dir / "parquet"
     before = _notes(folder)
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
         now = _fingerprints(connection)
-        stale = [name for name in sorted(now) if before.get(name) != now[name] or not (folder / name).exists()]
+        stale = [
+            name for name in sorted(now) if before.get(name) != now[name] or not (folder / name).exists()
+        ]
         for name in stale:
             _write(connection, folder, name)
     for name in set(before) - set(now):
@@ -71,7 +78,7 @@ def _fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     tables = connection.execute(
         "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal"
     ).fetchall()
-    found = {}
+    found: dict[str, str] = {}
     for table, comment in tables:
         if (comment or "").startswith(TECHNICAL):
             continue

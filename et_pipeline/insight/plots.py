@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
+import duckdb
+
+from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight import charts
 from et_pipeline.insight.figures import series_of
-from et_pipeline.insight.read import rows
+from et_pipeline.insight.read import Row, rows
+from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.sql import load
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from et_pipeline.insight.read import Row
 
 
 def interval_path_png(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> bytes | None:
@@ -49,7 +48,12 @@ def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id:
     return f"![interval path of {experiment_id}](data:image/png;base64,{base64.b64encode(image).decode()})"
 
 
-def _unit(row: Row) -> str:
-    from et_pipeline.contracts.metrics import CATALOGUE
+def interval_path_plots(settings: Settings, experiments: Iterable[str]) -> dict[str, str]:
+    """The same for several experiments of the published database; those without a path are left out."""
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+        plots = {name: interval_path_markdown(connection, name) for name in experiments}
+    return {name: plot for name, plot in plots.items() if plot is not None}
 
+
+def _unit(row: Row) -> str:
     return f"{CATALOGUE[row['metric']].unit} of {row['metric']}"

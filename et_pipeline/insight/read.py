@@ -67,7 +67,9 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
     if not experiments:
         raise KeyError(experiment_id)
     verdicts = rows(
-        connection, "FROM (SELECT $id AS experiment_id) LEFT JOIN verdicts USING (experiment_id) SELECT *", one
+        connection,
+        "FROM (SELECT $id AS experiment_id) LEFT JOIN verdicts USING (experiment_id) SELECT *",
+        one,
     )
     tables = {
         table: rows(connection, f"SELECT * FROM {table} WHERE experiment_id = $id ORDER BY {order}", one)
@@ -80,7 +82,8 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
         events=rows(connection, load(__package__ or "", "events"), one),
         unmatched=rows(
             connection,
-            "SELECT arm, reason, count(*) AS reports FROM unmatched WHERE experiment_id = $id GROUP BY ALL ORDER BY ALL",
+            "SELECT arm, reason, count(*) AS reports FROM unmatched WHERE experiment_id = $id "
+            "GROUP BY ALL ORDER BY ALL",
             one,
         ),
         pairs_over_time=rows(connection, load(__package__ or "", "pairs_over_time"), one),

@@ -65,7 +65,13 @@ def duration(microseconds: int | None) -> str:
     """A length of time in its largest whole unit."""
     if microseconds is None:
         return NONE
-    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000)):
+    for unit, size in (
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("min", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1000),
+    ):
         if microseconds % size == 0:
             return f"{microseconds // size} {unit}"
     return f"{microseconds} µs"

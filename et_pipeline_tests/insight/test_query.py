@@ -7,7 +7,9 @@ import duckdb
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "query.md").read_text(encoding="utf-8")
-QUERIES = dict(re.findall(r"^## (.+?)\n(?:(?!^## )[\s\S])*?```sql\n(.*?)```", PAGE, flags=re.MULTILINE | re.DOTALL))
+QUERIES = dict(
+    re.findall(r"^## (.+?)\n(?:(?!^## )[\s\S])*?```sql\n(.*?)```", PAGE, flags=re.MULTILINE | re.DOTALL)
+)
 EMPTY = {"Does the accounting balance?", "Who signed what?"}
 """Questions to which the sample run has no rows to answer."""
 

@@ -1,0 +1,117 @@
+"""The review pages in a real Chromium: nothing is asked of the network, nothing complained of, nothing cut off."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from et_pipeline.insight.pages import write_pages
+from et_pipeline.resources.settings import Settings
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+NAMES = [
+    "index",
+    "line-shop-v4",
+    "basket-rebalance-fast",
+    "quote-refresh-2s",
+    "late-news-filter",
+    "wide-split-props",
+]
+PHONE, DESKTOP, PAPER = (390, 844), (1280, 900), (794, 1123)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(sample_run: Path) -> Path:
+    return write_pages(Settings(data_dir=sample_run), environ={}).folder
+
+
+def opened(browser, folder: Path, name: str, size: tuple[int, int], scheme: str):
+    """The page, and everything it said or asked for that it should not."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    address = (folder / f"{name}.html").as_uri()
+    page.on("request", lambda request: wrong.append(request.url) if not stays(request.url, address) else None)
+    page.goto(address)
+    return page, wrong
+
+
+def stays(url: str, address: str) -> bool:
+    return url == address or url.startswith("data:")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_quiet_fits_and_is_accessible(browser, pages: Path, name: str, size, scheme: str) -> None:
+    page, wrong = opened(browser, pages, name, size, scheme)
+    try:
+        assert wrong == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], "nothing is cut off sideways"
+        found = axe.Axe().run(page).response["violations"]
+        assert [(item["id"], item["impact"], item["nodes"][0]["html"][:200]) for item in found] == []
+    finally:
+        page.context.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_fits_on_paper(browser, pages: Path, name: str, tmp_path: Path) -> None:
+    page, wrong = opened(browser, pages, name, PAPER, "dark")
+    try:
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.locator("details pre").count() == page.locator("details pre:visible").count()
+        page.pdf(path=str(tmp_path / "page.pdf"), prefer_css_page_size=True)
+        assert (tmp_path / "page.pdf").stat().st_size > 5_000
+        assert wrong == []
+    finally:
+        page.context.close()
+
+
+def test_the_charts_follow_the_colour_scheme(browser, pages: Path) -> None:
+    line = ".wide-only svg.chart path[style*='stroke: var(--accent)']"
+    ink = []
+    for scheme in ("light", "dark"):
+        page, _ = opened(browser, pages, "line-shop-v4", DESKTOP, scheme)
+        ink.append(page.locator(line).first.evaluate("element => getComputedStyle(element).stroke"))
+        page.context.close()
+    assert ink[0] != ink[1]
+    assert all(color.startswith("rgb(") for color in ink)
+
+
+def test_a_reviewer_goes_from_the_index_to_an_experiment_and_back(browser, pages: Path) -> None:
+    page, wrong = opened(browser, pages, "index", DESKTOP, "light")
+    wrong_before = list(wrong)
+    page.get_by_role("link", name="Wider quotes on NBA props").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Wider quotes on NBA props"
+    page.get_by_role("link", name="Audit trail").click()
+    assert page.url.endswith("#audit")
+    page.get_by_role("link", name="All experiments").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Experiments"
+    assert wrong_before == []
+    page.context.close()
+
+
+def test_a_chart_is_told_to_those_who_cannot_see_it(browser, pages: Path) -> None:
+    page, _ = opened(browser, pages, "line-shop-v4", DESKTOP, "light")
+    assert page.get_by_role("img", name="Interval path of edge_bps").count() == 1
+    page.context.close()
