@@ -13,6 +13,8 @@ from et_pipeline.pairing.steps import (
     Change,
     chunks,
     drop_counting,
+    fetch,
+    gather,
     insert_pairs,
     note_behind,
     remove_pairs,
@@ -54,33 +56,34 @@ def _pair_all(connection: duckdb.DuckDBPyConnection, experiments: list[str]) -> 
     connection.execute("INSERT INTO whole SELECT unnest(?::VARCHAR[])", [experiments])
     inside = "experiment_id IN (SELECT experiment_id FROM whole)"
     parts = chunks(connection)
-    change = _replace(
-        connection, inside, [f"a.{inside} AND r.opportunity_key % {parts} = {part}" for part in range(parts)]
-    )
+    change = _remove(connection, inside)
+    for part in range(parts):
+        gather(connection, "reports", f"a.{inside} AND r.opportunity_key % {parts} = {part}")
+        change = change.plus(_match(connection))
     drop(connection, "whole")
     return change
 
 
 def _pair_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, int]]) -> Change:
     note_behind(connection, behind)
-    inside = "(experiment_id, opportunity_key) IN (SELECT experiment_id, opportunity_key FROM touched)"
-    change = _replace(connection, inside, [TOUCHED])
+    touched = "SELECT experiment_id, opportunity_key FROM touched"
+    inside = f"(experiment_id, opportunity_key) IN ({touched})"
+    change = _remove(connection, inside)
+    gather(connection, fetch(connection, TOUCHED), f"(a.experiment_id, r.opportunity_key) IN ({touched})")
+    change = change.plus(_match(connection))
     drop(connection, "behind", "touched")
     return change
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, inside: str, scopes: Sequence[str]) -> Change:
-    """Takes away the rows that a condition holds for and matches the reports in scope anew."""
-    change = Change(remove_pairs(connection, inside))
+def _remove(connection: duckdb.DuckDBPyConnection, inside: str) -> Change:
+    """Takes away the pairs and the unmatched reports that a condition holds for."""
+    removed = remove_pairs(connection, inside)
     delete(connection, "unmatched", inside)
-    for scope in scopes:
-        change = change.plus(_match(connection, scope))
-    return change
+    return Change(removed)
 
 
-def _match(connection: duckdb.DuckDBPyConnection, scope: str) -> Change:
-    """Writes the pairs and the unmatched reports of the opportunities in scope."""
-    keep(connection, "gathered", query("gather", metrics=columns.METRICS, scope=scope))
+def _match(connection: duckdb.DuckDBPyConnection) -> Change:
+    """Writes the pairs and the unmatched reports of what is gathered."""
     keep(connection, "superseded", query("superseded"))
     view_counting(connection)
     pairs = insert_pairs(connection, PARTNER, CANDIDATES)

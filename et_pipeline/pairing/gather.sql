@@ -4,7 +4,7 @@ SELECT
     r.emitted_at >= t.starts_at AND r.emitted_at <= t.ends_at AS within,
     r.report_id, r.emitted_at, r.correlation_id, r.market_id, r.outcome_id, r.side, r.opportunity_key,
     {metrics}
-FROM reports AS r
+FROM {reports} AS r
 INNER JOIN arms AS a
     ON r.strategy_id = a.strategy_id AND r.mode = a.mode
     AND (a.config_version IS NULL OR r.config_version = a.config_version)

@@ -17,6 +17,8 @@ from et_pipeline.pairing.steps import (
     Change,
     chunks,
     drop_counting,
+    fetch,
+    gather,
     insert_pairs,
     note_behind,
     remove_pairs,
@@ -59,7 +61,7 @@ def _pair_all(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Change:
     parts = chunks(connection)
     for part in range(parts):
         scope = f"a.{own} AND hash(r.market_id) % {parts} = {part} AND {_WITHIN}"
-        keep(connection, "gathered", query("gather", metrics=columns.METRICS, scope=scope))
+        gather(connection, "reports", scope)
         keep(connection, "superseded", query("superseded"))
         replaced = _insert_superseded(connection)
         change = change.plus(_match(connection, rule)).plus(Change(0, 0, replaced))
@@ -69,11 +71,7 @@ def _pair_all(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Change:
 def _pair_touched(connection: duckdb.DuckDBPyConnection, rule: Rule, batch: int) -> Change:
     own = _own(rule)
     note_behind(connection, [(rule.experiment_id, batch)])
-    keep(
-        connection,
-        "gathered",
-        query("gather", metrics=columns.METRICS, scope=f"a.{own} AND {_WITHIN} AND {TOUCHED}"),
-    )
+    gather(connection, fetch(connection, TOUCHED), f"a.{own} AND {_WITHIN}")
     keep(connection, "superseded", query("superseded"))
     delete(
         connection,
@@ -114,9 +112,11 @@ def _rematch(connection: duckdb.DuckDBPyConnection, rule: Rule, span: tuple[obje
         f"{own} AND (market_id, outcome_id, side, starts_at) IN "
         "(SELECT market_id, outcome_id, side, starts_at FROM affected)",
     )
-    rows = f"SELECT k.rowid FROM reports AS k WHERE {_within_stretch('k', 'emitted_at', low, high)}"
-    scope = f"a.{own} AND {_WITHIN} AND r.rowid IN ({rows})"
-    keep(connection, "gathered", query("gather", metrics=columns.METRICS, scope=scope))
+    gather(
+        connection,
+        fetch(connection, _within_stretch("reports", "emitted_at", low, high)),
+        f"a.{own} AND {_WITHIN}",
+    )
     keep(
         connection,
         "superseded",

@@ -13,12 +13,8 @@ if TYPE_CHECKING:
 CHUNK = 1_000_000
 """Reports matched at once when everything is paired again: it bounds the memory that takes."""
 
-TOUCHED = """(a.experiment_id, r.opportunity_key) IN (SELECT experiment_id, opportunity_key FROM touched)
-    AND r.rowid IN (
-        SELECT k.rowid FROM reports AS k WHERE k.opportunity_key IN (SELECT opportunity_key FROM touched)
-    )"""
-"""Reports of touched opportunities. Their row numbers are found in the key column alone, so that the wide
-columns are read only where the rows lie, not through all history."""
+TOUCHED = "opportunity_key IN (SELECT opportunity_key FROM touched)"
+"""Reports of touched opportunities."""
 
 
 class Change(NamedTuple):
@@ -45,6 +41,23 @@ def note_behind(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, i
     connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
     after = min(batch for _, batch in behind)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {query('touched', after=after)}")
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, condition: str) -> str:
+    """Keeps the reports that a condition holds for in a temporary table; returns its name.
+
+    Their row numbers are found first, in the few columns of the condition; the many columns of a report are
+    read only where those rows lie, not through all history.
+    """
+    rows = f"SELECT rowid FROM reports WHERE {condition}"
+    keep(connection, "fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
+    return "fetched"
+
+
+def gather(connection: duckdb.DuckDBPyConnection, reports: str, scope: str) -> None:
+    """Makes the temporary table `gathered`: the arms' reports out of a table of reports `r`, see `gather.sql`."""
+    keep(connection, "gathered", query("gather", metrics=columns.METRICS, reports=reports, scope=scope))
+    drop(connection, "fetched")
 
 
 def view_counting(connection: duckdb.DuckDBPyConnection) -> None:
