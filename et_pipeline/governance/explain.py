@@ -71,7 +71,7 @@ def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:
             further,
         )
     if not point.effective_clusters >= MIN_CLUSTERS:
-        growth = MIN_CLUSTERS / max(point.effective_clusters, 1.0)
+        growth = MIN_CLUSTERS / max(1.0, point.effective_clusters)
         further = max(1, math.ceil(point.n_pairs * (growth - 1)))
         return Missing(
             "too_few_clusters",

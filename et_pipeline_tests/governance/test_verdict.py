@@ -1,0 +1,227 @@
+"""The verdict rules against cases worked out by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from et_pipeline.contracts.plan import content_hash
+from et_pipeline.governance.terms import Point, Rule, Terms
+from et_pipeline.governance.verdict import assess
+
+START = datetime(2026, 11, 1)
+TERMS = Terms(
+    experiment_id="line-shop",
+    plan_hash="0" * 64,
+    min_samples=100,
+    alpha=0.05,
+    alarm_alpha=0.025,
+    g=0.01,
+    ends_at=START + timedelta(days=10),
+    rules=(
+        Rule("edge_bps", "primary", None, 2.0),
+        Rule("slippage_bps", "guardrail", 1.0, None),
+        Rule("latency_ms", "secondary", None, None),
+    ),
+)
+
+
+def point(hour: int, low: float | None, high: float | None, metric: str = "edge_bps", **changes) -> Point:
+    """One interval; the alarm's is 0.1 wider on both sides."""
+    known = {
+        "metric": metric,
+        "as_of": START + timedelta(hours=hour),
+        "n_pairs": 500,
+        "effective_clusters": 20.0,
+        "n_markets": 30,
+        "n_blocks": hour,
+        "mean_uplift": None if low is None else (low + high) / 2,
+        "se": None if low is None else (high - low) / 6,
+        "ci_lower": low,
+        "ci_upper": high,
+        "e_value": 30.0,
+        "p_value": 0.01,
+        "alarm_ci_lower": None if low is None else low - 0.1,
+        "alarm_ci_upper": None if high is None else high + 0.1,
+        "autocorrelation": 0.1,
+        "ready": True,
+        "closed": True,
+        "method": "two-way",
+    }
+    return Point(**{**known, **changes})
+
+
+def guard(hour: int, low: float = -0.5, high: float = 0.5, **changes) -> Point:
+    return point(hour, low, high, "slippage_bps", **changes)
+
+
+@pytest.mark.parametrize(
+    ("edge", "slippage", "verdict", "reason"),
+    [
+        ((0.5, 2.5), (-0.5, 0.5), "variant_better", "primary_above_zero"),
+        ((0.0, 2.5), (-0.5, 0.5), None, "primary_undecided"),
+        ((0.5, 2.5), (-1.0, 0.5), None, "guardrail_undecided"),
+        ((0.5, 2.5), (-3.0, -1.2), "variant_worse", "guardrail_below_margin"),
+        ((0.5, 2.5), (-3.0, -1.1), None, "guardrail_undecided"),
+        ((-2.5, -0.2), (-0.5, 0.5), "variant_worse", "primary_below_zero"),
+        ((-2.5, -0.1), (-0.5, 0.5), None, "primary_undecided"),
+        ((-1.5, 1.5), (-9.0, 9.0), "equivalent", "within_equivalence_margin"),
+        ((-1.5, 2.0), (-0.5, 0.5), None, "primary_undecided"),
+        ((-2.0, 1.5), (-0.5, 0.5), None, "primary_undecided"),
+        ((0.1, 1.9), (-0.5, 0.5), "variant_better", "primary_above_zero"),
+        ((0.1, 1.9), (-5.0, 5.0), "equivalent", "within_equivalence_margin"),
+        ((-1.9, -0.5), (-0.5, 0.5), "variant_worse", "primary_below_zero"),
+        ((float("nan"), float("nan")), (-0.5, 0.5), None, "primary_undecided"),
+        ((float("-inf"), float("inf")), (-0.5, 0.5), None, "primary_undecided"),
+    ],
+)
+def test_verdict_of_one_moment(edge, slippage, verdict, reason):
+    found = assess(TERMS, [point(5, *edge), guard(5, *slippage)])
+    assert (found.verdict, found.reason) == (verdict, reason)
+    assert (found.evidence is None) == (verdict is None)
+    assert (found.missing == ()) == (verdict is not None)
+    assert found.sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "condition", "further"),
+    [
+        ({"n_pairs": 99}, "too_few_pairs", 1),
+        ({"effective_clusters": 9.99}, "too_few_clusters", 1),
+        ({"effective_clusters": 5.0}, "too_few_clusters", 500),
+        ({"autocorrelation": 0.95, "ready": False}, "longer_time_block_needed", None),
+        ({"ready": False}, "no_spread", None),
+    ],
+)
+@pytest.mark.parametrize("metric", ["edge_bps", "slippage_bps"])
+def test_an_unhealthy_sample_decides_nothing(change, condition, further, metric):
+    points = [point(5, 0.5, 2.5), guard(5)]
+    at = 0 if metric == "edge_bps" else 1
+    points[at] = points[at]._replace(**change)
+    found = assess(TERMS, points)
+    assert found.verdict is None
+    assert (found.missing[0].condition, found.missing[0].metric) == (condition, metric)
+    if further is not None:
+        assert found.missing[0].further_pairs == further
+
+
+def test_an_unhealthy_guardrail_does_not_hide_a_losing_primary():
+    found = assess(TERMS, [point(5, -3.0, -1.0), guard(5, n_pairs=3)])
+    assert found.verdict == "variant_worse"
+
+
+def test_the_minimum_itself_is_enough():
+    found = assess(TERMS, [point(5, 0.5, 2.5, n_pairs=100, effective_clusters=10.0), guard(5)])
+    assert found.verdict == "variant_better"
+
+
+def test_the_first_verdict_along_the_path_stands():
+    path = [
+        point(4, -1, 3.0),
+        guard(4),
+        point(5, 0.2, 2.8),
+        guard(5),
+        point(6, -3.0, -1.0),
+        guard(6),
+    ]
+    found = assess(TERMS, path)
+    assert found.verdict == "variant_better"
+    assert found.decided_as_of == START + timedelta(hours=5)
+    assert found.points["edge_bps"].ci_lower == 0.2
+    assert [(alarm.trigger, alarm.point.as_of) for alarm in found.alarms] == [
+        ("interval", START + timedelta(hours=6))
+    ]
+
+
+def test_a_guardrail_without_new_pairs_counts_as_it_stood():
+    found = assess(TERMS, [guard(3), point(5, 0.5, 2.5)])
+    assert found.verdict == "variant_better"
+    assert found.decided_as_of == START + timedelta(hours=5)
+
+
+def test_an_open_block_counts_only_at_the_end():
+    path = [point(5, 0.5, 2.5, closed=False), guard(5, closed=False)]
+    assert assess(TERMS, path).missing[0].condition == "too_few_pairs"
+    assert assess(TERMS, path, ended=True).verdict == "variant_better"
+
+
+def test_an_end_without_a_verdict_is_inconclusive():
+    found = assess(TERMS, [point(5, -1, 3.0), guard(5)], ended=True)
+    assert (found.verdict, found.decided_as_of) == ("inconclusive", TERMS.ends_at)
+    assert "not evidence of no difference" in found.sentence
+    assert found.missing[0].condition == "primary_undecided"
+
+
+def test_no_pair_at_all_is_inconclusive_at_the_end():
+    found = assess(TERMS, [], ended=True)
+    assert found.verdict == "inconclusive"
+    assert found.evidence is not None
+    assert found.evidence["metrics"] == {}
+
+
+def test_a_sample_ratio_alarm_stops_verdicts_from_then_on_only():
+    path = [point(5, 0.5, 2.5), guard(5)]
+    before = assess(TERMS, path, sample_ratio_alarm=START + timedelta(hours=6))
+    at = assess(TERMS, path, sample_ratio_alarm=START + timedelta(hours=5))
+    assert before.verdict == "variant_better"
+    assert (at.verdict, at.missing[0].condition, at.alarms) == (None, "sample_ratio_alarm", ())
+
+
+def test_the_guardrails_alarm_uses_the_wider_interval():
+    """ci_upper −1.05 is below the margin, but at the alarm's alpha it is −0.95."""
+    found = assess(TERMS, [point(5, -1, 3.0), guard(5, -3.0, -1.05)])
+    assert found.verdict is None
+    assert found.alarms == ()
+
+
+def test_sentences_name_figures_and_confidence():
+    better = assess(TERMS, [point(5, 0.5, 2.5), guard(5)]).sentence
+    assert "between 0.5 and 2.5 bps per pair (95 % confidence" in better
+    assert "500 matched pairs that count as 20 independent groups" in better
+    worse = assess(TERMS, [point(5, 0.5, 2.5), guard(5, -4, -2)]).sentence
+    assert "slippage_bps is behind the control's by more than the 1 bps it may lose" in worse
+    assert "97.5 % confidence" in worse
+    equal = assess(TERMS, [point(5, -1.5, 1.5), guard(5)]).sentence
+    assert "within the 2 bps the plan calls equal" in equal
+
+
+def test_evidence_carries_method_tuning_clusters_and_e_value():
+    found = assess(TERMS, [point(5, 0.5, 2.5), guard(5)])
+    evidence = found.evidence
+    assert evidence is not None
+    assert evidence["tuning"] == 0.01
+    primary = evidence["metrics"]["edge_bps"]
+    assert (primary["method"], primary["e_value"], primary["effective_clusters"]) == ("two-way", 30.0, 20.0)
+    assert evidence["metrics"]["slippage_bps"]["non_inferiority_margin"] == 1.0
+
+
+def test_evidence_does_not_hang_on_the_order_of_sums():
+    path = [point(5, 0.1 + 0.2, 2.5), guard(5)]
+    other = [point(5, 0.3, 2.5), guard(5)]
+    assert path != other
+    assert content_hash(assess(TERMS, path).evidence) == content_hash(assess(TERMS, other).evidence)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-4, 4), st.floats(0.1, 4), st.floats(-4, 4), st.floats(0.1, 4), st.booleans()),
+        max_size=12,
+    )
+)
+def test_a_longer_path_never_changes_a_verdict(steps):
+    """The verdict is the first one along the path, so what comes later cannot change it."""
+    path: list[Point] = []
+    decided = None
+    for hour, (edge, width, slip, slip_width, closed) in enumerate(steps):
+        path += [
+            point(hour, edge - width, edge + width, closed=closed),
+            guard(hour, slip - slip_width, slip + slip_width, closed=closed),
+        ]
+        found = assess(TERMS, path)
+        if decided is not None:
+            assert (found.verdict, found.decided_as_of, found.evidence) == decided
+        elif found.verdict is not None:
+            decided = (found.verdict, found.decided_as_of, found.evidence)
