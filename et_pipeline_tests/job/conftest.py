@@ -1,39 +1,103 @@
-"""The sample run through Dagster, made once; and an empty pipeline for each test that changes things."""
+"""The real job on a real warehouse, with an ephemeral Dagster instance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from et_pipeline.commands import samples
-from et_pipeline.generator import Truth
-from et_pipeline_tests.job.pipeline import Pipeline, generate, pipeline
+from et_pipeline.contracts.plan import read_plans
+from et_pipeline.definitions import defs
+from et_pipeline.generator import Truth, write_snapshots
+from et_pipeline.ingest.ticks import UNPARTITIONED, tick_request
+from et_pipeline.resources.dagster import EXPERIMENTS
+from et_pipeline.resources.settings import Settings
+from et_pipeline_tests.conftest import SAMPLE_PLANS
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-class SampleRun(NamedTuple):
-    """The first tick over the sample experiments; look, do not change."""
+@dataclass
+class World:
+    """A data folder and the Dagster instance that runs its jobs."""
 
-    pipeline: Pipeline
+    folder: Path
+    instance: dg.DagsterInstance
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_env({"ET_DATA_DIR": str(self.folder), **self.environment})
+
+    def run(self, job: str, **arguments: Any) -> dg.ExecuteInProcessResult:
+        environment = {"ET_DATA_DIR": str(self.folder), **self.environment}
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            run_config={**QUIET, "resources": {"warehouse": {"config": {"environment": environment}}}},
+            raise_on_error=False,
+            **arguments,
+        )
+
+    def tick(self) -> dg.ExecuteInProcessResult:
+        """One run of the job `tick` over every experiment, as the sensor and `et tick` ask for it."""
+        name = str(EXPERIMENTS.name)
+        request = tick_request(self.settings, self.instance.get_dynamic_partitions(name))
+        if request.new_experiments:
+            self.instance.add_dynamic_partitions(name, request.new_experiments)
+        selection = None if request.has_experiments else [dg.AssetKey(key) for key in UNPARTITIONED]
+        return self.run("tick", tags=request.tags, asset_selection=selection)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What an analyst reads in the published database."""
+        with duckdb.connect(str(self.settings.analyst_path), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    def failed_checks(self, result: dg.ExecuteInProcessResult) -> set[str]:
+        return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world without plans and reports."""
+    for name in ("experiments", "report_bus"):
+        (tmp_path / name).mkdir()
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield World(tmp_path, instance)
+
+
+@dataclass
+class SampleRun:
+    """The sample experiments after one tick."""
+
+    world: World
     truth: Truth
     result: dg.ExecuteInProcessResult
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleRun]:
-    with pipeline(tmp_path_factory.mktemp("job") / "data", *samples.TRUTHS) as made:
-        truth = generate(
-            made.data_dir, samples.TRUTHS, seed=samples.SEED, files=samples.FILES, broken=1, skipped=40
-        )
-        yield SampleRun(made, truth, made.tick())
+    """The sample plans, their generated reports, and one tick over them."""
+    folder = tmp_path_factory.mktemp("sample")
+    shutil.copytree(SAMPLE_PLANS, folder / "experiments")
+    with dg.DagsterInstance.ephemeral() as instance:
+        world = World(folder, instance)
+        truth = generate(world)
+        yield SampleRun(world, truth, world.tick())
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Callable[..., Pipeline]]:
-    """Makes a pipeline with copies of the named sample plans and nothing on the bus."""
-    with ExitStack() as stack:
-        yield lambda *plans, name="data": stack.enter_context(pipeline(tmp_path / name, *plans))
+def generate(world: World, **arguments: Any) -> Truth:
+    """Writes the sample experiments' snapshots."""
+    plans, _ = read_plans(world.settings.experiments_dir)
+    known = {plan.experiment_id: plan for plan in plans.values()}
+    scenarios = [
+        samples.scenario(known[name], **facts) for name, facts in samples.TRUTHS.items() if name in known
+    ]
+    options = {"seed": samples.SEED, "files": samples.FILES, "broken": 1, "skipped": 40} | arguments
+    return write_snapshots(scenarios, world.settings.report_bus_dir, **options)
