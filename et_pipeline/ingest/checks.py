@@ -12,7 +12,7 @@ from et_pipeline.resources.sql import load
 if TYPE_CHECKING:
     import duckdb
 
-    from et_pipeline.ingest.ingest import IngestResult
+    from et_pipeline.ingest.results import IngestResult
 
 CHECKS = [
     dg.AssetCheckSpec(

@@ -16,6 +16,8 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import FIELDS, OWN_BOT_ID, STRINGS, Fault
@@ -45,6 +47,7 @@ _METRICS_GETTER = attrgetter("metrics")
 _QUOTES = 2 * (len(FIELDS) + len(TEXTS) + 1)
 """Quotation marks of a report without metrics: its keys, its texts and its kind."""
 _OWN = OWN_BOT_ID.encode()
+_LINE_END, _QUOTE, _OPEN, _CLOSE = b'\n"{}'
 
 
 class BadLine(NamedTuple):
@@ -94,19 +97,17 @@ class Rows:
         """Takes a block at once; returns 0 and takes nothing where it does not prove clean."""
         if len(block) > MAX_LINE_BYTES or b"\\" in block or _OWN in block:
             return 0
-        lines = block.count(b"}\n{") + 1
-        if not (block.startswith(b"{") and block.endswith((b"}\n", b"}"))):
-            return 0
-        if block.count(b"\n") != lines - (not block.endswith(b"\n")):
+        text = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero(text == _LINE_END)
+        if not _one_object_a_line(text, ends):
             return 0
         try:
             reports = _DECODER.decode_lines(block)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return 0
-        if len(reports) != lines:
-            return 0
+        lines = len(ends) + int(text[-1] != _LINE_END)
         metrics, quotes = _metrics_of(reports)
-        if block.count(b'"') != quotes:
+        if len(reports) != lines or np.count_nonzero(text == _QUOTE) != quotes:
             return 0
         self._extend(reports, metrics, range(first, first + lines))
         return lines
@@ -156,6 +157,12 @@ class Rows:
         for values, found in zip(self.metrics, metrics, strict=True):
             values.extend(found)
         self.lines.extend(numbers)
+
+
+def _one_object_a_line(text: NDArray[np.uint8], ends: NDArray[np.intp]) -> bool:
+    """Whether every line end stands between `}` and `{` (the last one may end the text), and `{` begins it."""
+    inner = ends[:-1] if len(ends) and ends[-1] == len(text) - 1 else ends
+    return bool(text[0] == _OPEN and (text[ends - 1] == _CLOSE).all() and (text[inner + 1] == _OPEN).all())
 
 
 def _metrics_of(reports: list[Any]) -> tuple[list[list[float | None]], int]:

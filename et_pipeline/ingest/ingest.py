@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import polars as pl
 import xxhash
 
 from et_pipeline.ingest.listing import SnapshotFile, Stamp, list_snapshots, pending
-from et_pipeline.ingest.reader import read_snapshot
+from et_pipeline.ingest.reader import Batch
+from et_pipeline.ingest.results import IngestResult, Progress
 from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
-from et_pipeline.ingest.store import Store, Tally
+from et_pipeline.ingest.store import Store, Tally, append
+from et_pipeline.ingest.workers import read_files, worker_count
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.sql import load
 from et_pipeline.resources.warehouse import transaction
@@ -32,89 +34,6 @@ GROUP_FILES = 1000
 
 FINAL = ("broken_stream", "compression_bomb", "broken_parquet")
 """Why a file stays unreadable until it changes; for any other reason it is tried again at every tick."""
-
-
-class Progress(NamedTuple):
-    """How far an ingest is.
-
-    Attributes:
-        files: Files done.
-        of_files: Files to do.
-        lines: Lines read.
-        bytes: Bytes of the files done (as they lie on disk).
-        of_bytes: Bytes to do.
-        quarantined: Lines put into quarantine.
-        seconds: Since the beginning.
-    """
-
-    files: int
-    of_files: int
-    lines: int
-    bytes: int
-    of_bytes: int
-    quarantined: int
-    seconds: float
-
-    @property
-    def mb_per_second(self) -> float:
-        """Megabytes on disk a second."""
-        return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.files} of {self.of_files} files, {self.lines:,} lines, {self.mb_per_second:.1f} MB/s, "
-            f"{self.quarantined:,} quarantined"
-        )
-
-
-@dataclass
-class IngestResult:
-    """What an ingest did.
-
-    Attributes:
-        files: Snapshots read.
-        changed: Of these, the ones whose content changed since they were read first.
-        lines, reports, duplicates, skipped, quarantined: Lines, and where they went; `skipped` per kind.
-        displaced: Stored reports that a conflict put into quarantine.
-        reasons: Lines put into quarantine, per reason.
-        unreadable: Files that cannot be read now, with the reason.
-        bytes: Bytes read from disk.
-        seconds: Time taken.
-        batches: Numbers of the transactions.
-    """
-
-    files: int = 0
-    changed: int = 0
-    lines: int = 0
-    reports: int = 0
-    duplicates: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    quarantined: int = 0
-    displaced: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    bytes: int = 0
-    seconds: float = 0.0
-    batches: list[int] = field(default_factory=list)
-
-    @property
-    def mb_per_second(self) -> float:
-        """Megabytes on disk a second."""
-        return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
-
-    def add(self, store: Store, files: list[SnapshotFile], batch: int) -> None:
-        """Adds what one transaction did."""
-        for tally in store.tallies.values():
-            self.lines += tally.lines
-            self.reports += tally.reports
-            self.duplicates += tally.duplicates
-            self.quarantined += tally.quarantined
-            self.skipped.update(tally.skipped)
-        self.files += len(files)
-        self.displaced += store.displaced
-        self.reasons.update(store.reasons)
-        self.bytes += sum(file.size for file in files)
-        self.batches.append(batch)
 
 
 class Reading(NamedTuple):
@@ -186,109 +105,116 @@ class _Ingest:
             for path, why in listing.errors.items()
         ]
         self._to_do = pending(listing.files, known_stamps(self._connection, known))
-        for group in grouped(self._to_do):
-            failures += self._ingest_group(group, known)
+        remaining = self._without_touched(self._to_do, known, failures)
+        while remaining:
+            try:
+                self._ingest_all(remaining, known)
+            except _FileError as error:
+                failures.append((error.file, error.cause))
+                remaining = [file for file in remaining if file != error.file]
         self._record_failures(failures, {file.path for file in listing.files})
         self._result.seconds = time.perf_counter() - self._started
         return self._result
 
-    def _ingest_group(self, group: list[SnapshotFile], known: dict[str, Reading]) -> list[_Failure]:
-        failures: list[_Failure] = []
-        while group:
+    def _without_touched(
+        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[_Failure]
+    ) -> list[SnapshotFile]:
+        """The files to read: a known file with a new time but its old content only gets its new stamp."""
+        to_read = []
+        for file in files:
+            before = known.get(file.path)
             try:
-                self._ingest_together(group, known)
-                break
-            except _FileError as error:
-                failures.append((error.file, error.cause))
-                group = [file for file in group if file != error.file]
-        return failures
+                if before is None or before.content_hash != content_hash(self._path(file)):
+                    to_read.append(file)
+                    continue
+            except UnreadableError as error:
+                failures.append((file, error))
+                continue
+            self._connection.execute(
+                "UPDATE snapshots SET mtime_ns = ? WHERE snapshot_id = ?", [file.mtime_ns, before.snapshot_id]
+            )
+        return to_read
 
-    def _ingest_together(self, group: list[SnapshotFile], known: dict[str, Reading]) -> None:
+    def _ingest_all(self, remaining: list[SnapshotFile], known: dict[str, Reading]) -> None:
+        """Takes group by group off `remaining`, each in a transaction of its own."""
+        sizes = [(self._path(file), file.size) for file in remaining]
+        workers = worker_count(sum(size for _, size in sizes))
+        with closing(read_files(sizes, self._latest, workers)) as contents, ThreadPoolExecutor(1) as hashing:
+            for group in grouped(remaining.copy()):
+                self._ingest_group(group, contents, hashing, known)
+                del remaining[: len(group)]
+
+    def _ingest_group(
+        self,
+        group: list[SnapshotFile],
+        contents: Iterator[Iterator[Batch]],
+        hashing: Executor,
+        known: dict[str, Reading],
+    ) -> None:
         with transaction(self._connection):
             batch, next_id = _next_numbers(self._connection)
             store = Store(self._connection, batch)
-            read: list[tuple[SnapshotFile, int, str]] = []
-            for file in group:
+            hashes = []
+            for snapshot_id, file in enumerate(group, next_id):
                 with _blaming(file):
-                    content_hash = self._content_hash(file)
-                    before = known.get(file.path)
-                    if before is not None and before.content_hash == content_hash:
-                        self._touch(before, file)
-                        continue
-                    snapshot_id = next_id + len(read)
+                    digest = hashing.submit(content_hash, self._path(file))
                     store.tallies[snapshot_id] = Tally(file.path)
-                    for part in read_snapshot(self._path(file), self._latest):
+                    for part in next(contents):
                         store.add(snapshot_id, part)
-                        self._report(store, read)
-                    self._refuse_changed(file)
-                read.append((file, snapshot_id, content_hash))
+                        self._report(store, snapshot_id - next_id)
+                    hashes.append(digest.result())
+                    with unreadable(self._path(file)):
+                        refuse_changed(self._path(file), file.stamp)
             store.flush()
-            for file, snapshot_id, content_hash in read:
-                self._record(file, store.tallies[snapshot_id], snapshot_id, content_hash, batch, known)
-        self._result.add(store, [file for file, _, _ in read], batch)
-        self._result.changed += sum(file.path in known for file, _, _ in read)
+            readings = [
+                Reading(
+                    file.stamp, digest, known[file.path].revision + 1 if file.path in known else 1, number
+                )
+                for number, (file, digest) in enumerate(zip(group, hashes, strict=True), next_id)
+            ]
+            self._record(store, readings, batch)
+        self._result.add(store, len(group), sum(reading.revision > 1 for reading in readings), batch)
 
-    def _record(
-        self,
-        file: SnapshotFile,
-        tally: Tally,
-        snapshot_id: int,
-        content_hash: str,
-        batch: int,
-        known: dict[str, Reading],
-    ) -> None:
-        before = known.get(file.path)
-        self._connection.execute(
-            load(__package__, "snapshot"),
-            {
-                "path": file.path,
-                "size": file.size,
-                "mtime_ns": file.mtime_ns,
-                "content_hash": content_hash,
-                "ingested_at": self._now,
-                "lines": tally.lines,
-                "reports": tally.reports,
-                "duplicates": tally.duplicates,
-                "skipped": tally.skipped.total(),
-                "quarantined": tally.quarantined,
-                "snapshot_id": snapshot_id,
-                "revision": 1 if before is None else before.revision + 1,
-                "changed": before is not None,
-                "batch": batch,
-            },
-        )
-        if tally.skipped:
-            rows = [(snapshot_id, kind, lines) for kind, lines in sorted(tally.skipped.items())]
-            self._connection.executemany("INSERT INTO skipped VALUES (?, ?, ?)", rows)
-
-    def _touch(self, before: Reading, file: SnapshotFile) -> None:
-        """The same content under a new time: only the stamp is new."""
-        self._connection.execute(
-            "UPDATE snapshots SET mtime_ns = ? WHERE snapshot_id = ?", [file.mtime_ns, before.snapshot_id]
-        )
-
-    def _content_hash(self, file: SnapshotFile) -> str:
-        path = self._path(file)
-        with unreadable(path), path.open("rb") as stream:
-            return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
-
-    def _refuse_changed(self, file: SnapshotFile) -> None:
-        path = self._path(file)
-        with unreadable(path):
-            refuse_changed(path, file.stamp)
+    def _record(self, store: Store, readings: list[Reading], batch: int) -> None:
+        """Notes the readings of a transaction and where their lines went."""
+        snapshots, skipped = [], []
+        for reading in readings:
+            tally = store.tallies[reading.snapshot_id]
+            snapshots.append(
+                {
+                    "path": tally.path,
+                    "size": reading.stamp[0],
+                    "mtime_ns": reading.stamp[1],
+                    "content_hash": reading.content_hash,
+                    "ingested_at": self._now,
+                    "lines": tally.lines,
+                    "reports": tally.reports,
+                    "duplicates": tally.duplicates,
+                    "skipped": tally.skipped.total(),
+                    "quarantined": tally.quarantined,
+                    "snapshot_id": reading.snapshot_id,
+                    "revision": reading.revision,
+                    "changed": reading.revision > 1,
+                    "batch": batch,
+                }
+            )
+            skipped += [(reading.snapshot_id, *item) for item in sorted(tally.skipped.items())]
+        append(self._connection, "snapshots", pl.DataFrame(snapshots))
+        if skipped:
+            frame = pl.DataFrame(skipped, schema=["snapshot_id", "kind", "lines"], orient="row")
+            append(self._connection, "skipped", frame)
 
     def _path(self, file: SnapshotFile) -> Path:
         return self._settings.report_bus_dir / file.path
 
-    def _report(self, store: Store, read: list[tuple[SnapshotFile, int, str]]) -> None:
+    def _report(self, store: Store, files: int) -> None:
         done = self._result
         self._progress(
             Progress(
-                files=done.files + len(read),
+                files=done.files + files,
                 of_files=len(self._to_do),
                 lines=done.lines + sum(tally.lines for tally in store.tallies.values()),
-                bytes=done.bytes + sum(file.size for file, _, _ in read),
-                of_bytes=sum(file.size for file in self._to_do),
+                bytes=done.bytes + store.bytes,
                 quarantined=done.quarantined + store.reasons.total(),
                 seconds=time.perf_counter() - self._started,
             )
@@ -318,6 +244,12 @@ def _blaming(file: SnapshotFile) -> Iterator[None]:
         yield
     except UnreadableError as error:
         raise _FileError(file, error) from error
+
+
+def content_hash(path: Path) -> str:
+    """XXH3 (128 bits) of a file's bytes: it notices a change, it does not defend against a forger."""
+    with unreadable(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
 
 
 def grouped(files: list[SnapshotFile]) -> Iterator[list[SnapshotFile]]:

@@ -44,8 +44,8 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
 
 
 def _texts(texts: pl.Series) -> Keys:
-    digest = xxhash.xxh3_64_intdigest
-    return np.fromiter((digest(text.encode()) for text in texts.to_list()), dtype=np.uint64, count=len(texts))
+    encoded = map(str.encode, texts.to_list())
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), dtype=np.uint64, count=len(texts))
 
 
 def _repeated_texts(texts: pl.Series) -> Keys:

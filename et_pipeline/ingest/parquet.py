@@ -30,6 +30,7 @@ class ParquetRows(NamedTuple):
         bad: Rows for quarantine.
         skipped: Rows of other kinds.
         lines: Rows read.
+        size: Bytes they take in memory.
         raw: Gives the JSON text of a row by its number.
     """
 
@@ -37,6 +38,7 @@ class ParquetRows(NamedTuple):
     bad: list[BadLine]
     skipped: Counter[str]
     lines: int
+    size: int
     raw: Callable[[int], str]
 
 
@@ -92,7 +94,7 @@ def _rows(part: pl.DataFrame, first: int) -> ParquetRows:
             "line": pl.Series([line for line, _ in good], dtype=pl.Int64),
         }
     )
-    return ParquetRows(frame, bad, skipped, len(part), raw)
+    return ParquetRows(frame, bad, skipped, len(part), int(part.estimated_size()), raw)
 
 
 def _as_document(row: dict[str, Any]) -> dict[str, Any]:

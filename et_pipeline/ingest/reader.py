@@ -15,11 +15,12 @@ from et_pipeline.contracts.report import faults, report_schema
 from et_pipeline.ingest.decode import TEXTS, BadLine, Rows, raw_text
 from et_pipeline.ingest.keys import add_keys
 from et_pipeline.ingest.parquet import read_parquet
-from et_pipeline.ingest.sources import LongLine, Read, blocks, opened
+from et_pipeline.ingest.sources import LongLine, Read, Section, blocks, opened
 from et_pipeline.ingest.times import parse_times
 
 BATCH_BYTES = 16 * 1024 * 1024
 
+MAX_BAD_LINES = 20_000
 _BOM = b"\xef\xbb\xbf"
 
 BAD_LINES_SCHEMA = {"line": pl.Int64, "reason": pl.String, "sentence": pl.String, "raw": pl.String}
@@ -33,20 +34,23 @@ class Batch(NamedTuple):
         bad: Lines for quarantine: `line`, `reason`, `sentence`, `raw`.
         skipped: Lines per kind that is not ours.
         lines: Lines read.
+        size: Bytes of text read (of Parquet: of its columns in memory).
     """
 
     reports: pl.DataFrame
     bad: pl.DataFrame
     skipped: Counter[str]
     lines: int
+    size: int
 
 
-def read_snapshot(path: Path, latest: datetime) -> Iterator[Batch]:
+def read_snapshot(path: Path, latest: datetime, section: Section | None = None) -> Iterator[Batch]:
     """Reads a snapshot strictly.
 
     Args:
         path: File with one of the endings `SUFFIXES`.
         latest: The latest moment (UTC) that `emitted_at` may name.
+        section: Only this part of a plain NDJSON file; line numbers then count from its first line.
 
     Yields:
         Batches in the file's order, each about `BATCH_BYTES` of text: memory stays bounded.
@@ -58,24 +62,24 @@ def read_snapshot(path: Path, latest: datetime) -> Iterator[Batch]:
         for rows in read_parquet(path):
             yield _judged(*rows, latest)
         return
-    with opened(path) as read:
-        yield from read_lines(read, latest)
+    with opened(path, section) as read:
+        yield from read_lines(read, latest, at_start=section is None or section.start == 0)
 
 
-def read_lines(read: Read, latest: datetime) -> Iterator[Batch]:
-    """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its beginning is passed over."""
-    rows, kept, size, first = Rows(), _Kept(), 0, 1
-    for block in blocks(read):
-        if first == 1 and not isinstance(block, LongLine):
+def read_lines(read: Read, latest: datetime, *, at_start: bool = True) -> Iterator[Batch]:
+    """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its start is passed over."""
+    rows, kept, first = Rows(), _Kept(), 1
+    for number, found in enumerate(blocks(read)):
+        block = found
+        if at_start and number == 0 and not isinstance(block, LongLine):
             block = block.removeprefix(_BOM)
             if not block:
                 continue
         kept.add(first, block)
         first += rows.add_block(block, first)
-        size += 0 if isinstance(block, LongLine) else len(block)
-        if size >= BATCH_BYTES or len(rows.bad) >= 20_000:
+        if kept.size >= BATCH_BYTES or len(rows.bad) >= MAX_BAD_LINES:
             yield _finish_rows(rows, kept, latest)
-            rows, kept, size = Rows(), _Kept(), 0
+            rows, kept = Rows(), _Kept()
     if rows.count:
         yield _finish_rows(rows, kept, latest)
 
@@ -86,9 +90,13 @@ class _Kept:
     def __init__(self) -> None:
         self._blocks: list[tuple[int, bytes]] = []
         self._split: dict[int, list[bytes]] = {}
+        self.size = 0
 
     def add(self, first: int, block: bytes | LongLine) -> None:
-        if not isinstance(block, LongLine):
+        if isinstance(block, LongLine):
+            self.size += block.length
+        else:
+            self.size += len(block)
             self._blocks.append((first, block))
 
     def raw(self, line: int) -> str:
@@ -116,7 +124,7 @@ def _finish_rows(rows: Rows, kept: _Kept, latest: datetime) -> Batch:
             "line": pl.Series(rows.lines, dtype=pl.Int64),
         }
     )
-    return _judged(frame, rows.bad, rows.skipped, rows.count, kept.raw, latest)
+    return _judged(frame, rows.bad, rows.skipped, rows.count, kept.size, kept.raw, latest)
 
 
 def _judged(
@@ -124,6 +132,7 @@ def _judged(
     bad: list[BadLine],
     skipped: Counter[str],
     lines: int,
+    size: int,
     raw: Callable[[int], str],
     latest: datetime,
 ) -> Batch:
@@ -136,4 +145,4 @@ def _judged(
         )
         frame = frame.with_row_index("row").filter(~pl.col("row").is_in(list(found))).drop("row")
     quarantine = pl.DataFrame(bad, schema=BAD_LINES_SCHEMA, orient="row")
-    return Batch(add_keys(frame), quarantine, skipped, lines)
+    return Batch(add_keys(frame), quarantine, skipped, lines, size)

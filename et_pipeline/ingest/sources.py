@@ -36,9 +36,12 @@ class UnreadableError(Exception):
     """
 
     def __init__(self, reason: str, sentence: str) -> None:
-        super().__init__(sentence)
+        super().__init__(reason, sentence)
         self.reason = reason
         self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class LongLine(NamedTuple):
@@ -82,9 +85,20 @@ def _skip_line(head: bytes, read: Read) -> tuple[LongLine, bytes]:
     return LongLine(head, length), b""
 
 
+class Section(NamedTuple):
+    """A part of a file: the lines that begin at these bytes, from `start` up to before `end`."""
+
+    start: int
+    end: int
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[Read]:
+def opened(path: Path, section: Section | None = None) -> Iterator[Read]:
     """Opens an NDJSON snapshot by the ending of its name and decompresses as it is read.
+
+    Args:
+        path: The file.
+        section: Only these lines; for files that are not compressed.
 
     Raises:
         UnreadableError: It vanished, may not be read, its stream is broken or a bomb.
@@ -96,9 +110,49 @@ def opened(path: Path) -> Iterator[Read]:
                 yield _defused(path, before.st_size, unzipped.read)
         elif path.name.endswith(".zst"):
             yield _defused(path, before.st_size, _zstd(file))
+        elif section is not None:
+            yield _section(file, section)
         else:
             yield file.read
         refuse_changed(path, (before.st_size, before.st_mtime_ns))
+
+
+def _section(file: BinaryIO, section: Section) -> Read:
+    """A reader of the lines that begin within a section: the last one is read to its end beyond it."""
+    position = _first_line(file, section)
+    file.seek(position)
+    done = position >= section.end
+
+    def read(count: int) -> bytes:
+        nonlocal position, done
+        if done:
+            return b""
+        if position < section.end:
+            data = file.read(min(count, section.end - position))
+            done = not data or (position + len(data) == section.end and data.endswith(b"\n"))
+        else:
+            data = file.read(count)
+            cut = data.find(b"\n") + 1
+            done = not data or cut > 0
+            data = data[:cut] if cut else data
+        position += len(data)
+        return data
+
+    return read
+
+
+def _first_line(file: BinaryIO, section: Section) -> int:
+    """Where the first line of a section begins; its end where none does."""
+    if section.start == 0:
+        return 0
+    position = section.start - 1
+    file.seek(position)
+    while position < section.end - 1 and (data := file.read(min(BLOCK_BYTES, section.end - 1 - position))):
+        cut = data.find(b"\n") + 1
+        if cut:
+            return position + cut
+        position += len(data)
+    return section.end
 
 
 def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:

@@ -17,7 +17,7 @@ from et_pipeline.resources.sql import load
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-STORE_ROWS = 50_000
+STORE_ROWS = 100_000
 """Arrivals are gathered up to this number before they are stored: small files share a statement."""
 
 
@@ -45,12 +45,14 @@ class Store:
         tallies: Per snapshot id what became of its lines.
         displaced: Reports that were taken out again.
         reasons: Lines put into quarantine, per reason.
+        bytes: Bytes of text read.
     """
 
     def __init__(self, connection: DuckDBPyConnection, batch: int) -> None:
         self.tallies: dict[int, Tally] = {}
         self.displaced = 0
         self.reasons: Counter[str] = Counter()
+        self.bytes = 0
         self._connection = connection
         self._batch = batch
         self._waiting: list[pl.DataFrame] = []
@@ -60,6 +62,7 @@ class Store:
         """Takes a batch of a snapshot that has its tally."""
         tally = self.tallies[snapshot_id]
         tally.lines += batch.lines
+        self.bytes += batch.size
         tally.skipped.update(batch.skipped)
         self._quarantine(batch.bad.with_columns(snapshot_id=pl.lit(snapshot_id)))
         if len(batch.reports):
@@ -89,10 +92,8 @@ class Store:
     def _insert(self, reports: pl.DataFrame) -> None:
         self._count("reports", reports)
         if len(reports):
-            arrivals = ArrowStream(reports)  # noqa: F841
-            self._connection.execute(
-                f"INSERT INTO reports BY NAME SELECT *, {self._batch} AS batch FROM arrivals"
-            )
+            batch = pl.lit(self._batch, pl.Int64)
+            append(self._connection, "reports", reports.with_columns(batch=batch))
 
     def _quarantine_conflicts(self, reports: pl.DataFrame) -> None:
         if not len(reports):
@@ -134,10 +135,8 @@ class Store:
             if snapshot_id in self.tallies:
                 self.tallies[snapshot_id].quarantined += lines
         paths = pl.DataFrame(self._paths(bad["snapshot_id"].unique().to_list()), schema=_PATHS, orient="row")
-        rows = ArrowStream(
-            bad.with_columns(pl.col("snapshot_id").cast(pl.Int32)).join(paths, on="snapshot_id")
-        )  # noqa: F841
-        self._connection.execute("INSERT INTO quarantine BY NAME SELECT * FROM rows")
+        rows = bad.with_columns(pl.col("snapshot_id").cast(pl.Int32)).join(paths, on="snapshot_id")
+        append(self._connection, "quarantine", rows)
 
     def _paths(self, snapshot_ids: Iterable[int]) -> list[tuple[int, str]]:
         ids = list(snapshot_ids)
@@ -152,6 +151,12 @@ class Store:
         for snapshot_id, lines in _per_snapshot(reports):
             tally = self.tallies[snapshot_id]
             setattr(tally, what, getattr(tally, what) + lines)
+
+
+def append(connection: DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
+    """Appends rows to a table, by the names of columns."""
+    rows = ArrowStream(frame)  # noqa: F841 (DuckDB scans it by name)
+    connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM rows')
 
 
 _PATHS = {"snapshot_id": pl.Int32, "path": pl.String}

@@ -1,0 +1,91 @@
+"""What an ingest tells: its progress while it runs, and what it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from et_pipeline.ingest.store import Store
+
+
+class Progress(NamedTuple):
+    """How far an ingest is.
+
+    Attributes:
+        files: Files done.
+        of_files: Files to do.
+        lines: Lines read.
+        bytes: Bytes of text read (after decompression).
+        quarantined: Lines put into quarantine.
+        seconds: Since the beginning.
+    """
+
+    files: int
+    of_files: int
+    lines: int
+    bytes: int
+    quarantined: int
+    seconds: float
+
+    @property
+    def mb_per_second(self) -> float:
+        """Megabytes of text a second."""
+        return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.files} of {self.of_files} files, {self.lines:,} lines, {self.mb_per_second:.1f} MB/s, "
+            f"{self.quarantined:,} quarantined"
+        )
+
+
+@dataclass
+class IngestResult:
+    """What an ingest did.
+
+    Attributes:
+        files: Snapshots read.
+        changed: Of these, the ones whose content changed since they were read first.
+        lines, reports, duplicates, skipped, quarantined: Lines, and where they went; `skipped` per kind.
+        displaced: Stored reports that a conflict put into quarantine.
+        reasons: Lines put into quarantine, per reason.
+        unreadable: Files that cannot be read now, with the reason.
+        bytes: Bytes of text read (after decompression).
+        seconds: Time taken.
+        batches: Numbers of the transactions.
+    """
+
+    files: int = 0
+    changed: int = 0
+    lines: int = 0
+    reports: int = 0
+    duplicates: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    quarantined: int = 0
+    displaced: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    seconds: float = 0.0
+    batches: list[int] = field(default_factory=list)
+
+    @property
+    def mb_per_second(self) -> float:
+        """Megabytes of text a second."""
+        return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
+
+    def add(self, store: Store, files: int, changed: int, batch: int) -> None:
+        """Adds what one transaction did."""
+        for tally in store.tallies.values():
+            self.lines += tally.lines
+            self.reports += tally.reports
+            self.duplicates += tally.duplicates
+            self.quarantined += tally.quarantined
+            self.skipped.update(tally.skipped)
+        self.files += files
+        self.changed += changed
+        self.displaced += store.displaced
+        self.reasons.update(store.reasons)
+        self.bytes += store.bytes
+        self.batches.append(batch)
