@@ -35,6 +35,7 @@ app.add_typer(govern.audit_app, name="audit")
 app.add_typer(govern.outbox_app, name="outbox")
 app.add_typer(govern.bus_app, name="bus")
 app.command()(rebuild.rebuild)
+app.command()(run.parquet)
 app.command()(run.ui)
 
 

@@ -8,6 +8,7 @@ from et_pipeline.governance import assets as governance
 from et_pipeline.ingest import assets as ingest
 from et_pipeline.ingest.ticks import new_inputs, regular_ticks
 from et_pipeline.insight import assets as insight
+from et_pipeline.insight import exports
 from et_pipeline.pairing import assets as pairing
 from et_pipeline.publishing.jobs import (
     collect,
@@ -21,7 +22,7 @@ from et_pipeline.resources.dagster import Warehouse
 
 tick = dg.define_asset_job(
     "tick",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("parquet_files"),
     description="Reports in, verdicts out: one run over what is new, for every experiment.",
 )
 
@@ -34,10 +35,12 @@ def publish() -> None:
 
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([ingest, experiments, pairing, evidence, governance, insight]),
-    jobs=[tick, publish, collect],
+    assets=dg.load_assets_from_modules(
+        [ingest, experiments, pairing, evidence, governance, insight, exports]
+    ),
+    jobs=[tick, publish, collect, exports.parquet],
     sensors=[new_inputs, publish_when_decided, publish_pending],
-    schedules=[regular_ticks, collect_regularly],
+    schedules=[regular_ticks, collect_regularly, exports.parquet_hourly],
     resources={"warehouse": Warehouse()},
     executor=dg.in_process_executor,
 )

@@ -96,6 +96,23 @@ def demo() -> None:
         console.print(f"  [bold]{name:17}[/] {where}" + (f"  ({how})" if how else ""), soft_wrap=True)
 
 
+def parquet(as_json: AsJson = False) -> None:
+    """Writes the analyst database as Parquet files into published/parquet, as far as it changed."""
+    from et_pipeline.insight.parquet import write_parquet
+
+    present = terminal.settings()
+    with terminal.analyst_database(present):
+        pass  # says what to do where nothing was published yet
+    export = write_parquet(present)
+    if as_json:
+        terminal.print_json({"folder": str(export.folder), "written": export.written, "kept": export.kept})
+    else:
+        console = terminal.console()
+        console.print(
+            f"{len(export.written)} files written, {export.kept} kept, in {export.folder}", soft_wrap=True
+        )
+
+
 def ui(
     port: Annotated[int, typer.Option(help="Port of the web server.", min=1, max=65535)] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
