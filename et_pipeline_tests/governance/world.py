@@ -123,6 +123,12 @@ class World:
         assert row is not None
         return row[0]
 
+    def _known_plan_hash(self, experiment_id: str) -> str:
+        row = self.connection.execute(
+            "SELECT plan_hash FROM experiments WHERE experiment_id = ?", [experiment_id]
+        ).fetchone()
+        return "0" * 64 if row is None else row[0]
+
     def verdict(self, experiment_id: str = "line-shop") -> dict[str, Any]:
         result = self.connection.execute("SELECT * FROM verdicts WHERE experiment_id = ?", [experiment_id])
         names = [column[0] for column in result.description]
@@ -163,7 +169,7 @@ class World:
         identifier = changes.get("experiment_id", "line-shop")
         known = {
             "experiment_id": identifier,
-            "plan_hash": self.plan_hash(),
+            "plan_hash": self._known_plan_hash(identifier),
             "evidence_hash": "0" * 64,
             "purpose": "promotion",
             "decision": "approve",
