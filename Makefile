@@ -19,9 +19,15 @@ ui: $(READY)
 
 simulate: $(READY)
 	$(BIN)/python -m et_pipeline_tests.statistics.simulate
+	$(BIN)/python -m et_pipeline_tests.statistics.bounded_simulation
+	$(BIN)/python -m et_pipeline_tests.statistics.drift_simulation
+	$(BIN)/python -m et_pipeline_tests.statistics.sample_ratio_simulation
 
-bench: $(READY)
-	$(BIN)/python -m et_pipeline_tests.benchmarks
+# The baselines of the benchmarks bring pyarrow along, which the project itself does without.
+bench:
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
+	$(VENV)-bench/bin/python -m et_pipeline_tests.benchmarks
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
@@ -31,4 +37,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,98 @@
+"""Intervals of 4 metrics from 1 million pairs: cells and the whole interval path, against tea-tasting's t interval.
+
+Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from et_pipeline_tests.benchmarks.measure import Row, finish, median, pair
+
+PAIRS = 1_000_000
+MARKETS = 100
+BLOCKS = 720
+METRICS = ("edge_bps", "slippage_bps", "latency_ms", "toxicity_bps")
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """The one row of the table, with the pairs as Parquet under a folder."""
+    path = folder / "pairs.parquet"
+    _write(path)
+    command = [sys.executable, "-m", "et_pipeline_tests.benchmarks.intervals"]
+    ours, theirs = pair([*command, "ours", str(path)], [*command, "theirs", str(path)])
+    yield Row(
+        f"intervals of 4 metrics from {PAIRS:,} pairs, at each of {BLOCKS} block ends",
+        median(ours),
+        "tea-tasting on the same rows, one look",
+        median(theirs),
+        1.0,
+        max(sample.peak_mib for sample in ours),
+        f"cells {ours[0].output['cells']:.2f} s, paths {ours[0].output['paths']:.2f} s",
+    )
+
+
+def _write(path: Path) -> None:
+    import polars as pl
+
+    rng = np.random.default_rng(1)
+    frame = pl.DataFrame(
+        {
+            "block": np.sort(rng.integers(0, BLOCKS, PAIRS)) * 3_600_000_000,
+            "market": rng.integers(0, MARKETS, PAIRS),
+            **{f"{metric}_{arm}": rng.normal(size=PAIRS) for metric in METRICS for arm in ("control", "variant")},
+        }
+    )
+    frame.write_parquet(path)
+
+
+def _ours(path: Path) -> None:
+    import duckdb
+
+    from et_pipeline.inference.boundary import solve_g
+    from et_pipeline.inference.cells import as_cells
+    from et_pipeline.inference.twoway import interval_path
+
+    connection = duckdb.connect()
+    connection.execute(f"CREATE TABLE pairs AS SELECT * FROM '{path}'")
+    columns = ", ".join(
+        f"avg({metric}_variant - {metric}_control) AS {metric}, "
+        f"var_pop({metric}_variant - {metric}_control) * count(*) AS {metric}_m2"
+        for metric in METRICS
+    )
+    started = time.perf_counter()
+    cells = connection.execute(
+        f"SELECT block, market, count(*) AS n, {columns} FROM pairs GROUP BY block, market ORDER BY block, market"
+    ).fetchnumpy()
+    middle = time.perf_counter()
+    g = solve_g(50, 0.05)
+    for metric in METRICS:
+        columns_of = (cells[name] for name in ("block", "market", "n", metric, f"{metric}_m2"))
+        interval_path(as_cells(*columns_of), alpha=0.05, g=g)
+    ended = time.perf_counter()
+    finish(ended - started, cells=middle - started, paths=ended - middle)
+
+
+def _theirs(path: Path) -> None:
+    import polars as pl
+    import tea_tasting as tt
+
+    wide = pl.read_parquet(path)
+    arms = [
+        wide.select(**{metric: pl.col(f"{metric}_{arm}") for metric in METRICS}).with_columns(variant=pl.lit(number))
+        for number, arm in enumerate(("control", "variant"))
+    ]
+    long = pl.concat(arms)
+    experiment = tt.Experiment({metric: tt.Mean(metric) for metric in METRICS})
+    started = time.perf_counter()
+    experiment.analyze(long)
+    finish(time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    {"ours": _ours, "theirs": _theirs}[sys.argv[1]](Path(sys.argv[2]))
