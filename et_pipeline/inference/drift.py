@@ -65,8 +65,8 @@ class DriftPath(NamedTuple):
 def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, window: int = WINDOW) -> DriftPath:
     """Run the detector over all blocks.
 
-    A row depends on the cells up to its block and on nothing later. The detector is not restarted by an
-    alarm: it stays up while the uplift stays low.
+    A row depends on the cells up to its block and on nothing later, to the last bit. The detector is not
+    restarted by an alarm: it stays up while the uplift stays low.
 
     Args:
         cells: One entry per (block, market), sorted by block, then market.
@@ -93,7 +93,8 @@ def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, windo
         log_e_since=np.full(len(blocks), -np.inf),
     )
     centre = twoway.pilot_centre(cells)
-    for line, start, moments in _stretches(cells, centre, min(window, max(len(blocks), 1))):
+    # Tables are as wide as the window however few blocks there are: the rounding of a sum hangs on its width.
+    for line, start, moments in _stretches(cells, centre, window):
         n, total = moments.total.T
         mean = total / n
         gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
@@ -108,7 +109,7 @@ def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, windo
         found = np.isfinite(np.take_along_axis(table, best, 1)[:, 0])
         path.log_m[line[found]] = logsumexp(table[found], axis=1)
         for column, values in (
-            (path.since, blocks[start]),
+            (path.since, blocks[np.maximum(start, 0)]),
             (path.mean_since, stretch.mean.reshape(start.shape)),
             (path.log_e_since, table),
         ):

@@ -1,0 +1,87 @@
+"""Hand-made cells in a real warehouse, and the evidence that is built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import polars as pl
+import yaml
+
+from et_pipeline.experiments.registration import register
+from et_pipeline.resources.frames import ArrowStream
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import transaction
+
+START = datetime(2026, 10, 1)
+HOUR_US = 3_600_000_000
+METRICS = [
+    {"name": "edge_bps", "role": "primary", "equivalence_margin": 2.0},
+    {"name": "slippage_bps", "role": "guardrail", "non_inferiority_margin": 1.0},
+    {"name": "size_fill_ratio", "role": "secondary"},
+]
+
+
+def hour(number: int) -> datetime:
+    """The start of a block."""
+    return START + timedelta(hours=number)
+
+
+def add_experiment(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, name: str = "exp", **changes: Any
+) -> None:
+    """Registers a plan as a tick would."""
+    plan = {
+        "experiment_id": name,
+        "title": "Made by hand",
+        "hypothesis": "Its cells are known.",
+        "owner": "desk",
+        "mode": "shadow",
+        "control": {"strategy_id": f"strat.{name}", "config_version": "1"},
+        "variant": {"strategy_id": f"strat.{name}", "config_version": "2"},
+        "planned_pairs": 1000,
+        "starts_at": START.replace(tzinfo=UTC),
+        "ends_at": START.replace(tzinfo=UTC) + timedelta(days=30),
+        "metrics": METRICS,
+        **changes,
+    }
+    settings.experiments_dir.mkdir(exist_ok=True)
+    (settings.experiments_dir / f"{name}.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+    outcome = register(connection, replace(settings, mode="limited_live"), datetime(2026, 10, 1, tzinfo=UTC))
+    assert outcome.refused == []
+
+
+def put_cells(
+    connection: duckdb.DuckDBPyConnection,
+    values: Iterable[tuple[int, str, Sequence[float]]],
+    *,
+    metric: str = "edge_bps",
+    experiment: str = "exp",
+    ratios: Sequence[float | None] = (None, None, None, None),
+) -> None:
+    """Puts one cell per (hour, market) that holds these uplifts, in place of what stood there; marks it stale.
+
+    `ratios` are numerator and denominator of the control, then of the variant.
+    """
+    rows = []
+    for block, market, uplifts in values:
+        n, total = len(uplifts), sum(uplifts)
+        squares = sum(value**2 for value in uplifts)
+        m2 = sum((value - total / n) ** 2 for value in uplifts)
+        wins = sum(1 for value in uplifts if value > 0)
+        rows.append([experiment, metric, hour(block), market, n, total, squares, m2, wins, 0, *ratios])
+    names = [name for name, *_ in connection.execute("DESCRIBE cells").fetchall()]
+    frame = pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+    stream = ArrowStream(frame.cast({pl.Null: pl.Float64}))  # noqa: F841 - DuckDB scans it by its name
+    with transaction(connection):
+        connection.execute("CREATE TEMP TABLE put AS SELECT * FROM stream")
+        connection.execute(
+            "DELETE FROM cells AS c USING put AS p WHERE c.experiment_id = p.experiment_id "
+            "AND c.metric = p.metric AND c.block = p.block AND c.market_id = p.market_id"
+        )
+        connection.execute("INSERT INTO cells SELECT * FROM put")
+        connection.execute("INSERT INTO stale_paths SELECT DISTINCT experiment_id, block FROM put")
+        connection.execute("DROP TABLE put")

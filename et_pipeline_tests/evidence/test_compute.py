@@ -1,0 +1,353 @@
+"""Cells → evidence: hand-computed figures, and that continuing a path equals computing it anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from et_pipeline.evidence.compute import build_evidence, read_decisions
+from et_pipeline.evidence.paths import inference_cells, read_cells
+from et_pipeline.inference.cells import as_cells
+from et_pipeline.inference.drift import WINDOW, drift_path
+from et_pipeline.inference.twoway import interval_path
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline_tests.evidence.lab import HOUR_US, add_experiment, hour, put_cells
+
+TABLES = ("interval_path", "intervals", "diagnostics", "drift", "sample_ratio")
+
+
+@pytest.fixture
+def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_warehouse(settings) as opened:
+        add_experiment(opened, settings)
+        yield opened
+
+
+def tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple]]:
+    return {name: connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall() for name in TABLES}
+
+
+def random_cells(
+    blocks: int, markets: int, seed: int, *, mean: float = 0.0, fall_at: int | None = None
+) -> list[tuple[int, str, list[float]]]:
+    """Pairs with effects of their market and hour; from `fall_at` on the uplift lies 8 lower."""
+    rng = np.random.default_rng(seed)
+    of_market, of_block = rng.normal(0, 1, markets), rng.normal(0, 1, blocks)
+    return [
+        (
+            block,
+            f"m{market:02}",
+            (
+                mean
+                - (8.0 if fall_at is not None and block >= fall_at else 0.0)
+                + of_market[market]
+                + of_block[block]
+                + rng.normal(0, 4, rng.integers(1, 4))
+            ).tolist(),
+        )
+        for block in range(blocks)
+        for market in range(markets)
+        if rng.random() < 0.4
+    ]
+
+
+HAND = [(0, "a", [1.0, 3.0]), (0, "b", [-1.0]), (1, "a", [5.0]), (3, "b", [0.5, 1.5, 4.0])]
+"""Seven pairs; hour 2 has none. Sums: 3, 8, 14 after hours 0, 1, 3."""
+
+
+def test_counts_and_means_by_hand(connection):
+    put_cells(connection, HAND)
+    outcome = build_evidence(connection, ["exp"])
+    path = connection.execute(
+        "SELECT as_of, n_pairs, n_markets, n_blocks, mean_uplift, closed FROM interval_path "
+        "WHERE metric = 'edge_bps' ORDER BY as_of"
+    ).fetchall()
+    assert path == [
+        (hour(1), 3, 2, 1, 1.0, True),
+        (hour(2), 4, 2, 2, 2.0, True),
+        (hour(4), 7, 2, 3, 2.0, False),
+    ]
+    assert outcome == (("exp",), 3)
+    assert connection.execute("SELECT count(*) FROM stale_paths").fetchone() == (0,)
+
+
+def test_below_ten_clusters_nothing_is_ready_and_the_interval_unbounded(connection):
+    put_cells(connection, HAND)
+    build_evidence(connection, ["exp"])
+    rows = connection.execute(
+        "SELECT effective_clusters, ready, ci_lower, ci_upper, se IS NULL FROM interval_path ORDER BY as_of"
+    ).fetchall()
+    # One hour: 3²/3² blocks before the toll of their uncertainty; its spread cannot be known, so se is null.
+    assert rows[0][1:] == (False, -math.inf, math.inf, True)
+    assert all(clusters < 10 and not ready for clusters, ready, *_ in rows)
+
+
+def test_diagnostics_by_hand(connection):
+    put_cells(connection, HAND)
+    for number, uplift in enumerate([1.0, 3.0, -1.0, 5.0, 0.5, 1.5, 4.0]):
+        add_pair(connection, number, edge=uplift)
+    build_evidence(connection, ["exp"])
+    found = connection.execute(
+        "SELECT median_uplift, sd_uplift, share_won, largest_market, largest_market_share, "
+        "mean_without_largest_market FROM diagnostics"
+    ).fetchone()
+    deviations = [-1.0, 1.0, -3.0, 3.0, -1.5, -0.5, 2.0]
+    sd = math.sqrt(sum(value**2 for value in deviations) / 6)
+    assert found == (1.5, pytest.approx(sd), 6 / 7, "b", 4 / 7, 3.0)
+
+
+def test_the_path_is_the_inference_s_own(connection):
+    cells = random_cells(60, 30, seed=1, mean=1.0)
+    put_cells(connection, cells)
+    build_evidence(connection, ["exp"])
+    blocks = [block * HOUR_US for block, *_ in cells]
+    markets = [int(market[1:]) for _, market, _ in cells]
+    values = [np.array(uplifts) for *_, uplifts in cells]
+    (decision,) = [item for item in read_decisions(connection, ["exp"]) if item.metric == "edge_bps"]
+    direct = interval_path(
+        as_cells(
+            blocks,
+            markets,
+            [len(x) for x in values],
+            [x.mean() for x in values],
+            [((x - x.mean()) ** 2).sum() for x in values],
+        ),
+        alpha=0.05,
+        g=decision.g,
+    )
+    found = connection.execute(
+        "SELECT mean_uplift, se, effective_clusters, ci_lower, ci_upper FROM interval_path "
+        "WHERE metric = 'edge_bps' AND n_blocks > 1 ORDER BY as_of"
+    ).fetchnumpy()
+    expected = (direct.mean, direct.se, direct.clusters, direct.ci_lower, direct.ci_upper)
+    for name, column in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(found[name]), column[1:], rtol=1e-9, err_msg=name)
+    assert direct.ready[-1], "an example that never gets an interval would show nothing"
+
+
+def test_a_row_hangs_on_nothing_later(connection):
+    cells = random_cells(40, 25, seed=2)
+    put_cells(connection, cells)
+    build_evidence(connection, ["exp"])
+    query = "SELECT * EXCLUDE closed FROM interval_path WHERE as_of <= ? ORDER BY as_of"
+    whole = connection.execute(query, [hour(20)]).fetchall()
+    connection.execute("DELETE FROM cells WHERE block >= ?", [hour(20)])
+    build_evidence(connection, ["exp"], full=True)
+    assert connection.execute(query, [hour(20)]).fetchall() == whole
+    assert connection.execute("SELECT max(as_of) FROM interval_path").fetchone() == (hour(20),)
+
+
+def test_ticks_with_late_cells_equal_one_computation(connection):
+    """Blocks arrive in pieces; every third tick also touches an old block or takes a market's cell away."""
+    cells = random_cells(48, 20, seed=3)
+    for tick in range(0, 48, 6):
+        put_cells(connection, [cell for cell in cells if tick <= cell[0] < tick + 6])
+        if tick % 18 == 12:
+            put_cells(connection, [(tick - 9, "m03", [7.0, -2.0]), (tick, "late", [1.0])])
+            gone = connection.execute(
+                "DELETE FROM cells WHERE block = ? AND market_id = 'm05' RETURNING block", [hour(tick - 4)]
+            ).fetchall()
+            for (block,) in gone:
+                connection.execute("INSERT INTO stale_paths VALUES ('exp', ?)", [block])
+        build_evidence(connection, ["exp"])
+    step_by_step = tables(connection)
+    build_evidence(connection, ["exp"], full=True)
+    assert tables(connection) == step_by_step
+    assert len(step_by_step["interval_path"]) == 48
+
+
+def test_only_what_may_have_changed_is_written(connection):
+    put_cells(connection, random_cells(30, 15, seed=4))
+    build_evidence(connection, ["exp"])
+    for table in ("interval_path", "drift"):
+        connection.execute(
+            f"UPDATE {table} SET as_of = as_of - INTERVAL 1 SECOND WHERE as_of < ?", [hour(25)]
+        )
+    put_cells(connection, [(25, "m01", [3.0])])
+    outcome = build_evidence(connection, ["exp"])
+    # The block before the touched one may have been closed by it: hours 24 to 29 end at 25 to 30.
+    assert outcome.rows == 6
+    for table in ("interval_path", "drift"):
+        kept = connection.execute(f"SELECT count(*) FROM {table} WHERE second(as_of) = 59").fetchone()
+        assert kept == (24,), f"{table}: rows before it are left alone"
+    assert build_evidence(connection, ["exp"]) == ((), 0), "nothing is stale, nothing is written"
+
+
+def test_an_experiment_whose_cells_are_all_gone_keeps_no_evidence(connection):
+    put_cells(connection, HAND)
+    build_evidence(connection, ["exp"])
+    connection.execute("DELETE FROM cells")
+    connection.execute("INSERT INTO stale_paths VALUES ('exp', ?)", [hour(0)])
+    build_evidence(connection, ["exp"])
+    assert tables(connection) == {name: [] for name in TABLES}
+
+
+def test_other_experiments_are_left_alone(connection, settings):
+    add_experiment(connection, settings, "other")
+    put_cells(connection, HAND)
+    put_cells(connection, HAND, experiment="other")
+    assert build_evidence(connection, ["other"]).experiments == ("other",)
+    assert connection.execute("SELECT DISTINCT experiment_id FROM interval_path").fetchall() == [("other",)]
+    assert connection.execute("SELECT DISTINCT experiment_id FROM stale_paths").fetchall() == [("exp",)]
+
+
+def drift_rows(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
+    return connection.execute(
+        "SELECT as_of, log_evidence, threshold, alarm, since FROM drift WHERE metric = 'edge_bps' ORDER BY as_of"
+    ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def long_cells() -> list[tuple[int, str, list[float]]]:
+    return random_cells(WINDOW + 60, 24, seed=5, fall_at=WINDOW - 20)
+
+
+def test_the_detector_s_window_cuts_nothing_off(connection, long_cells):
+    """The table is computed stretch by stretch; the inference over all blocks at once is the judge."""
+    put_cells(connection, long_cells)
+    build_evidence(connection, ["exp"])
+    (decision,) = [item for item in read_decisions(connection, ["exp"]) if item.metric == "edge_bps"]
+    judge = drift_path(inference_cells(read_cells(connection, decision)), alpha=decision.drift_alpha)
+    rows = drift_rows(connection)
+    assert len(rows) == len(judge.block) == WINDOW + 60
+    np.testing.assert_allclose([row[1] for row in rows], judge.log_m, rtol=1e-6, atol=1e-9)
+    assert [row[3] for row in rows] == judge.alarm.tolist()
+    assert rows[-1][3], "an example without an alarm would show little"
+    assert {row[2] for row in rows} == {-math.log(decision.drift_alpha)}
+    onset = rows[-1][4]
+    assert abs(onset - hour(WINDOW - 20)) <= timedelta(hours=24)
+
+
+def test_the_detector_continued_equals_computed_anew(connection, long_cells):
+    for first, last in ((0, WINDOW - 5), (WINDOW - 5, WINDOW + 3), (WINDOW + 3, WINDOW + 60)):
+        put_cells(connection, [cell for cell in long_cells if first <= cell[0] < last])
+        build_evidence(connection, ["exp"])
+    put_cells(connection, [(WINDOW - 2, "m01", [2.0])])
+    build_evidence(connection, ["exp"])
+    continued = drift_rows(connection)
+    build_evidence(connection, ["exp"], full=True)
+    assert drift_rows(connection) == continued
+
+
+def test_a_secondary_metric_raises_no_drift(connection):
+    put_cells(connection, HAND)
+    put_cells(connection, HAND, metric="slippage_bps")
+    put_cells(connection, HAND, metric="size_fill_ratio", ratios=(1.0, 2.0, 1.0, 2.0))
+    build_evidence(connection, ["exp"])
+    found = connection.execute("SELECT DISTINCT metric, margin FROM drift ORDER BY 1").fetchall()
+    assert found == [("edge_bps", 0.0), ("slippage_bps", 1.0)]
+
+
+def test_a_ratio_is_the_difference_of_two_ratios(connection):
+    rng = np.random.default_rng(6)
+    cells = random_cells(40, 20, seed=6)
+    asked = rng.uniform(1, 50, (len(cells), 2))
+    filled = asked * rng.uniform(0.3, 0.9, (len(cells), 2)) + [0.0, 0.05] * asked
+    for cell, (asked_c, asked_v), (filled_c, filled_v) in zip(
+        cells, asked.tolist(), filled.tolist(), strict=True
+    ):
+        put_cells(connection, [cell], metric="size_fill_ratio", ratios=(filled_c, asked_c, filled_v, asked_v))
+    build_evidence(connection, ["exp"])
+    mean, se, low, high, method = connection.execute(
+        "SELECT mean_uplift, se, ci_lower, ci_upper, method FROM intervals WHERE metric = 'size_fill_ratio'"
+    ).fetchone()
+    control, variant = filled.sum(axis=0) / asked.sum(axis=0)
+    assert mean == pytest.approx(variant - control, rel=1e-12)
+    # Delta method: a cell's share in the error of the difference, scaled so that the mean's formula applies.
+    influence = (filled[:, 1] - variant * asked[:, 1]) / asked[:, 1].sum() - (
+        filled[:, 0] - control * asked[:, 0]
+    ) / asked[:, 0].sum()
+    n = np.array([len(uplifts) for *_, uplifts in cells])
+    linear = as_cells(
+        [block for block, *_ in cells],
+        [int(market[1:]) for _, market, _ in cells],
+        n,
+        influence * n.sum() / n,
+        np.zeros(len(n)),
+    )
+    direct = interval_path(linear, alpha=0.05, g=1.0).at(-1)
+    assert se == pytest.approx(direct.se, rel=1e-9)
+    assert low < mean < high and "delta method" in method
+
+
+def add_pair(
+    connection: duckdb.DuckDBPyConnection,
+    number: int,
+    *,
+    block: int = 0,
+    edge: float | None = None,
+    variant: bool = True,
+    experiment: str = "exp",
+) -> None:
+    connection.execute(
+        "INSERT INTO pairs BY NAME SELECT ? AS experiment_id, ? AS pair_time, ? AS block, 'm' AS market_id, "
+        "'yes' AS outcome_id, 'BUY' AS side, ? AS correlation_id, ? AS control_report_id, ? AS variant_report_id, "
+        "?::DOUBLE AS edge_bps_uplift, ?::UBIGINT AS opportunity_key, 1 AS candidates",
+        [
+            experiment,
+            hour(block),
+            hour(block),
+            f"o{number}",
+            f"c{number}",
+            f"v{number}" if variant else None,
+            edge,
+            number,
+        ],
+    )
+
+
+def add_unmatched(
+    connection: duckdb.DuckDBPyConnection, arm: str, count: int, *, block: int, reason: str = "no_partner"
+) -> None:
+    connection.execute(
+        "INSERT INTO unmatched SELECT 'live', ?, ?, ? || i, ?, ?, 'm', 'yes', 'BUY', ? || i, i "
+        "FROM range(?) AS numbers(i)",
+        [arm, reason, f"{arm}-{block}-", hour(block), hour(block), f"{reason}-{block}-", count],
+    )
+
+
+def test_the_sample_ratio_counts_pairs_and_what_found_no_partner(connection, settings):
+    live = {
+        "mode": "limited_live",
+        "traffic_split_pct": 25,
+        "matching": {"method": "nearest", "tolerance": "30s"},
+    }
+    add_experiment(connection, settings, "live", **live)
+    for number in range(10):
+        add_pair(connection, number, block=number // 5, experiment="live")
+    add_unmatched(connection, "control", 20, block=0)
+    add_unmatched(connection, "control", 5, block=1, reason="superseded")
+    add_unmatched(connection, "variant", 3, block=1)
+    build_evidence(connection, ["exp", "live"])
+    query = "SELECT experiment_id, as_of, n_control, n_variant, planned_share, observed_share, alarm FROM sample_ratio"
+    assert connection.execute(f"{query} ORDER BY as_of").fetchall() == [
+        ("live", hour(1), 25, 5, 0.25, 5 / 30, False),
+        ("live", hour(2), 30, 13, 0.25, 13 / 43, False),
+    ]
+    add_unmatched(connection, "variant", 60, block=2)
+    build_evidence(connection, ["live"])
+    assert connection.execute(f"{query} ORDER BY as_of DESC LIMIT 1").fetchall() == [
+        ("live", hour(3), 30, 73, 0.25, 73 / 103, True)
+    ], "counted anew although no cell was touched"
+
+
+def test_a_failure_leaves_everything_as_it_was(connection, tmp_path: Path):
+    """One transaction: the stale marks come back with the rows."""
+    put_cells(connection, HAND)
+    build_evidence(connection, ["exp"])
+    before = tables(connection)
+    put_cells(connection, [(4, "a", [9.0])])
+    connection.execute("ALTER TABLE sample_ratio RENAME TO elsewhere")
+    connection.execute("UPDATE experiments SET mode = 'limited_live'")
+    with pytest.raises(duckdb.CatalogException):
+        build_evidence(connection, ["exp"])
+    connection.execute("ALTER TABLE elsewhere RENAME TO sample_ratio")
+    assert tables(connection) == before
+    assert connection.execute("SELECT block FROM stale_paths").fetchall() == [(hour(4),)]
