@@ -9,6 +9,8 @@ from et_pipeline.ingest import assets as ingest
 from et_pipeline.ingest.ticks import new_inputs, regular_ticks
 from et_pipeline.insight import assets as insight
 from et_pipeline.insight import exports
+from et_pipeline.operations.failures import tell_failures
+from et_pipeline.operations.retention import clean_up, clean_up_daily
 from et_pipeline.pairing import assets as pairing
 from et_pipeline.publishing.jobs import (
     collect,
@@ -38,9 +40,9 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
         [ingest, experiments, pairing, evidence, governance, insight, exports]
     ),
-    jobs=[tick, publish, collect, exports.parquet],
-    sensors=[new_inputs, publish_when_decided, publish_pending],
-    schedules=[regular_ticks, collect_regularly, exports.parquet_hourly],
+    jobs=[tick, publish, collect, exports.parquet, clean_up],
+    sensors=[new_inputs, publish_when_decided, publish_pending, tell_failures],
+    schedules=[regular_ticks, collect_regularly, exports.parquet_hourly, clean_up_daily],
     resources={"warehouse": Warehouse()},
     executor=dg.in_process_executor,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import Annotated
@@ -125,4 +126,5 @@ def ui(
     os.environ["ET_DATA_DIR"] = str(present.data_dir)
     arguments = ["-m", "dagster", "dev", "-m", "et_pipeline.definitions", "-p", str(port), "-h", host]
     sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what runs in its background
     os.execv(sys.executable, [sys.executable, *arguments])

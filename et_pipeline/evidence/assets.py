@@ -10,9 +10,12 @@ from et_pipeline.resources.dagster import (
     ONE_RUN,
     POOL,
     Warehouse,
+    facts_by_experiment,
     materialized,
     note_partition_rows,
+    note_partitions,
     spec,
+    tag_experiments,
 )
 
 GROUP = "inference"
@@ -112,12 +115,16 @@ def evidence(
     """Computes the paths of experiments whose cells changed."""
     from et_pipeline.evidence import checks
     from et_pipeline.evidence.compute import build_evidence
+    from et_pipeline.resources.sql import load
 
     with warehouse.open() as connection:
         outcome = build_evidence(connection, context.partition_keys)
         context.log.info(
             f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
         )
+        tag_experiments(context, outcome.experiments)
+        newest = load(__package__ or "", "newest_primary")
+        note_partitions(context, "intervals", facts_by_experiment(connection, newest, context.partition_keys))
         for table in DESCRIPTIONS:
             note_partition_rows(context, connection, table)
             yield materialized(connection, table)

@@ -11,9 +11,12 @@ from et_pipeline.resources.dagster import (
     ONE_RUN,
     POOL,
     Warehouse,
+    facts_by_experiment,
     materialized,
     note_partition_rows,
+    note_partitions,
     spec,
+    tag_experiments,
 )
 
 GROUP = "governance"
@@ -106,6 +109,7 @@ def governance(
     """Decides, in one transaction: states, verdicts, messages, audit rows."""
     from et_pipeline.governance.checks import evaluate
     from et_pipeline.governance.decide import decide
+    from et_pipeline.resources.sql import load
 
     settings = warehouse.settings
     with warehouse.open() as connection:
@@ -116,6 +120,10 @@ def governance(
             context.log.info(f"{event.reason_code or event.kind}: {event.message}")
         for path, sentence in outcome.refused_sign_offs:
             context.log.warning(f"sign-off {path} does not count: {sentence}")
+        tag_experiments(context, [event.experiment_id for event in outcome.events])
+        tag_experiments(context, [name for name, _, _ in outcome.transitions])
+        states = load(__package__ or "", "standing")
+        note_partitions(context, "verdicts", facts_by_experiment(connection, states, context.partition_keys))
         for table in DESCRIPTIONS:
             if table in PER_EXPERIMENT:
                 note_partition_rows(context, connection, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiment")
 ONE_RUN = dg.BackfillPolicy.single_run()
 INPUTS_TAG = "et/inputs"
 """Run tag with the fingerprint of the inputs that a tick was started for."""
-EXPERIMENT_TAG = "et/experiment"
+EXPERIMENT_TAG = "et.experiment"
+"""Namespace of run tags: `et.experiment/<experiment_id>` is on every run that changed something about it."""
 
 
 class Warehouse(dg.ConfigurableResource[Any]):
@@ -137,9 +139,52 @@ def note_partition_rows(
     counts = dict(
         connection.execute(f'SELECT experiment_id, count(*) FROM "{table}" GROUP BY experiment_id').fetchall()
     )
-    for experiment_id in context.partition_keys:
+    note_partitions(
+        context,
+        table,
+        {name: {"dagster/partition_row_count": counts.get(name, 0)} for name in context.partition_keys},
+    )
+
+
+def note_partitions(
+    context: dg.AssetExecutionContext, asset: str, facts: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Notes facts about experiments on their partitions of an asset; the UI plots the numbers over time.
+
+    Args:
+        context: The run.
+        asset: Name of the asset.
+        facts: By experiment: what to note. None, NaN and infinity are left out, which the UI has no words for.
+    """
+    for experiment_id, noted in facts.items():
         context.add_asset_metadata(
-            {"dagster/partition_row_count": counts.get(experiment_id, 0)},
-            asset_key=table,
+            {name: value for name, value in noted.items() if value is not None and not _endless(value)},
+            asset_key=asset,
             partition_key=experiment_id,
         )
+
+
+def _endless(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def facts_by_experiment(
+    connection: duckdb.DuckDBPyConnection, query: str, experiments: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The rows of a query by their column `experiment_id`, for `note_partitions`.
+
+    Args:
+        connection: The warehouse.
+        query: A query with the parameter `$experiments`; its first column is `experiment_id`.
+        experiments: The experiments to ask for.
+    """
+    cursor = connection.execute(query, {"experiments": list(experiments)})
+    names = [column[0] for column in cursor.description or []][1:]
+    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in cursor.fetchall()}
+
+
+def tag_experiments(context: dg.AssetExecutionContext, changed: Iterable[str]) -> None:
+    """Tags the run with the experiments it changed something about, so that all runs of one are found."""
+    tags = {f"{EXPERIMENT_TAG}/{name[:63]}": "changed" for name in sorted(set(changed))}
+    if tags:
+        context.instance.add_run_tags(context.run.run_id, tags)

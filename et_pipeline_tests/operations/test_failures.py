@@ -1,0 +1,43 @@
+"""A failed run leaves one line that names job, step and cause."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dagster as dg
+
+from et_pipeline.operations.failures import tell_failures
+from et_pipeline.resources.dagster import Warehouse
+
+
+@dg.op
+def trip() -> None:
+    try:
+        raise OSError("no space left on device")
+    except OSError as error:
+        raise RuntimeError("the copy was not written") from error
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def tick() -> None:
+    trip()
+
+
+def test_a_line_names_job_step_and_first_cause(tmp_path: Path) -> None:
+    log = tmp_path / "log.ndjson"
+    warehouse = Warehouse(environment={"ET_DATA_DIR": str(tmp_path), "ET_LOG": str(log)})
+    with dg.DagsterInstance.ephemeral() as instance:
+        failed = tick.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="tell_failures",
+            dagster_instance=instance,
+            dagster_run=failed.dagster_run,
+            dagster_event=failed.get_run_failure_event(),
+        ).for_run_failure()
+        tell_failures(context, warehouse=warehouse)
+    (line,) = log.read_text().splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["event"], told["job"]) == ("error", "run failed", "tick")
+    assert told["run_id"] == failed.run_id
+    assert told["error"] == "trip: OSError: no space left on device"
