@@ -1,0 +1,52 @@
+"""Seeded experiments on several processes: the result depends on the seed and on nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import site
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+"""Where the workers find these modules when pytest did not put it on their path."""
+
+
+T = TypeVar("T")
+
+
+def repeat(
+    experiment: Callable[[np.random.SeedSequence], T], times: int, seed: int, processes: int
+) -> list[T]:
+    """Runs an experiment with as many seeds, spawned from one."""
+    seeds = np.random.SeedSequence(seed).spawn(times)
+    if processes == 1:
+        return [experiment(one) for one in seeds]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, site.addsitedir, (str(ROOT),)) as pool:
+        return list(pool.map(experiment, seeds, chunksize=max(1, times // (8 * processes))))
+
+
+def options(description: str | None, experiments: int) -> argparse.Namespace:
+    """Command-line options of a simulation."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--experiments", type=int, default=experiments)
+    parser.add_argument("--seed", type=int, default=20260401)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    return parser.parse_args()
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def rate(hits: list[bool]) -> str:
+    """A rate with its Monte Carlo standard error."""
+    share = float(np.mean(hits))
+    return f"{share:.3f} ± {np.sqrt(share * (1 - share) / len(hits)):.3f}"
