@@ -12,7 +12,7 @@ from et_pipeline.pairing.steps import (
     TOUCHED,
     Change,
     chunks,
-    drop_counting,
+    drop_gathered,
     fetch,
     gather,
     insert_pairs,
@@ -90,6 +90,6 @@ def _match(connection: duckdb.DuckDBPyConnection) -> Change:
     unmatched = insert(
         connection, "unmatched", query("correlation_unmatched", block=columns.block("u.emitted_at"))
     )
-    drop_counting(connection)
-    drop(connection, "gathered", "superseded")
+    drop_gathered(connection)
+    drop(connection, "superseded")
     return Change(0, pairs, unmatched)

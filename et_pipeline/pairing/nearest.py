@@ -16,7 +16,7 @@ from et_pipeline.pairing.steps import (
     TOUCHED,
     Change,
     chunks,
-    drop_counting,
+    drop_gathered,
     fetch,
     gather,
     insert_pairs,
@@ -84,7 +84,8 @@ def _pair_touched(connection: duckdb.DuckDBPyConnection, rule: Rule, batch: int)
     span = connection.execute("SELECT min(emitted_at), max(emitted_at) FROM points").fetchone()
     if span is not None and span[0] is not None:
         change = change.plus(_rematch(connection, rule, span))
-    drop(connection, "behind", "touched", "points", "gathered", "superseded")
+    drop(connection, "behind", "touched", "points", "superseded")
+    drop_gathered(connection)
     return change
 
 
@@ -152,9 +153,9 @@ def _match(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Change:
     unmatched = insert(
         connection, "unmatched", query("nearest_unmatched", block=columns.block("u.emitted_at"))
     )
-    drop_counting(connection)
+    drop_gathered(connection)
     connection.execute("DROP VIEW temp.heads")
-    drop(connection, "timeline", "stacks", "links", "looked", "found", "matches", "gathered", "superseded")
+    drop(connection, "timeline", "stacks", "links", "looked", "found", "matches", "superseded")
     return Change(0, pairs, unmatched)
 
 
