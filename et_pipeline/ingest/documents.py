@@ -26,10 +26,11 @@ from et_pipeline.contracts.report import (
 )
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
+TEXTS = (*STRINGS, "emitted_at")
+"""The text fields of a report, as the reader's columns have them."""
 OWN_KIND = f"{KIND} (own)"
 """Under which kind our own emitted reports are counted when they come back over the bus."""
 
-_TEXTS = (*STRINGS, "emitted_at")
 _KNOWN = frozenset(FIELDS)
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -160,7 +161,7 @@ def judge(document: Any) -> Document | Skipped | Fault:
     if isinstance(version, str) and not re.fullmatch(VERSION_PATTERN, version):
         allowed = ALLOWED["unsupported_version"]
         return Fault("unsupported_version", f"schema_version is {shortened(version)}; allowed: {allowed}")
-    for name in _TEXTS:
+    for name in TEXTS:
         if not isinstance(document.get(name), str | None):
             return _wrong_type(name, document[name], "text")
     metrics = document.get("metrics")
@@ -172,7 +173,7 @@ def judge(document: Any) -> Document | Skipped | Fault:
         if isinstance(metrics.get(name), bool) or not isinstance(metrics.get(name), int | float | None):
             return _wrong_type(f"metrics.{name}", metrics[name], "a number")
     return Document(
-        {name: document.get(name) for name in _TEXTS},
+        {name: document.get(name) for name in TEXTS},
         {name: _double(metrics.get(name)) for name in REPORT_METRICS},
         canonical_extra(document),
     )

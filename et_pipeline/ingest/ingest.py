@@ -138,8 +138,10 @@ class _Ingest:
     def _ingest_all(self, remaining: list[SnapshotFile], known: dict[str, Reading]) -> None:
         """Takes group by group off `remaining`, each in a transaction of its own."""
         sizes = [(self._path(file), file.size) for file in remaining]
-        workers = worker_count(sum(size for _, size in sizes))
-        with closing(read_files(sizes, self._latest, workers)) as contents, ThreadPoolExecutor(1) as hashing:
+        with (
+            closing(read_files(sizes, self._latest, worker_count())) as contents,
+            ThreadPoolExecutor(1) as hashing,
+        ):
             for group in grouped(remaining.copy()):
                 self._ingest_group(group, contents, hashing, known)
                 del remaining[: len(group)]

@@ -17,7 +17,10 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 Keys = NDArray[np.uint64]
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
-_REST = ("schema_version", "bot_id", "strategy_id", "config_version", "mode", "extra")
+_PLACE = ("market_id", "outcome_id", "side")
+_EMITTER = ("schema_version", "bot_id", "strategy_id", "config_version", "mode")
+_SEPARATOR = "\x1f"
+"""Between the texts that are hashed as one: a control character, which no identifier holds."""
 
 
 def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
@@ -27,12 +30,12 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
         reports: Good reports: the text columns, `emitted_at`, the metrics and `extra`.
     """
     report = _texts(reports["report_id"])
-    opportunity = _texts(reports["correlation_id"])
-    for name in ("market_id", "outcome_id", "side"):
-        opportunity = _mixed(opportunity, _repeated_texts(reports[name]))
-    content = _mixed(report, opportunity)
-    for name in _REST:
-        content = _mixed(content, _repeated_texts(reports[name]))
+    opportunity = _mixed(_texts(reports["correlation_id"]), _repeated_texts(reports, _PLACE))
+    content = _mixed(_mixed(report, opportunity), _repeated_texts(reports, _EMITTER))
+    if reports["extra"].null_count() < len(reports):
+        content = np.where(
+            reports["extra"].is_null(), content, _mixed(content, _texts(reports["extra"].fill_null("")))
+        )
     content = _mixed(content, reports["emitted_at"].to_physical().to_numpy().view(np.uint64))
     for name in REPORT_METRICS:
         content = _mixed(content, _doubles(reports[name]))
@@ -48,21 +51,16 @@ def _texts(texts: pl.Series) -> Keys:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), dtype=np.uint64, count=len(texts))
 
 
-def _repeated_texts(texts: pl.Series) -> Keys:
-    """Hashes of texts of which many are equal: each distinct one is hashed once."""
+def _repeated_texts(reports: pl.DataFrame, columns: tuple[str, ...]) -> Keys:
+    """Hashes of several columns as one text, of which many are equal: each distinct one is hashed once."""
+    texts = reports.select(pl.concat_str(columns, separator=_SEPARATOR).alias("text"))
     distinct = texts.unique()
-    hashes = [
-        _NULL if text is None else xxhash.xxh3_64_intdigest(text.encode()) for text in distinct.to_list()
-    ]
-    if len(hashes) == 1:
+    hashes = pl.Series("hash", _texts(distinct["text"]), dtype=pl.UInt64)
+    if len(distinct) == 1:
         return np.full(len(texts), hashes[0], dtype=np.uint64)
-    lookup = pl.DataFrame({"text": distinct, "hash": pl.Series(hashes, dtype=pl.UInt64)})
-    joined = (
-        texts.alias("text")
-        .to_frame()
-        .join(lookup, on="text", how="left", nulls_equal=True, maintain_order="left")
-    )
-    return joined["hash"].to_numpy()
+    return texts.join(distinct.with_columns(hashes), on="text", how="left", maintain_order="left")[
+        "hash"
+    ].to_numpy()
 
 
 def _doubles(values: pl.Series) -> Keys:

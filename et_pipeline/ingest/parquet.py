@@ -14,10 +14,9 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.ingest.decode import RAW_CHARACTERS, TEXTS, BadLine
+from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
 from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
-from et_pipeline.ingest.times import parse_times
 
 BATCH_ROWS = 50_000
 
@@ -26,7 +25,7 @@ class ParquetRows(NamedTuple):
     """Rows of a Parquet file before the schema judges them.
 
     Attributes:
-        frame: Rows with sound types: texts, `emitted_at`, metrics, `extra`, `line` (row number from 1).
+        frame: Rows with sound types, with the columns `ROWS_SCHEMA`; `line` is the row number from 1.
         bad: Rows for quarantine.
         skipped: Rows of other kinds.
         lines: Rows read.
@@ -81,19 +80,8 @@ def _rows(part: pl.DataFrame, first: int) -> ParquetRows:
             skipped[outcome.kind] += 1
         else:
             bad.append(BadLine(line, outcome.reason, outcome.sentence, raw(line)))
-    texts = {name: pl.Series([d.texts[name] for _, d in good], dtype=pl.String) for name in TEXTS}
-    frame = pl.DataFrame(
-        {
-            **texts,
-            "emitted_at": parse_times(texts["emitted_at"]),
-            **{
-                name: pl.Series([d.metrics[name] for _, d in good], dtype=pl.Float64)
-                for name in REPORT_METRICS
-            },
-            "extra": pl.Series([d.extra for _, d in good], dtype=pl.String),
-            "line": pl.Series([line for line, _ in good], dtype=pl.Int64),
-        }
-    )
+    values = [(*d.texts.values(), *d.metrics.values(), d.extra, line) for line, d in good]
+    frame = pl.DataFrame(values, schema=ROWS_SCHEMA, orient="row")
     return ParquetRows(frame, bad, skipped, len(part), int(part.estimated_size()), raw)
 
 

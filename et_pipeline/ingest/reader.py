@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import faults, report_schema
-from et_pipeline.ingest.decode import TEXTS, BadLine, Rows, raw_text
+from et_pipeline.ingest.decode import BadLine, Rows, raw_text
 from et_pipeline.ingest.keys import add_keys
 from et_pipeline.ingest.parquet import read_parquet
 from et_pipeline.ingest.sources import LongLine, Read, Section, blocks, opened
+from et_pipeline.ingest.templates import Template
 from et_pipeline.ingest.times import parse_times
 
-BATCH_BYTES = 16 * 1024 * 1024
+BATCH_BYTES = 32 * 1024 * 1024
 
 MAX_BAD_LINES = 20_000
 _BOM = b"\xef\xbb\xbf"
@@ -68,7 +68,8 @@ def read_snapshot(path: Path, latest: datetime, section: Section | None = None) 
 
 def read_lines(read: Read, latest: datetime, *, at_start: bool = True) -> Iterator[Batch]:
     """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its start is passed over."""
-    rows, kept, first = Rows(), _Kept(), 1
+    templates: list[Template] = []
+    rows, kept, first = Rows(templates), _Kept(), 1
     for number, found in enumerate(blocks(read)):
         block = found
         if at_start and number == 0 and not isinstance(block, LongLine):
@@ -79,7 +80,7 @@ def read_lines(read: Read, latest: datetime, *, at_start: bool = True) -> Iterat
         first += rows.add_block(block, first)
         if kept.size >= BATCH_BYTES or len(rows.bad) >= MAX_BAD_LINES:
             yield _finish_rows(rows, kept, latest)
-            rows, kept = Rows(), _Kept()
+            rows, kept = Rows(templates), _Kept()
     if rows.count:
         yield _finish_rows(rows, kept, latest)
 
@@ -107,24 +108,7 @@ class _Kept:
 
 
 def _finish_rows(rows: Rows, kept: _Kept, latest: datetime) -> Batch:
-    texts = {name: pl.Series(values, dtype=pl.String) for name, values in zip(TEXTS, rows.texts, strict=True)}
-    metrics = {
-        name: pl.Series(values, dtype=pl.Float64)
-        for name, values in zip(REPORT_METRICS, rows.metrics, strict=True)
-    }
-    extra = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows.lines))
-    if rows.extras:
-        extra = extra.scatter(list(rows.extras), list(rows.extras.values()))
-    frame = pl.DataFrame(
-        {
-            **texts,
-            "emitted_at": parse_times(texts["emitted_at"]),
-            **metrics,
-            "extra": extra,
-            "line": pl.Series(rows.lines, dtype=pl.Int64),
-        }
-    )
-    return _judged(frame, rows.bad, rows.skipped, rows.count, kept.size, kept.raw, latest)
+    return _judged(rows.frame(), rows.bad, rows.skipped, rows.count, kept.size, kept.raw, latest)
 
 
 def _judged(
@@ -137,6 +121,7 @@ def _judged(
     latest: datetime,
 ) -> Batch:
     """Holds the rows to the schema: the good ones get their keys, the others go to quarantine."""
+    frame = frame.with_columns(parse_times(frame["emitted_at"]))
     found = faults(frame.drop("extra", "line"), report_schema(latest))
     if found:
         numbers = frame["line"].gather(list(found)).to_list()

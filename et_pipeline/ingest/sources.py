@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import zstandard
 
-BLOCK_BYTES = 512 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 """A longer line is quarantined without being held in memory."""
 BOMB_BYTES = 256 * 1024 * 1024
@@ -200,13 +200,13 @@ def _defused(path: Path, size: int, read: Read) -> Read:
 def _zstd(file: BinaryIO) -> Read:
     """A reader that, unlike the library's own, notices a frame that ends too early."""
     pieces = _zstd_pieces(file)
-    rest = b""
+    rest = bytearray()
 
     def read(count: int) -> bytes:
-        nonlocal rest
         while len(rest) < count and (piece := next(pieces, b"")):
-            rest = rest + piece if rest else piece
-        data, rest = rest[:count], rest[count:]
+            rest.extend(piece)
+        data = bytes(rest[:count])
+        del rest[:count]
         return data
 
     return read

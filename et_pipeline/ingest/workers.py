@@ -1,63 +1,48 @@
-"""Reading on every core: processes that parse and validate, feeding the one that owns the warehouse.
-
-A large plain file is cut into sections, any other file is one task. The workers are processes of this
-interpreter running this module; tasks go in and batches come out over pipes, pickled, in the tasks' order.
-`multiprocessing` is not used: it would import the caller's main module (Dagster's, the CLI's) in each of them.
-"""
+"""Reading on every core: threads that parse and validate, feeding the one that writes the warehouse."""
 
 from __future__ import annotations
 
-import gc
-import io
 import os
-import pickle
-import subprocess
-import sys
+from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from queue import Queue
-from threading import Thread
-from typing import IO, Any, NamedTuple, cast
+from queue import Full, Queue
+from threading import Event
+from typing import NamedTuple
 
 import polars as pl
 
 from et_pipeline.ingest.reader import Batch, read_snapshot
-from et_pipeline.ingest.sources import Section, UnreadableError
+from et_pipeline.ingest.sources import Section
 
-SECTION_BYTES = 16 * 1024 * 1024
-PARALLEL_BYTES = 48 * 1024 * 1024
-"""Less than this to read is done here: starting workers takes longer."""
+SECTION_BYTES = 32 * 1024 * 1024
 MAX_WORKERS = 4
 _AHEAD = 2
-"""Tasks a worker has been given beyond the one it is at, and messages of it that may wait."""
-
-
-class WorkerError(RuntimeError):
-    """A worker ended unexpectedly (killed, or out of memory)."""
+"""Batches of a task that may wait."""
 
 
 class Task(NamedTuple):
     """A file or a section of it, to be read."""
 
     path: Path
-    section: Section | None
     latest: datetime
+    section: Section | None
 
 
 def tasks_of(path: Path, size: int, latest: datetime) -> list[Task]:
     """A file as tasks: sections of a plain file, the whole of any other."""
     if not path.name.endswith(".ndjson") or size <= SECTION_BYTES:
-        return [Task(path, None, latest)]
+        return [Task(path, latest, None)]
     starts = range(0, size, SECTION_BYTES)
-    return [Task(path, Section(start, min(start + SECTION_BYTES, size)), latest) for start in starts]
+    return [Task(path, latest, Section(start, min(start + SECTION_BYTES, size))) for start in starts]
 
 
-def worker_count(size: int) -> int:
-    """How many workers so many bytes are worth; 0 is none."""
+def worker_count() -> int:
+    """As many threads as there are cores for this process, up to `MAX_WORKERS`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MAX_WORKERS, cores) if size >= PARALLEL_BYTES and cores > 1 else 0
+    return min(MAX_WORKERS, cores)
 
 
 def read_files(
@@ -68,19 +53,14 @@ def read_files(
     Args:
         files: Paths and sizes.
         latest: The latest moment that `emitted_at` may name.
-        workers: How many processes; 0 reads here.
+        workers: How many threads.
 
     Yields:
         Per file its batches, to be read before the next one; line numbers count through the file.
 
     Raises:
         UnreadableError: While the batches of a file are read; then the whole reading is over.
-        WorkerError: A worker died.
     """
-    if not workers:
-        for path, _ in files:
-            yield read_snapshot(path, latest)
-        return
     per_file = [tasks_of(path, size, latest) for path, size in files]
     with _Pool([task for tasks in per_file for task in tasks], workers) as pool:
         for tasks in per_file:
@@ -104,123 +84,55 @@ def _moved(batch: Batch, offset: int) -> Batch:
 
 
 class _Pool:
-    """Worker processes with their tasks: the n-th task belongs to worker n modulo their number."""
+    """Threads that read tasks ahead, in order; each task has a short queue of batches.
+
+    Threads are enough: cutting, matching and converting columns happen in polars, outside the interpreter's lock.
+    """
 
     def __init__(self, tasks: list[Task], workers: int) -> None:
-        self._tasks = tasks
-        self._workers = [_Worker() for _ in range(min(workers, len(tasks)))]
-        self._next = 0
-        self._given = 0
+        self._waiting = iter(tasks)
+        self._queues: deque[Queue[Batch | Exception | None]] = deque()
+        self._stopped = Event()
+        self._threads = ThreadPoolExecutor(workers)
+        for _ in range(workers + 1):
+            self._give()
 
     def __enter__(self) -> _Pool:
-        self._give()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with ExitStack() as stack:
-            for worker in self._workers:
-                stack.callback(worker.close)
+        self._stopped.set()
+        self._threads.shutdown(cancel_futures=True)
 
     def _give(self) -> None:
-        until = min(len(self._tasks), self._next + len(self._workers) * (1 + _AHEAD))
-        for number in range(self._given, until):
-            self._workers[number % len(self._workers)].give(self._tasks[number])
-        self._given = max(self._given, until)
+        task = next(self._waiting, None)
+        if task is not None:
+            queue: Queue[Batch | Exception | None] = Queue(maxsize=_AHEAD)
+            self._queues.append(queue)
+            self._threads.submit(self._run, task, queue)
 
     def next_task(self) -> Iterator[Batch]:
         """The batches of the next task."""
-        worker = self._workers[self._next % len(self._workers)]
-        self._next += 1
-        while (message := worker.take()) is not None:
+        queue = self._queues.popleft()
+        while (message := queue.get()) is not None:
+            if isinstance(message, Exception):
+                raise message
             yield message
         self._give()
 
-
-class _Worker:
-    def __init__(self) -> None:
-        # one thread for polars in each: the workers themselves fill the cores
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "POLARS_MAX_THREADS": "1"},
-        )
-        self._tasks = cast("IO[bytes]", self._process.stdin)
-        self._messages: Queue[Any] = Queue(maxsize=_AHEAD)
-        self._closing = False
-        self._drain = Thread(
-            target=self._drained, args=(cast("IO[bytes]", self._process.stdout),), daemon=True
-        )
-        self._drain.start()
-
-    def _drained(self, stream: IO[bytes]) -> None:
-        """Takes messages off the pipe, so that the worker can go on while this process writes."""
+    def _run(self, task: Task, queue: Queue[Batch | Exception | None]) -> None:
         try:
-            while not self._closing:
-                self._messages.put(pickle.load(stream))
-        except (EOFError, pickle.UnpicklingError):
-            self._messages.put(
-                WorkerError("a worker that reads snapshots ended unexpectedly; see its message above")
-            )
+            for batch in read_snapshot(*task):
+                self._put(queue, batch)
+                if self._stopped.is_set():
+                    return
+            self._put(queue, None)
+        except Exception as error:  # noqa: BLE001 (raised again where the task is consumed)
+            self._put(queue, error)
 
-    def give(self, task: Task) -> None:
-        try:
-            pickle.dump(task, self._tasks)
-            self._tasks.flush()
-        except BrokenPipeError as error:
-            raise WorkerError(
-                "a worker that reads snapshots ended unexpectedly; see its message above"
-            ) from error
-
-    def take(self) -> Batch | None:
-        """The next batch of the task at hand; None at its end."""
-        message = self._messages.get()
-        if isinstance(message, Exception):
-            raise message
-        return None if message is None else _unpacked(message)
-
-    def close(self) -> None:
-        self._closing = True
-        self._process.kill()
-        while self._drain.is_alive():
-            while not self._messages.empty():
-                self._messages.get()
-            self._drain.join(timeout=0.05)
-        self._process.communicate()
-
-
-def _packed(batch: Batch) -> tuple[bytes, bytes, Batch]:
-    frames = []
-    for frame in (batch.reports, batch.bad):
-        stream = io.BytesIO()
-        frame.write_ipc_stream(stream, compat_level=pl.CompatLevel.newest())
-        frames.append(stream.getvalue())
-    return frames[0], frames[1], batch._replace(reports=None, bad=None)  # type: ignore[arg-type]
-
-
-def _unpacked(message: tuple[bytes, bytes, Batch]) -> Batch:
-    reports, bad, batch = message
-    return batch._replace(reports=pl.read_ipc_stream(reports), bad=pl.read_ipc_stream(bad))
-
-
-def serve() -> None:
-    """A worker's life: reads tasks from standard input until there are no more, and sends what it finds."""
-    gc.disable()  # columns of texts hold no cycles
-    tasks, results = sys.stdin.buffer, sys.stdout.buffer
-
-    def send(message: object) -> None:
-        pickle.dump(message, results, protocol=pickle.HIGHEST_PROTOCOL)
-        results.flush()
-
-    while True:
-        try:
-            task: Task = pickle.load(tasks)  # from our own parent process
-        except EOFError:
-            return
-        try:
-            for batch in read_snapshot(task.path, task.latest, task.section):
-                send(_packed(batch))
-        except UnreadableError as error:
-            send(error)
-        else:
-            send(None)
+    def _put(self, queue: Queue[Batch | Exception | None], message: Batch | Exception | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                return queue.put(message, timeout=0.1)
+            except Full:
+                continue
