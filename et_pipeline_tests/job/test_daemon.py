@@ -87,6 +87,8 @@ def test_a_snapshot_in_the_bus_leads_to_a_run_and_messages(ui: tuple[Path, str])
     before = len(finished("tick"))
     write_snapshots([scenario(plan, uplift={"edge_bps": 8.0})], folder / "report_bus", seed=3)
     wait_for(lambda: len(finished("tick")) > before, 90, log)
-    wait_for(lambda: any("EXPERIMENT_RESULT" in path.read_text() for path in folder.glob("outbox/*.json")), 90, log)
+    wait_for(
+        lambda: any("EXPERIMENT_RESULT" in path.read_text() for path in folder.glob("outbox/*.json")), 90, log
+    )
     assert not [run for run in runs() if run["status"] == "FAILURE"]
     assert (folder / "published" / "experiments.duckdb").exists()

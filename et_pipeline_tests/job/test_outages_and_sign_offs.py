@@ -50,7 +50,10 @@ def scenario(plan: Plan, opportunities: int = 1_500, **facts: object) -> Scenari
 
 
 def codes(world: World) -> list[str]:
-    return [row[0] for row in world.rows("SELECT reason_code FROM events WHERE reason_code IS NOT NULL ORDER BY seq")]
+    return [
+        row[0]
+        for row in world.rows("SELECT reason_code FROM events WHERE reason_code IS NOT NULL ORDER BY seq")
+    ]
 
 
 def test_an_outage_is_told_once_pauses_and_resumes_with_the_backlog(world: World) -> None:
@@ -66,7 +69,9 @@ def test_an_outage_is_told_once_pauses_and_resumes_with_the_backlog(world: World
     assert world.rows("SELECT state FROM verdicts") == [("stalled",)]
     world.environment["ET_NOW"] = "2026-11-10T00:00:00Z"
     short = scenario(plan)
-    write_snapshots([short.__class__(**{**short.__dict__, "ends_at": short.starts_at.replace(month=11)})], bus, seed=3)
+    write_snapshots(
+        [short.__class__(**{**short.__dict__, "ends_at": short.starts_at.replace(month=11)})], bus, seed=3
+    )
     assert "not_stalled" not in world.failed_checks(world.tick())
     assert world.rows("SELECT state FROM verdicts") != [("stalled",)]
     assert world.rows("SELECT count(*) FROM pairs") == [(1_500,)], "nothing was lost"
@@ -137,7 +142,12 @@ def test_ticks_in_pieces_equal_one_tick(world: World, tmp_path_factory) -> None:
 
     world.environment["ET_NOW"] = "2026-10-20T00:00:00Z"
     plan = add_plan(world, "epsilon")
-    facts = {"late_share": 0.1, "duplicate_share": 0.05, "superseded_share": 0.05, "uplift": {"edge_bps": 3.0}}
+    facts = {
+        "late_share": 0.1,
+        "duplicate_share": 0.05,
+        "superseded_share": 0.05,
+        "uplift": {"edge_bps": 3.0},
+    }
     files = {"seed": 5, "files": 5}
     for number in range(5):
         write_snapshots([scenario(plan, **facts)], world.settings.report_bus_dir, only=[number], **files)

@@ -27,7 +27,9 @@ def test_real_reports_give_the_known_answers(world: World) -> None:
     for name in ("experiments", "report_bus"):
         shutil.copytree(REAL / name, world.folder / name, dirs_exist_ok=True)
     assert world.tick().success
-    assert dict(world.rows("SELECT experiment_id, count(*) FROM pairs GROUP BY ALL")) == dict.fromkeys(KNOWN, 25_140)
+    assert dict(world.rows("SELECT experiment_id, count(*) FROM pairs GROUP BY ALL")) == dict.fromkeys(
+        KNOWN, 25_140
+    )
     assert dict(world.rows("SELECT experiment_id, round(mean_uplift, 3) FROM intervals")) == {
         name: mean for name, (mean, *_) in KNOWN.items()
     }
