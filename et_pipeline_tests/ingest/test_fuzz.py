@@ -1,0 +1,127 @@
+"""Whatever bytes a snapshot holds: the reader never crashes, always balances, and is never fooled by speed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.contracts.report import Fault
+from et_pipeline.ingest.documents import Skipped, parse_line
+from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write
+
+TOKENS = [b",", b"}", b"{", b'"', b"\\", b"\n", b"\r\n", b"\x00", b"\xff", b"NaN", b"1e999", b"\\ud800", b":", b"[", b"]"]
+TOKENS += [b"null", b"\xef\xbb\xbf", b'"side":"BUY",', b'{"a":1}', b" ", b"\t", b"\x7f", "ü".encode(), b"-0", b"\x01"]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A file of good lines with bytes cut out, put in or doubled somewhere."""
+    documents = [report(f"r{n}", **draw(st.sampled_from(VARIATIONS))) for n in range(draw(st.integers(1, 120)))]
+    content = ndjson(documents)
+    for _ in range(draw(st.integers(0, 12))):
+        at = draw(st.integers(0, len(content)))
+        length = draw(st.sampled_from([0, 0, 1, 2, 30, 400]))
+        new = draw(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4), st.just(content[at : at + length])))
+        content = content[:at] + new + content[at + length :]
+    return content
+
+
+VARIATIONS: list[dict[str, Any]] = [
+    {},
+    {"venue": "b", "schema_version": "1.1"},
+    {"metrics": {"fill_ratio": 0.0}},
+    {"metrics": {"latency_ms": 1e-7, "edge_bps": 3}},
+    {"kind": "Heartbeat"},
+    {"bot_id": "gov.experimenttracker"},
+    {"mode": "replay", "bot_id": "gov.backtester"},
+    {"outcome_id": "ünïcødé"},
+    {"outcome_id": "a\\b"},
+    {"side": "HOLD"},
+]
+
+
+def split_lines(content: bytes) -> list[bytes]:
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=mutated())
+def test_many_lines_at_once_give_what_each_line_gives_alone(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        together = read(Path(folder), content)
+    lines = split_lines(content)
+    assert together.lines == len(lines)
+    reasons = {bad.line: bad.reason for bad in together.bad}
+    reports = {row["line"]: row for row in together.reports}
+    skipped = 0
+    for number, text in enumerate(lines, 1):
+        outcome = parse_line(text)
+        if isinstance(outcome, Fault):
+            assert reasons[number] == outcome.reason
+        elif isinstance(outcome, Skipped):
+            skipped += 1
+        elif number in reports:
+            row = reports[number]
+            assert {name: row[name] for name in REPORT_METRICS} == outcome.metrics
+            assert row["extra"] == outcome.extra
+            assert all(row[name] == text for name, text in outcome.texts.items() if name != "emitted_at")
+        else:
+            assert number in reasons  # sound JSON that breaks a rule
+    assert skipped == sum(together.skipped.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.lists(
+        st.dictionaries(st.sampled_from(REPORT_METRICS), st.floats(-10_000, 10_000), min_size=1),
+        min_size=2,
+        max_size=80,
+    ),
+    spaced=st.booleans(),
+)
+def test_numbers_are_read_to_the_last_bit(values: list[dict[str, float]], spaced: bool) -> None:
+    documents = [report(f"r{n}", metrics=metrics) for n, metrics in enumerate(values)]
+    content = "\n".join(json.dumps(d, separators=None if spaced else (",", ":")) for d in documents).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        found = read(Path(folder), content)
+    good = [metrics for metrics in values if all(allowed(name, value) for name, value in metrics.items())]
+    assert [{n: row[n] for n in REPORT_METRICS if row[n] is not None} for row in found.reports] == good
+    assert [reason for _, reason in found.reasons] == ["metric_out_of_bounds"] * (len(values) - len(good))
+
+
+def allowed(name: str, value: float) -> bool:
+    metric = CATALOGUE[name]
+    return metric.lower <= value <= metric.upper and not (metric.lower_open and value == metric.lower)
+
+
+@settings(max_examples=60, deadline=None)
+@given(content=st.one_of(st.binary(max_size=3000), st.lists(st.sampled_from(TOKENS), max_size=200).map(b"".join)))
+def test_any_bytes_at_all(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert read(Path(folder), content).lines == len(split_lines(content))
+
+
+def test_templates_take_every_form_of_a_file(tmp_path: Path) -> None:
+    """Key orders, spaced JSON, versions and metrics mixed: as if each line stood alone."""
+    forms = [
+        lambda d: line(d),
+        lambda d: json.dumps(d).encode(),
+        lambda d: line(dict(sorted(d.items()))),
+        lambda d: line(dict(reversed(d.items()))),
+        lambda d: line({**d, "venue": "v", "book": "ü"}),
+        lambda d: line({**d, "metrics": {"fill_ratio": 0.5}}),
+        lambda d: line({**d, "depth": 3}),
+    ]
+    lines = [forms[n % len(forms)](report(f"r{n}")) for n in range(2000)]
+    found = Read(write(tmp_path / "x.ndjson", b"\n".join(lines)))
+    alone = [read(tmp_path, text, "y.ndjson").content[0] for text in lines[:70]]
+    assert found.bad == []
+    assert found.content[:70] == alone
+    assert [row["line"] for row in found.reports] == list(range(1, 2001))
