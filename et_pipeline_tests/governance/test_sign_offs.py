@@ -252,6 +252,12 @@ def test_links_are_not_followed(reviewed, tmp_path_factory):
     refused(reviewed, "not_a_file")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_cannot_be_read_does_not_count(reviewed):
+    reviewed.sign("anna").chmod(0)
+    refused(reviewed, "unreadable")
+
+
 def test_without_ssh_keygen_nothing_counts_and_nothing_breaks(reviewed, monkeypatch, tmp_path):
     reviewed.sign("anna")
     monkeypatch.setenv("PATH", str(tmp_path))
