@@ -7,11 +7,13 @@ clusters)
 
     se² = sd²·(within_market/M + (within_block/B + (1 − within_market − within_block)/N)·f)
 
-with f = (1+a)/(1−a) the serial factor of the blocks, and t = min(M, B/(f·(1 + 3/√B))) effective clusters, as
-:mod:`et_pipeline.inference.serial` counts them. An uplift is decided when the
-interval's end passes the null: |mean − null| above `boundary.radius(se, t)`. The studentised mean then
-follows a noncentral t distribution with t − 1 degrees of freedom and noncentrality (uplift − null)/se, which
-gives the probability at one look. Earlier looks add a little to it, so the answers err to the safe side.
+with f = (1+a)/(1−a)·(1 + 1.6/√B) the serial factor of the blocks (the bracket is what its estimate, which is
+never below 1, adds on average; measured for 40 to 640 blocks), and t the effective clusters, the smaller of M
+and :func:`serial.effective_blocks`. An uplift is decided when the interval's end passes the null:
+|mean − null| above `boundary.radius(se, t)`. The studentised mean then follows a noncentral t distribution
+with t − 1 degrees of freedom and noncentrality (uplift − null)/se, which gives the probability at one look.
+Estimated standard errors vary, which takes a little from it, and earlier looks add more: simulated plans sized
+for 80 % are decided in 81 to 85 % (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 TARGET = 0.8
 """Probability of a decision that a plan is sized for."""
+ESTIMATED_FACTOR = 1.6
+"""Mean excess of the estimated serial factor over the true one, times the root of the blocks."""
 _MOST_BLOCKS = 1e7
 
 
@@ -55,20 +59,21 @@ class Assumptions(NamedTuple):
 
     def clusters(self, blocks: float) -> float:
         """Effective clusters after so many blocks."""
-        of_blocks = effective_blocks(np.array(float(blocks)), np.array(self._serial_factor()))
+        of_blocks = effective_blocks(np.array(float(blocks)), np.array(self._serial_factor(blocks)))
         return min(self._markets_seen(blocks), float(of_blocks))
 
     def standard_error(self, blocks: float) -> float:
         """Two-way, serially robust standard error after so many blocks, in the metric's unit."""
         alone = (1.0 - self.within_market - self.within_block) / self.pairs(blocks)
-        of_blocks = (self.within_block / blocks + alone) * self._serial_factor()
+        of_blocks = (self.within_block / blocks + alone) * self._serial_factor(blocks)
         return float(self.sd * np.sqrt(self.within_market / self._markets_seen(blocks) + of_blocks))
 
     def _markets_seen(self, blocks: float) -> float:
         return min(self.markets * max(1.0, blocks / self.market_life), self.pairs(blocks))
 
-    def _serial_factor(self) -> float:
-        return (1.0 + self.block_autocorrelation) / (1.0 - self.block_autocorrelation)
+    def _serial_factor(self, blocks: float) -> float:
+        a = self.block_autocorrelation
+        return float((1.0 + a) / (1.0 - a) * (1.0 + ESTIMATED_FACTOR / np.sqrt(blocks)))
 
 
 class Power(NamedTuple):
@@ -123,7 +128,7 @@ def power(
         ...                      market_life=24)
         >>> sized = power(hourly, uplift=1.0, planned_pairs=10_000, alpha=0.05)
         >>> [round(x, 2) for x in (sized.probability_at_plan, sized.pairs_needed, sized.smallest_uplift)]
-        [0.55, 15212.0, 1.23]
+        [0.51, 15897.0, 1.26]
     """
     _check(assumptions, planned_pairs, target)
     planned_blocks = planned_pairs / assumptions.pairs_per_block
