@@ -90,10 +90,11 @@ def assess(
         latest.update((point.metric, point) for point in here)
         if not here or (sample_ratio_alarm is not None and as_of >= sample_ratio_alarm):
             continue
-        for alarm in _alarms(terms, latest):
+        raised = _alarms(terms, latest)
+        for alarm in raised:
             alarms.setdefault(alarm.point.metric, alarm)
         if decided is None:
-            outcome = _verdict(terms, latest)
+            outcome = _verdict(terms, latest, raised)
             decided = None if outcome is None else (*outcome, dict(latest))
     missing = () if decided else tuple(missing_conditions(terms, latest, sample_ratio_alarm))
     if decided is not None:
@@ -128,9 +129,8 @@ def _alarms(terms: Terms, latest: dict[str, Point]) -> list[Alarm]:
     ]
 
 
-def _verdict(terms: Terms, latest: dict[str, Point]) -> tuple[Verdict, str] | None:
+def _verdict(terms: Terms, latest: dict[str, Point], alarms: list[Alarm]) -> tuple[Verdict, str] | None:
     """Verdict and reason at one moment, None where nothing can be said."""
-    alarms = _alarms(terms, latest)
     if alarms:
         primary = any(alarm.trigger == "interval" for alarm in alarms)
         return "variant_worse", "primary_below_zero" if primary else "guardrail_below_margin"
