@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -60,5 +61,15 @@ def main() -> None:
     try:
         app()
     except (CommandError, SettingsError, WarehouseError) as error:
-        sys.stderr.write(f"et: {error}\n")
-        sys.exit(1)
+        _refuse(str(error))
+    except OSError as error:
+        # Whatever a command does, a file or folder that cannot be used is told by name, never as a traceback.
+        _refuse(
+            ": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error))))
+        )
+
+
+def _refuse(message: str) -> NoReturn:
+    """One line on stderr, status 1."""
+    sys.stderr.write(f"et: {' '.join(message.split())}\n")
+    sys.exit(1)

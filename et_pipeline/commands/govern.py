@@ -113,8 +113,7 @@ def audit_verify(as_json: AsJson = False) -> None:
     from et_pipeline.resources.warehouse import open_warehouse
 
     present = terminal.settings()
-    if not present.warehouse_path.exists():
-        raise CommandError(f"{present.warehouse_path} is not there yet; run a tick first: et tick")
+    terminal.require(present.warehouse_path)
     with open_warehouse(present) as connection:
         anchors = audit.event_anchors(connection)
         noted = audit.read_anchor(present)
@@ -138,7 +137,9 @@ def outbox_list(as_json: AsJson = False) -> None:
     from et_pipeline.publishing.outbox import counts, dead_letters
     from et_pipeline.resources.warehouse import open_warehouse
 
-    with open_warehouse(terminal.settings()) as connection:
+    present = terminal.settings()
+    terminal.require(present.warehouse_path)
+    with open_warehouse(present) as connection:
         by_destination = counts(connection)
         dead = dead_letters(connection)
     if as_json:
@@ -170,6 +171,7 @@ def outbox_redeliver(
     from et_pipeline.resources.warehouse import open_warehouse
 
     present = terminal.settings()
+    terminal.require(present.warehouse_path)
     try:
         with open_warehouse(present) as connection:
             again = redeliver(connection, event_ids, present.now())

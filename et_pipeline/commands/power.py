@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -62,6 +62,9 @@ def plan(
     from et_pipeline.experiments.registration import tuning
     from et_pipeline.inference.power import Assumptions, power
 
+    for name, value in locals().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CommandError(f"--{name.replace('_', '-')} is {value}; allowed: finite numbers")
     outcome = parse_plan(path.read_bytes(), str(path))
     if not isinstance(outcome, Plan):
         raise CommandError("; ".join(str(refusal) for refusal in outcome))

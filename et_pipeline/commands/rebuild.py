@@ -54,8 +54,7 @@ def rebuild(
     if not check:
         raise CommandError("rebuild only compares: call it as et rebuild --check")
     present = terminal.settings()
-    if not present.warehouse_path.exists():
-        raise CommandError(f"{present.warehouse_path} is not there yet; run a tick first: et tick")
+    terminal.require(present.warehouse_path)
     with tempfile.TemporaryDirectory(dir=present.warehouse_path.parent, prefix="rebuild-") as folder:
         differences = compare(present, Path(folder) / "rebuilt.duckdb")
     wrong = [found for found in differences if found.only_present or found.only_rebuilt]
@@ -80,14 +79,21 @@ def compare(present: Settings, scratch: Path) -> list[Difference]:
 
     The registered plans and the states are taken over: they are history, not a function of today's files.
     """
+    import duckdb
+
     from et_pipeline.evidence.compute import build_evidence
     from et_pipeline.ingest.ingest import ingest
     from et_pipeline.pairing.cells import build_cells
     from et_pipeline.pairing.pairs import build_pairs
-    from et_pipeline.resources.warehouse import locked, open_warehouse
+    from et_pipeline.resources.warehouse import WarehouseError, locked, open_warehouse
 
     with locked(present), open_warehouse(present, path=scratch) as connection:
-        connection.execute(f"ATTACH '{_quoted(present.warehouse_path)}' AS present (READ_ONLY)")
+        try:
+            connection.execute(f"ATTACH '{_quoted(present.warehouse_path)}' AS present (READ_ONLY)")
+        except duckdb.Error as error:
+            raise WarehouseError(
+                f"{present.warehouse_path} cannot be opened; restore it from a backup: {error}"
+            ) from error
         for table in ("experiments", "experiment_metrics", "audit_log"):
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM present.{table}")
         ingest(connection, present, present.now())

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,18 +52,32 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+def require(path: Path) -> None:
+    """Refuses to go on without a file that only a tick makes.
+
+    Raises:
+        CommandError: It is not there.
+    """
+    if not path.exists():
+        raise CommandError(f"{path} is not there yet; run a tick first: et tick")
+
+
 @contextmanager
 def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """The published database, read-only: looking never waits for a tick, nor makes one wait.
 
     Raises:
-        CommandError: Nothing was published yet.
+        CommandError: Nothing was published yet, or it cannot be opened.
     """
     import duckdb
 
-    if not present.analyst_path.exists():
-        raise CommandError(f"{present.analyst_path} is not there yet; run a tick first: et tick")
-    connection = duckdb.connect(str(present.analyst_path), read_only=True)
+    require(present.analyst_path)
+    try:
+        connection = duckdb.connect(str(present.analyst_path), read_only=True)
+    except duckdb.Error as error:
+        raise CommandError(
+            f"{present.analyst_path} cannot be opened: {error}; remove it, then publish it anew: et tick --force"
+        ) from error
     try:
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
         yield connection

@@ -137,7 +137,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
+            # Below Dagster's own wrapper stands what the step raised, which says what to do.
+            error = error.cause if error is not None and error.cause is not None else error
             return f"run {result.run_id} failed in {event.step_key}: {error.message.strip() if error else ''}"
     return f"run {result.run_id} failed; see it in the Dagster UI (et ui)"

@@ -52,7 +52,9 @@ CATALOGUE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("edge_bps", "bps", 1, -10_000, 10_000, False, "mean", "Net realised edge of the trade."),
-        Metric("slippage_bps", "bps", -1, -10_000, 10_000, False, "mean", "Slippage against the arrival mid."),
+        Metric(
+            "slippage_bps", "bps", -1, -10_000, 10_000, False, "mean", "Slippage against the arrival mid."
+        ),
         Metric("fill_ratio", "share", 1, 0, 1, False, "mean", "Share of the asked size that was filled."),
         Metric("latency_ms", "ms", -1, 0, 86_400_000, True, "mean", "Decision to fill, in milliseconds."),
         Metric("toxicity_bps", "bps", -1, -10_000, 10_000, False, "mean", "Mark drift after the fill."),

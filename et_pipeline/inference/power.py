@@ -233,11 +233,11 @@ def _first_reaching(value: Callable[[float], float], target: float, start: float
 def _check(assumptions: Assumptions, planned_pairs: float, target: float) -> None:
     a = assumptions
     ranges = (
-        ("sd", a.sd > 0, "positive numbers"),
+        ("sd", 0 < a.sd < np.inf, "positive, finite numbers"),
         ("within_market", 0 <= a.within_market <= 1, "0 to 1"),
         ("within_block", 0 <= a.within_block <= 1 - a.within_market, "0 to 1 − within_market"),
-        ("pairs_per_block", a.pairs_per_block > 0, "positive numbers"),
-        ("markets", a.markets >= 1, "numbers from 1"),
+        ("pairs_per_block", 0 < a.pairs_per_block < np.inf, "positive, finite numbers"),
+        ("markets", 1 <= a.markets < np.inf, "finite numbers from 1"),
         ("market_life", a.market_life > 0, "positive numbers"),
         ("block_autocorrelation", 0 <= a.block_autocorrelation < 1, "0 to below 1"),
     )

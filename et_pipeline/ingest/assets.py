@@ -45,8 +45,8 @@ def ingest(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Reads every new or changed snapshot strictly: parse, validate, deduplicate, quarantine, commit."""
     from et_pipeline.ingest.checks import evaluate
-    from et_pipeline.ingest.results import Progress
     from et_pipeline.ingest.ingest import ingest as run
+    from et_pipeline.ingest.results import Progress
 
     settings = warehouse.settings
     logged = 0.0

@@ -14,6 +14,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.report import FIELDS, KIND, OWN_BOT_ID, STRINGS
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
 from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
@@ -64,25 +65,71 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
         refuse_changed(path, (before.st_size, before.st_mtime_ns))
 
 
-def _rows(part: pl.DataFrame, first: int) -> ParquetRows:
+def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:
     def raw(line: int) -> str:
-        text = json.dumps(part.row(line - first, named=True), default=str, ensure_ascii=False)
+        text = json.dumps(rows.row(line - first, named=True), default=str, ensure_ascii=False)
         return text if len(text) <= RAW_CHARACTERS else text[:RAW_CHARACTERS] + "…"
 
+    part = rows.with_columns(line=pl.int_range(first, first + len(rows), dtype=pl.Int64))
+    typed, others = _split(part)
     bad: list[BadLine] = []
     skipped: Counter[str] = Counter()
-    good: list[tuple[int, Document]] = []
-    for line, row in enumerate(part.iter_rows(named=True), first):
+    exact = []
+    for row in others.iter_rows(named=True):
+        line = row.pop("line")
         outcome = judge(_as_document(row))
         if isinstance(outcome, Document):
-            good.append((line, outcome))
+            exact.append((*outcome.texts.values(), *outcome.metrics.values(), outcome.extra, line))
         elif isinstance(outcome, Skipped):
             skipped[outcome.kind] += 1
         else:
             bad.append(BadLine(line, outcome.reason, outcome.sentence, raw(line)))
-    values = [(*d.texts.values(), *d.metrics.values(), d.extra, line) for line, d in good]
-    frame = pl.DataFrame(values, schema=ROWS_SCHEMA, orient="row")
-    return ParquetRows(frame, bad, skipped, len(part), int(part.estimated_size()), raw)
+    frame = pl.concat([typed, pl.DataFrame(exact, schema=ROWS_SCHEMA, orient="row")]).sort("line")
+    return ParquetRows(frame, bad, skipped, len(part), int(rows.estimated_size()), raw)
+
+
+def _split(part: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that need no look at each of them, as `ROWS_SCHEMA` has them, and all others.
+
+    Those rows are reports whose columns have the right types and that have no unknown fields.
+    """
+    schema = part.schema
+    metrics = schema.get("metrics")
+    if not (
+        all(schema.get(name) == pl.String for name in (*STRINGS, "kind"))
+        and isinstance(metrics, pl.Struct)
+        and all(field.name in REPORT_METRICS and field.dtype.is_float() for field in metrics.fields)
+        and (moment := _moment(schema.get("emitted_at"))) is not None
+    ):
+        return pl.DataFrame(schema=ROWS_SCHEMA), part
+    unknown = [name for name in part.columns if name not in (*FIELDS, "line")]
+    plain = (pl.col("kind") == KIND) & (pl.col("bot_id") != OWN_BOT_ID) & pl.col("metrics").is_not_null()
+    plain &= pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_null() for name in unknown))
+    marked = part.with_columns(plain=plain.fill_null(value=False))
+    present = {field.name for field in metrics.fields}
+    typed = marked.filter("plain").select(
+        *STRINGS,
+        moment.alias("emitted_at"),
+        *(
+            (pl.col("metrics").struct.field(name) if name in present else pl.lit(None))
+            .cast(pl.Float64)
+            .alias(name)
+            for name in REPORT_METRICS
+        ),
+        pl.lit(None, pl.String).alias("extra"),
+        "line",
+    )
+    return typed, marked.filter(~pl.col("plain")).drop("plain")
+
+
+def _moment(kind: pl.DataType | None) -> pl.Expr | None:
+    """`emitted_at` as a text; None where its type does not say which moment it is."""
+    if kind == pl.String:
+        return pl.col("emitted_at")
+    if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+        utc = pl.col("emitted_at").dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+        return utc.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return None
 
 
 def _as_document(row: dict[str, Any]) -> dict[str, Any]:

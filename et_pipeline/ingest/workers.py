@@ -133,6 +133,7 @@ class _Pool:
     def _put(self, queue: Queue[Batch | Exception | None], message: Batch | Exception | None) -> None:
         while not self._stopped.is_set():
             try:
-                return queue.put(message, timeout=0.1)
+                queue.put(message, timeout=0.1)
             except Full:
                 continue
+            return

@@ -134,7 +134,7 @@ class Settings:
             max_clock_skew_us=_duration(env, "ET_MAX_CLOCK_SKEW", "5m"),
             stall_after_us=_duration(env, "ET_STALL_AFTER", "") or None,
             fixed_now=_instant(env, "ET_NOW"),
-            memory_limit=env.get("ET_MEMORY_LIMIT", "1GB"),
+            memory_limit=_memory(env, "ET_MEMORY_LIMIT", "1GB"),
             lock_timeout_s=_seconds(env, "ET_LOCK_TIMEOUT", "120"),
             delivery_attempts=_count(env, "ET_DELIVERY_ATTEMPTS", "20"),
             registry=_registry(env),
@@ -209,6 +209,13 @@ def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
     return seconds
 
 
+def _memory(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name) or default
+    if not _MEMORY.fullmatch(text):
+        raise SettingsError(f"{name} is {text!r}; allowed: a number and its unit, for example 500MB or 2GB")
+    return text
+
+
 def _count(env: Mapping[str, str], name: str, default: str) -> int:
     text = env.get(name, default)
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
@@ -229,6 +236,8 @@ def _instant(env: Mapping[str, str], name: str) -> datetime | None:
     return moment.astimezone(UTC)
 
 
+_MEMORY = re.compile(r"[1-9][0-9]{0,5}(\.[0-9]+)? ?[KMGT]i?B")
+"""What DuckDB takes as an amount of memory."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What a bearer token may be made of (RFC 6750, section 2.1)."""
 _NATS_NAME = re.compile(r"[A-Za-z0-9_-]+")

@@ -94,7 +94,7 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
             },
         )
     except duckdb.Error as error:
-        raise WarehouseError(f"{path} cannot be opened: {error}") from error
+        raise WarehouseError(f"{path} cannot be opened; restore it from a backup: {error}") from error
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents

@@ -18,6 +18,15 @@ def rows(folder: Path) -> Iterator[Row]:
     environment = {"ET_DATA_DIR": str(folder / "idle")}
     et = [sys.executable, "-m", "et_pipeline"]
     run([*et, "demo"], environment)
-    ours, theirs = pair([*et, "tick"], [sys.executable, "-c", "import dagster"], runs=5, environment=environment)
+    ours, theirs = pair(
+        [*et, "tick"], [sys.executable, "-c", "import dagster"], runs=5, environment=environment
+    )
     target = (1.5 * median(theirs) + 1.0) / median(theirs)
-    yield Row("a tick that finds nothing new", median(ours), "python -c 'import dagster'", median(theirs), target, 0.0)
+    yield Row(
+        "a tick that finds nothing new",
+        median(ours),
+        "python -c 'import dagster'",
+        median(theirs),
+        target,
+        0.0,
+    )

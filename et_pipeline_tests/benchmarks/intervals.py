@@ -45,7 +45,11 @@ def _write(path: Path) -> None:
         {
             "block": np.sort(rng.integers(0, BLOCKS, PAIRS)) * 3_600_000_000,
             "market": rng.integers(0, MARKETS, PAIRS),
-            **{f"{metric}_{arm}": rng.normal(size=PAIRS) for metric in METRICS for arm in ("control", "variant")},
+            **{
+                f"{metric}_{arm}": rng.normal(size=PAIRS)
+                for metric in METRICS
+                for arm in ("control", "variant")
+            },
         }
     )
     frame.write_parquet(path)
@@ -84,7 +88,9 @@ def _theirs(path: Path) -> None:
 
     wide = pl.read_parquet(path)
     arms = [
-        wide.select(**{metric: pl.col(f"{metric}_{arm}") for metric in METRICS}).with_columns(variant=pl.lit(number))
+        wide.select(**{metric: pl.col(f"{metric}_{arm}") for metric in METRICS}).with_columns(
+            variant=pl.lit(number)
+        )
         for number, arm in enumerate(("control", "variant"))
     ]
     long = pl.concat(arms)

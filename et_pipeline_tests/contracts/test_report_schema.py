@@ -31,7 +31,9 @@ from et_pipeline.contracts.report import (
 )
 from et_pipeline_tests.ingest.lab import NOW, ndjson, read, report
 
-PUBLISHED = json.loads(files("et_pipeline.contracts").joinpath("operations_report.schema.json").read_text("utf-8"))
+PUBLISHED = json.loads(
+    files("et_pipeline.contracts").joinpath("operations_report.schema.json").read_text("utf-8")
+)
 
 checker = jsonschema.FormatChecker(formats=())
 
@@ -57,25 +59,59 @@ def test_the_published_schema_is_the_derived_one() -> None:
 
 
 TEXTS = st.one_of(
-    st.sampled_from(["", "x", "x" * 200, "x" * 201, "é" * 200, "🎲" * 201, "\x00", "a\n", "\x7f", "\x85", "\ufeff", " ", "a\\b"]),
+    st.sampled_from(
+        [
+            "",
+            "x",
+            "x" * 200,
+            "x" * 201,
+            "é" * 200,
+            "🎲" * 201,
+            "\x00",
+            "a\n",
+            "\x7f",
+            "\x85",
+            "\ufeff",
+            " ",
+            "a\\b",
+        ]
+    ),
     st.text(max_size=5),
     st.integers(),
     st.none(),
     st.booleans(),
 )
 NUMBERS = st.one_of(
-    st.sampled_from([-10_000, 10_000, 10_000.0001, -10_000.0001, 0, 1, -0.0, 1e-9, 1.0000001, 86_400_000, 86_400_000.5, 1e12]),
+    st.sampled_from(
+        [
+            -10_000,
+            10_000,
+            10_000.0001,
+            -10_000.0001,
+            0,
+            1,
+            -0.0,
+            1e-9,
+            1.0000001,
+            86_400_000,
+            86_400_000.5,
+            1e12,
+        ]
+    ),
     st.floats(allow_nan=False, allow_infinity=False),
     st.none(),
     st.sampled_from(["1", True, [], {}]),
 )
 TIMES = st.sampled_from(
-    ["2026-11-01T00:00:00Z", "2026-11-01T00:00:00.123456789+05:30", "2026-02-29T00:00:00Z", "2024-02-29T00:00:00Z"]
-    + ["2026-11-01T00:00:00", "2026-11-01 00:00:00Z", "2026-11-01t00:00:00z", "2999-01-01T00:00:00Z", "1970-01-01T00:00:00Z"]
-    + ["1969-12-31T23:59:59Z", "3000-01-01T00:00:00Z", "2026-11-01T00:00:00Z\n", "", None, 5]
-    + ["2026-04-31T00:00:00Z", "2026-11-20T12:00:00Z", "2026-11-20T13:00:00.000001+01:00", "2100-02-29T00:00:00Z"]
+    [None, 5, "", "2026-11-01T00:00:00Z", "2026-11-01T00:00:00.123456789+05:30", "2026-02-29T00:00:00Z"]
+    + ["2024-02-29T00:00:00Z", "2026-11-01T00:00:00", "2026-11-01 00:00:00Z", "2026-11-01t00:00:00z"]
+    + ["2999-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "3000-01-01T00:00:00Z"]
+    + ["2026-11-01T00:00:00Z\n", "2026-04-31T00:00:00Z", "2026-11-20T12:00:00Z", "2100-02-29T00:00:00Z"]
+    + ["2026-11-20T13:00:00.000001+01:00"]
 )
-VERSIONS = st.sampled_from(["1.0", "1.7", "1.123456", "1.1234567", "1.01", "2.0", "1", "1.", " 1.0", "1.0\n", "１.0", None, 1.0])
+VERSIONS = st.sampled_from(
+    ["1.0", "1.7", "1.123456", "1.1234567", "1.01", "2.0", "1", "1.", " 1.0", "1.0\n", "１.0", None, 1.0]
+)
 
 
 @st.composite
@@ -88,7 +124,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "emitted_at": TIMES,
         "mode": st.sampled_from(["live", "replay", "paper", "", None]),
         "side": st.sampled_from(["BUY", "SELL", "buy", None, 1]),
-        "metrics": st.one_of(st.dictionaries(st.sampled_from([*REPORT_METRICS, "new_bps"]), NUMBERS), st.none(), st.just([])),
+        "metrics": st.one_of(
+            st.dictionaries(st.sampled_from([*REPORT_METRICS, "new_bps"]), NUMBERS), st.none(), st.just([])
+        ),
         "bot_id": st.sampled_from(["gov.backtester", "strat.x", ""]),
         "venue": st.one_of(st.text(max_size=3), st.integers(), st.lists(st.integers(), max_size=2)),
     }
@@ -120,7 +158,11 @@ def frame(**columns: Any) -> pl.DataFrame:
     document = report()
     row = {name: document[name] for name in STRINGS} | {"emitted_at": datetime(2026, 11, 1)}
     row |= dict.fromkeys(REPORT_METRICS) | document["metrics"] | columns
-    types = dict.fromkeys(STRINGS, pl.String) | {"emitted_at": pl.Datetime("us")} | dict.fromkeys(REPORT_METRICS, pl.Float64)
+    types = (
+        dict.fromkeys(STRINGS, pl.String)
+        | {"emitted_at": pl.Datetime("us")}
+        | dict.fromkeys(REPORT_METRICS, pl.Float64)
+    )
     return pl.DataFrame([row], schema=types)
 
 

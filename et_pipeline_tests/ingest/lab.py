@@ -15,8 +15,8 @@ import zstandard
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.ingest.decode import BadLine
 from et_pipeline.ingest.ingest import ingest
-from et_pipeline.ingest.results import IngestResult
 from et_pipeline.ingest.reader import read_snapshot
+from et_pipeline.ingest.results import IngestResult
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 

@@ -41,7 +41,10 @@ def test_metadata_and_checks(settings: Settings) -> None:
     assert metadata["snapshots"]["megabytes_per_second"] > 0
     assert metadata["reports"]["dagster/row_count"] == 200
     assert metadata["reports"]["skipped"] == {"Fill": 1}
-    assert {column.name for column in metadata["reports"]["dagster/column_schema"].columns} >= {"report_id", "edge_bps"}
+    assert {column.name for column in metadata["reports"]["dagster/column_schema"].columns} >= {
+        "report_id",
+        "edge_bps",
+    }
     assert metadata["quarantine"]["reasons"] == {}
 
 
@@ -58,7 +61,10 @@ def test_warnings_do_not_stop_the_run(settings: Settings) -> None:
     ("tampering", "check"),
     [
         ("UPDATE snapshots SET lines = lines + 1", "every_line_accounted_for"),
-        ("UPDATE snapshots SET reports = reports + 1, duplicates = duplicates - 1", "every_line_accounted_for"),
+        (
+            "UPDATE snapshots SET reports = reports + 1, duplicates = duplicates - 1",
+            "every_line_accounted_for",
+        ),
         ("DELETE FROM reports WHERE report_id = 'r3'", "every_line_accounted_for"),
         ("DELETE FROM quarantine", "every_line_accounted_for"),
         ("DELETE FROM skipped", "every_line_accounted_for"),

@@ -61,7 +61,9 @@ NUMBERS = st.lists(st.integers(0, 23), min_size=1, max_size=25)
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(numbers=NUMBERS, data=st.data())
-def test_any_order_and_any_split_give_the_same_reports_and_conflicts(numbers: list[int], data: st.DataObject) -> None:
+def test_any_order_and_any_split_give_the_same_reports_and_conflicts(
+    numbers: list[int], data: st.DataObject
+) -> None:
     shuffled = data.draw(st.permutations(numbers + numbers[:3]))
     ticks: list[list[list[int]]] = [[[]]]
     for number in shuffled:
@@ -94,7 +96,9 @@ def test_the_earliest_content_stays_and_a_displaced_report_keeps_its_place(setti
     [(path, line, reason, raw)] = rows(settings, "SELECT path, line, reason, raw FROM quarantine")
     assert (path, line, reason) == ("a.ndjson", 2, "conflict")
     assert json.loads(raw) == late | {"emitted_at": "2026-11-01T12:00:09.000000Z"}
-    assert rows(settings, "SELECT report_id, correlation_id, batch FROM displaced") == [("r1", "opportunity-r1", 2)]
+    assert rows(settings, "SELECT report_id, correlation_id, batch FROM displaced") == [
+        ("r1", "opportunity-r1", 2)
+    ]
     counts = "SELECT path, lines, reports, duplicates, quarantined FROM snapshots ORDER BY path"
     assert rows(settings, counts) == [("a.ndjson", 2, 1, 0, 1), ("b.ndjson", 3, 1, 2, 0)]
 
@@ -131,9 +135,14 @@ def test_two_ids_with_one_key_are_told_apart() -> None:
 
 def test_small_files_of_one_transaction_know_each_other(settings: Settings) -> None:
     for number in range(30):
-        write(settings.report_bus_dir / f"{number:02}.ndjson", ndjson([contents(number % 4), report(f"own-{number}")]))
+        write(
+            settings.report_bus_dir / f"{number:02}.ndjson",
+            ndjson([contents(number % 4), report(f"own-{number}")]),
+        )
     result = run(settings)
-    found = Counter({"reports": result.reports, "duplicates": result.duplicates, "conflicts": result.reasons["conflict"]})
+    found = Counter(
+        {"reports": result.reports, "duplicates": result.duplicates, "conflicts": result.reasons["conflict"]}
+    )
     assert found == Counter(reports=31, duplicates=26, conflicts=3)
     assert len(result.batches) == 1
     tables(settings)

@@ -15,19 +15,50 @@ from et_pipeline.contracts.report import Fault
 from et_pipeline.ingest.documents import Skipped, parse_line
 from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write
 
-TOKENS = [b",", b"}", b"{", b'"', b"\\", b"\n", b"\r\n", b"\x00", b"\xff", b"NaN", b"1e999", b"\\ud800", b":", b"[", b"]"]
-TOKENS += [b"null", b"\xef\xbb\xbf", b'"side":"BUY",', b'{"a":1}', b" ", b"\t", b"\x7f", "ü".encode(), b"-0", b"\x01"]
+TOKENS = [
+    b",",
+    b"}",
+    b"{",
+    b'"',
+    b"\\",
+    b"\n",
+    b"\r\n",
+    b"\x00",
+    b"\xff",
+    b"NaN",
+    b"1e999",
+    b"\\ud800",
+    b":",
+    b"[",
+    b"]",
+]
+TOKENS += [
+    b"null",
+    b"\xef\xbb\xbf",
+    b'"side":"BUY",',
+    b'{"a":1}',
+    b" ",
+    b"\t",
+    b"\x7f",
+    "ü".encode(),
+    b"-0",
+    b"\x01",
+]
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """A file of good lines with bytes cut out, put in or doubled somewhere."""
-    documents = [report(f"r{n}", **draw(st.sampled_from(VARIATIONS))) for n in range(draw(st.integers(1, 120)))]
+    documents = [
+        report(f"r{n}", **draw(st.sampled_from(VARIATIONS))) for n in range(draw(st.integers(1, 120)))
+    ]
     content = ndjson(documents)
     for _ in range(draw(st.integers(0, 12))):
         at = draw(st.integers(0, len(content)))
         length = draw(st.sampled_from([0, 0, 1, 2, 30, 400]))
-        new = draw(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4), st.just(content[at : at + length])))
+        new = draw(
+            st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4), st.just(content[at : at + length]))
+        )
         content = content[:at] + new + content[at + length :]
     return content
 
@@ -102,7 +133,9 @@ def allowed(name: str, value: float) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(content=st.one_of(st.binary(max_size=3000), st.lists(st.sampled_from(TOKENS), max_size=200).map(b"".join)))
+@given(
+    content=st.one_of(st.binary(max_size=3000), st.lists(st.sampled_from(TOKENS), max_size=200).map(b"".join))
+)
 def test_any_bytes_at_all(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assert read(Path(folder), content).lines == len(split_lines(content))

@@ -41,7 +41,13 @@ def test_every_format_and_folder_is_read_once(settings: Settings) -> None:
     os.mkfifo(settings.report_bus_dir / "pipe.ndjson")
     assert waiting(settings) == ["a.ndjson", "c.ndjson.zst", "d.parquet", "deep/er/b.ndjson.gz"]
     result = run(settings)
-    assert (result.files, result.lines, result.reports, result.duplicates, result.quarantined) == (4, 7, 4, 1, 1)
+    assert (result.files, result.lines, result.reports, result.duplicates, result.quarantined) == (
+        4,
+        7,
+        4,
+        1,
+        1,
+    )
     assert rows(settings, COUNTS) == [
         ("a.ndjson", 1, False, 3, 1, 0, 1, 1),
         ("c.ndjson.zst", 1, False, 1, 1, 0, 0, 0),
@@ -68,7 +74,10 @@ def test_a_changed_snapshot_is_read_again_and_flagged(settings: Settings) -> Non
     os.utime(path, ns=(1, 1))
     result = run(settings)
     assert (result.files, result.changed, result.reports, result.duplicates) == (1, 1, 1, 1)
-    assert rows(settings, COUNTS) == [("a.ndjson", 1, False, 1, 1, 0, 0, 0), ("a.ndjson", 2, True, 2, 1, 1, 0, 0)]
+    assert rows(settings, COUNTS) == [
+        ("a.ndjson", 1, False, 1, 1, 0, 0, 0),
+        ("a.ndjson", 2, True, 2, 1, 1, 0, 0),
+    ]
     assert rows(settings, "SELECT report_id, batch FROM reports ORDER BY 1") == [("a", 1), ("b", 2)]
 
 
@@ -138,7 +147,11 @@ def test_groups_of_files_are_transactions(settings: Settings, monkeypatch: pytes
     for number in range(5):
         bus(settings, f"{number}.ndjson", report(f"r{number}"))
     assert run(settings).batches == [1, 2, 3]
-    assert rows(settings, "SELECT batch, count(*) FROM reports GROUP BY 1 ORDER BY 1") == [(1, 2), (2, 2), (3, 1)]
+    assert rows(settings, "SELECT batch, count(*) FROM reports GROUP BY 1 ORDER BY 1") == [
+        (1, 2),
+        (2, 2),
+        (3, 1),
+    ]
     assert rows(settings, "SELECT snapshot_id FROM snapshots ORDER BY path") == [(n,) for n in range(1, 6)]
 
 
@@ -168,10 +181,14 @@ def test_progress_tells_files_lines_and_rate(settings: Settings) -> None:
 
 
 def test_validate_changes_nothing(settings: Settings) -> None:
-    path = bus(settings, "a.ndjson", report("a", emitted_at="2020-01-01T00:00:00Z"), {"kind": "Fill"}, {"x": 1})
+    path = bus(
+        settings, "a.ndjson", report("a", emitted_at="2020-01-01T00:00:00Z"), {"kind": "Fill"}, {"x": 1}
+    )
     found = validate_snapshot(path, settings)
     assert (found.lines, found.reports, found.skipped, found.quarantined) == (3, 1, {"Fill": 1}, 1)
-    assert [(bad.line, bad.reason, bad.raw) for bad in found.quarantine] == [(3, "bad_kind", line({"x": 1}).decode())]
+    assert [(bad.line, bad.reason, bad.raw) for bad in found.quarantine] == [
+        (3, "bad_kind", line({"x": 1}).decode())
+    ]
     assert not settings.warehouse_path.exists()
     path.rename(path.with_suffix(".ndjson.gz"))
     broken = validate_snapshot(path.with_suffix(".ndjson.gz"), settings)

@@ -30,8 +30,8 @@ def without(field: str) -> bytes:
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "trailing comma": (changed('3.25}}', '3.25},}'), "malformed_json"),
-    "trailing comma in metrics": (changed('3.25}}', '3.25,}}'), "malformed_json"),
+    "trailing comma": (changed("3.25}}", "3.25},}"), "malformed_json"),
+    "trailing comma in metrics": (changed("3.25}}", "3.25,}}"), "malformed_json"),
     "NaN": (changed("12.5", "NaN"), "malformed_json"),
     "Infinity": (changed("12.5", "Infinity"), "malformed_json"),
     "-Infinity": (changed("12.5", "-Infinity"), "malformed_json"),
@@ -91,7 +91,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "version without minor": (line(report(schema_version="1")), "unsupported_version"),
     "version with line end": (line(report(schema_version="1.0\n")), "unsupported_version"),
     "version a number": (line(report(schema_version=1.0)), "wrong_type"),
-    "other major, other fields": (line({"kind": "OperationsReport", "schema_version": "2.1"}), "unsupported_version"),
+    "other major, other fields": (
+        line({"kind": "OperationsReport", "schema_version": "2.1"}),
+        "unsupported_version",
+    ),
     "wrong type": (line(report(strategy_id=17)), "wrong_type"),
     "text for a number": (line(report(metrics={"edge_bps": "12.5"})), "wrong_type"),
     "truth for a number": (line(report(metrics={"edge_bps": True})), "wrong_type"),
@@ -138,7 +141,9 @@ def test_a_bad_line_goes_to_quarantine_and_its_neighbours_do_not(tmp_path: Path,
     assert found.reasons == [(2, reason)]
     assert [row["report_id"] for row in found.reports] == ["r1", "r2"]
     [row] = found.bad
-    assert row.raw == bad.decode("utf-8", "backslashreplace")[:RAW_CHARACTERS] + ("…" if len(bad) > RAW_CHARACTERS else "")
+    assert row.raw == bad.decode("utf-8", "backslashreplace")[:RAW_CHARACTERS] + (
+        "…" if len(bad) > RAW_CHARACTERS else ""
+    )
     assert 10 < len(row.sentence) < 400
 
 
@@ -174,7 +179,16 @@ def test_bad_lines_of_every_kind_mixed(tmp_path: Path, seed: int) -> None:
         (b"  " + GOOD + b" \t\n" + line(report("r2")), ["r1", "r2"]),
         (json.dumps(report(), indent=None, separators=(" , ", " : ")).encode(), ["r1"]),
     ],
-    ids=["0 bytes", "no line end", "one line", "BOM", "BOM only", "CRLF", "white space around", "white space within"],
+    ids=[
+        "0 bytes",
+        "no line end",
+        "one line",
+        "BOM",
+        "BOM only",
+        "CRLF",
+        "white space around",
+        "white space within",
+    ],
 )
 def test_sound_files_of_odd_form(tmp_path: Path, content: bytes, expected: list[str]) -> None:
     found = read(tmp_path, content)
@@ -192,7 +206,9 @@ def test_a_document_over_two_lines_beside_two_on_one(tmp_path: Path) -> None:
 
 
 def test_values_arrive_exactly(tmp_path: Path) -> None:
-    metrics = dict(zip(REPORT_METRICS, (-10_000, 0.1, 1.0, 5e-324, -0.0, 1e12, 0.30000000000000004), strict=True))
+    metrics = dict(
+        zip(REPORT_METRICS, (-10_000, 0.1, 1.0, 5e-324, -0.0, 1e12, 0.30000000000000004), strict=True)
+    )
     [row] = read(tmp_path, ndjson([report("ünïcødé 🎲", metrics=metrics)])).reports
     assert row["report_id"] == "ünïcødé 🎲"
     assert {name: row[name] for name in REPORT_METRICS} == metrics
@@ -230,7 +246,9 @@ def test_unknown_fields_are_kept(tmp_path: Path) -> None:
 
 
 def test_other_kinds_and_our_own_reports_are_counted(tmp_path: Path) -> None:
-    own = report(bot_id="gov.experimenttracker", correlation_id=None, metrics={}, reason_code="EXPERIMENT_STARTED")
+    own = report(
+        bot_id="gov.experimenttracker", correlation_id=None, metrics={}, reason_code="EXPERIMENT_STARTED"
+    )
     documents = [report(), {"kind": "Heartbeat"}, {"kind": "Heartbeat", "x": []}, {"kind": "Fill"}, own]
     found = read(tmp_path, ndjson(documents))
     assert found.skipped == {"Heartbeat": 2, "Fill": 1, "OperationsReport (own)": 1}
@@ -238,13 +256,17 @@ def test_other_kinds_and_our_own_reports_are_counted(tmp_path: Path) -> None:
     assert read(tmp_path, b'{"kind":"Heartbeat","x":NaN}').reasons == [(1, "malformed_json")]
 
 
-@pytest.mark.parametrize("length", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1, MAX_LINE_BYTES + BLOCK_BYTES + 7])
+@pytest.mark.parametrize(
+    "length", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1, MAX_LINE_BYTES + BLOCK_BYTES + 7]
+)
 @pytest.mark.parametrize("before", [0, 1, 5000])
 def test_long_lines_whatever_stands_before_them(tmp_path: Path, length: int, before: int) -> None:
     filler = line(report("long", note=""))
     long_line = filler.replace(b'"note":""', b'"note":"' + b"x" * (length - len(filler)) + b'"')
     assert len(long_line) == length
-    content = ndjson(report(f"r{number}") for number in range(before)) + long_line + b"\n" + line(report("last"))
+    content = (
+        ndjson(report(f"r{number}") for number in range(before)) + long_line + b"\n" + line(report("last"))
+    )
     found = read(tmp_path, content)
     assert found.lines == before + 2
     expected = [] if length <= MAX_LINE_BYTES else [(before + 1, "line_too_long")]
@@ -281,8 +303,12 @@ def test_every_format_gives_the_same_content(tmp_path: Path) -> None:
         for number in range(200)
     ]
     content = ndjson(documents)
-    rows = [Read(write(tmp_path / name, content)).content for name in ("a.ndjson", "b.ndjson.gz", "c.ndjson.zst")]
-    shuffled = [dict(random.Random(number).sample(list(d.items()), len(d))) for number, d in enumerate(documents)]
+    rows = [
+        Read(write(tmp_path / name, content)).content for name in ("a.ndjson", "b.ndjson.gz", "c.ndjson.zst")
+    ]
+    shuffled = [
+        dict(random.Random(number).sample(list(d.items()), len(d))) for number, d in enumerate(documents)
+    ]
     rows.append(Read(write(tmp_path / "d.ndjson", ndjson(shuffled))).content)
     full = [{**document, "venue": document.get("venue")} for document in documents]
     rows.append(Read(write_parquet(tmp_path / "e.parquet", full)).content)
@@ -321,7 +347,9 @@ def test_parquet_rows_are_held_to_the_same_rules(tmp_path: Path) -> None:
 
 
 def test_parquet_of_another_shape_is_refused_row_by_row(tmp_path: Path) -> None:
-    pl.DataFrame({"kind": ["OperationsReport"] * 3, "report_id": [1, 2, 3]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"kind": ["OperationsReport"] * 3, "report_id": [1, 2, 3]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
     assert [reason for _, reason in Read(tmp_path / "a.parquet").reasons] == ["wrong_type"] * 3
     pl.DataFrame({"other": [1, 2]}).write_parquet(tmp_path / "b.parquet")
     assert [reason for _, reason in Read(tmp_path / "b.parquet").reasons] == ["bad_kind"] * 2

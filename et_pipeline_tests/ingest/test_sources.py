@@ -35,15 +35,21 @@ def refusal(path: Path) -> str:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    lines=st.lists(st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")), min_size=1, max_size=30),
+    lines=st.lists(
+        st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")), min_size=1, max_size=30
+    ),
     size=st.integers(1, 60),
     ending=st.booleans(),
 )
-def test_sections_take_every_line_once(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], size: int, ending: bool) -> None:
+def test_sections_take_every_line_once(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], size: int, ending: bool
+) -> None:
     path = tmp_path_factory.getbasetemp() / "sections.ndjson"
     content = b"\n".join(lines) + (b"\n" if ending else b"")
     path.write_bytes(content)
-    parts = [whole(path, Section(start, min(start + size, len(content)))) for start in range(0, len(content), size)]
+    parts = [
+        whole(path, Section(start, min(start + size, len(content)))) for start in range(0, len(content), size)
+    ]
     assert b"".join(parts) == content
     for part in parts[:-1]:
         assert not part or part.endswith(b"\n") or b"".join(parts[parts.index(part) + 1 :]) == b""
@@ -87,7 +93,9 @@ def test_an_empty_compressed_file_has_no_lines(tmp_path: Path, suffix: str) -> N
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("filling", [b"\x00", b"\n"])
-def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, filling: bytes) -> None:
+def test_a_bomb_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, filling: bytes
+) -> None:
     monkeypatch.setattr(sources, "BOMB_BYTES", 1_000_000)
     assert refusal(write(tmp_path / f"x.ndjson{suffix}", filling * 6_000_000)) == "compression_bomb"
 
@@ -128,7 +136,9 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     assert caught.value.reason == "changed_while_reading"
 
 
-def test_sections_of_a_file_give_the_same_reports_and_line_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sections_of_a_file_give_the_same_reports_and_line_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from datetime import datetime
 
     from et_pipeline.ingest import workers

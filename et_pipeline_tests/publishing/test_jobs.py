@@ -7,9 +7,9 @@ import json
 import dagster as dg
 import pytest
 
+from et_pipeline.definitions import publish
 from et_pipeline.governance.stall import open_outages
 from et_pipeline.publishing.bus_snapshot import bus_snapshot
-from et_pipeline.definitions import publish
 from et_pipeline.publishing.jobs import collect
 from et_pipeline.publishing.outbox import dead_letters, redeliver
 from et_pipeline.publishing.sensors import collect_regularly, publish_pending, publish_when_decided
