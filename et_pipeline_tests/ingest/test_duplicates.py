@@ -18,8 +18,11 @@ from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.ingest.lab import NOW, ndjson, report, rows, run, write
 
 BALANCE = "SELECT count(*) FROM snapshots WHERE lines <> reports + duplicates + skipped + quarantined"
-STORED = """SELECT count(*) FROM snapshots s WHERE s.reports <> (SELECT count(*) FROM reports r WHERE r.snapshot_id = s.snapshot_id)
-OR s.quarantined <> (SELECT count(*) FROM quarantine q WHERE q.snapshot_id = s.snapshot_id)"""
+STORED = """
+SELECT count(*) FROM snapshots s
+WHERE s.reports <> (SELECT count(*) FROM reports r WHERE r.snapshot_id = s.snapshot_id)
+   OR s.quarantined <> (SELECT count(*) FROM quarantine q WHERE q.snapshot_id = s.snapshot_id)
+"""
 
 
 def contents(number: int) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_any_bytes_at_all(content: bytes) -> None:
 def test_templates_take_every_form_of_a_file(tmp_path: Path) -> None:
     """Key orders, spaced JSON, versions and metrics mixed: as if each line stood alone."""
     forms = [
-        lambda d: line(d),
+        line,
         lambda d: json.dumps(d).encode(),
         lambda d: line(dict(sorted(d.items()))),
         lambda d: line(dict(reversed(d.items()))),
