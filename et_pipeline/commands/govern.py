@@ -92,7 +92,8 @@ def _asked(present: Settings, experiment: str) -> dict[str, Any]:
     with terminal.analyst_database(present) as connection:
         found = terminal.rows(
             connection,
-            "SELECT e.plan_hash, e.traffic_split_pct, v.state, v.evidence_hash "
+            "SELECT e.plan_hash, e.traffic_split_pct, v.state, "
+            "coalesce(v.announced_evidence_hash, v.evidence_hash) AS evidence_hash "
             "FROM experiments AS e LEFT JOIN verdicts AS v USING (experiment_id) WHERE e.experiment_id = $id",
             {"id": experiment},
         )

@@ -42,7 +42,7 @@ def test_only_a_sign_off_leads_to_signed_off():
     ("state", "trigger"),
     [
         pair
-        for pair in itertools.product([None, *STATES], {item.trigger for item in TRANSITIONS})
+        for pair in itertools.product([None, *STATES], sorted({item.trigger for item in TRANSITIONS}))
         if pair not in {(item.from_state, item.trigger) for item in TRANSITIONS}
     ],
 )

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import dagster as dg
+import duckdb
 import pytest
 
 from et_pipeline.definitions import defs
@@ -156,3 +157,30 @@ def test_one_experiment_is_rerun_alone(sample: SampleRun) -> None:
     assert result.success
     partitions = {event.partition for event in result.get_asset_materialization_events()}
     assert partitions == {"line-shop-v4"}
+
+
+def test_row_counts_in_the_ui_are_those_of_the_tables(sample: SampleRun) -> None:
+    shown, by_partition = {}, {}
+    for event in sample.result.get_asset_materialization_events():
+        metadata = event.step_materialization_data.materialization.metadata
+        name = event.asset_key.to_user_string()
+        if "dagster/row_count" in metadata:
+            shown[name] = metadata["dagster/row_count"].value
+        if name == "pairs":
+            by_partition[event.partition] = metadata["dagster/partition_row_count"].value
+    with duckdb.connect(str(sample.world.settings.warehouse_path), read_only=True) as connection:
+        stored = {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in shown}
+    assert shown == stored
+    pairs = dict(sample.world.rows("SELECT experiment_id, count(*) FROM pairs GROUP BY ALL"))
+    assert by_partition == {name: pairs.get(name, 0) for name in VERDICTS}
+
+
+def test_the_drift_signal_says_how_much_and_the_young_experiment_what_is_missing(sample: SampleRun) -> None:
+    signals = sample.world.rows("SELECT metric, uplift, ci_lower, ci_upper, n_pairs FROM drift_signals")
+    for metric, uplift, lower, upper, pairs in signals:
+        assert metric == "edge_bps" and lower <= uplift <= upper < 0 and pairs >= 100
+    ((message, payload),) = sample.world.rows(
+        "SELECT message, payload FROM events WHERE reason_code = 'EXPERIMENT_INSUFFICIENT_SAMPLES'"
+    )
+    missing = {item["condition"] for item in json.loads(payload)["payload"]["missing"]}
+    assert "too_few_pairs" in missing and "500" in message
