@@ -12,7 +12,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --dist loadgroup --durations=10
+	PYTHONHASHSEED=0 $(BIN)/pytest -n auto --dist loadgroup --durations=10
 
 ui: $(READY)
 	@$(BIN)/et ui
