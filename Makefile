@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test ui simulate bench clean
+.PHONY: demo test test-ui ui simulate bench clean
 
 demo: $(READY)
 	@$(BIN)/et demo
@@ -12,7 +12,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
-	PYTHONHASHSEED=0 $(BIN)/pytest -n auto --dist loadgroup --durations=10
+	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui' -n auto --dist loadgroup --durations=10
+
+test-ui: $(READY)
+	$(BIN)/pytest -m ui
 
 ui: $(READY)
 	@$(BIN)/et ui
