@@ -18,7 +18,7 @@ from et_pipeline.inference import boundary
 from et_pipeline.inference.bounded import betting_interval, bounded_path, predictable_bets
 from et_pipeline.inference.cells import from_pairs
 from et_pipeline.inference.twoway import interval_path, planned_clusters
-from et_pipeline_tests.statistics.parallel import markdown, options, rate, repeat
+from et_pipeline_tests.statistics.parallel import heading, line, options, rate, repeat
 
 ALPHA = 0.05
 PAIRS_PER_BLOCK = 20
@@ -177,11 +177,12 @@ def allowed(experiments: int) -> float:
 def main() -> int:
     """Prints the table; the exit status is 1 when the hull exceeds the figure."""
     chosen = options(__doc__, 1000)
-    results = [
-        (scenario, repeat(partial(experiment, scenario), chosen.experiments, chosen.seed, chosen.processes))
-        for scenario in SCENARIOS
-    ]
-    print(markdown(HEAD, [row(scenario, outcomes) for scenario, outcomes in results]))
+    print(heading(HEAD), flush=True)
+    results = []
+    for scenario in SCENARIOS:
+        outcomes = repeat(partial(experiment, scenario), chosen.experiments, chosen.seed, chosen.processes)
+        print(line(row(scenario, outcomes)), flush=True)
+        results.append((scenario, outcomes))
     limit = allowed(chosen.experiments)
     return int(any(scenario.held and false_rate(outcomes) > limit for scenario, outcomes in results))
 

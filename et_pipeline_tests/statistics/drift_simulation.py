@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from et_pipeline.inference.cells import from_pairs
 from et_pipeline.inference.drift import drift_path
-from et_pipeline_tests.statistics.parallel import markdown, options, rate, repeat
+from et_pipeline_tests.statistics.parallel import heading, line, options, rate, repeat
 from et_pipeline_tests.statistics.scenarios import Sample, Scenario, draw
 
 ALPHA = 0.01
@@ -141,11 +141,12 @@ HEAD += ["delay", "seen", "onset off by"]
 def main() -> int:
     """Prints the table; the exit status is 1 when the pipeline's detector is below its run length."""
     chosen = options(__doc__, 200)
-    results = [
-        (scenario, repeat(partial(experiment, scenario), chosen.experiments, chosen.seed, chosen.processes))
-        for scenario in SCENARIOS
-    ]
-    print(markdown(HEAD, [row(scenario, outcomes) for scenario, outcomes in results]))
+    print(heading(HEAD), flush=True)
+    results = []
+    for scenario in SCENARIOS:
+        outcomes = repeat(partial(experiment, scenario), chosen.experiments, chosen.seed, chosen.processes)
+        print(line(row(scenario, outcomes)), flush=True)
+        results.append((scenario, outcomes))
     lengths = [np.mean([outcome.run_length["two-way"] for outcome in outcomes]) for _, outcomes in results]
     return int(min(lengths) < 1.0 / ALPHA)
 

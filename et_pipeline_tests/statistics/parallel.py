@@ -40,10 +40,14 @@ def options(description: str | None, experiments: int) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def line(cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def heading(cells: list[str]) -> str:
+    """A table's first two lines; its first column is text, the others are numbers."""
+    return line(cells) + "\n" + line(["---"] + ["--:"] * (len(cells) - 1))
 
 
 def rate(hits: list[bool]) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from et_pipeline.inference.sample_ratio import log_e_value
-from et_pipeline_tests.statistics.parallel import markdown, options, rate, repeat
+from et_pipeline_tests.statistics.parallel import heading, line, options, rate, repeat
 
 CHI_SQUARED_95 = 3.841459
 SKIPPED = 10
@@ -94,11 +94,12 @@ def row(split: Split, outcomes: list[Outcome]) -> list[str]:
 def main() -> int:
     """Prints the table; the exit status is 1 when a right split alarms more often than nominal."""
     chosen = options(__doc__, 4000)
-    results = [
-        (split, repeat(partial(experiment, split), chosen.experiments, chosen.seed, chosen.processes))
-        for split in SCENARIOS
-    ]
-    print(markdown(HEAD, [row(split, outcomes) for split, outcomes in results]))
+    print(heading(HEAD), flush=True)
+    results = []
+    for split in SCENARIOS:
+        outcomes = repeat(partial(experiment, split), chosen.experiments, chosen.seed, chosen.processes)
+        print(line(row(split, outcomes)), flush=True)
+        results.append((split, outcomes))
     right = [outcomes for split, outcomes in results if split.planned == split.true]
     return int(any(np.mean([outcome.alarm_05 for outcome in outcomes]) > 0.05 for outcomes in right))
 
