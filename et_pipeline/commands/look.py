@@ -193,7 +193,9 @@ def _print_experiment(document: dict[str, Any]) -> None:
         "fixed-size interval",
         "as of",
     ):
-        table.add_column(name, justify="right" if name in ("pairs", "clusters", "e-value") else "left")
+        table.add_column(
+            escape(name), justify="right" if name in ("pairs", "clusters", "e-value") else "left"
+        )
     for row in document["intervals"]:
         fixed = (row["fixed_ci_lower"], row["fixed_ci_upper"])
         table.add_row(
@@ -211,6 +213,10 @@ def _print_experiment(document: dict[str, Any]) -> None:
         name = event["reason_code"] or event["kind"]
         line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
         console.print(escape(line))
+    for found in document["sign_offs"]:
+        said = f"sign-off by {found['signer'] or 'nobody known'}: {found['decision'] or 'no decision'}."
+        counts = "" if found["valid"] else "It does not count: "
+        console.print(escape(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}"))
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
 
