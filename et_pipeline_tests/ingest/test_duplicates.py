@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from et_pipeline.ingest import store
 from et_pipeline.ingest.resolve import resolve
 from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.ingest.lab import NOW, ndjson, report, rows, run, write
@@ -62,7 +64,13 @@ def ingested(ticks: list[list[list[int]]], suffix: str = "ndjson") -> tuple[set[
 NUMBERS = st.lists(st.integers(0, 23), min_size=1, max_size=25)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.fixture(params=[1, 3, 100_000], autouse=True)
+def rows_a_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrivals are stored in pieces: with few rows a piece meets what its own transaction stored before."""
+    monkeypatch.setattr(store, "STORE_ROWS", request.param)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(numbers=NUMBERS, data=st.data())
 def test_any_order_and_any_split_give_the_same_reports_and_conflicts(
     numbers: list[int], data: st.DataObject
