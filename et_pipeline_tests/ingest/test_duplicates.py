@@ -70,7 +70,11 @@ def rows_a_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(store, "STORE_ROWS", request.param)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(numbers=NUMBERS, data=st.data())
 def test_any_order_and_any_split_give_the_same_reports_and_conflicts(
     numbers: list[int], data: st.DataObject
