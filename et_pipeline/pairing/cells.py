@@ -58,7 +58,9 @@ def build_cells(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str
         cells = blocks = 0
         if stale:
             keep(connection, "stale_pairs", query("stale_pairs", columns=needed))
-            delete(connection, "cells", f"({_CELL}) IN (SELECT {_CELL} FROM stale)")
+            ((first, last),) = connection.execute("SELECT min(block), max(block) FROM stale").fetchall()
+            span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
+            delete(connection, "cells", f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
             cells = sum(insert(connection, "cells", _cells_query(metric)) for metric in metrics)
             blocks = insert(connection, "stale_paths", "SELECT DISTINCT experiment_id, block FROM stale")
             delete(connection, "stale_cells", "experiment_id IN (SELECT experiment_id FROM chosen)")

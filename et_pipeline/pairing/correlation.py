@@ -9,14 +9,12 @@ from et_pipeline.pairing import columns
 from et_pipeline.pairing.rules import Rule
 from et_pipeline.pairing.statements import delete, drop, insert, keep, query
 from et_pipeline.pairing.steps import (
-    TOUCHED,
     Change,
     chunks,
     drop_gathered,
-    fetch,
+    fetch_touched,
     gather,
     insert_pairs,
-    note_behind,
     remove_pairs,
     view_counting,
 )
@@ -65,20 +63,19 @@ def _pair_all(connection: duckdb.DuckDBPyConnection, experiments: list[str]) -> 
 
 
 def _pair_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, int]]) -> Change:
-    note_behind(connection, behind)
+    seen = fetch_touched(connection, behind)
     touched = "SELECT experiment_id, opportunity_key FROM touched"
-    inside = f"(experiment_id, opportunity_key) IN ({touched})"
-    change = _remove(connection, inside)
-    gather(connection, fetch(connection, TOUCHED), f"(a.experiment_id, r.opportunity_key) IN ({touched})")
+    change = _remove(connection, f"(experiment_id, opportunity_key) IN ({touched})", seen)
+    gather(connection, "fetched", f"(a.experiment_id, r.opportunity_key) IN ({touched})")
     change = change.plus(_match(connection))
     drop(connection, "behind", "touched")
     return change
 
 
-def _remove(connection: duckdb.DuckDBPyConnection, inside: str) -> Change:
-    """Takes away the pairs and the unmatched reports that a condition holds for."""
-    removed = remove_pairs(connection, inside)
-    delete(connection, "unmatched", inside)
+def _remove(connection: duckdb.DuckDBPyConnection, inside: str, seen: str = "true") -> Change:
+    """Takes away the pairs and the unmatched reports that a condition holds for, out of those of a `{time}`."""
+    removed = remove_pairs(connection, f"{seen.format(time='pair_time')} AND {inside}")
+    delete(connection, "unmatched", f"{seen.format(time='emitted_at')} AND {inside}")
     return Change(removed)
 
 

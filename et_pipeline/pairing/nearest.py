@@ -13,14 +13,13 @@ from et_pipeline.pairing import columns
 from et_pipeline.pairing.rules import Rule
 from et_pipeline.pairing.statements import delete, drop, insert, keep, query
 from et_pipeline.pairing.steps import (
-    TOUCHED,
     Change,
     chunks,
     drop_gathered,
     fetch,
+    fetch_touched,
     gather,
     insert_pairs,
-    note_behind,
     remove_pairs,
     view_counting,
 )
@@ -70,13 +69,14 @@ def _pair_all(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Change:
 
 def _pair_touched(connection: duckdb.DuckDBPyConnection, rule: Rule, batch: int) -> Change:
     own = _own(rule)
-    note_behind(connection, [(rule.experiment_id, batch)])
-    gather(connection, fetch(connection, TOUCHED), f"a.{own} AND {_WITHIN}")
+    seen = fetch_touched(connection, [(rule.experiment_id, batch)])
+    gather(connection, "fetched", f"a.{own} AND {_WITHIN}")
     keep(connection, "superseded", query("superseded"))
     delete(
         connection,
         "unmatched",
-        f"{own} AND reason = 'superseded' AND opportunity_key IN (SELECT opportunity_key FROM touched)",
+        f"{seen.format(time='emitted_at')} AND {own} AND reason = 'superseded'"
+        " AND opportunity_key IN (SELECT opportunity_key FROM touched)",
     )
     replaced = _insert_superseded(connection)
     keep(connection, "points", query("nearest_points"))
@@ -113,11 +113,8 @@ def _rematch(connection: duckdb.DuckDBPyConnection, rule: Rule, span: tuple[obje
         f"{own} AND (market_id, outcome_id, side, starts_at) IN "
         "(SELECT market_id, outcome_id, side, starts_at FROM affected)",
     )
-    gather(
-        connection,
-        fetch(connection, _within_stretch("reports", "emitted_at", low, high)),
-        f"a.{own} AND {_WITHIN}",
-    )
+    fetch(connection, _within_stretch("reports", "emitted_at", low, high))
+    gather(connection, "fetched", f"a.{own} AND {_WITHIN}")
     keep(
         connection,
         "superseded",

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 CHUNK = 1_000_000
 """Reports matched at once when everything is paired again: it bounds the memory that takes."""
 
-TOUCHED = "opportunity_key IN (SELECT opportunity_key FROM touched)"
-"""Reports of touched opportunities."""
-
 
 class Change(NamedTuple):
     """Rows taken away and written by one step."""
@@ -35,23 +32,39 @@ def chunks(connection: duckdb.DuckDBPyConnection) -> int:
     return max(1, -(-(row[0] if row else 0) // CHUNK))
 
 
-def note_behind(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, int]]) -> None:
-    """Makes the temporary tables `behind` (newest batch paired per experiment) and `touched`."""
+def fetch_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, int]]) -> str:
+    """Makes the temporary tables `behind`, `touched` and `fetched`: what is new, and all that it concerns.
+
+    Args:
+        connection: The warehouse.
+        behind: Experiments and the newest batch their pairs know of.
+
+    Returns:
+        A condition on `{time}`, the time of what was written for touched opportunities before: it was one
+        of their reports' times, so most of history need not be looked at.
+    """
     connection.execute("CREATE OR REPLACE TEMP TABLE behind (experiment_id VARCHAR, batch BIGINT)")
     connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
     after = min(batch for _, batch in behind)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {query('touched', after=after)}")
+    keep(connection, "touched", query("touched", after=after))
+    fetch(connection, "opportunity_key IN (SELECT opportunity_key FROM touched)")
+    row = connection.execute(
+        "SELECT min(emitted_at), max(emitted_at) FROM (SELECT emitted_at FROM fetched"
+        f" UNION ALL SELECT emitted_at FROM displaced WHERE batch > {after}) AS concerned"
+    ).fetchone()
+    if row is None or row[0] is None:
+        return "false"
+    return f"{{time}} BETWEEN TIMESTAMP '{row[0]}' AND TIMESTAMP '{row[1]}'"
 
 
-def fetch(connection: duckdb.DuckDBPyConnection, condition: str) -> str:
-    """Keeps the reports that a condition holds for in a temporary table; returns its name.
+def fetch(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+    """Keeps the reports that a condition holds for in the temporary table `fetched`.
 
     Their row numbers are found first, in the few columns of the condition; the many columns of a report are
     read only where those rows lie, not through all history.
     """
     rows = f"SELECT rowid FROM reports WHERE {condition}"
     keep(connection, "fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
-    return "fetched"
 
 
 def gather(connection: duckdb.DuckDBPyConnection, reports: str, scope: str) -> None:

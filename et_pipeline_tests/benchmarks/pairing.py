@@ -20,6 +20,8 @@ MARKETS = 2_000
 TICK = 5_000
 STORED = (50_000, 5_000_000)
 TOLERANCE_S = 2
+SPACING_US = {"correlation": 500_000, "nearest": 2_000}
+"""Microseconds between opportunities; for nearest so few that most variants have a choice."""
 METRICS = ("edge_bps", "slippage_bps", "fill_ratio", "latency_ms")
 SAME = " AND ".join(f"c.{name} = v.{name}" for name in ("market_id", "outcome_id", "side"))
 BARE = f"""CREATE OR REPLACE TABLE bare AS
@@ -102,8 +104,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, method: str, first: int, count:
             first=first,
             count=count,
             markets=MARKETS,
-            spacing_us=500_000,
-            jitter_us=400_000,
+            spacing_us=SPACING_US[method],
+            jitter_us=SPACING_US[method] * 4 // 5,
             lag_us=3_000_000,
             shadow="true" if method == "correlation" else "false",
             batch=row[0] if row else 1,
