@@ -8,6 +8,7 @@ import pytest
 
 from et_pipeline.insight.assets import analyst_database, review_pages
 from et_pipeline.insight.exports import parquet, parquet_files, parquet_hourly
+from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.resources.dagster import Warehouse
 
 
@@ -55,5 +56,6 @@ def test_the_export_has_a_job_and_a_schedule_of_its_own(data: Path, tmp_path: Pa
     with dg.build_schedule_context(resources={"warehouse": nothing}) as context:
         assert isinstance(parquet_hourly(context), dg.SkipReason)
     something = Warehouse(environment={"ET_DATA_DIR": str(data)})
+    publish_analyst_database(something.settings)
     with dg.build_schedule_context(resources={"warehouse": something}) as context:
         assert isinstance(parquet_hourly(context), dg.RunRequest)
