@@ -105,22 +105,16 @@ def _run_tick(
     Raises:
         CommandError: The run failed.
     """
-    import dagster as dg
-
     from et_pipeline.definitions import defs
-    from et_pipeline.ingest.ticks import UNPARTITIONED, tick_request
-    from et_pipeline.resources.dagster import EXPERIMENTS
+    from et_pipeline.ingest.ticks import prepare_tick
 
-    name = str(EXPERIMENTS.name)
-    request = tick_request(settings, found.get_dynamic_partitions(name))
-    if request.new_experiments:
-        found.add_dynamic_partitions(name, request.new_experiments)
+    request = prepare_tick(settings, found)
     result = defs.resolve_job_def("tick").execute_in_process(
         instance=found,
         tags=request.tags,
         run_config=run_config,
         raise_on_error=False,
-        asset_selection=None if request.has_experiments else [dg.AssetKey(key) for key in UNPARTITIONED],
+        asset_selection=request.selection,
     )
     if not result.success:
         raise CommandError(_failure(result))

@@ -28,8 +28,6 @@ from et_pipeline.contracts.metrics import CATALOGUE, Metric
 MAX_PLAN_BYTES = 64 * 1024
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
-MIN_CLUSTERS = 10
-"""Effective clusters below which nothing is concluded."""
 
 
 def _duration(value: object) -> int:

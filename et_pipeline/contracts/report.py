@@ -9,7 +9,7 @@ prints it; a test holds `operations_report.schema.json` equal to it, and both sc
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import pandera.polars as pa
@@ -17,6 +17,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
+from et_pipeline.contracts.moments import naive_utc
 
 KIND = "OperationsReport"
 OWN_BOT_ID = "gov.experimenttracker"
@@ -135,7 +136,7 @@ def report_schema(latest: datetime) -> pa.DataFrameSchema:
             "side": pa.Column(pl.String, pa.Check.isin(SIDES, error="unknown_side")),
             "emitted_at": pa.Column(
                 pl.Datetime("us"),
-                pa.Check.less_than_or_equal_to(_naive(latest), error="in_the_future"),
+                pa.Check.less_than_or_equal_to(naive_utc(latest), error="in_the_future"),
             ),
             **{name: _metric(CATALOGUE[name]) for name in REPORT_METRICS},
         },
@@ -144,10 +145,6 @@ def report_schema(latest: datetime) -> pa.DataFrameSchema:
             pa.Check(_replays_come_from_the_backtester, error="replay_not_from_backtester"),
         ],
     )
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 class Fault(NamedTuple):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.plan import AMENDABLE, Plan, Refusal, overlapping, read_plans
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.inference.twoway import planned_clusters
@@ -152,7 +153,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, pla
         "g": tuning(plan),
         "planned_blocks": plan.planned_blocks,
         "path": path,
-        "registered_at": audit.naive_utc(now),
+        "registered_at": naive_utc(now),
     }
     names = ", ".join(row)
     marks = ", ".join("?" for _ in row)
@@ -208,8 +209,8 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "traffic_split_pct": plan.traffic_split_pct,
         "min_samples_for_decision": plan.min_samples_for_decision,
         "planned_pairs": plan.planned_pairs,
-        "starts_at": plan.starts_at.astimezone(UTC).replace(tzinfo=None),
-        "ends_at": plan.ends_at.astimezone(UTC).replace(tzinfo=None),
+        "starts_at": naive_utc(plan.starts_at),
+        "ends_at": naive_utc(plan.ends_at),
         "alpha": plan.alpha,
         "alarm_alpha": plan.alarm_alpha,
         "time_block_us": plan.time_block,
@@ -225,7 +226,7 @@ def _columns(plan: Plan) -> dict[str, Any]:
 
 def _record_refusals(connection: duckdb.DuckDBPyConnection, now: datetime, refused: list[Refusal]) -> None:
     """Keeps the refusals that stand; each new one is also written to the audit log, once."""
-    moment = audit.naive_utc(now)
+    moment = naive_utc(now)
     rows = connection.execute(
         "SELECT path, experiment_id, key, value, sentence, refused_at FROM plan_refusals"
     ).fetchall()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from et_pipeline.generator.broken import EXPECTED_REASON, PARQUET_EXPECTED_REASON
+from et_pipeline.resources.atomic import write_atomically
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,4 @@ class Truth:
 
     def write(self, path: Path) -> None:
         """Write `to_json` to a file, atomically."""
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(self.to_json(), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, self.to_json().encode())

@@ -19,12 +19,13 @@ from et_pipeline.contracts.messages import (
     reason_code_event,
 )
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.contracts.plan import AMENDABLE, MIN_CLUSTERS, content_hash
+from et_pipeline.contracts.plan import AMENDABLE, content_hash
 from et_pipeline.contracts.reason_codes import ReasonCode
 from et_pipeline.governance.records import Drift, Experiment
 from et_pipeline.governance.stall import Outage
 from et_pipeline.governance.terms import Alarm, Missing, Point
 from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
+from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 MAX_LOG_EVIDENCE = 700.0
 """Evidence beyond e^700 is sent as e^700: a double holds no more."""

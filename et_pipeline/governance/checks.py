@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from et_pipeline.resources import audit
+from et_pipeline.resources.dagster import check_result
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,10 +42,10 @@ def evaluate(
     noted = audit.read_anchor(settings)
     fault = audit.verify(connection, [*anchors, noted] if noted else anchors)
     return [
-        _result(
+        check_result(
             "verdicts", "announced_verdict_follows", outcome.contradicted, "every announced verdict follows"
         ),
-        _result(
+        check_result(
             "verdicts",
             "not_stalled",
             [
@@ -53,15 +54,7 @@ def evaluate(
             ],
             "reports can be read",
         ),
-        _result("audit_log", "audit_chain_intact", [fault.sentence] if fault else [], "the chain is intact"),
+        check_result(
+            "audit_log", "audit_chain_intact", [fault.sentence] if fault else [], "the chain is intact"
+        ),
     ]
-
-
-def _result(asset: str, name: str, problems: list[str], fine: str) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=name,
-        passed=not problems,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(problems) or fine,
-    )

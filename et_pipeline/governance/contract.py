@@ -9,8 +9,9 @@ from pydantic.fields import FieldInfo
 from et_pipeline.contracts.durations import format_duration
 from et_pipeline.contracts.messages import BOT_ID, SCHEMA_VERSION
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.contracts.plan import MIN_CLUSTERS, Matching, Plan, Promotion, content_hash
+from et_pipeline.contracts.plan import Matching, Plan, Promotion, content_hash
 from et_pipeline.contracts.reason_codes import REASON_CODES
+from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 AUTHORITY = "Explain"
 

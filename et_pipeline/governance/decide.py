@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.messages import DriftSignal, Event
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.governance import announce, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
@@ -23,7 +24,6 @@ from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, spl
 from et_pipeline.governance.terms import Point
 from et_pipeline.governance.verdict import Assessment, assess
 from et_pipeline.resources import audit
-from et_pipeline.resources.audit import naive_utc
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.contracts.plan import MIN_CLUSTERS
 from et_pipeline.governance.terms import Alarm, Missing, Point, Rule, Terms, Verdict, above, margin_of
 from et_pipeline.inference.power import further_pairs
-from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 
 def missing_conditions(

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from et_pipeline.contracts.messages import DriftSignal, Event
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.records import Experiment
 from et_pipeline.governance.sign_off_records import SignOffDesk
 from et_pipeline.governance.sign_offs import SignOff
 from et_pipeline.resources import audit
-from et_pipeline.resources.audit import naive_utc
 
 if TYPE_CHECKING:
     import duckdb

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.governance import records
 from et_pipeline.governance.sign_offs import Asked, SignOff, judge
 from et_pipeline.resources import audit
-from et_pipeline.resources.audit import naive_utc
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.durations import format_duration
-from et_pipeline.resources.audit import naive_utc
+from et_pipeline.contracts.moments import naive_utc
 
 if TYPE_CHECKING:
     import duckdb

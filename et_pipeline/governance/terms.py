@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from et_pipeline.contracts.plan import MIN_CLUSTERS
+from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive"]
 

@@ -22,7 +22,6 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from et_pipeline.contracts.messages import isoformat
-from et_pipeline.contracts.plan import MIN_CLUSTERS
 from et_pipeline.governance.explain import missing_conditions, verdict_sentence
 from et_pipeline.governance.terms import (
     Alarm,
@@ -35,6 +34,7 @@ from et_pipeline.governance.terms import (
     healthy,
     margin_of,
 )
+from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 SIGNIFICANT_DIGITS = 9
 """Figures in evidence are rounded, so that its hash does not hang on the order of floating-point sums."""

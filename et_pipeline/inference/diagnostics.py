@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from et_pipeline.inference.cells import Cells, Floats
-
-LONGER_BLOCK_AT = 0.9
-"""Autocorrelation of neighbouring blocks above which no verdict is drawn (design, confidence intervals)."""
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 
 
 class Diagnostics(NamedTuple):
@@ -107,7 +105,7 @@ def diagnose(cells: Cells) -> Diagnostics:
         within_block=of_block,
         within_cell=of_cell,
         block_autocorrelation=autocorrelation,
-        longer_block_needed=bool(autocorrelation > LONGER_BLOCK_AT),
+        longer_block_needed=bool(autocorrelation > MAX_AUTOCORRELATION),
         largest_market=int(codes[largest]),
         largest_market_share=float(n_market[largest] / n),
         mean_without_largest=float(without),

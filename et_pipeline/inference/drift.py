@@ -200,7 +200,7 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
             twoway.Moments(
                 block=np.broadcast_to(end, s.shape).ravel(),
                 total=(total_to[end + 1] - total_to[s]).reshape(-1, 2),
-                squares=twoway._Ways(
+                squares=twoway.Ways(
                     market_products.reshape(-1, 3),
                     (block_to[end + 1] - block_to[s]).reshape(-1, 3),
                     (cell_to[end + 1] - cell_to[s]).reshape(-1, 3),

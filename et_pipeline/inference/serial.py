@@ -22,7 +22,7 @@ from et_pipeline.inference.cells import Floats, Ints
 
 LAGS = 21
 """Lags looked at: odd, for they are taken in pairs (0,1), (2,3), …"""
-MAX_AUTOCORRELATION = 0.95
+HIGHEST_AUTOCORRELATION = 0.95
 _FEWEST_BLOCKS = 6.0
 
 
@@ -60,7 +60,7 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
     rho = np.divide(
         covariances, variance[:, None], out=np.zeros_like(covariances), where=variance[:, None] > 0
     )
-    a = np.clip((b * rho[:, 0] + 1) / (b - 4), 0.0, MAX_AUTOCORRELATION)
+    a = np.clip((b * rho[:, 0] + 1) / (b - 4), 0.0, HIGHEST_AUTOCORRELATION)
     monotone = np.ones_like(b)
     for bias in (0.0, 1.0, 1.0):
         lost = bias * np.minimum(monotone, b / 4) / b

@@ -22,7 +22,7 @@ from et_pipeline.inference.serial import (
     sum_by,
 )
 
-MIN_CLUSTERS = 10.0
+MIN_CLUSTERS = 10
 """Nothing is concluded below this many effective clusters."""
 MAX_AUTOCORRELATION = 0.9
 """Nothing is concluded above this lag-1 autocorrelation: a longer ``time_block`` is needed."""
@@ -72,7 +72,7 @@ class IntervalPath(NamedTuple):
         return IntervalPath(*(column[row] for column in self))
 
 
-class _Ways(NamedTuple):
+class Ways(NamedTuple):
     """One quantity per way of clustering."""
 
     market: Floats
@@ -86,7 +86,7 @@ class Moments(NamedTuple):
     block: Ints
     total: Floats
     """Running sum of the k totals, blocks × k."""
-    squares: _Ways
+    squares: Ways
     """Products of each cluster's total with itself."""
     lagged: Floats
     """Products of blocks with earlier ones, across markets, lags × blocks × packed."""
@@ -122,7 +122,7 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
     return Moments(
         blocks,
         np.cumsum(block_total, axis=0),
-        _Ways(
+        Ways(
             running(products(2 * after - totals, totals)),
             np.cumsum(products(block_total, block_total), axis=0),
             running(products(totals, totals)),
@@ -187,8 +187,8 @@ def path_of(
         g: tuning of the boundary.
         null: value of the estimate that the e- and p-values test.
     """
-    raw = _Ways(*(_variance(packed, gradient) for packed in moments.squares))
-    corrected = _Ways(
+    raw = Ways(*(_variance(packed, gradient) for packed in moments.squares))
+    corrected = Ways(
         raw.market * _small_sample(moments.n_markets),
         raw.block * _small_sample(moments.n_blocks),
         raw.cell * _small_sample(moments.n_cells),
@@ -272,7 +272,7 @@ def _small_sample(clusters: Ints) -> Floats:
     return clusters / np.maximum(clusters - 1, 1)
 
 
-def _two_way(variance: _Ways) -> Floats:
+def _two_way(variance: Ways) -> Floats:
     """Cameron, Gelbach & Miller (2011, eq. 2.11), not below either way alone."""
     larger = np.maximum(variance.market, variance.block)
     return np.maximum(variance.market + variance.block - variance.cell, larger)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from et_pipeline.resources.dagster import check_result
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
@@ -64,31 +65,19 @@ def evaluate(connection: duckdb.DuckDBPyConnection, result: IngestResult) -> lis
     ]
 
 
-def _result(
-    asset: str, name: str, problems: list[str], fine: str, *, error: bool = False
-) -> dg.AssetCheckResult:
-    more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=name,
-        passed=not problems,
-        severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
-        description="; ".join(problems[:10]) + more if problems else fine,
-        metadata={"problems": len(problems)},
-    )
-
-
 def _accounted_for(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
     rows = connection.execute(load(__package__ or "", "unbalanced"), {"first": first}).fetchall()
     problems = [f"{path} (revision {revision}): {sentence}" for path, revision, sentence in rows]
-    return _result(
-        "snapshots", "every_line_accounted_for", problems, "every line is in exactly one place", error=True
+    return check_result(
+        "snapshots", "every_line_accounted_for", problems, "every line is in exactly one place"
     )
 
 
 def _readable(result: IngestResult) -> dg.AssetCheckResult:
     problems = [f"{path or 'report_bus'}: {reason}" for path, reason in sorted(result.unreadable.items())]
-    return _result("snapshots", "snapshots_readable", problems, "every snapshot could be read")
+    return check_result(
+        "snapshots", "snapshots_readable", problems, "every snapshot could be read", warn=True
+    )
 
 
 def _unchanged(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
@@ -97,18 +86,18 @@ def _unchanged(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.A
         f"{path} changed after it was read, and was read again"
         for (path,) in connection.execute(query, {"first": first}).fetchall()
     ]
-    return _result("snapshots", "snapshots_unchanged", problems, "no snapshot changed")
+    return check_result("snapshots", "snapshots_unchanged", problems, "no snapshot changed", warn=True)
 
 
 def _ids_unique(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
     rows = connection.execute(load(__package__ or "", "repeated_ids"), {"first": first}).fetchall()
     problems = [f"{report_id} stands {times} times" for report_id, times in rows]
-    return _result("reports", "report_ids_unique", problems, "every report id is unique", error=True)
+    return check_result("reports", "report_ids_unique", problems, "every report id is unique")
 
 
 def _schema_kept(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
     if first is None:
-        return _result("reports", "reports_keep_the_schema", [], "no new reports", error=True)
+        return check_result("reports", "reports_keep_the_schema", [], "no new reports")
     import polars as pl
 
     from et_pipeline.contracts.metrics import REPORT_METRICS
@@ -118,13 +107,11 @@ def _schema_kept(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg
     frame = pl.DataFrame(connection.sql(query, params={"first": first, "rows": SAMPLE_ROWS}))
     found = faults(frame.select(*STRINGS, "emitted_at", *REPORT_METRICS), report_schema(datetime.max))
     problems = [f"{frame.item(row, 'report_id')}: {fault.sentence}" for row, fault in found.items()]
-    return _result(
-        "reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at", error=True
-    )
+    return check_result("reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at")
 
 
 def _little_quarantine(result: IngestResult) -> dg.AssetCheckResult:
     much = result.lines > 0 and result.quarantined > MAX_QUARANTINED * result.lines
     reasons = ", ".join(f"{reason} {lines:,}" for reason, lines in result.reasons.most_common())
     share = f"{result.quarantined:,} of {result.lines:,} lines ({reasons or 'none'})"
-    return _result("quarantine", "little_in_quarantine", [share] if much else [], share)
+    return check_result("quarantine", "little_in_quarantine", [share] if much else [], share, warn=True)

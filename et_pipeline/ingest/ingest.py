@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 import xxhash
 
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.ingest.listing import SnapshotFile, Stamp, list_snapshots, pending
 from et_pipeline.ingest.reader import Batch
 from et_pipeline.ingest.results import IngestResult, Progress
@@ -90,7 +91,7 @@ class _Ingest:
     ) -> None:
         self._connection = connection
         self._settings = settings
-        self._now = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now
+        self._now = naive_utc(now)
         self._latest = self._now + timedelta(microseconds=settings.max_clock_skew_us)
         self._progress = progress
         self._result = IngestResult()

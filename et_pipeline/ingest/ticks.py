@@ -7,12 +7,16 @@ from typing import NamedTuple
 import dagster as dg
 
 from et_pipeline.contracts.plan import read_plans
-from et_pipeline.resources.dagster import EXPERIMENTS, INPUTS_TAG, Warehouse
+from et_pipeline.resources.dagster import EXPERIMENT_PARTITIONS, EXPERIMENTS, INPUTS_TAG, Warehouse
 from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
 from et_pipeline.resources.settings import Settings
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+
+
+UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_database", "review_pages")
+"""What can run before there is any experiment."""
 
 
 class TickRequest(NamedTuple):
@@ -22,13 +26,13 @@ class TickRequest(NamedTuple):
         inputs: Fingerprint of the inputs it is started for.
         new_experiments: Partitions to add before it starts.
         tags: The run's tags: the range of partitions and the fingerprint.
-        has_experiments: False where no plan was ever readable; then only unpartitioned assets can run.
+        selection: The assets to run; None for all of them. Without any experiment only some can.
     """
 
     inputs: str
     new_experiments: list[str]
     tags: dict[str, str]
-    has_experiments: bool
+    selection: list[dg.AssetKey] | None
 
 
 def tick_request(settings: Settings, partitions: Sequence[str]) -> TickRequest:
@@ -45,16 +49,19 @@ def tick_request(settings: Settings, partitions: Sequence[str]) -> TickRequest:
     tags = {INPUTS_TAG: inputs}
     if every:
         tags |= {RANGE_START: every[0], RANGE_END: every[-1]}
-    return TickRequest(inputs, new, tags, bool(every))
+    return TickRequest(inputs, new, tags, None if every else [dg.AssetKey(name) for name in UNPARTITIONED])
+
+
+def prepare_tick(settings: Settings, instance: dg.DagsterInstance) -> TickRequest:
+    """The tick that is wanted now, its new partitions added already."""
+    request = tick_request(settings, instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS))
+    if request.new_experiments:
+        instance.add_dynamic_partitions(EXPERIMENT_PARTITIONS, request.new_experiments)
+    return request
 
 
 def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
-    selection = None if request.has_experiments else [dg.AssetKey(name) for name in UNPARTITIONED]
-    return dg.RunRequest(run_key=run_key, tags=request.tags, asset_selection=selection)
-
-
-UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_database", "review_pages")
-"""What can run before there is any experiment."""
+    return dg.RunRequest(run_key=run_key, tags=request.tags, asset_selection=request.selection)
 
 
 @dg.sensor(
@@ -66,7 +73,7 @@ UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_d
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
     """The cursor is what a tick was last requested for, so a restart repeats nothing."""
     settings = warehouse.settings
-    request = tick_request(settings, context.instance.get_dynamic_partitions(EXPERIMENTS.name or ""))
+    request = tick_request(settings, context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS))
     last = read_last_tick(settings)
     if not due(settings, request.inputs, last):
         return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
@@ -95,10 +102,8 @@ def regular_ticks(
 ) -> dg.RunRequest | dg.SkipReason:
     """One run over every experiment, unless nothing at all is due."""
     settings = warehouse.settings
-    partitions = context.instance.get_dynamic_partitions(EXPERIMENTS.name or "")
-    request = tick_request(settings, partitions)
-    if not due(settings, request.inputs, read_last_tick(settings)):
+    if not due(settings, fingerprint(settings), read_last_tick(settings)):
         return dg.SkipReason("nothing is due")
-    context.instance.add_dynamic_partitions(EXPERIMENTS.name or "", request.new_experiments)
+    request = prepare_tick(settings, context.instance)
     moment = context.scheduled_execution_time or datetime.now(UTC)
     return _run_request(request, f"{request.inputs}@{moment.isoformat()}")

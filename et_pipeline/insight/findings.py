@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.contracts.plan import MIN_CLUSTERS
+from et_pipeline.inference.twoway import MIN_CLUSTERS
 from et_pipeline.insight import text
 from et_pipeline.insight.read import ExperimentData, Row
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from et_pipeline.insight.blocks import copy_difference, copy_whole, same
+from et_pipeline.resources.atomic import sync_directory
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import WarehouseError, connected, locked
 
@@ -73,7 +74,7 @@ def publish_analyst_database(settings: Settings) -> Publication:
         spare.hardlink_to(target)
     target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
     following.replace(target)
-    _sync_folder(target.parent)
+    sync_directory(target.parent)
     return Publication(target, True, size, written)
 
 
@@ -130,11 +131,3 @@ def _free(path: Path) -> bool:
         except OSError:
             return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

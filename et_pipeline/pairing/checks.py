@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.resources.dagster import check_result
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
@@ -19,26 +20,16 @@ MAX_UNMATCHED = 0.25
 def one_pair_a_report(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
     """Fails where a report stands in two pairs of one experiment."""
     found = connection.execute(load(__package__ or "", "reused_reports")).fetchall()
-    return dg.AssetCheckResult(
-        asset_key="pairs",
-        check_name="one_pair_a_report",
-        passed=not found,
-        description="; ".join(f"{name}: {report_id}" for name, report_id in found)
-        or "every report is in one pair at most",
-    )
+    problems = [f"{name}: {report_id}" for name, report_id in found]
+    return check_result("pairs", "one_pair_a_report", problems, "every report is in one pair at most")
 
 
 def match_rate(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
     """Warns where many reports of an arm found no partner: dropping them may flatter a picky variant."""
     found = connection.execute(load(__package__ or "", "match_rates"), {"most": MAX_UNMATCHED}).fetchall()
-    return dg.AssetCheckResult(
-        asset_key="unmatched",
-        check_name="match_rate",
-        passed=not found,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{name}: {share:.0%} of the {arm}'s reports" for name, arm, share in found)
-        or f"at most {MAX_UNMATCHED:.0%} unmatched everywhere",
-    )
+    problems = [f"{name}: {share:.0%} of the {arm}'s reports" for name, arm, share in found]
+    fine = f"at most {MAX_UNMATCHED:.0%} unmatched everywhere"
+    return check_result("unmatched", "match_rate", problems, fine, warn=True)
 
 
 def cells_count_the_pairs(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
@@ -49,12 +40,5 @@ def cells_count_the_pairs(connection: duckdb.DuckDBPyConnection) -> dg.AssetChec
         counts=counts, metrics=", ".join(REPORT_METRICS)
     )
     found = connection.execute(query, {"ratios": ratios}).fetchall()
-    return dg.AssetCheckResult(
-        asset_key="cells",
-        check_name="cells_count_the_pairs",
-        passed=not found,
-        description="; ".join(
-            f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found
-        )
-        or "cells count every pair once",
-    )
+    problems = [f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found]
+    return check_result("cells", "cells_count_the_pairs", problems, "cells count every pair once")

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from et_pipeline.contracts.messages import BOT_ID
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.reason_codes import REASON_CODES
 from et_pipeline.governance.stall import open_outages
 from et_pipeline.publishing.routes import ROUTES
@@ -104,7 +105,7 @@ class HouseMetrics(Collector):
         row = self._connection.execute("SELECT max(ingested_at) FROM snapshots").fetchone()
         if row is None or row[0] is None:
             return True
-        now = self._settings.now().replace(tzinfo=None)
+        now = naive_utc(self._settings.now())
         return bool(now - row[0] > timedelta(microseconds=patience))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.publishing.routes import ROUTES, DestinationName
 from et_pipeline.resources.destinations import Message
 from et_pipeline.resources.sql import load
@@ -105,7 +106,7 @@ def pending(
     parameters = {
         "kinds": [kind for kind, _ in routes],
         "destinations": [name for _, name in routes],
-        "now": None if now is None else _naive(now),
+        "now": None if now is None else naive_utc(now),
     }
     rows = connection.execute(load(__package__, "pending"), parameters).fetchall()
     return [
@@ -119,8 +120,8 @@ def record(connection: duckdb.DuckDBPyConnection, outcomes: Collection[Outcome])
     with transaction(connection):
         for outcome in outcomes:
             row = outcome._replace(
-                attempted_at=_naive(outcome.attempted_at),
-                due_at=None if outcome.due_at is None else _naive(outcome.due_at),
+                attempted_at=naive_utc(outcome.attempted_at),
+                due_at=None if outcome.due_at is None else naive_utc(outcome.due_at),
             )
             connection.execute(load(__package__, "record"), list(row))
 
@@ -149,7 +150,7 @@ def redeliver(
     unknown = [identifier for identifier in wanted if identifier not in known]
     if unknown:
         raise KeyError(f"no event has the id {', '.join(unknown)}; `events` lists them")
-    parameters = {"event_ids": wanted, "now": _naive(now or datetime.now(UTC))}
+    parameters = {"event_ids": wanted, "now": naive_utc(now or datetime.now(UTC))}
     with transaction(connection):
         back = {row[0] for row in connection.execute(load(__package__, "redeliver"), parameters).fetchall()}
     return [identifier for identifier in wanted if identifier in back]
@@ -165,7 +166,3 @@ def counts(connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mapping[str, i
 
 def _routes() -> dict[str, list[str]]:
     return {"kinds": list(ROUTES), "destinations": list(ROUTES.values())}
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

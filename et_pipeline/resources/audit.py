@@ -9,14 +9,15 @@ heads of the chain noted elsewhere, in a file beside the warehouse and in the me
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.contracts.messages import isoformat
+from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.plan import content_hash
+from et_pipeline.resources.atomic import write_atomically
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,11 +54,6 @@ class Fault(NamedTuple):
     seq: int
     kind: str
     sentence: str
-
-
-def naive_utc(moment: datetime) -> datetime:
-    """A moment as the warehouse stores it: UTC without an offset; naive times are UTC already."""
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _row_hash(seq: int, recorded_at: datetime, *rest: str | None) -> str:
@@ -173,14 +169,7 @@ def write_anchor(connection: duckdb.DuckDBPyConnection, settings: Settings) -> H
     noted = read_anchor(settings)
     if noted is not None and (noted.seq == newest.seq or not _contains(connection, noted)):
         return noted
-    path = anchor_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"seq": newest.seq, "hash": newest.hash}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomically(anchor_path(settings), json.dumps({"seq": newest.seq, "hash": newest.hash}).encode())
     return newest
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 OWNERS = ["team:strategy-governance"]
 POOL = "warehouse"
 """One run at a time holds the warehouse; the limit stands in `dagster.yaml`."""
-EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiment")
+EXPERIMENT_PARTITIONS = "experiment"
+EXPERIMENTS = dg.DynamicPartitionsDefinition(name=EXPERIMENT_PARTITIONS)
 """One partition an experiment; a tick is one run over the range of all of them."""
 ONE_RUN = dg.BackfillPolicy.single_run()
 INPUTS_TAG = "et/inputs"
@@ -130,6 +131,33 @@ def materialized(
 ) -> dg.MaterializeResult[Any]:
     """The result of an asset that is a table: its row count, column schema and what else is worth showing."""
     return dg.MaterializeResult(asset_key=table, metadata={**table_metadata(connection, table), **metadata})
+
+
+SHOWN = 10
+"""Problems that a check names; the rest is counted."""
+
+
+def check_result(
+    asset: str, name: str, problems: Sequence[str], fine: str, *, warn: bool = False
+) -> dg.AssetCheckResult:
+    """The result of a check that lists what is wrong.
+
+    Args:
+        asset: The asset it guards.
+        name: Its name.
+        problems: A sentence for each thing that is wrong.
+        fine: What it says where nothing is.
+        warn: Whether a failure is a warning, not an error.
+    """
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
+        description="; ".join(problems[:SHOWN]) + more if problems else fine,
+        metadata={"problems": len(problems)},
+    )
 
 
 def note_partition_rows(

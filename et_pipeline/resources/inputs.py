@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline import __version__
+from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.resources.atomic import write_atomically
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.sql import load
 
@@ -90,17 +92,13 @@ def read_last_tick(settings: Settings) -> LastTick | None:
 
 def write_last_tick(settings: Settings, tick: LastTick) -> None:
     """Notes a complete tick, atomically."""
-    path = last_tick_path(settings)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(
-        json.dumps({"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}), encoding="utf-8"
-    )
-    temporary.replace(path)
+    document = {"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}
+    write_atomically(last_tick_path(settings), json.dumps(document).encode())
 
 
 def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> datetime:
     """The next moment at which the clock alone makes a tick due, see `wake.sql`."""
-    now = settings.now().astimezone(UTC).replace(tzinfo=None)
+    now = naive_utc(settings.now())
     row = connection.execute(
         load(__package__ or "", "wake"), {"now": now, "stall_after_us": settings.stall_after_us}
     ).fetchone()

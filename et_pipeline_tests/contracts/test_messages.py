@@ -21,34 +21,38 @@ from et_pipeline.contracts.reason_codes import REASON_CODES, STARTED
 MOMENT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
+SPECIFIED = [
+    ("EXPERIMENT_STARTED", "INFO", "A new experiment was registered.", "Log and emit OperationsReport."),
+    (
+        "EXPERIMENT_RESULT",
+        "INFO",
+        "Experiment concluded with a statistical verdict.",
+        "Emit OperationsReport; optionally trigger promotion flow.",
+    ),
+    (
+        "EXPERIMENT_INSUFFICIENT_SAMPLES",
+        "WARN",
+        "Insufficient samples to declare a winner.",
+        "Continue sampling.",
+    ),
+    (
+        "EXPERIMENT_LARGE_SPLIT_WARN",
+        "WARN",
+        "traffic_split_pct > 50%; high exposure to variant.",
+        "Emit WARN; require human sign-off.",
+    ),
+    (
+        "EXPERIMENT_STALLED",
+        "WARN",
+        "Report bus unavailable; sampling paused.",
+        "Pause experiment; emit alert.",
+    ),
+]
+"""The specification's table, word for word. A code is never reworded."""
+
+
 def test_reason_codes_are_the_specification_word_for_word() -> None:
-    assert [tuple(code) for code in REASON_CODES] == [
-        ("EXPERIMENT_STARTED", "INFO", "A new experiment was registered.", "Log and emit OperationsReport."),
-        (
-            "EXPERIMENT_RESULT",
-            "INFO",
-            "Experiment concluded with a statistical verdict.",
-            "Emit OperationsReport; optionally trigger promotion flow.",
-        ),
-        (
-            "EXPERIMENT_INSUFFICIENT_SAMPLES",
-            "WARN",
-            "Insufficient samples to declare a winner.",
-            "Continue sampling.",
-        ),
-        (
-            "EXPERIMENT_LARGE_SPLIT_WARN",
-            "WARN",
-            "traffic_split_pct > 50%; high exposure to variant.",
-            "Emit WARN; require human sign-off.",
-        ),
-        (
-            "EXPERIMENT_STALLED",
-            "WARN",
-            "Report bus unavailable; sampling paused.",
-            "Pause experiment; emit alert.",
-        ),
-    ]
+    assert [tuple(code) for code in REASON_CODES] == SPECIFIED
 
 
 def test_the_catalogue_orients_every_metric() -> None:

@@ -10,36 +10,8 @@ from et_pipeline.contracts.reason_codes import REASON_CODES
 from et_pipeline.governance import contract as module
 from et_pipeline.governance.contract import contract, contract_fingerprint
 from et_pipeline.governance.reference import fill_strategy_usage
+from et_pipeline_tests.contracts.test_messages import SPECIFIED
 from et_pipeline_tests.governance.world import World
-
-SPECIFIED = [
-    ("EXPERIMENT_STARTED", "INFO", "A new experiment was registered.", "Log and emit OperationsReport."),
-    (
-        "EXPERIMENT_RESULT",
-        "INFO",
-        "Experiment concluded with a statistical verdict.",
-        "Emit OperationsReport; optionally trigger promotion flow.",
-    ),
-    (
-        "EXPERIMENT_INSUFFICIENT_SAMPLES",
-        "WARN",
-        "Insufficient samples to declare a winner.",
-        "Continue sampling.",
-    ),
-    (
-        "EXPERIMENT_LARGE_SPLIT_WARN",
-        "WARN",
-        "traffic_split_pct > 50%; high exposure to variant.",
-        "Emit WARN; require human sign-off.",
-    ),
-    (
-        "EXPERIMENT_STALLED",
-        "WARN",
-        "Report bus unavailable; sampling paused.",
-        "Pause experiment; emit alert.",
-    ),
-]
-"""The specification's table, word for word. A code is never reworded."""
 
 
 def test_reason_codes_are_the_specified_ones(world: World):

@@ -16,8 +16,7 @@ from et_pipeline.commands import samples
 from et_pipeline.contracts.plan import read_plans
 from et_pipeline.definitions import defs
 from et_pipeline.generator import Truth, write_snapshots
-from et_pipeline.ingest.ticks import UNPARTITIONED, tick_request
-from et_pipeline.resources.dagster import EXPERIMENTS
+from et_pipeline.ingest.ticks import prepare_tick
 from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 
@@ -47,12 +46,8 @@ class World:
 
     def tick(self) -> dg.ExecuteInProcessResult:
         """One run of the job `tick` over every experiment, as the sensor and `et tick` ask for it."""
-        name = str(EXPERIMENTS.name)
-        request = tick_request(self.settings, self.instance.get_dynamic_partitions(name))
-        if request.new_experiments:
-            self.instance.add_dynamic_partitions(name, request.new_experiments)
-        selection = None if request.has_experiments else [dg.AssetKey(key) for key in UNPARTITIONED]
-        return self.run("tick", tags=request.tags, asset_selection=selection)
+        request = prepare_tick(self.settings, self.instance)
+        return self.run("tick", tags=request.tags, asset_selection=request.selection)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What an analyst reads in the published database."""
