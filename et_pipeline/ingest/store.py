@@ -23,7 +23,7 @@ STORE_ROWS = 100_000
 
 @dataclass
 class Tally:
-    """Where the lines of one reading of a snapshot went; `balanced` holds at the end of its transaction."""
+    """Where the lines of one reading of a snapshot went; each in exactly one place."""
 
     path: str
     lines: int = 0
@@ -31,11 +31,6 @@ class Tally:
     duplicates: int = 0
     quarantined: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every line landed in exactly one place."""
-        return self.lines == self.reports + self.duplicates + self.quarantined + self.skipped.total()
 
 
 class Store:
