@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -24,8 +25,14 @@ from pydantic import (
 
 from et_pipeline.contracts.durations import format_duration, parse_duration
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.contracts.untrusted import in_utc, printable, read_inside, shown
 
 MAX_PLAN_BYTES = 64 * 1024
+MAX_SIZE = 1_000_000_000
+"""The largest number of pairs or clusters that a plan may name: what it is computed with has to hold it."""
+MAX_DIGITS = 40
+SHOWN_REFUSALS = 20
+"""How many faults of one file are told one by one."""
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
 
@@ -34,19 +41,16 @@ def _duration(value: object) -> int:
     return parse_duration(value)  # type: ignore[arg-type]
 
 
-def _utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
-
-
 Duration = Annotated[int, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str)]
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Text = Annotated[str, Field(min_length=1, max_length=500)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(printable)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
+Size = Annotated[int, Field(ge=2, le=MAX_SIZE)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Arm(_Strict):
@@ -140,9 +144,9 @@ class Plan(_Strict):
     control: Arm
     variant: Arm
     traffic_split_pct: Annotated[float, Field(ge=0, le=100, strict=False)] = 10.0
-    min_samples_for_decision: Annotated[int, Field(ge=2)] = 100
-    planned_pairs: Annotated[int, Field(ge=2)]
-    planned_clusters: Annotated[int, Field(ge=2)] | None = None
+    min_samples_for_decision: Size = 100
+    planned_pairs: Size
+    planned_clusters: Size | None = None
     starts_at: Instant
     ends_at: Instant
     alpha: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.05
@@ -240,16 +244,22 @@ def content_hash(document: object) -> str:
 
 
 class _PlanLoader(yaml.SafeLoader):
-    """Safe YAML without what a plan never needs: aliases (memory bombs), merges and repeated keys."""
+    """Safe YAML without what a plan never needs: aliases (memory bombs), tags, merges and repeated keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed in a plan")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            # A tag forces a type on a text that does not have it, which the library's constructors trip over.
+            raise yaml.YAMLError("tags (!name) are not allowed in a plan")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
+        keys = [str(key.value) for key, _ in node.value]
+        if "<<" in keys:
+            raise yaml.YAMLError("merges (<<) are not allowed in a plan")
+        doubled = sorted(key for key, count in Counter(keys).items() if count > 1)
         if doubled:
             raise yaml.YAMLError(
                 f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}"
@@ -257,12 +267,20 @@ class _PlanLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_PLAIN_SENTENCE = re.compile(r"^(title|hypothesis): +(?![\"'|>&*!%@`])(.*?: .*?)[ \r]*$", re.MULTILINE)
+def _whole_number(loader: _PlanLoader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > MAX_DIGITS:
+        raise yaml.YAMLError(f"a number of {len(node.value)} digits, near line {node.start_mark.line + 1}")
+    return loader.construct_yaml_int(node)
+
+
+_PlanLoader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+_PLAIN_SENTENCE = re.compile(r"^(title|hypothesis): ++(?![\"'|>&*!%@`])(?=.*: )(.*)$", re.MULTILINE)
 
 
 def _quoted(match: re.Match[str]) -> str:
     """A sentence with a colon in it is text: YAML alone would refuse it, and people write such titles."""
-    return f"{match[1]}: {json.dumps(match[2], ensure_ascii=False)}"
+    return f"{match[1]}: {json.dumps(match[2].rstrip(), ensure_ascii=False)}"
 
 
 def _shortened(value: object) -> str:
@@ -292,15 +310,16 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        return [
-            Refusal(path, identifier if isinstance(identifier, str) else None, *_explain(problem))
-            for problem in error.errors(include_url=False)
-        ]
+        known = identifier if isinstance(identifier, str) else None
+        problems = error.errors(include_url=False)
+        told = [Refusal(path, known, *_explain(problem)) for problem in problems[:SHOWN_REFUSALS]]
+        more = len(problems) - len(told)
+        return told if not more else [*told, Refusal(path, known, "", "", f"and {more} more faults")]
 
 
 def _explain(problem: Any) -> tuple[str, str, str]:
     """Key, value and sentence of one pydantic error."""
-    key = ".".join(str(part) for part in problem["loc"])
+    key = shown(".".join(str(part) for part in problem["loc"]))[:200]
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return (
@@ -332,13 +351,14 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
     plans: dict[str, Plan] = {}
     refusals: list[Refusal] = []
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        name = shown(path.name)
         try:
-            outcome = parse_plan(path.read_bytes(), path.name)
+            outcome = parse_plan(read_inside(path, folder, MAX_PLAN_BYTES + 1), name)
         except OSError as error:
-            refusals.append(Refusal(path.name, None, "", "", f"not readable: {error.strerror}"))
+            refusals.append(Refusal(name, None, "", "", f"not readable: {error.strerror or error}"))
             continue
         if isinstance(outcome, Plan):
-            plans[path.name] = outcome
+            plans[name] = outcome
         else:
             refusals.extend(outcome)
     claims: dict[str, list[str]] = {}

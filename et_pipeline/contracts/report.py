@@ -18,6 +18,7 @@ from pandera.errors import SchemaErrors
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
 from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.contracts.untrusted import CONTROL_CHARACTERS
 
 KIND = "OperationsReport"
 OWN_BOT_ID = "gov.experimenttracker"
@@ -42,7 +43,6 @@ FIELDS = (*STRINGS[:2], "kind", *STRINGS[2:], "emitted_at", "metrics")
 """Every field that schema version 1.0 knows; all of them are required."""
 
 VERSION_PATTERN = r"^1\.(0|[1-9][0-9]{0,5})$"
-CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f]"
 TIME_PATTERN = (
     r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"

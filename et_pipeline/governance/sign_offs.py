@@ -22,6 +22,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from et_pipeline.contracts.messages import isoformat
 from et_pipeline.contracts.plan import content_hash
+from et_pipeline.contracts.untrusted import in_utc, printable, shown
 
 if TYPE_CHECKING:
     from et_pipeline.resources.settings import Settings
@@ -70,9 +71,9 @@ class Document(BaseModel):
     evidence_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     purpose: Literal["split", "promotion"]
     decision: Literal["approve", "decline"]
-    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    reason: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(printable)]
     signer: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._+-]{0,199}$")]
-    signed_at: Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+    signed_at: Annotated[AwareDatetime, AfterValidator(in_utc)]
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -277,7 +278,8 @@ class _Reader(NamedTuple):
 
     def read(self, path: Path) -> SignOff:
         """One file, with the reason where it does not count; one that counts already is not checked again."""
-        found = SignOff(path.name, content_hash([path.name]), None, None, False, None, "The signature holds.")
+        name = shown(path.name)
+        found = SignOff(name, content_hash([name]), None, None, False, None, "The signature holds.")
         try:
             content, signature = _both_files(path)
             digests = [hashlib.sha256(part).hexdigest() for part in (content, signature)]
@@ -290,7 +292,7 @@ class _Reader(NamedTuple):
         except _RefusedError as refused:
             return found.refused(refused.refusal, refused.detail)
         except ValueError as error:
-            return found.refused("malformed", str(error)[:500])
+            return found.refused("malformed", shown(str(error)[:500]))
         except OSError as error:
             return found.refused("unreadable", error.strerror or str(error))
 
@@ -324,7 +326,8 @@ def _both_files(path: Path) -> tuple[bytes, bytes]:
 
 
 def _bounded_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
+    # Neither a link nor a pipe that somebody put there since it was looked at.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise _RefusedError("too_large")

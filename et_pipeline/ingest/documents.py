@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import (
     ALLOWED,
-    CONTROL_CHARACTERS,
     FIELDS,
     KIND,
     MAX_IDENTIFIER,
@@ -24,6 +23,7 @@ from et_pipeline.contracts.report import (
     Fault,
     shortened,
 )
+from et_pipeline.contracts.untrusted import CONTROL_CHARACTERS
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
 TEXTS = (*STRINGS, "emitted_at")

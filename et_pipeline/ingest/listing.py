@@ -1,4 +1,4 @@
-"""Which snapshots lie in the bus. Standard library only: a listing is cheap."""
+"""Which snapshots lie in the bus. Nothing heavy is imported: a listing is cheap."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from et_pipeline.contracts.untrusted import leads_out
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet")
 
@@ -37,7 +39,8 @@ class Listing(NamedTuple):
 
     Attributes:
         files: Visible snapshots, sorted by path.
-        errors: Folders that could not be listed, with the reason; the bus folder itself is `""`.
+        errors: Folders that could not be listed and files that may not be read, with the reason; the bus
+            folder itself is `""`.
     """
 
     files: list[SnapshotFile]
@@ -48,14 +51,29 @@ def list_snapshots(folder: Path) -> Listing:
     """Lists every snapshot below a folder.
 
     Names that begin with a dot or end otherwise than with `SUFFIXES` (for example `*.tmp`, still being
-    written) are no snapshots; neither is anything that is no regular file.
+    written) are no snapshots; neither is anything that is no regular file. A link to a file of the bus is
+    one, a link that leads out of the bus stands among the errors; links to folders are not followed.
     """
     errors: dict[str, str] = {}
-    files = [SnapshotFile(*found) for found in _walk(folder, "", errors)]
+    files = [
+        SnapshotFile(name, status.st_size, status.st_mtime_ns)
+        for name, entry, status in _walk(folder, "", errors)
+        if not _leads_out(name, entry, folder, errors)
+    ]
     return Listing(sorted(files), errors)
 
 
-def _walk(folder: Path | str, prefix: str, errors: dict[str, str]) -> Iterator[tuple[str, int, int]]:
+def _leads_out(name: str, entry: os.DirEntry[str], bus: Path, errors: dict[str, str]) -> bool:
+    out = entry.is_symlink() and leads_out(entry.path, bus)
+    if out:
+        errors[name] = "it is a link to a file outside the report bus; put the file itself there"
+    return out
+
+
+_Found = tuple[str, os.DirEntry[str], os.stat_result]
+
+
+def _walk(folder: Path | str, prefix: str, errors: dict[str, str]) -> Iterator[_Found]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -70,7 +88,7 @@ def _walk(folder: Path | str, prefix: str, errors: dict[str, str]) -> Iterator[t
         errors[prefix.removesuffix("/")] = f"the folder cannot be listed: {error.strerror}"
 
 
-def _stamped(entry: os.DirEntry[str], name: str, errors: dict[str, str]) -> Iterator[tuple[str, int, int]]:
+def _stamped(entry: os.DirEntry[str], name: str, errors: dict[str, str]) -> Iterator[_Found]:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -80,7 +98,7 @@ def _stamped(entry: os.DirEntry[str], name: str, errors: dict[str, str]) -> Iter
         status = entry.stat()
     except FileNotFoundError:
         return  # gone again before anything was known of it
-    yield name, status.st_size, status.st_mtime_ns
+    yield name, entry, status
 
 
 def pending(files: list[SnapshotFile], known: Mapping[str, Stamp]) -> list[SnapshotFile]:

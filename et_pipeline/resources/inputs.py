@@ -67,7 +67,7 @@ def _listing(root: Path) -> Iterator[str]:
         if entry.name.endswith(".tmp"):
             continue
         try:
-            if entry.is_dir():
+            if entry.is_dir(follow_symlinks=False):  # two links to their own folder would be walked for ever
                 yield from (f"{entry.name}/{line}" for line in _listing(Path(entry.path)))
             else:
                 status = entry.stat()

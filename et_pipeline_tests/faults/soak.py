@@ -30,7 +30,7 @@ from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, run_et
 from et_pipeline_tests.faults.soak_world import START, WEEK, World
 
-STEP = timedelta(hours=4)
+STEP = timedelta(hours=8)
 """Simulated time between two ticks."""
 BY_COMMAND = 15
 """One tick in so many runs as `et tick`, a process of its own; the others share one process."""

@@ -29,8 +29,8 @@ FILES = 168
 """Snapshots a week: one an hour on average, more in the evening than at night."""
 LATE, TWICE, HALF = 0.03, 0.03, 0.02
 """Share of snapshots that come a day late, come again under another name, come half first."""
-BUS_AWAY = (timedelta(days=2, hours=6), timedelta(days=2, hours=14))
-REGISTRY_DOWN = (timedelta(days=3, hours=18), timedelta(days=4, hours=6))
+BUS_AWAY = (timedelta(days=2, hours=6), timedelta(days=3))
+REGISTRY_DOWN = (timedelta(days=3, hours=18), timedelta(days=4, hours=18))
 _MOMENT = re.compile(rb'"emitted_at":"(20[0-9]{2}-[^"]+Z)"')
 
 
@@ -227,11 +227,11 @@ class World:
             self.registry_down.unlink(missing_ok=True)
 
     def _edit_plans(self, week: int, within: timedelta) -> None:
-        """On Fridays a title changes, and somebody tries to change what is frozen, for a few hours."""
+        """On Fridays a title changes, and somebody tries to change what is frozen, for half a day."""
         text = plan_text("gain", week)
         if within >= timedelta(days=4, hours=8):
             text = text.replace("Soak: gain", "Soak, renamed: gain")
-        if timedelta(days=4, hours=10) <= within < timedelta(days=4, hours=16):
+        if timedelta(days=4, hours=10) <= within < timedelta(days=5):
             text = text.replace("planned_pairs: 1500", "planned_pairs: 9000")
         self._write_plan("gain", week, text)
 
