@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-ui ui simulate bench clean
+.PHONY: demo test test-ui ui simulate bench soak clean
 
 demo: $(READY)
 	@$(BIN)/et demo
@@ -25,6 +25,10 @@ simulate: $(READY)
 	$(BIN)/python -m et_pipeline_tests.statistics.bounded_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.drift_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.sample_ratio_simulation
+
+# An hour of simulated weeks; SECONDS=600 for ten minutes.
+soak: $(READY)
+	$(BIN)/python -m et_pipeline_tests.faults.soak $(if $(SECONDS),--seconds $(SECONDS))
 
 # The baselines of the benchmarks bring pyarrow along, which the project itself does without.
 bench:
