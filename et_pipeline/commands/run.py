@@ -89,7 +89,7 @@ def demo() -> None:
     print_status(console, experiments)
     table = [
         ("Dagster UI", "make ui", "then open http://localhost:3000"),
-        ("review pages", str(present.published_dir / "pages" / "index.html"), ""),
+        ("review pages", str(present.pages_dir / "index.html"), ""),
         ("analyst database", str(present.analyst_path), "open it with any DuckDB client"),
         ("messages sent", str(present.outbox_dir), "one JSON file each"),
     ]
@@ -124,6 +124,7 @@ def ui(
     present = terminal.settings()
     dagster_home(present)
     os.environ["ET_DATA_DIR"] = str(present.data_dir)
+    os.environ.setdefault("ET_DAGSTER_URL", f"http://{'localhost' if host == '127.0.0.1' else host}:{port}")
     arguments = ["-m", "dagster", "dev", "-m", "et_pipeline.definitions", "-p", str(port), "-h", host]
     sys.stdout.flush()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what runs in its background

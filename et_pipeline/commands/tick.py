@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     import dagster as dg
 
 
+LOCATION = "et_pipeline.definitions"
+"""Name of the code location, as `et ui`, the service files and `workspace.yaml` load it."""
+IN_JOB_HISTORY = {
+    ".dagster/repository": f"__repository__@{LOCATION}",
+    "dagster/code_location": LOCATION,
+}
+"""Tags by which the UI counts a run among its job's; a run in this process would have none of them."""
+
+
 class TickOutcome(NamedTuple):
     """What a tick did.
 
@@ -80,7 +89,7 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
     with instance(settings) as found:
         run_id, failed = _run_tick(settings, found, loggers) if wanted else (None, [])
         publish = defs.resolve_job_def("publish").execute_in_process(
-            instance=found, run_config=loggers, raise_on_error=False
+            instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
         )
         if not publish.success:
             raise CommandError(_failure(publish))
@@ -111,7 +120,7 @@ def _run_tick(
     request = prepare_tick(settings, found)
     result = defs.resolve_job_def("tick").execute_in_process(
         instance=found,
-        tags=request.tags,
+        tags={**request.tags, **IN_JOB_HISTORY},
         run_config=run_config,
         raise_on_error=False,
         asset_selection=request.selection,

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec
+from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec, tag_experiments
 
 GROUP = "experiments"
 
@@ -52,6 +52,7 @@ def experiments(
             refused=len(outcome.refused),
         )
         known = {row[0] for row in connection.execute("SELECT experiment_id FROM experiments").fetchall()}
+    tag_experiments(context, [*outcome.registered, *outcome.amended])
     for refusal in outcome.refused:
         context.log.warning(f"plan refused: {refusal}")
     frozen = [refusal for refusal in outcome.refused if refusal.experiment_id in known]

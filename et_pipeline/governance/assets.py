@@ -86,8 +86,10 @@ def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterat
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        for name, before, after in admit(connection, settings, settings.now(), context.partition_keys):
+        transitions = admit(connection, settings, settings.now(), context.partition_keys)
+        for name, before, after in transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
+        tag_experiments(context, [name for name, _, _ in transitions])
         note_partition_rows(context, connection, "sign_offs")
         yield materialized(connection, "sign_offs")
 

@@ -11,6 +11,8 @@ from et_pipeline.resources.dagster import EXPERIMENT_PARTITIONS, EXPERIMENTS, IN
 from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
 from et_pipeline.resources.settings import Settings
 
+RETRY_WINDOW_S = 600
+"""What a tick did not bring back is asked for again after so long."""
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
@@ -68,7 +70,8 @@ def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
     job_name="tick",
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts a tick when a snapshot, plan or sign-off appears or changes, or the clock makes one due.",
+    description="Starts a tick when a snapshot, plan or sign-off appears or changes, when the clock makes one due, or "
+    "when a published file is gone.",
 )
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
     """The cursor is what a tick was last requested for, so a restart repeats nothing."""
@@ -77,8 +80,13 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     last = read_last_tick(settings)
     if not due(settings, request.inputs, last):
         return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
-    woken = last is not None and last.inputs == request.inputs
-    run_key = f"{request.inputs}@{last.wake_at.isoformat()}" if woken and last else request.inputs
+    run_key = request.inputs
+    if last is not None and last.inputs == request.inputs:
+        # The clock made it due, or a published file is gone: then again after a while, should that not bring it back.
+        woken = settings.now() >= last.wake_at
+        run_key += (
+            f"@{last.wake_at.isoformat() if woken else int(settings.now().timestamp()) // RETRY_WINDOW_S}"
+        )
     if context.cursor == run_key:
         return dg.SkipReason("a tick for these inputs was requested already")
     return dg.SensorResult(

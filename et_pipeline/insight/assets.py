@@ -36,6 +36,7 @@ database alone, by which a reviewer can decide; and an index of them.
                 "quarantine",
             ],
             description=ANALYST_DATABASE,
+            fresh=True,
         )
     ],
     check_specs=[
@@ -48,20 +49,14 @@ database alone, by which a reviewer can decide; and an index of them.
     pool=POOL,
 )
 def analyst_database(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    warehouse: Warehouse,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Publishes the copy, and notes that everything up to here was done for the run's inputs."""
+    """Publishes the copy, and looks whether it is one."""
     from et_pipeline.insight.publish import is_current, publish_analyst_database
-    from et_pipeline.resources.inputs import LastTick, next_wake, write_last_tick
 
     settings = warehouse.settings
-    with warehouse.open() as connection:
-        wake_at = next_wake(connection, settings)
     publication = publish_analyst_database(settings)
     current = is_current(settings)
-    inputs = context.run.tags.get(INPUTS_TAG)
-    if inputs is not None:
-        write_last_tick(settings, LastTick(inputs, wake_at))
     yield dg.MaterializeResult(
         asset_key="analyst_database",
         metadata={
@@ -81,15 +76,20 @@ def analyst_database(
 
 @dg.op(
     out=dg.Out(int, description="Messages that this round could not deliver."),
-    description="Publishes the analyst database again, with what became of the messages.",
+    description="Publishes the analyst database and the pages again, with what became of the messages.",
     pool=POOL,
 )
 def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
-    """Analysts see each delivery as soon as it was made, not with the next tick."""
+    """Analysts and reviewers see each delivery as soon as it was made, not with the next tick."""
     from et_pipeline.insight.publish import publish_analyst_database
 
     publication = publish_analyst_database(warehouse.settings)
-    context.add_output_metadata({"bytes_written": publication.written})
+    drawn: list[str] = []
+    if publication.replaced:
+        from et_pipeline.insight.pages import write_pages
+
+        drawn = write_pages(warehouse.settings).drawn
+    context.add_output_metadata({"bytes_written": publication.written, "pages_drawn": len(drawn)})
     return left_behind
 
 
@@ -101,6 +101,7 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, lef
             group=GROUP,
             deps=["analyst_database"],
             description=REVIEW_PAGES,
+            fresh=True,
             kinds=("html", "matplotlib"),
         )
     ],
@@ -109,9 +110,13 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, lef
 def review_pages(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Draws the pages of experiments that changed, and shows each one's interval path on `intervals`."""
+    """Draws the pages of experiments that changed, and shows each one's interval path on `intervals`.
+
+    The last asset of a tick, so it notes that everything was done for the run's inputs.
+    """
     from et_pipeline.insight.pages import write_pages
     from et_pipeline.insight.plots import interval_path_plots
+    from et_pipeline.resources.inputs import LastTick, next_wake, write_last_tick
 
     settings = warehouse.settings
     pages = write_pages(settings, run_id=context.run.run_id)
@@ -121,6 +126,10 @@ def review_pages(
                 "intervals", partition=experiment_id, metadata={"interval_path": dg.MetadataValue.md(plot)}
             )
         )
+    inputs = context.run.tags.get(INPUTS_TAG)
+    if inputs is not None:
+        with warehouse.open() as connection:
+            write_last_tick(settings, LastTick(inputs, next_wake(connection, settings)))
     yield dg.MaterializeResult(
         asset_key="review_pages",
         metadata={

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,10 +18,8 @@ from et_pipeline.insight import read, text
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.resources.atomic import write_atomically
+from et_pipeline.resources.inputs import PAGE_NOTES
 from et_pipeline.resources.settings import Settings
-
-NOTES = ".drawn.json"
-"""Beside the pages: what each was drawn from, so that only changed ones are drawn again."""
 
 
 class Pages(NamedTuple):
@@ -42,48 +38,54 @@ class Pages(NamedTuple):
     removed: list[str]
 
 
-def write_pages(
-    settings: Settings, *, run_id: str | None = None, environ: Mapping[str, str] | None = None
-) -> Pages:
+class Note(NamedTuple):
+    """What a page was drawn from.
+
+    Attributes:
+        figure: Changes whenever the page would.
+        run_id: The run that decided what it says.
+    """
+
+    figure: str
+    run_id: str | None
+
+
+def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
     """Brings the review pages up to date with the published analyst database.
 
     Args:
-        settings: Where the published files lie.
-        run_id: The Dagster run that draws them.
-        environ: Where `ET_DAGSTER_URL` is read from, the base of the link to the run; the process's
-            environment where left out.
+        settings: Where the published files lie, and where people open the Dagster UI.
+        run_id: The Dagster run that decided what is new; where left out, pages keep the run they name.
 
     Raises:
         FileNotFoundError: Nothing has been published yet.
-        ValueError: `ET_DAGSTER_URL` is no http or https address.
     """
     if not settings.analyst_path.exists():
         raise FileNotFoundError(
             f"{settings.analyst_path} is not there yet: it is published at the end of a tick"
         )
-    run_url = _run_url(run_id, os.environ if environ is None else environ)
-    folder = settings.published_dir / "pages"
+    folder = settings.pages_dir
     folder.mkdir(parents=True, exist_ok=True)
     before = _notes(folder)
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
-        now = {
-            experiment_id: f"{figure}-{_program()}"
-            for experiment_id, figure in read.fingerprints(connection).items()
-        }
-        drawn = [
-            experiment_id
-            for experiment_id in sorted(now)
-            if before.get(experiment_id) != now[experiment_id]
-            or not (folder / f"{experiment_id}.html").exists()
-        ]
-        for experiment_id in drawn:
-            page = experiment_page(connection, experiment_id, run_id=run_id, run_url=run_url)
-            write_atomically(folder / f"{experiment_id}.html", page.encode())
+        now, drawn = {}, []
+        for experiment_id, figure in sorted(read.fingerprints(connection).items()):
+            old = before.get(experiment_id, Note("", None))
+            now[experiment_id] = note = Note(f"{figure}-{_program()}", run_id or old.run_id)
+            path = folder / f"{experiment_id}.html"
+            if old.figure == note.figure and path.exists():
+                now[experiment_id] = old
+                continue
+            page = experiment_page(
+                connection, experiment_id, run_id=note.run_id, dagster_url=settings.dagster_url
+            )
+            write_atomically(path, page.encode())
+            drawn.append(experiment_id)
         write_atomically(folder / "index.html", index_page(connection).encode())
     removed = sorted(set(before) - set(now))
     for experiment_id in removed:
         (folder / f"{experiment_id}.html").unlink(missing_ok=True)
-    write_atomically(folder / NOTES, json.dumps(now, sort_keys=True).encode())
+    write_atomically(folder / PAGE_NOTES, json.dumps(now, sort_keys=True).encode())
     return Pages(folder, drawn, sorted(set(now) - set(drawn)), removed)
 
 
@@ -92,7 +94,7 @@ def experiment_page(
     experiment_id: str,
     *,
     run_id: str | None = None,
-    run_url: str | None = None,
+    dagster_url: str = Settings.dagster_url,
 ) -> str:
     """The page of one experiment as HTML.
 
@@ -112,7 +114,7 @@ def experiment_page(
         sample_figures=sample_figures(data),
         plan=json.dumps(json.loads(data.experiment["plan"]), indent=2, ensure_ascii=False),
         run_id=run_id,
-        run_url=run_url,
+        dagster_url=dagster_url,
     )  # fmt: skip
 
 
@@ -163,13 +165,13 @@ def _difference(mean: float | None, point: Mapping[str, Any]) -> str:
     return text.signed(mean, text.decimals_of(point.get("ci_lower"), point.get("ci_upper"), mean))
 
 
-def _notes(folder: Path) -> dict[str, str]:
+def _notes(folder: Path) -> dict[str, Note]:
     """What the pages were drawn from; nothing where the notes are missing or damaged: all are drawn again."""
     try:
-        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        notes = json.loads((folder / PAGE_NOTES).read_text(encoding="utf-8"))
+        return {experiment_id: Note(figure, run_id) for experiment_id, (figure, run_id) in notes.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
-    return notes if isinstance(notes, dict) else {}
 
 
 @cache
@@ -178,12 +180,3 @@ def _program() -> str:
     root = Path(__file__).parent
     parts = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".sql", ".html", ".css"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:16]
-
-
-def _run_url(run_id: str | None, environ: Mapping[str, str]) -> str | None:
-    base = environ.get("ET_DAGSTER_URL", "")
-    if not run_id or not base:
-        return None
-    if urlsplit(base).scheme not in ("http", "https"):
-        raise ValueError(f"ET_DAGSTER_URL is {base!r}; allowed: an http or https address")
-    return f"{base.rstrip('/')}/runs/{run_id}"

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -23,6 +24,8 @@ EXPERIMENT_PARTITIONS = "experiment"
 EXPERIMENTS = dg.DynamicPartitionsDefinition(name=EXPERIMENT_PARTITIONS)
 """One partition an experiment; a tick is one run over the range of all of them."""
 ONE_RUN = dg.BackfillPolicy.single_run()
+DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=25))
+"""Every UTC day makes a tick due, so what a tick publishes is never much older, unless ticks do not run."""
 INPUTS_TAG = "et/inputs"
 """Run tag with the fingerprint of the inputs that a tick was started for."""
 EXPERIMENT_TAG = "et.experiment"
@@ -59,6 +62,7 @@ def spec(
     kinds: Iterable[str] = ("duckdb",),
     partitioned: bool = False,
     lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    fresh: bool = False,
 ) -> dg.AssetSpec:
     """The specification of an asset that is a table of the warehouse.
 
@@ -70,6 +74,7 @@ def spec(
         kinds: What shows as its kind in the UI.
         partitioned: Whether it is partitioned by experiment.
         lineage: For each column the (asset, column) pairs it comes from.
+        fresh: Whether the UI warns and alarms when it was not made for longer than `DAILY` says.
 
     Returns:
         The specification, with owners and column lineage.
@@ -91,6 +96,7 @@ def spec(
         owners=OWNERS,
         metadata=metadata,
         partitions_def=EXPERIMENTS if partitioned else None,
+        freshness_policy=DAILY if fresh else None,
     )
 
 

@@ -1,4 +1,5 @@
-"""Is a tick due? Everything a tick depends on, as one fingerprint, and the next moment the clock matters.
+"""Is a tick due? Everything a tick depends on, as one fingerprint, the next moment the clock matters, and whether
+what was published is still there.
 
 Cheap on purpose: file listings only, no warehouse, no Dagster. The sensor and `et tick` ask the same question.
 """
@@ -21,6 +22,10 @@ from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     import duckdb
+
+
+PAGE_NOTES = ".drawn.json"
+"""Beside the review pages: what each was drawn from, so that only changed ones are drawn again."""
 
 
 class LastTick(NamedTuple):
@@ -107,6 +112,22 @@ def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> date
     return moment.replace(tzinfo=UTC)
 
 
+def missing_publications(settings: Settings) -> list[Path]:
+    """Published files that somebody took away: the analyst database, the index, and every page that was drawn."""
+    pages = settings.pages_dir
+    try:
+        drawn = json.loads((pages / PAGE_NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        drawn = {}
+    expected = [settings.analyst_path, pages / PAGE_NOTES, pages / "index.html"]
+    return [path for path in [*expected, *(pages / f"{name}.html" for name in drawn)] if not path.exists()]
+
+
 def due(settings: Settings, inputs: str, last: LastTick | None) -> bool:
     """Whether a tick has anything to do."""
-    return last is None or last.inputs != inputs or settings.now() >= last.wake_at
+    return (
+        last is None
+        or last.inputs != inputs
+        or settings.now() >= last.wake_at
+        or bool(missing_publications(settings))
+    )

@@ -97,6 +97,7 @@ class Settings:
         nats: The report bus on NATS, None where it is the folder and its messages go to files.
         log_path: `ET_LOG`: the file that log lines are appended to; None for stderr.
         log_level: `ET_LOG_LEVEL`: the least severe lines that are written.
+        dagster_url: `ET_DAGSTER_URL`: where people open the Dagster UI; review pages link to their run there.
     """
 
     data_dir: Path
@@ -111,6 +112,7 @@ class Settings:
     nats: NatsSettings | None = None
     log_path: Path | None = None
     log_level: LogLevel = "info"
+    dagster_url: str = "http://localhost:3000"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -141,6 +143,7 @@ class Settings:
             nats=_nats(env),
             log_path=None if log == "stderr" else Path(log).absolute(),
             log_level=cast("LogLevel", level),
+            dagster_url=(_url(env, "ET_DAGSTER_URL", ("http", "https")) or cls.dagster_url).rstrip("/"),
         )
 
     def now(self) -> datetime:
@@ -171,6 +174,11 @@ class Settings:
     def analyst_path(self) -> Path:
         """The analysts' DuckDB file."""
         return self.published_dir / "experiments.duckdb"
+
+    @property
+    def pages_dir(self) -> Path:
+        """The review pages."""
+        return self.published_dir / "pages"
 
     @property
     def outbox_dir(self) -> Path:

@@ -39,7 +39,7 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def pages(sample_run: Path) -> Path:
-    return write_pages(Settings(data_dir=sample_run), environ={}).folder
+    return write_pages(Settings(data_dir=sample_run)).folder
 
 
 def opened(browser, folder: Path, name: str, size: tuple[int, int], scheme: str):

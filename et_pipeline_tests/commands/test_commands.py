@@ -7,9 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import dagster as dg
 import pytest
+import yaml
 
-from et_pipeline_tests.conftest import SAMPLE_PLANS, run_et
+from et_pipeline.definitions import defs
+from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, run_et
 
 pytestmark = pytest.mark.xdist_group("sample_run")
 
@@ -48,6 +51,29 @@ def test_demo_prints_a_table_and_where_to_look_next(sample_run: Path) -> None:
 def test_tick_that_finds_nothing_new(sample_run: Path) -> None:
     found = document(run_et(sample_run, "tick", "--json"))
     assert (found["due"], found["messages"], found["run_id"]) == (False, 0, None)
+
+
+def test_tick_brings_back_what_is_gone_and_stands_in_the_history_of_its_job(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(sample_run, folder)
+    gone = [folder / "published" / name for name in ("experiments.duckdb", "pages/line-shop-v4.html")]
+    for path in gone:
+        path.unlink()
+    found = document(run_et(folder, "tick", "--json"))
+    assert (found["due"], found["messages"]) == (True, 0)
+    assert [path for path in gone if not path.exists()] == []
+    assert document(run_et(folder, "tick", "--json"))["due"] is False
+    # What the UI asks for when it shows a job's runs.
+    (code,) = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
+    label = f"{defs.get_repository_def().name}@{code['python_module']['location_name']}"
+    with dg.DagsterInstance.from_config(str(folder / "dagster")) as instance:
+        for job in ("tick", "publish"):
+            asked = dg.RunsFilter(job_name=job, tags={".dagster/repository": label})
+            assert len(instance.get_runs(asked)) == len(instance.get_runs(dg.RunsFilter(job_name=job))) == 2
+        (newest, _) = instance.get_runs(dg.RunsFilter(job_name="tick"))
+    assert newest.run_id == found["run_id"]
 
 
 def test_status(sample_run: Path) -> None:

@@ -206,3 +206,33 @@ def test_a_bad_plan_stops_no_other(world: World) -> None:
 def test_no_plan_at_all_is_a_tick_too(world: World) -> None:
     assert world.tick().success
     assert world.rows("SELECT count(*) FROM experiments") == [(0,)]
+
+
+def test_the_sensor_asks_for_a_tick_when_a_published_file_is_gone(world: World) -> None:
+    import dagster as dg
+
+    from et_pipeline.ingest.ticks import new_inputs
+    from et_pipeline.resources.dagster import Warehouse
+
+    def asked(cursor: str | None, now: str) -> dg.SensorResult | dg.SkipReason:
+        environment = {"ET_DATA_DIR": str(world.folder), "ET_NOW": now}
+        with dg.build_sensor_context(
+            instance=world.instance,
+            cursor=cursor,
+            resources={"warehouse": Warehouse(environment=environment)},
+        ) as context:
+            return new_inputs(context)
+
+    first = asked(None, "2026-10-14T01:00:00Z")
+    assert isinstance(first, dg.SensorResult)
+    world.environment["ET_NOW"] = "2026-10-14T01:00:00Z"
+    assert world.tick().success
+    assert isinstance(asked(first.cursor, "2026-10-14T01:01:00Z"), dg.SkipReason)
+    world.settings.analyst_path.unlink()
+    second = asked(first.cursor, "2026-10-14T01:01:00Z")
+    assert isinstance(second, dg.SensorResult)
+    assert isinstance(asked(second.cursor, "2026-10-14T01:01:30Z"), dg.SkipReason), "asked for already"
+    assert isinstance(asked(second.cursor, "2026-10-14T01:11:30Z"), dg.SensorResult), "it did not come back"
+    assert world.tick().success
+    assert world.settings.analyst_path.exists()
+    assert isinstance(asked(second.cursor, "2026-10-14T01:11:30Z"), dg.SkipReason)

@@ -31,6 +31,14 @@ def test_the_run_succeeds_and_every_asset_is_materialised(sample: SampleRun) -> 
     assert done == set(defs.resolve_asset_graph().get_all_asset_keys()) - exported
 
 
+def test_the_run_is_found_by_every_experiment_it_changed(sample: SampleRun) -> None:
+    run = sample.world.instance.get_run_by_id(sample.result.run_id)
+    assert run is not None
+    assert {tag for tag in run.tags if tag.startswith("et.experiment/")} == {
+        f"et.experiment/{name}" for name in VERDICTS
+    }
+
+
 def test_every_asset_says_what_it_is(sample: SampleRun) -> None:
     schemas = {
         event.asset_key: event.step_materialization_data.materialization.metadata

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from et_pipeline.resources.inputs import (
+    PAGE_NOTES,
     LastTick,
     due,
     fingerprint,
     last_tick_path,
+    missing_publications,
     next_wake,
     read_last_tick,
     write_last_tick,
@@ -59,6 +61,15 @@ def test_every_change_of_an_input_makes_a_tick_due(filled: Settings, change: str
     assert due(replace(filled, fixed_now=NOW), after, LastTick(before, NOW + timedelta(hours=1)))
 
 
+@pytest.fixture
+def published(settings: Settings) -> Settings:
+    """Everything a tick publishes, by name."""
+    for path in (settings.analyst_path, settings.pages_dir / "index.html", settings.pages_dir / "alpha.html"):
+        put(path)
+    put(settings.pages_dir / PAGE_NOTES, '{"alpha": ["figure", null]}')
+    return settings
+
+
 def test_a_file_still_being_written_is_not_seen(filled: Settings):
     before = fingerprint(filled)
     writing = filled.report_bus_dir / "half.ndjson.tmp"
@@ -96,9 +107,20 @@ def test_a_note_that_cannot_be_read_makes_a_tick_due(settings: Settings, text: s
 
 
 @pytest.mark.parametrize(("minutes", "expected"), [(-1, False), (0, True), (1, True)])
-def test_the_clock_makes_a_tick_due(settings: Settings, minutes: int, expected: bool):
-    at = replace(settings, fixed_now=NOW + timedelta(minutes=minutes))
+def test_the_clock_makes_a_tick_due(published: Settings, minutes: int, expected: bool):
+    at = replace(published, fixed_now=NOW + timedelta(minutes=minutes))
     assert due(at, "same", LastTick("same", NOW)) is expected
+
+
+@pytest.mark.parametrize(
+    "name", ["experiments.duckdb", "pages/.drawn.json", "pages/index.html", "pages/alpha.html"]
+)
+def test_a_published_file_that_is_gone_makes_a_tick_due(published: Settings, name: str):
+    at = replace(published, fixed_now=NOW - timedelta(hours=1))
+    assert not due(at, "same", LastTick("same", NOW))
+    (published.published_dir / name).unlink()
+    assert published.published_dir / name in missing_publications(published)
+    assert due(at, "same", LastTick("same", NOW))
 
 
 def test_the_next_wake_is_the_first_that_is_still_to_come(settings: Settings):

@@ -32,9 +32,12 @@ def test_an_amount_of_memory_that_is_none_is_refused_before_anything_runs(amount
         ("ET_LOCK_TIMEOUT", "-1", "between 0 and 86400"),
         ("ET_LOCK_TIMEOUT", "nan", "between 0 and 86400"),
         ("ET_STALL_AFTER", "a while", "a while"),
+        ("ET_DAGSTER_URL", "javascript:alert(1)", "https://host"),
+        ("ET_DAGSTER_URL", "dagster.example", "https://host"),
+        ("ET_DAGSTER_URL", "file:///etc", "https://host"),
     ],
 )
-def test_times_that_are_none_are_refused(variable: str, value: str, message: str):
+def test_what_is_no_time_or_address_is_refused(variable: str, value: str, message: str):
     with pytest.raises(SettingsError, match=variable) as caught:
         Settings.from_env({variable: value})
     assert message in str(caught.value)
