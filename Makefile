@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-ui ui simulate bench soak clean
+.PHONY: demo test test-ui ui simulate bench scale soak clean
 
 demo: $(READY)
 	@$(BIN)/et demo
@@ -35,6 +35,11 @@ bench:
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
 	$(VENV)-bench/bin/python -m et_pipeline_tests.benchmarks
+
+# Half an hour or more, and 30 GB under TMPDIR; make scale SIZES="1000000 3000000" for less.
+SIZES ?= 1000000 3000000 10000000 30000000
+scale: $(READY)
+	@$(BIN)/python -m et_pipeline_tests.benchmarks.scale $(SIZES)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
