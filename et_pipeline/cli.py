@@ -10,6 +10,7 @@ import typer
 from et_pipeline import __version__
 from et_pipeline.commands import generate, govern, look, power, rebuild, run
 from et_pipeline.commands.terminal import CommandError
+from et_pipeline.contracts.untrusted import shown
 from et_pipeline.resources.quiet_exit import quiet_exit
 from et_pipeline.resources.settings import SettingsError
 from et_pipeline.resources.warehouse import WarehouseError
@@ -71,5 +72,5 @@ def main() -> None:
 
 def _refuse(message: str) -> NoReturn:
     """One line on stderr, status 1."""
-    sys.stderr.write(f"et: {' '.join(message.split())}\n")
+    sys.stderr.write(f"et: {shown(' '.join(message.split()))}\n")
     sys.exit(1)

@@ -109,8 +109,8 @@ def generate(
         return
     seconds = time.monotonic() - started
     terminal.console().print(
-        f"{truth.lines:,} lines in {len(truth.files)} snapshots under {folder} in {seconds:.1f} s; "
-        f"what is true of them: {folder / 'truth.json'}",
+        f"{truth.lines:,} lines in {len(truth.files)} snapshots under {terminal.plain(folder)} in {seconds:.1f} s; "
+        f"what is true of them: {terminal.plain(folder / 'truth.json')}",
         soft_wrap=True,
     )
 

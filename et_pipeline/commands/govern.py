@@ -81,7 +81,7 @@ def sign_off(
         terminal.print_json({"path": str(path), **document.model_dump(mode="json")})
         return
     terminal.console().print(
-        f"Signed: {document.decision} the {purpose} of {experiment}, as {signer}, in {path}.\n"
+        f"Signed: {document.decision} the {purpose} of {experiment}, as {signer}, in {terminal.plain(path)}.\n"
         "The next tick checks it and records the decision: et tick",
         soft_wrap=True,
     )
@@ -155,7 +155,7 @@ def outbox_list(as_json: AsJson = False) -> None:
     for name, found in by_destination.items():
         console.print(f"{name}: " + ", ".join(f"{count} {status}" for status, count in sorted(found.items())))
     for letter in dead:
-        console.print(f"[red]given up[/] {letter}", soft_wrap=True)
+        console.print(f"[red]given up[/] {terminal.plain(letter)}", soft_wrap=True)
     if dead:
         console.print("Put right what refused them, then: et outbox redeliver EVENT_ID …")
 

@@ -43,8 +43,6 @@ NEXT_STEP_OF_VERDICT = {
 
 def status(as_json: AsJson = False) -> None:
     """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next."""
-    from rich.markup import escape
-
     with terminal.analyst_database(terminal.settings()) as connection:
         experiments = read_status(connection)
         orphans = terminal.rows(
@@ -59,10 +57,13 @@ def status(as_json: AsJson = False) -> None:
     print_status(console, experiments)
     for row in experiments:
         for refusal in row["refused_changes"]:
-            console.print(f"[yellow]refused:[/] {escape(refusal)}", soft_wrap=True)
+            console.print(f"[yellow]refused:[/] {terminal.plain(refusal)}", soft_wrap=True)
     for refusal in orphans:
         where = " ".join(filter(None, (refusal["path"], refusal["key"], refusal["value"])))
-        console.print(f"[yellow]refused:[/] {escape(where)}: {escape(refusal['sentence'])}", soft_wrap=True)
+        console.print(
+            f"[yellow]refused:[/] {terminal.plain(where)}: {terminal.plain(refusal['sentence'])}",
+            soft_wrap=True,
+        )
 
 
 def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -174,13 +175,12 @@ SECTIONS = {
 
 def _print_experiment(document: dict[str, Any]) -> None:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     console = terminal.console()
     verdict = document["verdict"] or document["state"]
-    console.print(f"[bold]{document['experiment_id']}[/]  {escape(document['title'])}")
-    console.print(f"{verdict}: {escape(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
+    console.print(f"[bold]{document['experiment_id']}[/]  {terminal.plain(document['title'])}")
+    console.print(f"{verdict}: {terminal.plain(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
     console.print(f"Next step: {document['next_step']}\n")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in (
@@ -194,7 +194,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
         "as of",
     ):
         table.add_column(
-            escape(name), justify="right" if name in ("pairs", "clusters", "e-value") else "left"
+            terminal.plain(name), justify="right" if name in ("pairs", "clusters", "e-value") else "left"
         )
     for row in document["intervals"]:
         fixed = (row["fixed_ci_lower"], row["fixed_ci_upper"])
@@ -212,11 +212,13 @@ def _print_experiment(document: dict[str, Any]) -> None:
     for event in document["events"]:
         name = event["reason_code"] or event["kind"]
         line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
-        console.print(escape(line))
+        console.print(terminal.plain(line))
     for found in document["sign_offs"]:
         said = f"sign-off by {found['signer'] or 'nobody known'}: {found['decision'] or 'no decision'}."
         counts = "" if found["valid"] else "It does not count: "
-        console.print(escape(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}"))
+        console.print(
+            terminal.plain(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}")
+        )
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
 
@@ -265,9 +267,9 @@ def validate(
             counts = (
                 f" ({result['lines']:,} lines, {result['quarantined']:,} bad)" if "lines" in result else ""
             )
-            console.print(f"{mark} {result['path']}{counts}", soft_wrap=True)
+            console.print(f"{mark} {terminal.plain(result['path'])}{counts}", soft_wrap=True)
             for problem in result["problems"]:
-                console.print(f"  {problem}", markup=False, soft_wrap=True)
+                console.print(f"  {terminal.plain(problem)}", soft_wrap=True)
     if not all(result["valid"] for result in results):
         raise typer.Exit(1)
 

@@ -36,7 +36,7 @@ def tick(
     if outcome.messages:
         console.print(f"{outcome.messages} messages delivered.")
     for check in outcome.failed_checks:
-        console.print(f"[yellow]check failed:[/] {check}", soft_wrap=True)
+        console.print(f"[yellow]check failed:[/] {terminal.plain(check)}", soft_wrap=True)
 
 
 def demo() -> None:
@@ -59,7 +59,10 @@ def demo() -> None:
         )
     truth_path = present.data_dir / "truth.json"
     if samples.generated(present.report_bus_dir, truth_path):
-        console.print(f"The sample reports are there already, in {present.report_bus_dir}.", soft_wrap=True)
+        console.print(
+            f"The sample reports are there already, in {terminal.plain(present.report_bus_dir)}.",
+            soft_wrap=True,
+        )
     else:
         started = time.monotonic()
         truth = write_snapshots(
@@ -94,7 +97,9 @@ def demo() -> None:
         ("messages sent", str(present.outbox_dir), "one JSON file each"),
     ]
     for name, where, how in table:
-        console.print(f"  [bold]{name:17}[/] {where}" + (f"  ({how})" if how else ""), soft_wrap=True)
+        console.print(
+            f"  [bold]{name:17}[/] {terminal.plain(where)}" + (f"  ({how})" if how else ""), soft_wrap=True
+        )
 
 
 def parquet(as_json: AsJson = False) -> None:
@@ -110,7 +115,8 @@ def parquet(as_json: AsJson = False) -> None:
     else:
         console = terminal.console()
         console.print(
-            f"{len(export.written)} files written, {export.kept} kept, in {export.folder}", soft_wrap=True
+            f"{len(export.written)} files written, {export.kept} kept, in {terminal.plain(export.folder)}",
+            soft_wrap=True,
         )
 
 

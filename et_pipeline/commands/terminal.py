@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from et_pipeline.contracts.untrusted import shown
 from et_pipeline.resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+
+
+def plain(text: object) -> str:
+    """What others wrote, for a terminal: as it stands, never obeyed as a colour, a link or a cursor movement."""
+    from rich.markup import escape
+
+    return escape(shown(str(text)))
 
 
 def print_json(document: object) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec, tag_experiments
+from et_pipeline.resources.dagster import POOL, Warehouse, bullets, materialized, spec, tag_experiments
 
 GROUP = "experiments"
 
@@ -64,7 +64,5 @@ def experiments(
             check_name=name,
             passed=not refusals,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "refusals": dg.MetadataValue.md("\n".join(f"- {refusal}" for refusal in refusals) or "none")
-            },
+            metadata={"refusals": bullets(map(str, refusals))},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from collections import Counter
@@ -17,9 +18,12 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import FIELDS, KIND, OWN_BOT_ID, STRINGS
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
-from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
+from et_pipeline.ingest.sources import Fuse, UnreadableError, refuse_changed, unreadable
+from et_pipeline.resources.sql import load
 
 BATCH_ROWS = 50_000
+MAX_GROUP_VALUES = 4 * 1024 * 1024
+"""A row group is unpacked as a whole; usual writers put at most a million rows into one."""
 
 
 class ParquetRows(NamedTuple):
@@ -52,17 +56,56 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
         before = path.stat()
         with path.open("rb"):
             pass  # polars words a missing permission less well
+    _refuse_bomb(path, before.st_size)
+    fuse = Fuse(path, before.st_size)
     first = 1
     try:
         for frame in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=BATCH_ROWS):
             for part in frame.iter_slices(BATCH_ROWS):
+                fuse.count(_text_bytes(part), len(part))
                 yield _rows(part, first)
                 first += len(part)
     except PolarsError as error:
-        sentence = f"{path.name} is no sound Parquet file: {' '.join(str(error).split())[:200]}"
-        raise UnreadableError("broken_parquet", sentence) from error
+        raise UnreadableError("broken_parquet", _unsound(path, error)) from error
     with unreadable(path):
         refuse_changed(path, (before.st_size, before.st_mtime_ns))
+
+
+def _refuse_bomb(path: Path, size: int) -> None:
+    """Asks the file's own table of contents, before anything is unpacked, how much would come out.
+
+    A column of one repeated value takes a few bytes, whatever its length.
+
+    Raises:
+        UnreadableError: More than reports can, more at once than memory may hold, or no sound Parquet.
+    """
+    import duckdb
+
+    try:
+        with duckdb.connect() as connection:
+            [(values, largest)] = connection.execute(
+                load(__package__, "parquet_values"), {"path": glob.escape(str(path))}
+            ).fetchall()
+    except duckdb.Error as error:
+        raise UnreadableError("broken_parquet", _unsound(path, error)) from error
+    Fuse(path, size).count(0, values)
+    if largest > MAX_GROUP_VALUES:
+        raise UnreadableError(
+            "compression_bomb",
+            f"{path.name} has a row group of {largest:,} values; allowed: {MAX_GROUP_VALUES:,}; "
+            "write it with smaller row groups",
+        )
+
+
+def _unsound(path: Path, error: Exception) -> str:
+    return f"{path.name} is no sound Parquet file: {' '.join(str(error).split())[:200]}"
+
+
+def _text_bytes(part: pl.DataFrame) -> int:
+    """How long the texts are altogether: a dictionary stores one once and shows it in every row."""
+    texts = [part[name].str.len_bytes() for name, kind in part.schema.items() if kind == pl.String]
+    texts += [part[name].bin.size() for name, kind in part.schema.items() if kind == pl.Binary]
+    return sum(int(lengths.sum()) for lengths in texts)
 
 
 def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:

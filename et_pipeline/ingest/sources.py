@@ -18,6 +18,8 @@ MAX_LINE_BYTES = 1024 * 1024
 BOMB_BYTES = 256 * 1024 * 1024
 BOMB_RATIO = 200
 """A file that grows by more than this factor, past `BOMB_BYTES`, is no snapshot: reports have unique ids."""
+BOMB_LINES = 100_000
+"""A packed file with more lines than this, and than it has bytes, is no snapshot for the same reason."""
 
 _ZSTD_FEED = 2048
 """Compressed bytes at a time: at most 64 MiB come out of them, however hostile they are."""
@@ -179,19 +181,36 @@ def unreadable(path: Path) -> Iterator[None]:
         raise UnreadableError("not_readable", f"{path.name} cannot be read: {error.strerror}") from error
 
 
-def _defused(path: Path, size: int, read: Read) -> Read:
-    allowed = max(BOMB_BYTES, BOMB_RATIO * size)
-    seen = 0
+class Fuse:
+    """Counts what comes out of a packed file, and refuses it where that cannot be reports."""
 
-    def counted(count: int) -> bytes:
-        nonlocal seen
-        data = read(count)
-        seen += len(data)
-        if seen > allowed:
+    def __init__(self, path: Path, size: int) -> None:
+        self._what = f"{path.name} ({size} bytes)"
+        self._bytes_left = max(BOMB_BYTES, BOMB_RATIO * size)
+        self._lines_left = max(BOMB_LINES, size)
+
+    def count(self, size: int, lines: int) -> None:
+        """Takes so many bytes and lines.
+
+        Raises:
+            UnreadableError: They are more than a snapshot of the file's size can hold.
+        """
+        self._bytes_left -= size
+        self._lines_left -= lines
+        if self._bytes_left < 0 or self._lines_left < 0:
+            of = "bytes" if self._bytes_left < 0 else "lines"
             raise UnreadableError(
                 "compression_bomb",
-                f"{path.name} ({size} bytes) grows beyond {allowed} bytes; nothing of it was taken",
+                f"{self._what} unpacks to more {of} than reports can; nothing of it was taken",
             )
+
+
+def _defused(path: Path, size: int, read: Read) -> Read:
+    fuse = Fuse(path, size)
+
+    def counted(count: int) -> bytes:
+        data = read(count)
+        fuse.count(len(data), data.count(b"\n"))
         return data
 
     return counted

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.resources.dagster import INPUTS_TAG, POOL, Warehouse, spec
+from et_pipeline.resources.dagster import INPUTS_TAG, POOL, Warehouse, bullets, spec
 
 GROUP = "insight"
 
@@ -136,6 +136,6 @@ def review_pages(
             "index": dg.MetadataValue.path(str(pages.folder / "index.html")),
             "drawn": len(pages.drawn),
             "kept": len(pages.kept),
-            "pages": dg.MetadataValue.md("\n".join(f"- {name}" for name in pages.drawn) or "none changed"),
+            "pages": bullets(pages.drawn, "none changed"),
         },
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.resources.dagster import Warehouse, spec
+from et_pipeline.resources.dagster import Warehouse, bullets, spec
 
 DESCRIPTION = """`published/parquet/`: the analyst database as Parquet, for those who use other tools.
 
@@ -42,9 +42,7 @@ def parquet_files(warehouse: Warehouse) -> dg.MaterializeResult[Any]:
             "path": dg.MetadataValue.path(str(export.folder)),
             "written": len(export.written),
             "kept": export.kept,
-            "files": dg.MetadataValue.md(
-                "\n".join(f"- {name}" for name in export.written[:200]) or "none changed"
-            ),
+            "files": bullets(export.written[:200], "none changed"),
         },
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from et_pipeline.resources.dagster import Warehouse
+from et_pipeline.resources.dagster import Warehouse, bullets
 
 POOL = "publishing"
 """One run at a time delivers; apart from the warehouse's pool, since a network wait must block no tick."""
@@ -28,8 +28,8 @@ def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
 
     with warehouse.open() as connection:
         due = pending(connection, now=datetime.now(UTC))
-    lines = [f"- `{item.message.event_id}` {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
-    context.add_output_metadata({"due": len(due), "first": dg.MetadataValue.md("\n".join(lines) or "none")})
+    lines = [f"{item.message.event_id} {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
+    context.add_output_metadata({"due": len(due), "first": bullets(lines)})
     return len(due)
 
 
@@ -92,13 +92,13 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
         dead = dead_letters(connection)
     context.log.info(f"messages by destination and status: {standing}")
     if left_behind:
-        lines = [f"- `{letter.event_id}` → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
+        lines = [f"{letter.event_id} → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
         raise dg.Failure(
             description=(
                 f"{left_behind} messages could not be delivered this time; {len(dead)} in all were given up "
                 "on and wait for `et outbox redeliver`, the others are tried again by themselves"
             ),
-            metadata={"dead_letters": dg.MetadataValue.md("\n".join(lines) or "none")},
+            metadata={"dead_letters": bullets(lines)},
             allow_retries=False,
         )
 
@@ -117,10 +117,8 @@ def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> 
         taken = bus_snapshot(warehouse.settings)
     except UnavailableError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
-    names = "\n".join(f"- {item.path.name}" for item in taken if item.path)
-    context.add_output_metadata(
-        {"files": dg.MetadataValue.md(names or "none"), "lines": sum(item.lines for item in taken)}
-    )
+    files = bullets(item.path.name for item in taken if item.path)
+    context.add_output_metadata({"files": files, "lines": sum(item.lines for item in taken)})
     return sum(item.messages for item in taken)
 
 

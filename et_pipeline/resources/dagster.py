@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -137,6 +138,18 @@ def materialized(
 ) -> dg.MaterializeResult[Any]:
     """The result of an asset that is a table: its row count, column schema and what else is worth showing."""
     return dg.MaterializeResult(asset_key=table, metadata={**table_metadata(connection, table), **metadata})
+
+
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>&:!#|~]")
+
+
+def bullets(lines: Iterable[str], empty: str = "none") -> dg.MarkdownMetadataValue:
+    """A list for the UI; what others wrote into a line stays text, never a link, an image or HTML."""
+    return dg.MetadataValue.md("\n".join(f"- {_MARKDOWN.sub(_escaped, line)}" for line in lines) or empty)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"
 
 
 SHOWN = 10
