@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import zstandard
@@ -15,7 +15,7 @@ import zstandard
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.ingest.decode import BadLine
 from et_pipeline.ingest.ingest import ingest
-from et_pipeline.ingest.reader import read_snapshot
+from et_pipeline.ingest.reader import Batch, read_snapshot
 from et_pipeline.ingest.results import IngestResult
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
@@ -82,7 +82,16 @@ class Read:
     """Everything the reader finds in a file, with the balance asserted."""
 
     def __init__(self, path: Path) -> None:
-        batches = list(read_snapshot(path, NOW))
+        self._take(list(read_snapshot(path, NOW)))
+
+    @classmethod
+    def of(cls, batches: Iterable[Batch]) -> Self:
+        """The same of batches that come from elsewhere than a file."""
+        found = cls.__new__(cls)
+        found._take(list(batches))
+        return found
+
+    def _take(self, batches: list[Batch]) -> None:
         self.lines = sum(batch.lines for batch in batches)
         self.bad = [BadLine(*row) for batch in batches for row in batch.bad.iter_rows()]
         self.skipped = {kind: n for batch in batches for kind, n in batch.skipped.items()}

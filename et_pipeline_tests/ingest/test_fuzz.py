@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
-from et_pipeline.contracts.report import Fault
-from et_pipeline.ingest.documents import Skipped, parse_line
+from et_pipeline_tests.faults import targets
 from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write
 
 TOKENS = [
@@ -77,35 +76,10 @@ VARIATIONS: list[dict[str, Any]] = [
 ]
 
 
-def split_lines(content: bytes) -> list[bytes]:
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 @settings(max_examples=150, deadline=None)
 @given(content=mutated())
 def test_many_lines_at_once_give_what_each_line_gives_alone(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        together = read(Path(folder), content)
-    lines = split_lines(content)
-    assert together.lines == len(lines)
-    reasons = {bad.line: bad.reason for bad in together.bad}
-    reports = {row["line"]: row for row in together.reports}
-    skipped = 0
-    for number, text in enumerate(lines, 1):
-        outcome = parse_line(text)
-        if isinstance(outcome, Fault):
-            assert reasons[number] == outcome.reason
-        elif isinstance(outcome, Skipped):
-            skipped += 1
-        elif number in reports:
-            row = reports[number]
-            assert {name: row[name] for name in REPORT_METRICS} == outcome.metrics
-            assert row["extra"] == outcome.extra
-            assert all(row[name] == text for name, text in outcome.texts.items() if name != "emitted_at")
-        else:
-            assert number in reasons  # sound JSON that breaks a rule
-    assert skipped == sum(together.skipped.values())
+    targets.reader(content)
 
 
 @settings(max_examples=100, deadline=None)
@@ -137,8 +111,7 @@ def allowed(name: str, value: float) -> bool:
     content=st.one_of(st.binary(max_size=3000), st.lists(st.sampled_from(TOKENS), max_size=200).map(b"".join))
 )
 def test_any_bytes_at_all(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        assert read(Path(folder), content).lines == len(split_lines(content))
+    targets.reader(content)
 
 
 def test_templates_take_every_form_of_a_file(tmp_path: Path) -> None:
