@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-ui ui simulate bench scale soak clean
+.PHONY: demo test test-ui ui simulate faults bench scale soak clean
 
 demo: $(READY)
 	@$(BIN)/et demo
@@ -12,7 +12,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
-	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui' -n auto --dist loadgroup --durations=10
+	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults' -n auto --dist loadgroup --durations=10
 
 test-ui: $(READY)
 	$(BIN)/pytest -m ui
@@ -29,6 +29,11 @@ simulate: $(READY)
 # An hour of simulated weeks; SECONDS=600 for ten minutes.
 soak: $(READY)
 	$(BIN)/python -m et_pipeline_tests.faults.soak $(if $(SECONDS),--seconds $(SECONDS))
+
+# What breaks, and what has to hold then: docs/reliability.md.
+faults: $(READY)
+	$(BIN)/python -m et_pipeline_tests.faults
+	$(BIN)/pytest -m faults -n auto --dist loadgroup
 
 # The baselines of the benchmarks bring pyarrow along, which the project itself does without.
 bench:

@@ -75,7 +75,7 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
         CommandError: The run failed; the message names the step and its error.
     """
     wanted = force or due(settings, fingerprint(settings), read_last_tick(settings))
-    if not wanted and not _undelivered(settings):
+    if not wanted and not _unfinished(settings):
         return TickOutcome(False, None, 0, [])
     if not settings.data_dir.is_dir():
         raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
@@ -97,13 +97,15 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
         return TickOutcome(wanted, run_id, delivered, failed)
 
 
-def _undelivered(settings: Settings) -> bool:
-    """Whether messages wait for a delivery that is due by now."""
+def _unfinished(settings: Settings) -> bool:
+    """Whether messages wait for a delivery that is due by now, or analysts for what became of one."""
+    from et_pipeline.insight.publish import is_current
     from et_pipeline.publishing.outbox import pending
     from et_pipeline.resources.warehouse import open_warehouse
 
     with open_warehouse(settings) as connection:
-        return bool(pending(connection, now=settings.now()))
+        waiting = pending(connection, now=settings.now())
+    return bool(waiting) or not is_current(settings)
 
 
 def _run_tick(

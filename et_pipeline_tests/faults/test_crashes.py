@@ -1,0 +1,146 @@
+"""Twenty of the kills of `make faults`, and proof that the harness finds what it is for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.faults.campaign import LONGEST_DELAY_S, kind_of
+from et_pipeline_tests.faults.lab import (
+    CLOCK,
+    FROM_ITS_START,
+    Blow,
+    KilledError,
+    Nursery,
+    Reference,
+    chain,
+    undisturbed,
+)
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+FIRST_REPORTS, VERDICTS, LATE = range(3)
+IN_THE_MIDDLE = LONGEST_DELAY_S / 3
+DECIDE = "governance.decide.decide"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """In memory where there is some: SIGKILL takes no page out of the page cache, so a disk would add only time."""
+    memory = Path("/dev/shm")
+    made = Path(tempfile.mkdtemp(prefix="et-faults-", dir=memory if memory.is_dir() else None))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def nursery(folder: Path) -> Iterator[Nursery]:
+    with Nursery(folder) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def reference(nursery: Nursery, folder: Path) -> Reference:
+    return undisturbed(nursery, folder)
+
+
+@pytest.mark.parametrize(
+    ("stage", "blows"),
+    [
+        (
+            FIRST_REPORTS,
+            [
+                Blow(FROM_ITS_START, delay_s=2.5),
+                Blow("transaction: inside resources.dagster.open, all written", 2),
+                Blow("transaction: commit of experiments.registration.register", delay_s=IN_THE_MIDDLE / 10),
+                Blow("transaction: inside ingest.ingest._ingest_group, all written"),
+                Blow("transaction: after governance.decide.admit"),
+                Blow("rename: warehouse/audit_head, before"),
+                Blow("copy: half of it"),
+            ],
+        ),
+        (
+            VERDICTS,
+            [
+                Blow("transaction: before ingest.ingest._ingest_group"),
+                Blow("transaction: commit of pairing.pairs.build_pairs", delay_s=IN_THE_MIDDLE),
+                Blow("warehouse: closing after resources.dagster.open", 4, delay_s=IN_THE_MIDDLE),
+                Blow("transaction: inside evidence.compute.build_evidence, begun"),
+                Blow(f"transaction: inside {DECIDE}, all written"),
+                Blow(f"transaction: after {DECIDE}"),
+                Blow("analyst copy: checkpoint", delay_s=IN_THE_MIDDLE),
+            ],
+        ),
+        (
+            VERDICTS,
+            [
+                Blow("rename: published/experiments.duckdb, before"),
+                Blow("rename: pages/worse.html, before"),
+                Blow("rename: outbox/*.json, before", 2),
+                Blow("message: to a file, after", 1),
+                Blow("message: to the registry, after"),
+                Blow("transaction: after publishing.outbox.record"),
+            ],
+        ),
+    ],
+    ids=["first reports", "verdicts", "publishing"],
+)
+def test_after_any_kill_the_result_is_that_of_an_undisturbed_run(
+    nursery: Nursery, reference: Reference, folder: Path, stage: int, blows: list[Blow]
+) -> None:
+    kills = chain(nursery, reference, folder / "chain", stage, blows)
+    assert [kill.blow for kill in kills] == blows, "each of them hit"
+    rebuilt = run_et(folder / "chain" / "data", "rebuild", "--check", ET_NOW=CLOCK[stage])
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "blow", "found"),
+    [
+        (
+            "sent before the commit",
+            Blow(f"transaction: inside {DECIDE}, all written"),
+            "knows of no such event",
+        ),
+        ("without transactions", Blow("event: told, before"), "EXPERIMENT_RESULT"),
+        pytest.param(
+            "recorded before it is sent",
+            Blow("message: to the registry, before"),
+            "the registry was sent",
+            marks=pytest.mark.faults,
+        ),
+        pytest.param(
+            "copied in place",
+            Blow("copy: half of it"),
+            "experiments.duckdb",
+            marks=pytest.mark.faults,
+        ),
+    ],
+)
+def test_the_harness_finds_what_it_is_for(
+    nursery: Nursery, reference: Reference, folder: Path, sabotage: str, blow: Blow, found: str
+) -> None:
+    with pytest.raises(KilledError, match=re.escape(found)):
+        chain(nursery, reference, folder / "chain", VERDICTS, [blow], sabotage)
+
+
+def test_a_tick_makes_every_kind_of_moment(reference: Reference) -> None:
+    """A change that renames what is wrapped would otherwise leave moments out of every campaign."""
+    reached = {kind_of(Blow(moment)) for moments in reference.moments for moment in moments}
+    assert reached == {
+        "transaction: before",
+        "transaction: inside",
+        "transaction: in the middle of the commit",
+        "transaction: after",
+        "warehouse",
+        "analyst copy",
+        "copy",
+        "rename or link of a file",
+        "message",
+    }
