@@ -11,6 +11,7 @@ from et_pipeline import __version__
 from et_pipeline.commands import generate, govern, look, power, rebuild, run
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.contracts.untrusted import shown
+from et_pipeline.resources.permissions import keep_others_out
 from et_pipeline.resources.quiet_exit import quiet_exit
 from et_pipeline.resources.settings import SettingsError
 from et_pipeline.resources.warehouse import WarehouseError
@@ -59,6 +60,7 @@ def _options(
 def main() -> None:
     """Runs the command line: 0 done, 1 refused or failed with a message on stderr, 2 wrong usage."""
     quiet_exit()
+    keep_others_out()
     try:
         app()
     except (CommandError, SettingsError, WarehouseError) as error:

@@ -21,6 +21,9 @@ from et_pipeline.publishing.jobs import (
 )
 from et_pipeline.publishing.sensors import collect_regularly, publish_pending, publish_when_decided
 from et_pipeline.resources.dagster import Warehouse
+from et_pipeline.resources.permissions import keep_others_out
+
+keep_others_out()
 
 tick = dg.define_asset_job(
     "tick",

@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 import zstandard
 
+from et_pipeline.contracts.untrusted import shown
+
 BLOCK_BYTES = 4 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 """A longer line is quarantined without being held in memory."""
@@ -38,6 +40,7 @@ class UnreadableError(Exception):
     """
 
     def __init__(self, reason: str, sentence: str) -> None:
+        sentence = shown(sentence)  # a library's words may quote bytes of the file
         super().__init__(reason, sentence)
         self.reason = reason
         self.sentence = sentence

@@ -217,7 +217,7 @@ def _frame(axes: Axes, palette: Palette) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(colors=palette.muted, length=0, labelsize=11)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)

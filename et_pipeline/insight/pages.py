@@ -19,6 +19,7 @@ from et_pipeline.insight.figures import forest_figure, path_figures, sample_figu
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.resources.atomic import write_atomically
 from et_pipeline.resources.inputs import PAGE_NOTES
+from et_pipeline.resources.permissions import public_folder
 from et_pipeline.resources.settings import Settings
 
 
@@ -65,7 +66,8 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
             f"{settings.analyst_path} is not there yet: it is published at the end of a tick"
         )
     folder = settings.pages_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    for made in (settings.published_dir, folder):
+        public_folder(made)
     before = _notes(folder)
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
         now, drawn = {}, []
@@ -79,9 +81,9 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
             page = experiment_page(
                 connection, experiment_id, run_id=note.run_id, dagster_url=settings.dagster_url
             )
-            write_atomically(path, page.encode())
+            write_atomically(path, page.encode(), public=True)
             drawn.append(experiment_id)
-        write_atomically(folder / "index.html", index_page(connection).encode())
+        write_atomically(folder / "index.html", index_page(connection).encode(), public=True)
     removed = sorted(set(before) - set(now))
     for experiment_id in removed:
         (folder / f"{experiment_id}.html").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import duckdb
 
 from et_pipeline.insight.dictionary import TECHNICAL
 from et_pipeline.resources.atomic import write_atomically
+from et_pipeline.resources.permissions import PUBLIC_FILE, public_folder
 from et_pipeline.resources.settings import Settings
 
 BY_DAY = {
@@ -96,7 +97,8 @@ def _fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def _write(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for made in (folder, path.parent):
+        public_folder(made)
     temporary = path.with_name(f"{path.name}.tmp")
     table, _, day = name.removesuffix(".parquet").partition("/")
     rows = f'SELECT * FROM "{table}"'
@@ -105,6 +107,7 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> No
         rows += f" WHERE {time} >= DATE '{day}' AND {time} < DATE '{day}' + INTERVAL 1 DAY ORDER BY {time}"
     target = str(temporary).replace("'", "''")
     connection.execute(f"COPY ({rows}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+    temporary.chmod(PUBLIC_FILE)
     temporary.replace(path)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from et_pipeline.insight.blocks import copy_difference, copy_whole, same
 from et_pipeline.resources.atomic import sync_directory
+from et_pipeline.resources.permissions import public_folder
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import WarehouseError, connected, locked
 
@@ -54,7 +55,7 @@ def publish_analyst_database(settings: Settings) -> Publication:
         WarehouseError: The warehouse is held by another process, or did not write its log into its file.
     """
     target = settings.analyst_path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    public_folder(target.parent)
     spare, following = _spare(target), target.with_name(f".{target.stem}.next.duckdb")
     with locked(settings) as source:
         block_size = _checkpointed(settings, source)

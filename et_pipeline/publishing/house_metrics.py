@@ -128,5 +128,5 @@ def write_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     registry = CollectorRegistry()
     registry.register(HouseMetrics(connection, settings))
     path = settings.published_dir / "metrics.prom"
-    write_atomically(path, generate_latest(registry))
+    write_atomically(path, generate_latest(registry), public=True)
     return path

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from et_pipeline.resources.permissions import PUBLIC_FILE
 
-def write_atomically(path: Path, data: bytes) -> None:
+
+def write_atomically(path: Path, data: bytes, *, public: bool = False) -> None:
     """Writes a file so that its final name never shows less than all of it.
 
     The bytes go to `<name>.tmp` beside it and are synced before the rename; the folder is synced after it.
     A process killed in between leaves at most the temporary file, which the next attempt overwrites.
+
+    Args:
+        path: Its final name.
+        data: What it holds.
+        public: Whether every user of the machine may read it; see `permissions`.
 
     Raises:
         OSError: The folder cannot be written.
@@ -18,6 +25,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
+        if public:
+            os.fchmod(file.fileno(), PUBLIC_FILE)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -52,7 +52,7 @@ class _Lines:
             sys.stderr.write(line + "\n")
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
             os.write(descriptor, f"{line}\n".encode())
         finally:

@@ -25,6 +25,7 @@ import duckdb
 import numpy as np
 from scipy.stats import theilslopes
 
+from et_pipeline.commands.terminal import CommandError
 from et_pipeline.commands.tick import tick
 from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, run_et
@@ -34,12 +35,13 @@ STEP = timedelta(hours=8)
 """Simulated time between two ticks."""
 BY_COMMAND = 15
 """One tick in so many runs as `et tick`, a process of its own; the others share one process."""
+UNDELIVERED = "could not be delivered"
 SIGN_AFTER = timedelta(hours=9)
 """How long humans take to sign what waits for them."""
 WARM_UP = 0.25
 """Share of the ticks after which memory and time have to be flat."""
 
-RSS_GROWTH = 60.0
+RSS_GROWTH = 30.0
 """MiB that the process may grow by after the warm-up."""
 TIME_GROWTH = 0.35
 """Share of the median tick's CPU time that a tick may grow by after the warm-up."""
@@ -144,14 +146,13 @@ class Soak:
 
     def _tick(self, *, by_command: bool) -> None:
         started, cpu = time.monotonic(), time.process_time()
-        if by_command:
-            done = self.command("tick", "--json")
-            assert done.returncode == 0, done.stderr
-            outcome = json.loads(done.stdout)
-            ran, failed = outcome["due"], outcome["failed_checks"]
-        else:
-            result = tick(self.settings_now())
-            ran, failed = result.due, result.failed_checks
+        try:
+            ran, failed = self._by_command() if by_command else tick(self.settings_now())[::3]
+        except CommandError as error:
+            # What a down registry is expected to do to the tick that has a signal for it; the signal stays.
+            if UNDELIVERED not in str(error) or not self.world.registry_down.exists():
+                raise
+            ran, failed = True, [UNDELIVERED]
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
         settings = self.settings_now()
         free, rows = _stored(settings.analyst_path)
@@ -171,6 +172,13 @@ class Soak:
                 [name.partition(":")[0] for name in failed],
             )
         )
+
+    def _by_command(self) -> tuple[bool, list[str]]:
+        done = self.command("tick", "--json")
+        if done.returncode:
+            raise CommandError(done.stderr)
+        outcome = json.loads(done.stdout)
+        return outcome["due"], outcome["failed_checks"]
 
     def _sign(self) -> None:
         """Signs, as a person does, what has been waiting long enough; a stranger signs first, in vain."""
