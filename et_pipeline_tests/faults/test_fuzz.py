@@ -200,6 +200,7 @@ def looked_at(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+@pytest.mark.xdist_group("sample_run")
 @settings(max_examples=120)
 @given(
     command=st.sampled_from(COMMANDS),
