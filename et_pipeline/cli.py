@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from et_pipeline import __version__
-from et_pipeline.commands import generate, govern, look, power, rebuild, run
+from et_pipeline.commands import backup, generate, govern, look, power, rebuild, run
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.contracts.untrusted import shown
 from et_pipeline.resources.permissions import keep_others_out
@@ -38,6 +38,8 @@ app.add_typer(govern.audit_app, name="audit")
 app.add_typer(govern.outbox_app, name="outbox")
 app.add_typer(govern.bus_app, name="bus")
 app.command()(rebuild.rebuild)
+app.command("backup")(backup.back_up)
+app.command()(backup.restore)
 app.command()(run.parquet)
 app.command()(run.ui)
 

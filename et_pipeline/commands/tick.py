@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.commands.terminal import CommandError
-from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
+from et_pipeline.resources.inputs import due, fingerprint, pages_follow, read_last_tick
 from et_pipeline.resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
 
 
 def _unfinished(settings: Settings) -> bool:
-    """Whether messages wait for a delivery that is due by now, or analysts for what became of one."""
+    """Whether messages wait for a delivery that is due by now, or people for what became of one."""
     from et_pipeline.insight.publish import is_current
     from et_pipeline.publishing.outbox import pending
     from et_pipeline.resources.warehouse import open_warehouse
 
     with open_warehouse(settings) as connection:
         waiting = pending(connection, now=settings.now())
-    return bool(waiting) or not is_current(settings)
+    return bool(waiting) or not is_current(settings) or not pages_follow(settings)
 
 
 def _run_tick(

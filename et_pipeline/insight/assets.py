@@ -81,14 +81,13 @@ def analyst_database(
 )
 def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
     """Analysts and reviewers see each delivery as soon as it was made, not with the next tick."""
+    from et_pipeline.insight.pages import write_pages
     from et_pipeline.insight.publish import publish_analyst_database
+    from et_pipeline.resources.inputs import pages_follow
 
-    publication = publish_analyst_database(warehouse.settings)
-    drawn: list[str] = []
-    if publication.replaced:
-        from et_pipeline.insight.pages import write_pages
-
-        drawn = write_pages(warehouse.settings).drawn
+    settings = warehouse.settings
+    publication = publish_analyst_database(settings)
+    drawn = [] if pages_follow(settings) else write_pages(settings).drawn
     context.add_output_metadata({"bytes_written": publication.written, "pages_drawn": len(drawn)})
     return left_behind
 

@@ -16,7 +16,7 @@ from et_pipeline.insight.blocks import copy_difference, copy_whole, same
 from et_pipeline.resources.atomic import sync_directory
 from et_pipeline.resources.permissions import public_folder
 from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import WarehouseError, connected, locked
+from et_pipeline.resources.warehouse import checkpointed, locked
 
 READ_ONLY = 0o444
 """A copy opened for writing by mistake would lock other readers out."""
@@ -58,7 +58,7 @@ def publish_analyst_database(settings: Settings) -> Publication:
     public_folder(target.parent)
     spare, following = _spare(target), target.with_name(f".{target.stem}.next.duckdb")
     with locked(settings) as source:
-        block_size = _checkpointed(settings, source)
+        block_size = checkpointed(settings, source)
         size = source.stat().st_size
         if target.exists() and same(source, target, block_size):
             return Publication(target, False, size, 0)
@@ -86,27 +86,12 @@ def is_current(settings: Settings) -> bool:
         WarehouseError: The warehouse is held by another process.
     """
     with locked(settings) as source:
-        block_size = _checkpointed(settings, source)
+        block_size = checkpointed(settings, source)
         return settings.analyst_path.exists() and same(source, settings.analyst_path, block_size)
 
 
 def _spare(target: Path) -> Path:
     return target.with_name(f".{target.stem}.spare.duckdb")
-
-
-def _checkpointed(settings: Settings, source: Path) -> int:
-    """Brings everything into the warehouse's one file; returns the size of a block in bytes."""
-    with connected(settings, source) as connection:
-        connection.execute("CHECKPOINT")
-        row = connection.execute(
-            "SELECT block_size FROM pragma_database_size() WHERE database_name = current_database()"
-        ).fetchone()
-    log = source.with_name(f"{source.name}.wal")
-    if row is None or (log.exists() and log.stat().st_size):
-        raise WarehouseError(
-            f"{source} still has a write-ahead log after a checkpoint; is it open elsewhere?"
-        )
-    return int(row[0])
 
 
 def _usable(spare: Path, target: Path) -> bool:

@@ -6,12 +6,13 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from et_pipeline.resources.runs import run_in_progress
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 
@@ -46,6 +47,12 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def settings(self) -> Settings:
         """The settings in force, read when they are asked for, never when definitions load."""
         return Settings.from_env({**os.environ, **self.environment})
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:
+        """Tells others that a run goes on, for as long as it does; sensors and schedules are no runs."""
+        with nullcontext() if context.run is None else run_in_progress(self.settings):
+            yield self
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -123,6 +123,12 @@ def missing_publications(settings: Settings) -> list[Path]:
     return [path for path in [*expected, *(pages / f"{name}.html" for name in drawn)] if not path.exists()]
 
 
+def pages_follow(settings: Settings) -> bool:
+    """Whether the pages were brought up to date after the analyst database was last replaced."""
+    notes = settings.pages_dir / PAGE_NOTES
+    return notes.exists() and notes.stat().st_mtime_ns >= settings.analyst_path.stat().st_mtime_ns
+
+
 def due(settings: Settings, inputs: str, last: LastTick | None) -> bool:
     """Whether a tick has anything to do."""
     return (

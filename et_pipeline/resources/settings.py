@@ -166,6 +166,11 @@ class Settings:
         return self.data_dir / "warehouse" / "warehouse.duckdb"
 
     @property
+    def restoring_path(self) -> Path:
+        """There while a restore exchanges files: nothing else may use the data folder then."""
+        return self.data_dir / ".restoring" / "exchanging"
+
+    @property
     def published_dir(self) -> Path:
         """What analysts and reviewers read."""
         return self.data_dir / "published"

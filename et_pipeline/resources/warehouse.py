@@ -45,19 +45,25 @@ def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[
 
 
 @contextmanager
-def locked(settings: Settings, *, path: Path | None = None) -> Iterator[Path]:
+def locked(settings: Settings, *, path: Path | None = None, restoring: bool = False) -> Iterator[Path]:
     """Keeps other writers away from the warehouse's file, without opening it.
 
     Args:
         settings: Where it lies and how long to wait.
         path: Another file than the settings', for a rebuild.
+        restoring: The caller is the restore that others have to wait for.
 
     Yields:
         The file, which may not exist yet.
 
     Raises:
-        WarehouseError: It is held by another process.
+        WarehouseError: It is held by another process, or half restored.
     """
+    if settings.restoring_path.exists() and not restoring:
+        raise WarehouseError(
+            f"a restore did not come to its end, and {settings.data_dir} is half of one thing and half of "
+            f"another; finish it with the same command: et restore (see {settings.restoring_path})"
+        )
     path = path or settings.warehouse_path
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_suffix(".lock"), timeout=settings.lock_timeout_s)
@@ -102,6 +108,26 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
         yield connection
     finally:
         connection.close()
+
+
+def checkpointed(settings: Settings, path: Path) -> int:
+    """Brings everything into the warehouse's one file, for a caller who has it `locked`.
+
+    Returns:
+        The size of a block in bytes.
+
+    Raises:
+        WarehouseError: It cannot be opened, or did not write its log into its file.
+    """
+    with connected(settings, path) as connection:
+        connection.execute("CHECKPOINT")
+        row = connection.execute(
+            "SELECT block_size FROM pragma_database_size() WHERE database_name = current_database()"
+        ).fetchone()
+    log = path.with_name(f"{path.name}.wal")
+    if row is None or (log.exists() and log.stat().st_size):
+        raise WarehouseError(f"{path} still has a write-ahead log after a checkpoint; is it open elsewhere?")
+    return int(row[0])
 
 
 @contextmanager

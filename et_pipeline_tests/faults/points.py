@@ -126,22 +126,21 @@ def _wrap_warehouse() -> None:
             begin(f"warehouse: closing after {where}")
         reach(f"warehouse: closed after {where}")
 
+    checkpointed = warehouse.checkpointed
+
+    def counted_checkpoint(*arguments: Any) -> int:
+        begin(f"analyst copy: checkpoint for {_caller()}")
+        return checkpointed(*arguments)
+
+    warehouse.checkpointed = counted_checkpoint
     warehouse.transaction = counted_transaction
     warehouse.connected = counted_connection
 
 
 def _wrap_publishing() -> None:
-    from et_pipeline.insight import publish
     from et_pipeline.publishing import delivery
     from et_pipeline.resources import outbox_files, registry
 
-    checkpointed = publish._checkpointed
-
-    def counted_checkpoint(*arguments: Any) -> int:
-        begin("analyst copy: checkpoint")
-        return checkpointed(*arguments)
-
-    publish._checkpointed = counted_checkpoint
     outbox_files.FileOutbox._send = around(outbox_files.FileOutbox._send, lambda *_: "message: to a file")
     registry.HttpRegistry._send = around(registry.HttpRegistry._send, lambda *_: "message: to the registry")
     delivery.record = around(delivery.record, lambda *_: "message: recording what became of it")

@@ -74,7 +74,10 @@ def reference(nursery: Nursery, folder: Path) -> Reference:
                 Blow("transaction: inside evidence.compute.build_evidence, begun"),
                 Blow(f"transaction: inside {DECIDE}, all written"),
                 Blow(f"transaction: after {DECIDE}"),
-                Blow("analyst copy: checkpoint", delay_s=IN_THE_MIDDLE),
+                Blow(
+                    "analyst copy: checkpoint for insight.publish.publish_analyst_database",
+                    delay_s=IN_THE_MIDDLE,
+                ),
             ],
         ),
         (

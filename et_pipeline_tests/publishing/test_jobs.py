@@ -116,8 +116,9 @@ def test_log_lines_go_to_stderr_or_nowhere_below_their_level(settings, instance,
 
 
 def pending_sensor(settings: Settings, instance: dg.DagsterInstance):
-    with dg.build_sensor_context(instance=instance) as context:
-        return publish_pending(context, warehouse=resource(settings))
+    resources = {"warehouse": resource(settings)}
+    with dg.build_sensor_context(instance=instance, resources=resources) as context:
+        return publish_pending(context)
 
 
 def test_pending_messages_start_one_run_until_an_attempt_is_recorded(settings, instance, put_events, reports):
@@ -203,8 +204,9 @@ def test_an_outage_of_the_bus_fails_the_run_is_recorded_once_and_ends_by_itself(
 
 
 def test_without_a_bus_nothing_is_collected(settings, instance):
-    with dg.build_schedule_context(instance=instance) as context:
-        skipped = collect_regularly(context, warehouse=resource(settings))
+    resources = {"warehouse": resource(settings)}
+    with dg.build_schedule_context(instance=instance, resources=resources) as context:
+        skipped = collect_regularly(context)
     assert "ET_NATS_URL is not set" in skipped.skip_message
     with pytest.raises(SettingsError, match="ET_NATS_URL is not set"):
         bus_snapshot(settings)
