@@ -227,7 +227,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Checks plans or snapshots without ingesting anything; status 1 where something would be refused."""
-    from et_pipeline.contracts.plan import Plan, parse_plan
+    from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, parse_plan
     from et_pipeline.ingest.validate import SNAPSHOT_SUFFIXES, validate_snapshot
 
     present = terminal.settings()
@@ -240,7 +240,8 @@ def validate(
         )
     results: list[dict[str, Any]] = []
     for item in plans:
-        outcome = parse_plan(item.read_bytes(), str(item))
+        with item.open("rb") as file:
+            outcome = parse_plan(file.read(MAX_PLAN_BYTES + 1), str(item))
         problems = [] if isinstance(outcome, Plan) else [str(refusal) for refusal in outcome]
         results.append({"path": str(item), "kind": "plan", "valid": not problems, "problems": problems})
     for item in snapshots:
