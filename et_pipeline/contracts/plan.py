@@ -31,6 +31,7 @@ MAX_PLAN_BYTES = 64 * 1024
 MAX_SIZE = 1_000_000_000
 """The largest number of pairs or clusters that a plan may name: what it is computed with has to hold it."""
 MAX_DIGITS = 40
+MAX_DEPTH = 20
 SHOWN_REFUSALS = 20
 """How many faults of one file are told one by one."""
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
@@ -244,7 +245,9 @@ def content_hash(document: object) -> str:
 
 
 class _PlanLoader(yaml.SafeLoader):
-    """Safe YAML without what a plan never needs: aliases (memory bombs), tags, merges and repeated keys."""
+    """Safe YAML without what a plan never needs: aliases (memory bombs), tags, merges, depth, repeated keys."""
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
@@ -253,7 +256,12 @@ class _PlanLoader(yaml.SafeLoader):
         if getattr(event, "tag", None) is not None:
             # A tag forces a type on a text that does not have it, which the library's constructors trip over.
             raise yaml.YAMLError("tags (!name) are not allowed in a plan")
-        return super().compose_node(parent, index)
+        if self._depth == MAX_DEPTH:
+            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [str(key.value) for key, _ in node.value]
