@@ -55,12 +55,23 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance that the UI of the same data folder shows."""
-    dagster_home(settings)
-    import dagster as dg
+    """The Dagster instance that the UI of the same data folder shows.
 
-    with dg.DagsterInstance.get() as found:
-        yield found
+    Raises:
+        CommandError: Its storage cannot be used.
+    """
+    home = dagster_home(settings)
+    import dagster as dg
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with dg.DagsterInstance.get() as found:
+            yield found
+    except SQLAlchemyError as error:
+        raise CommandError(
+            f"Dagster's storage ({home}) cannot be used: {getattr(error, 'orig', error)}; is its disk full, or "
+            "may it not be written?"
+        ) from error
 
 
 def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> TickOutcome:

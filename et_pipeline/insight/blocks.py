@@ -8,6 +8,7 @@ format is assumed; a test holds the copy equal to the original byte for byte.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -33,7 +34,11 @@ def copy_whole(source: Path, target: Path) -> int:
 
 def _copy_some(reader: int, writer: int, count: int) -> int:
     if hasattr(os, "copy_file_range"):
-        return os.copy_file_range(reader, writer, count)
+        try:
+            return os.copy_file_range(reader, writer, count)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # the two lie on different disks
+                raise
     return os.write(writer, os.read(reader, min(count, 1 << 20)))
 
 

@@ -18,6 +18,7 @@ from et_pipeline.contracts.messages import isoformat
 from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.resources.atomic import write_atomically
+from et_pipeline.resources.warehouse import AUDIT_HEAD
 
 if TYPE_CHECKING:
     import duckdb
@@ -153,7 +154,7 @@ def verify(connection: duckdb.DuckDBPyConnection, anchors: Iterable[Head] = ()) 
 
 def anchor_path(settings: Settings) -> Path:
     """The file beside the warehouse that notes the newest head."""
-    return settings.warehouse_path.with_name("audit_head")
+    return settings.warehouse_path.with_name(AUDIT_HEAD)
 
 
 def write_anchor(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Head:

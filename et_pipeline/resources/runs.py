@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import WarehouseError
@@ -16,8 +16,13 @@ from et_pipeline.resources.warehouse import WarehouseError
 
 @contextmanager
 def run_in_progress(settings: Settings) -> Iterator[None]:
-    """Tells others that a run goes on; waits for whoever works alone."""
-    with _held(settings, fcntl.LOCK_SH):
+    """Tells others that a run goes on; waits for whoever works alone.
+
+    Where the folder cannot be written the run has no lock, and its first step says why it cannot go on.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(_held(settings, fcntl.LOCK_SH))
         yield
 
 

@@ -16,6 +16,9 @@ from et_pipeline.resources.settings import Settings
 if TYPE_CHECKING:
     import duckdb
 
+AUDIT_HEAD = "audit_head"
+"""The file beside the warehouse that notes the newest row of its audit log."""
+_DAMAGE = re.compile(r"corrupt|checksum", re.IGNORECASE)
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -85,10 +88,13 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
     """Opens the warehouse's file, for a caller who has it `locked`.
 
     Raises:
-        WarehouseError: It is corrupt, or newer than this program.
+        WarehouseError: It is corrupt, lost, or newer than this program.
     """
     import duckdb
 
+    had_history = path.with_name(AUDIT_HEAD).exists()
+    if had_history and not path.exists():
+        raise WarehouseError(_lost(path))
     try:
         connection = duckdb.connect(
             str(path),
@@ -100,14 +106,38 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
             },
         )
     except duckdb.Error as error:
-        raise WarehouseError(f"{path} cannot be opened; restore it from a backup: {error}") from error
+        raise WarehouseError(
+            f"{path} cannot be opened; restore it from a backup (et restore): {error}"
+        ) from error
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
+        if had_history and not _has_schema(connection):
+            raise WarehouseError(_lost(path))
         migrate(connection)
         yield connection
+    except duckdb.Error as error:
+        if _DAMAGE.search(str(error)):
+            raise WarehouseError(
+                f"{path} is damaged; restore it from a backup (et restore): {error}"
+            ) from error
+        raise
     finally:
         connection.close()
+
+
+def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+    return bool(
+        connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_version'").fetchall()
+    )
+
+
+def _lost(path: Path) -> str:
+    """DuckDB takes a file that lost its blocks for a new one, and history would begin anew without a word."""
+    return (
+        f"{path} is gone or empty, but {AUDIT_HEAD} beside it knows of a history: restore it from a backup "
+        f"(et restore), or remove {AUDIT_HEAD} too to begin anew"
+    )
 
 
 def checkpointed(settings: Settings, path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,12 @@ def strike(
         turn = waiting[:: max(1, len(waiting) // PER_CHAIN)][:PER_CHAIN]
         happened = chain(nursery, reference, folder, stage, turn)
         kills += happened
+        print(
+            f"stage {stage}: {len(kills)} killed, {len(waiting)} moments to go",
+            end="\r",
+            file=sys.stderr,
+            flush=True,
+        )
         done = {kill.blow for kill in happened} | {turn[0]}
         waiting = [blow for blow in waiting if blow not in done]
     return kills

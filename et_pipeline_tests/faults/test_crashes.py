@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,6 @@ from et_pipeline_tests.faults.lab import (
     Nursery,
     Reference,
     chain,
-    undisturbed,
 )
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -28,26 +24,6 @@ pytestmark = pytest.mark.xdist_group("faults")
 FIRST_REPORTS, VERDICTS, LATE = range(3)
 IN_THE_MIDDLE = LONGEST_DELAY_S / 3
 DECIDE = "governance.decide.decide"
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """In memory where there is some: SIGKILL takes no page out of the page cache, so a disk would add only time."""
-    memory = Path("/dev/shm")
-    made = Path(tempfile.mkdtemp(prefix="et-faults-", dir=memory if memory.is_dir() else None))
-    yield made
-    shutil.rmtree(made)
-
-
-@pytest.fixture(scope="module")
-def nursery(folder: Path) -> Iterator[Nursery]:
-    with Nursery(folder) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def reference(nursery: Nursery, folder: Path) -> Reference:
-    return undisturbed(nursery, folder)
 
 
 @pytest.mark.parametrize(

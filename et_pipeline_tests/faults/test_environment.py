@@ -1,0 +1,234 @@
+"""What a tick stands on breaks: a full disk, folders that cannot be written, a damaged warehouse, a clock that jumps.
+
+Each time the tick says what is wrong in one line, nothing that was there is lost, and once the fault is mended
+the next tick makes what it would have made without it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from et_pipeline_tests.conftest import PROJECT
+from et_pipeline_tests.faults import lab
+from et_pipeline_tests.faults.lab import Nursery, Reference, Run
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.faults]
+
+VERDICTS = 1
+SIZE = 64 * 1024 * 1024
+needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+
+
+@pytest.fixture
+def data(reference: Reference, folder: Path) -> Iterator[Path]:
+    """The data folder before its second tick."""
+    target = folder / "environment"
+    yield lab.copy(reference.before[VERDICTS], target)
+    shutil.rmtree(target)
+
+
+@pytest.fixture
+def there(reference: Reference) -> Iterator[lab.Registry]:
+    """A registry that was sent what the tick before had to say."""
+    with lab.registry() as server:
+        server.bodies.update({key: set(bodies) for key, bodies in reference.signals[VERDICTS - 1].items()})
+        yield server
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """A file system of its own at a folder, with what was in it."""
+    saved = place.with_name(f"{place.name}-saved")
+    shutil.copytree(place, saved)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", place], check=False)
+    if mounted.returncode:
+        shutil.rmtree(saved)
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        shutil.copytree(saved, place, dirs_exist_ok=True)
+        shutil.rmtree(saved)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(place: Path, left: int) -> Path:
+    """Leaves so many bytes of a file system free."""
+    status = os.statvfs(place)
+    ballast = place / "ballast.tmp"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - left)
+    return ballast
+
+
+def tick(nursery: Nursery, data: Path, there: lab.Registry, now: str | None = None) -> Run:
+    settings = lab.environment(data, VERDICTS, there.url)
+    return nursery.et("tick", environment={**settings, "ET_NOW": now or settings["ET_NOW"]})
+
+
+def says(run: Run, *words: str) -> None:
+    """It failed with one line that holds these words, and no traceback."""
+    assert run.status == 1, run.output
+    assert "Traceback" not in run.output, run.output
+    line = next(line for line in run.output.splitlines() if line.startswith("et: "))
+    for word in words:
+        assert word.lower() in line.lower(), line
+
+
+def as_undisturbed(nursery: Nursery, reference: Reference, data: Path, there: lab.Registry) -> None:
+    last = tick(nursery, data, there)
+    assert last.status == 0, last.output
+    assert lab.differences(reference.after[VERDICTS], lab.known(data)) == []
+    assert there.bodies == reference.signals[VERDICTS]
+
+
+@needs_mount
+@pytest.mark.parametrize(
+    ("where", "left_kb"),
+    [
+        ("warehouse", 0),
+        ("warehouse", 200),
+        ("warehouse", 1000),
+        ("published", 0),
+        ("published", 400),
+        ("outbox", 0),
+    ],
+)
+def test_a_full_disk_stops_a_tick_and_loses_nothing(
+    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry, where: str, left_kb: int
+) -> None:
+    with small_disk(data / where):
+        ballast = fill(data / where, left_kb * 1024)
+        run = tick(nursery, data, there)
+        if where == "outbox":  # a destination that is away
+            assert run.status == 1 and "could not be delivered" in run.output, run.output
+            ballast.unlink()
+            listed = nursery.et("outbox", "list", environment=lab.environment(data, VERDICTS, there.url))
+            assert "failed" in listed.output, "the messages wait for their next attempt"
+            return
+        says(run, "space")
+        ballast.unlink()
+        as_undisturbed(nursery, reference, data, there)
+
+
+@needs_mount
+def test_a_full_disk_under_dagster_stops_a_tick_and_loses_nothing(
+    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+) -> None:
+    with small_disk(data / "dagster"):
+        ballast = fill(data / "dagster", 0)
+        says(tick(nursery, data, there), "dagster")
+        ballast.unlink()
+        as_undisturbed(nursery, reference, data, there)
+
+
+@needs_mount
+@pytest.mark.parametrize("where", ["warehouse", "published", "dagster"])
+def test_a_folder_that_cannot_be_written_is_named(
+    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry, where: str
+) -> None:
+    with small_disk(data / where):
+        subprocess.run(["mount", "-o", "remount,ro", data / where], check=True)
+        says(tick(nursery, data, there), where, "read-only" if where != "dagster" else "")
+        subprocess.run(["mount", "-o", "remount,rw", data / where], check=True)
+        as_undisturbed(nursery, reference, data, there)
+
+
+def overwrite(path: Path) -> None:
+    """Foreign bytes all over everything but the head."""
+    with path.open("r+b") as file:
+        for offset in range(12_288, path.stat().st_size, 16_384):
+            file.seek(offset)
+            file.write(b"\xa5" * 64)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: path.write_bytes(b""), ("cannot be opened", "et restore")),
+        (lambda path: path.unlink(), ("gone or empty", "et restore")),
+        (
+            lambda path: path.write_bytes(random.Random(1).randbytes(100_000)),
+            ("cannot be opened", "et restore"),
+        ),
+        (lambda path: os.truncate(path, path.stat().st_size // 2), ("warehouse.duckdb", "et restore")),
+        (lambda path: os.truncate(path, 5000), ("warehouse.duckdb", "et restore")),
+        (overwrite, ("warehouse.duckdb", "et restore")),
+    ],
+    ids=["empty", "gone", "noise", "half", "head only", "blocks overwritten"],
+)
+def test_a_damaged_warehouse_is_named_left_alone_and_restored(
+    nursery: Nursery,
+    reference: Reference,
+    data: Path,
+    there: lab.Registry,
+    folder: Path,
+    damage: Callable[[Path], object],
+    words: tuple[str, ...],
+) -> None:
+    saved = folder / "saved"
+    settings = lab.environment(data, VERDICTS, there.url)
+    assert nursery.et("backup", str(saved), environment=settings).status == 0
+    try:
+        damage(data / "warehouse" / "warehouse.duckdb")
+        says(tick(nursery, data, there), *words)
+        restored = nursery.et("restore", str(saved), environment=settings)
+        assert restored.status == 0, restored.output
+        for replaced in data.glob("replaced-*"):
+            shutil.rmtree(replaced)
+        as_undisturbed(nursery, reference, data, there)
+    finally:
+        shutil.rmtree(saved)
+
+
+def test_a_log_of_noise_beside_a_whole_warehouse_changes_nothing(
+    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+) -> None:
+    (data / "warehouse" / "warehouse.duckdb.wal").write_bytes(random.Random(2).randbytes(5000))
+    as_undisturbed(nursery, reference, data, there)
+
+
+def test_a_clock_that_jumps_tells_nothing_twice(
+    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+) -> None:
+    jumps = ("2026-10-20T00:00:00Z", "2026-10-05T00:00:00Z", "2031-01-01T00:00:00Z", "2026-10-19T00:00:00Z")
+    told: list[list[tuple]] = []
+    settings = lab.environment(data, VERDICTS, there.url)
+    for now in jumps:
+        run = nursery.et("tick", "--force", environment={**settings, "ET_NOW": now})
+        assert run.status == 0, run.output
+        with duckdb.connect(str(data / "published" / "experiments.duckdb"), read_only=True) as connection:
+            told.append(connection.execute("SELECT event_id FROM events ORDER BY 1").fetchall())
+            states = connection.execute("SELECT experiment_id, state FROM verdicts ORDER BY 1").fetchall()
+    assert states == [("better", "promotion_review"), ("worse", "concluded")], "nothing goes back"
+    assert all(events == told[0] for events in told), "what follows from the reports was told once"
+    assert len(set(told[-1])) == len(told[-1])
+    for command in (("audit", "verify"), ("rebuild", "--check")):
+        done = nursery.et(*command, environment=settings)
+        assert done.status == 0, done.output
+
+
+def test_two_ticks_at_once_are_one(
+    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+) -> None:
+    settings = {**lab.clean_environment(), **lab.environment(data, VERDICTS, there.url)}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "et_pipeline", "tick"],
+            cwd=PROJECT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    as_undisturbed(nursery, reference, data, there)
