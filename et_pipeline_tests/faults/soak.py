@@ -60,6 +60,7 @@ class Tick(NamedTuple):
         ran: Whether anything was due.
         seconds: Its wall time.
         cpu: CPU seconds of this process in it.
+        yardstick: CPU seconds of the same work each time, just after it: a busy machine slows both.
         rss: Resident memory of this process after it, MiB.
         warehouse: Size of the warehouse, bytes.
         published: Size of the analysts' copy, bytes.
@@ -74,6 +75,7 @@ class Tick(NamedTuple):
     ran: bool
     seconds: float
     cpu: float
+    yardstick: float
     rss: float
     warehouse: int
     published: int
@@ -164,6 +166,7 @@ class Soak:
                 ran,
                 round(seconds, 3),
                 round(cpu, 3),
+                round(_yardstick(), 4),
                 round(_rss(), 1),
                 settings.warehouse_path.stat().st_size,
                 settings.analyst_path.stat().st_size,
@@ -221,11 +224,11 @@ class Soak:
             f"at most {RSS_GROWTH:.0f} MiB",
             growth <= RSS_GROWTH,
         )
-        middle = statistics.median(item.cpu for item in busy)
-        slower = _growth([item.cpu for item in busy]) / middle
+        middle = statistics.median(item.cpu / item.yardstick for item in busy)
+        slower = _growth([item.cpu / item.yardstick for item in busy]) / middle
         yield Finding(
-            "CPU time of a tick, growth after the warm-up",
-            f"{slower:+.0%} of the median {middle:.2f} s",
+            "CPU time of a tick against the yardstick, growth after the warm-up",
+            f"{slower:+.0%} of the median {middle:.0f}",
             f"at most {TIME_GROWTH:.0%}",
             slower <= TIME_GROWTH,
         )
@@ -317,6 +320,12 @@ def _growth(values: Sequence[float]) -> float:
         return 0.0
     thinned = np.asarray(values)[:: max(1, len(values) // 1_000)]
     return float(theilslopes(thinned).slope) * (len(thinned) - 1)
+
+
+def _yardstick() -> float:
+    started = time.process_time()
+    sorted({str(number): number * number for number in range(200_000)}.items())
+    return time.process_time() - started
 
 
 def _rss() -> float:
