@@ -32,13 +32,13 @@ DECIDE = "governance.decide.decide"
         (
             FIRST_REPORTS,
             [
-                Blow(FROM_ITS_START, delay_s=2.5),
                 Blow("transaction: inside resources.dagster.open, all written", 2),
                 Blow("transaction: commit of experiments.registration.register", delay_s=IN_THE_MIDDLE / 10),
                 Blow("transaction: inside ingest.ingest._ingest_group, all written"),
                 Blow("transaction: after governance.decide.admit"),
                 Blow("rename: warehouse/audit_head, before"),
                 Blow("copy: half of it"),
+                Blow(FROM_ITS_START, delay_s=1.5),
             ],
         ),
         (
