@@ -34,8 +34,10 @@ def test_a_line_names_job_step_and_first_cause(tmp_path: Path) -> None:
             dagster_instance=instance,
             dagster_run=failed.dagster_run,
             dagster_event=failed.get_run_failure_event(),
+            resources={"warehouse": warehouse},
         ).for_run_failure()
-        tell_failures(context, warehouse=warehouse)
+        with context:
+            tell_failures(context)
     (line,) = log.read_text().splitlines()
     told = json.loads(line)
     assert (told["level"], told["event"], told["job"]) == ("error", "run failed", "tick")
