@@ -12,7 +12,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
-	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults' -n auto --dist loadgroup --durations=10
+	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark' -n auto --dist loadgroup --durations=10
 
 test-ui: $(READY)
 	$(BIN)/pytest -m ui

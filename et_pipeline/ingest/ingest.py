@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -15,11 +15,12 @@ import polars as pl
 import xxhash
 
 from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.ingest.ledger import Ledger, Tally, append
 from et_pipeline.ingest.listing import SnapshotFile, Stamp, list_snapshots, pending
 from et_pipeline.ingest.reader import Batch
 from et_pipeline.ingest.results import IngestResult, Progress
 from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
-from et_pipeline.ingest.store import Store, Tally, append
+from et_pipeline.ingest.store import Store
 from et_pipeline.ingest.workers import read_files, worker_count
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.sql import load
@@ -46,7 +47,7 @@ class Reading(NamedTuple):
     snapshot_id: int
 
 
-_Failure = tuple[SnapshotFile, UnreadableError]
+Failure = tuple[SnapshotFile, UnreadableError]
 
 
 class _FileError(Exception):
@@ -78,10 +79,12 @@ def ingest(
     Returns:
         What was done. A missing bus folder is no error here: it stands in `unreadable` under the path `""`.
     """
-    return _Ingest(connection, settings, now, progress or (lambda _: None)).run()
+    return Ingest(connection, settings, now, progress or (lambda _: None)).run()
 
 
-class _Ingest:
+class Ingest:
+    """One ingest into the warehouse; one into a data set replaces `_ingest_files`."""
+
     def __init__(
         self,
         connection: DuckDBPyConnection,
@@ -99,6 +102,7 @@ class _Ingest:
         self._to_do: list[SnapshotFile] = []
 
     def run(self) -> IngestResult:
+        """Reads what is new; see `ingest`."""
         listing = list_snapshots(self._settings.report_bus_dir)
         known = latest_readings(self._connection)
         failures = [
@@ -106,19 +110,25 @@ class _Ingest:
             for path, why in listing.errors.items()
         ]
         self._to_do = pending(listing.files, known_stamps(self._connection, known))
-        remaining = self._without_touched(self._to_do, known, failures)
+        self._ingest_files(self._without_touched(self._to_do, known, failures), known, failures)
+        self._record_failures(failures, {file.path for file in listing.files})
+        self._result.seconds = time.perf_counter() - self._started
+        return self._result
+
+    def _ingest_files(
+        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
+    ) -> None:
+        """Reads files; those that cannot be read are added to `failures`."""
+        remaining = files
         while remaining:
             try:
                 self._ingest_all(remaining, known)
             except _FileError as error:
                 failures.append((error.file, error.cause))
                 remaining = [file for file in remaining if file != error.file]
-        self._record_failures(failures, {file.path for file in listing.files})
-        self._result.seconds = time.perf_counter() - self._started
-        return self._result
 
     def _without_touched(
-        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[_Failure]
+        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
     ) -> list[SnapshotFile]:
         """The files to read: a known file with a new time but its old content only gets its new stamp."""
         to_read = []
@@ -155,7 +165,7 @@ class _Ingest:
         known: dict[str, Reading],
     ) -> None:
         with transaction(self._connection):
-            batch, next_id = _next_numbers(self._connection)
+            batch, next_id = next_numbers(self._connection)
             store = Store(self._connection, batch)
             hashes = []
             for snapshot_id, file in enumerate(group, next_id):
@@ -170,19 +180,17 @@ class _Ingest:
                         refuse_changed(self._path(file), file.stamp)
             store.flush()
             readings = [
-                Reading(
-                    file.stamp, digest, known[file.path].revision + 1 if file.path in known else 1, number
-                )
+                reading_of(file, digest, known, number)
                 for number, (file, digest) in enumerate(zip(group, hashes, strict=True), next_id)
             ]
             self._record(store, readings, batch)
         self._result.add(store, len(group), sum(reading.revision > 1 for reading in readings), batch)
 
-    def _record(self, store: Store, readings: list[Reading], batch: int) -> None:
+    def _record(self, ledger: Ledger, readings: list[Reading], batch: int) -> None:
         """Notes the readings of a transaction and where their lines went."""
         snapshots, skipped = [], []
         for reading in readings:
-            tally = store.tallies[reading.snapshot_id]
+            tally = ledger.tallies[reading.snapshot_id]
             snapshots.append(
                 {
                     "path": tally.path,
@@ -210,20 +218,20 @@ class _Ingest:
     def _path(self, file: SnapshotFile) -> Path:
         return self._settings.report_bus_dir / file.path
 
-    def _report(self, store: Store, files: int) -> None:
+    def _report(self, ledger: Ledger, files: int) -> None:
         done = self._result
         self._progress(
             Progress(
                 files=done.files + files,
                 of_files=len(self._to_do),
-                lines=done.lines + sum(tally.lines for tally in store.tallies.values()),
-                bytes=done.bytes + store.bytes,
-                quarantined=done.quarantined + store.reasons.total(),
+                lines=done.lines + sum(tally.lines for tally in ledger.tallies.values()),
+                bytes=done.bytes + ledger.bytes,
+                quarantined=done.quarantined + ledger.reasons.total(),
                 seconds=time.perf_counter() - self._started,
             )
         )
 
-    def _record_failures(self, failures: list[_Failure], listed: set[str]) -> None:
+    def _record_failures(self, failures: list[Failure], listed: set[str]) -> None:
         """Notes what cannot be read now: files of this tick, and those given up before that lie there still."""
         tried = {file.path for file in self._to_do}
         with transaction(self._connection):
@@ -247,6 +255,12 @@ def _blaming(file: SnapshotFile) -> Iterator[None]:
         yield
     except UnreadableError as error:
         raise _FileError(file, error) from error
+
+
+def reading_of(file: SnapshotFile, digest: str, known: Mapping[str, Reading], number: int) -> Reading:
+    """The reading of a file, with the number of times that its path was read so far."""
+    revision = known[file.path].revision + 1 if file.path in known else 1
+    return Reading(file.stamp, digest, revision, number)
 
 
 def content_hash(path: Path) -> str:
@@ -289,7 +303,8 @@ def pending_snapshots(connection: DuckDBPyConnection, settings: Settings) -> lis
     return pending(list_snapshots(settings.report_bus_dir).files, stamps)
 
 
-def _next_numbers(connection: DuckDBPyConnection) -> tuple[int, int]:
+def next_numbers(connection: DuckDBPyConnection) -> tuple[int, int]:
+    """The numbers of the next transaction and of the next reading."""
     query = "SELECT coalesce(max(batch), 0) + 1, coalesce(max(snapshot_id), 0) + 1 FROM snapshots"
     [(batch, snapshot_id)] = connection.execute(query).fetchall()
     return batch, snapshot_id

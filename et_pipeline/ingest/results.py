@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from et_pipeline.ingest.store import Store
+from et_pipeline.ingest.ledger import Ledger
 
 
 class Progress(NamedTuple):
@@ -75,9 +75,9 @@ class IngestResult:
         """Megabytes of text a second."""
         return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
 
-    def add(self, store: Store, files: int, changed: int, batch: int) -> None:
+    def add(self, ledger: Ledger, files: int, changed: int, batch: int) -> None:
         """Adds what one transaction did."""
-        for tally in store.tallies.values():
+        for tally in ledger.tallies.values():
             self.lines += tally.lines
             self.reports += tally.reports
             self.duplicates += tally.duplicates
@@ -85,7 +85,7 @@ class IngestResult:
             self.skipped.update(tally.skipped)
         self.files += files
         self.changed += changed
-        self.displaced += store.displaced
-        self.reasons.update(store.reasons)
-        self.bytes += store.bytes
+        self.displaced += ledger.displaced
+        self.reasons.update(ledger.reasons)
+        self.bytes += ledger.bytes
         self.batches.append(batch)

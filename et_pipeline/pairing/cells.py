@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.pairing.rules import prepare
-from et_pipeline.pairing.statements import delete, drop, insert, keep, query
+from et_pipeline.pairing.statements import among, query
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class CellsResult(NamedTuple):
     blocks: int
 
 
-def build_cells(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> CellsResult:
+def build_cells(
+    connection: duckdb.DuckDBPyConnection, experiments: Sequence[str], *, engine: Engine | None = None
+) -> CellsResult:
     """Computes the stale cells of experiments again from their pairs, and only those.
 
     Sums are exact: floating point is summed as decimals, so a cell does not depend on the order of its
@@ -49,23 +52,73 @@ def build_cells(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str
     Args:
         connection: The warehouse, outside any transaction.
         experiments: Experiments whose stale cells are to be handled.
+        engine: Where the pairs are; without one, in the warehouse.
     """
+    engine = engine or DuckDBEngine(connection)
     with transaction(connection):
-        prepare(connection, experiments)
-        stale = keep(connection, "stale", query("stale_now"))
+        prepare(engine, experiments)
         metrics = [CATALOGUE[name] for (name,) in connection.execute(query("planned")).fetchall()]
-        needed = ",\n    ".join(sorted({column for metric in metrics for column in _columns(metric)}))
-        cells = blocks = 0
-        if stale:
-            keep(connection, "stale_pairs", query("stale_pairs", columns=needed))
-            ((first, last),) = connection.execute("SELECT min(block), max(block) FROM stale").fetchall()
-            span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
-            delete(connection, "cells", f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
-            cells = sum(insert(connection, "cells", _cells_query(metric)) for metric in metrics)
-            blocks = insert(connection, "stale_paths", "SELECT DISTINCT experiment_id, block FROM stale")
-            delete(connection, "stale_cells", "experiment_id IN (SELECT experiment_id FROM chosen)")
-        drop(connection, "stale", "stale_pairs", "terms", "chosen")
+        result = (_renew if engine.local else _compare)(engine, metrics)
+        DuckDBEngine(connection).drop("terms", "chosen")
+    return result
+
+
+def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
+    """Replaces the stale cells by what their pairs give now."""
+    stale = engine.keep("stale", query("stale_now"))
+    cells = blocks = 0
+    if stale:
+        engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
+        _take_away(engine)
+        cells = sum(engine.insert("cells", _cells_query(metric)) for metric in metrics)
+        blocks = _note_paths(engine)
+    engine.drop("stale", "stale_pairs")
     return CellsResult(stale, cells, blocks)
+
+
+def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
+    """Computes every cell of the experiments with a stale one where the pairs are, and keeps what differs."""
+    warehouse, chosen = DuckDBEngine(engine.connection), "experiment_id IN (SELECT experiment_id FROM chosen)"
+    experiments = warehouse.rows(f"SELECT DISTINCT experiment_id FROM stale_cells WHERE {chosen}")
+    if not experiments:
+        return CellsResult(0, 0, 0)
+    inside = among(name for (name,) in experiments)
+    engine.send("experiment_metrics")
+    engine.view("stale_cells", query("stale", pairs=f"pairs WHERE {inside}"))
+    engine.keep("stale", query("stale_now"))
+    engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
+    warehouse.keep("made", "SELECT * FROM cells WHERE false")
+    for metric in metrics:
+        engine.insert("made", _cells_query(metric))
+    engine.drop("stale", "stale_pairs")
+    engine.drop_views("stale_cells")
+    stale = warehouse.keep("stale", query("changed_cells", inside=inside))
+    cells = blocks = 0
+    if stale:
+        _take_away(warehouse)
+        changed = f"({_CELL}) IN (SELECT {_CELL} FROM stale)"
+        cells = warehouse.insert("cells", f"SELECT * FROM made WHERE {changed}")
+    blocks = _note_paths(warehouse)
+    warehouse.drop("stale", "made")
+    return CellsResult(stale, cells, blocks)
+
+
+def _take_away(engine: Engine) -> None:
+    """Takes the stale cells away; the limits of time keep the scan short."""
+    ((first, last),) = engine.rows("SELECT min(block), max(block) FROM stale")
+    span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
+    engine.delete("cells", f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
+
+
+def _note_paths(engine: Engine) -> int:
+    """Hands the blocks of the stale cells to the interval path; returns their number."""
+    blocks = engine.insert("stale_paths", "SELECT DISTINCT experiment_id, block FROM stale")
+    engine.delete("stale_cells", "experiment_id IN (SELECT experiment_id FROM chosen)")
+    return blocks
+
+
+def _needed(metrics: Sequence[Metric]) -> str:
+    return ",\n    ".join(sorted({column for metric in metrics for column in _columns(metric)}))
 
 
 def decimal_type(metric: Metric) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.pairing.correlation import pair_by_correlation
 from et_pipeline.pairing.nearest import pair_by_nearest
 from et_pipeline.pairing.rules import Rule, read_rules
-from et_pipeline.pairing.steps import Change
+from et_pipeline.pairing.steps import Change, keep_touched
 from et_pipeline.resources import sql
 from et_pipeline.resources.warehouse import transaction
 
@@ -35,7 +36,11 @@ class PairsResult(NamedTuple):
 
 
 def build_pairs(
-    connection: duckdb.DuckDBPyConnection, experiments: Sequence[str], *, full: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    experiments: Sequence[str],
+    *,
+    full: bool = False,
+    engine: Engine | None = None,
 ) -> PairsResult:
     """Brings `pairs` and `unmatched` of experiments up to date with the reports.
 
@@ -46,15 +51,17 @@ def build_pairs(
         connection: The warehouse, outside any transaction.
         experiments: Experiments that are sampling; others keep what they have.
         full: Pair everything again, whatever was paired before.
+        engine: Where the reports and pairs are; without one, in the warehouse.
 
     Raises:
         ValueError: An experiment is not registered.
     """
+    engine = engine or DuckDBEngine(connection)
     with transaction(connection):
-        rules = read_rules(connection, experiments)
+        rules = read_rules(engine, experiments)
         known = connection.execute("SELECT experiment_id, rule_hash, batch FROM pairing_progress").fetchall()
         progress = {experiment_id: (rule_hash, batch) for experiment_id, rule_hash, batch in known}
-        newest = _newest_batch(connection)
+        newest = _newest_batch(engine)
         whole = [
             rule for rule in rules if full or progress.get(rule.experiment_id, ("", 0))[0] != rule.rule_hash
         ]
@@ -63,16 +70,22 @@ def build_pairs(
             for rule in rules
             if rule not in whole and progress[rule.experiment_id][1] < newest
         ]
+        advancing = [rule for rule, _ in behind]
+        if behind and not engine.local:
+            touched = _touched(engine, behind)
+            whole += [rule for rule in advancing if rule.experiment_id in touched]
+            behind = []
         change = Change()
         for method, pair in (("correlation", pair_by_correlation), ("nearest", pair_by_nearest)):
             change = change.plus(
                 pair(
-                    connection,
+                    engine,
                     [rule for rule in whole if rule.method == method],
                     [(rule, batch) for rule, batch in behind if rule.method == method],
                 )
             )
-        _advance(connection, [*whole, *(rule for rule, _ in behind)], newest)
+        engine.finish([rule.experiment_id for rule in whole])
+        _advance(connection, {*whole, *advancing}, newest)
     return PairsResult(newest, tuple(rule.experiment_id for rule in whole), *change)
 
 
@@ -82,15 +95,23 @@ def sampled(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -
     return [row[0] for row in rows]
 
 
-def _newest_batch(connection: duckdb.DuckDBPyConnection) -> int:
-    row = connection.execute(
+def _newest_batch(engine: Engine) -> int:
+    ((newest,),) = engine.rows(
         "SELECT max(batch) FROM "
         "(SELECT max(batch) AS batch FROM reports UNION ALL SELECT max(batch) FROM displaced) AS batches"
-    ).fetchone()
-    return row[0] if row and row[0] is not None else 0
+    )
+    return newest or 0
 
 
-def _advance(connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule], batch: int) -> None:
+def _touched(engine: Engine, behind: Sequence[tuple[Rule, int]]) -> set[str]:
+    """The experiments with a new report, or with one that a conflict took out again."""
+    keep_touched(engine, [(rule.experiment_id, batch) for rule, batch in behind])
+    touched = {name for (name,) in engine.rows("SELECT DISTINCT experiment_id FROM touched")}
+    engine.drop("behind", "touched")
+    return touched
+
+
+def _advance(connection: duckdb.DuckDBPyConnection, rules: Collection[Rule], batch: int) -> None:
     if not rules:
         return
     connection.execute(

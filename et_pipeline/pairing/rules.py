@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.plan import content_hash
+from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.pairing.columns import LIMITS
-from et_pipeline.pairing.statements import keep, query
+from et_pipeline.pairing.statements import query
 
 if TYPE_CHECKING:
-    import duckdb
+    from et_pipeline.engine.engine import Engine
 
 
 class Rule(NamedTuple):
@@ -30,18 +31,19 @@ class Rule(NamedTuple):
     rule_hash: str
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> None:
+def prepare(engine: Engine, experiments: Sequence[str]) -> None:
     """Makes the temporary tables `chosen` (the experiments asked for) and `terms`.
 
     `terms` has one row per registered one: block length, window, what a missing variant means, and the
     winsor limits of each metric.
     """
-    connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
-    connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
-    keep(connection, "terms", query("terms", limits=LIMITS))
+    engine.connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
+    engine.connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
+    DuckDBEngine(engine.connection).keep("terms", query("terms", limits=LIMITS))
+    engine.send("chosen", "terms")
 
 
-def read_rules(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Rule]:
+def read_rules(engine: Engine, experiments: Sequence[str]) -> list[Rule]:
     """The rules of experiments; also makes the temporary tables of `prepare`, and `arms`.
 
     `arms` has one row per experiment and arm: which reports belong to it.
@@ -49,17 +51,18 @@ def read_rules(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]
     Raises:
         ValueError: An experiment is not registered.
     """
-    prepare(connection, experiments)
-    rows = connection.execute(query("rules")).fetchall()
+    prepare(engine, experiments)
+    rows = engine.connection.execute(query("rules")).fetchall()
     unknown = sorted(set(experiments) - {row[0] for row in rows})
     if unknown:
         raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")
     metrics: dict[str, list[tuple[object, ...]]] = {}
-    for experiment_id, *rest in connection.execute(
+    for experiment_id, *rest in engine.connection.execute(
         "SELECT experiment_id, metric, winsor_lower, winsor_upper FROM experiment_metrics ORDER BY ALL"
     ).fetchall():
         metrics.setdefault(experiment_id, []).append(tuple(rest))
-    keep(connection, "arms", query("arms"))
+    DuckDBEngine(engine.connection).keep("arms", query("arms"))
+    engine.send("arms")
     return [
         Rule(row[0], row[1], row[2], content_hash([[str(item) for item in row], metrics.get(row[0], [])]))
         for row in rows

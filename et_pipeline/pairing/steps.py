@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.statements import delete, drop, insert, keep, query
+from et_pipeline.pairing.statements import query
 
 if TYPE_CHECKING:
-    import duckdb
+    from et_pipeline.engine.engine import Engine
 
 CHUNK = 1_000_000
 """Reports matched at once when everything is paired again: it bounds the memory that takes."""
@@ -26,29 +27,46 @@ class Change(NamedTuple):
         return Change(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-def chunks(connection: duckdb.DuckDBPyConnection) -> int:
-    """Into how many parts everything is cut when all is paired again."""
-    row = connection.execute("SELECT count(*) FROM reports").fetchone()
+def chunks(engine: Engine) -> int:
+    """Into how many parts everything is cut when all is paired again; a cluster cuts its work itself."""
+    if not engine.local:
+        return 1
+    row = engine.connection.execute("SELECT count(*) FROM reports").fetchone()
     return max(1, -(-(row[0] if row else 0) // CHUNK))
 
 
-def fetch_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str, int]]) -> str:
+def keep_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> int:
+    """Makes the temporary tables `behind` and `touched`: the opportunities with anything new.
+
+    Args:
+        engine: Where the rows are.
+        behind: Experiments and the newest batch their pairs know of.
+
+    Returns:
+        The oldest of these batches.
+    """
+    engine.connection.execute("CREATE OR REPLACE TEMP TABLE behind (experiment_id VARCHAR, batch BIGINT)")
+    engine.connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
+    engine.send("behind")
+    after = min(batch for _, batch in behind)
+    engine.keep("touched", query("touched", after=after))
+    return after
+
+
+def fetch_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> str:
     """Makes the temporary tables `behind`, `touched` and `fetched`: what is new, and all that it concerns.
 
     Args:
-        connection: The warehouse.
+        engine: Where the rows are.
         behind: Experiments and the newest batch their pairs know of.
 
     Returns:
         A condition on `{time}`, the time of what was written for touched opportunities before: it was one
         of their reports' times, so most of history need not be looked at.
     """
-    connection.execute("CREATE OR REPLACE TEMP TABLE behind (experiment_id VARCHAR, batch BIGINT)")
-    connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
-    after = min(batch for _, batch in behind)
-    keep(connection, "touched", query("touched", after=after))
-    fetch(connection, "opportunity_key IN (SELECT opportunity_key FROM touched)")
-    row = connection.execute(
+    after = keep_touched(engine, behind)
+    fetch(engine, "opportunity_key IN (SELECT opportunity_key FROM touched)")
+    row = engine.connection.execute(
         "SELECT min(emitted_at), max(emitted_at) FROM (SELECT emitted_at FROM fetched"
         f" UNION ALL SELECT emitted_at FROM displaced WHERE batch > {after}) AS concerned"
     ).fetchone()
@@ -57,48 +75,46 @@ def fetch_touched(connection: duckdb.DuckDBPyConnection, behind: list[tuple[str,
     return f"{{time}} BETWEEN TIMESTAMP '{row[0]}' AND TIMESTAMP '{row[1]}'"
 
 
-def fetch(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+def fetch(engine: Engine, condition: str) -> None:
     """Keeps the reports that a condition holds for in the temporary table `fetched`.
 
     Their row numbers are found first, in the few columns of the condition; the many columns of a report are
     read only where those rows lie, not through all history.
     """
     rows = f"SELECT rowid FROM reports WHERE {condition}"
-    keep(connection, "fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
+    engine.keep("fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
 
 
-def gather(connection: duckdb.DuckDBPyConnection, reports: str, scope: str) -> None:
+def gather(engine: Engine, reports: str, scope: str) -> None:
     """Makes the temporary table `gathered`: the arms' reports out of a table of reports `r`, see `gather.sql`.
 
     A table and not a view: four queries read it, and writing it down once took less than reading four times.
     """
-    keep(connection, "gathered", query("gather", metrics=columns.METRICS, reports=reports, scope=scope))
-    drop(connection, "fetched")
+    engine.keep("gathered", query("gather", metrics=columns.METRICS, reports=reports, scope=scope))
+    engine.drop("fetched")
 
 
-def view_counting(connection: duckdb.DuckDBPyConnection) -> None:
+def view_counting(engine: Engine) -> None:
     """Makes the temporary views `controls` and `variants`: what is gathered and not superseded."""
     for arm in ("control", "variant"):
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {arm}s AS {query('counting', arm=arm)}")
+        engine.view(f"{arm}s", query("counting", arm=arm))
 
 
-def drop_gathered(connection: duckdb.DuckDBPyConnection) -> None:
+def drop_gathered(engine: Engine) -> None:
     """Takes away what `gather` and `view_counting` made."""
-    for arm in ("control", "variant"):
-        connection.execute(f"DROP VIEW IF EXISTS temp.{arm}s")
-    drop(connection, "gathered")
+    engine.drop_views("controls", "variants")
+    engine.drop("gathered")
 
 
-def insert_pairs(connection: duckdb.DuckDBPyConnection, partner: str, candidates: str) -> int:
+def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
     """Writes the pairs that a way of matching made, and their cells to `stale_cells`; returns their number.
 
     Args:
-        connection: The warehouse, with the views of `view_counting`.
+        engine: Where the rows are, with the views of `view_counting`.
         partner: The join that finds a control's variant `v`.
         candidates: How many controls the variant could have had.
     """
-    keep(
-        connection,
+    engine.keep(
         "made",
         query(
             "pairs",
@@ -109,23 +125,15 @@ def insert_pairs(connection: duckdb.DuckDBPyConnection, partner: str, candidates
             candidates=candidates,
         ),
     )
-    insert(connection, "stale_cells", query("stale", pairs="made"))
-    count = insert(connection, "pairs", "SELECT * FROM made")
-    drop(connection, "made")
+    engine.insert("stale_cells", query("stale", pairs="made"))
+    count = engine.insert("pairs", "SELECT * FROM made")
+    engine.drop("made")
     return count
 
 
-def remove_pairs(connection: duckdb.DuckDBPyConnection, condition: str) -> int:
-    """Takes away the pairs that a condition holds for and writes their cells to `stale_cells`.
-
-    Their row numbers are noted first, so that the condition is looked at once.
-    """
-    keep(
-        connection,
-        "going",
-        f"SELECT rowid AS row_number, experiment_id, block, market_id FROM pairs WHERE {condition}",
-    )
-    insert(connection, "stale_cells", query("stale", pairs="going"))
-    count = delete(connection, "pairs", "rowid IN (SELECT row_number FROM going)")
-    drop(connection, "going")
+def remove_pairs(engine: Engine, condition: str) -> int:
+    """Takes away the pairs that a condition holds for and writes their cells to `stale_cells`."""
+    count = engine.take("going", "pairs", "experiment_id, block, market_id", condition)
+    engine.insert("stale_cells", query("stale", pairs="going"))
+    engine.drop("going")
     return count

@@ -80,6 +80,19 @@ class NatsSettings:
 
 
 @dataclass(frozen=True)
+class SparkSettings:
+    """Where reports and pairs lie and are worked on when one machine does not suffice.
+
+    Attributes:
+        url: `ET_SPARK_URL`: a Spark Connect server, of Apache Spark or Sail.
+        reports: `ET_SPARK_REPORTS`: the folder of the data set, as the address that every worker uses for it.
+    """
+
+    url: str
+    reports: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """The pipeline's configuration.
 
@@ -95,6 +108,7 @@ class Settings:
         delivery_attempts: `ET_DELIVERY_ATTEMPTS`: failed rounds after which a message is a dead letter.
         registry: The StrategyRegistry, None where its messages go to files.
         nats: The report bus on NATS, None where it is the folder and its messages go to files.
+        spark: `ET_ENGINE=spark`: the cluster; None where everything is in the warehouse.
         log_path: `ET_LOG`: the file that log lines are appended to; None for stderr.
         log_level: `ET_LOG_LEVEL`: the least severe lines that are written.
         dagster_url: `ET_DAGSTER_URL`: where people open the Dagster UI; review pages link to their run there.
@@ -110,6 +124,7 @@ class Settings:
     delivery_attempts: int = 20
     registry: RegistrySettings | None = None
     nats: NatsSettings | None = None
+    spark: SparkSettings | None = None
     log_path: Path | None = None
     log_level: LogLevel = "info"
     dagster_url: str = "http://localhost:3000"
@@ -141,6 +156,7 @@ class Settings:
             delivery_attempts=_count(env, "ET_DELIVERY_ATTEMPTS", "20"),
             registry=_registry(env),
             nats=_nats(env),
+            spark=_spark(env),
             log_path=None if log == "stderr" else Path(log).absolute(),
             log_level=cast("LogLevel", level),
             dagster_url=(_url(env, "ET_DAGSTER_URL", ("http", "https")) or cls.dagster_url).rstrip("/"),
@@ -256,6 +272,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _NATS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NATS_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _NATS_FILTER = re.compile(r"([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?|>")
+_ADDRESS = re.compile(r"([a-z][a-z0-9]*://)?/?[^\s:@/][^\s@]*")
+"""An absolute path or an address with a scheme, without credentials."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -297,6 +315,26 @@ def _nats(env: Mapping[str, str]) -> NatsSettings | None:
         ca_file=_file(env, "ET_NATS_CA_FILE"),
         timeout_s=_timeout(env, "ET_NATS_TIMEOUT", "5"),
     )
+
+
+def _spark(env: Mapping[str, str]) -> SparkSettings | None:
+    engine = env.get("ET_ENGINE") or "duckdb"
+    if engine not in ("duckdb", "spark"):
+        raise SettingsError(f"ET_ENGINE is {engine!r}; allowed: duckdb, spark")
+    url, reports = _url(env, "ET_SPARK_URL", ("sc",)), env.get("ET_SPARK_REPORTS")
+    if engine == "duckdb":
+        return None
+    if url is None or not reports:
+        missing = "ET_SPARK_URL" if url is None else "ET_SPARK_REPORTS"
+        raise SettingsError(
+            f"ET_ENGINE is 'spark', but {missing} is not set: set both ET_SPARK_URL and ET_SPARK_REPORTS"
+        )
+    if not _ADDRESS.fullmatch(reports):
+        raise SettingsError(
+            f"ET_SPARK_REPORTS is {reports!r}; allowed: an absolute path that every worker sees, or an address "
+            "such as s3a://bucket/reports, without spaces"
+        )
+    return SparkSettings(url, f"file://{reports}" if reports.startswith("/") else reports)
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:

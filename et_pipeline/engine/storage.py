@@ -1,0 +1,35 @@
+"""The data set's folder, on a disk that all workers see or in an object store."""
+
+from __future__ import annotations
+
+import fsspec
+
+
+class Storage:
+    """Paths below one address, as the engine writes them, and what only the driver does there.
+
+    Attributes:
+        url: The address, with its scheme.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._files, self._root = fsspec.url_to_fs(self.url)
+
+    def path(self, *parts: str) -> str:
+        """The address of something below."""
+        return "/".join((self.url, *parts))
+
+    def names(self, *parts: str) -> list[str]:
+        """The names of what lies in a folder below; none where there is no such folder."""
+        try:
+            found = self._files.ls("/".join((self._root, *parts)), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+    def remove(self, *parts: str) -> None:
+        """Takes away a file or folder below, with all that is in it."""
+        path = "/".join((self._root, *parts))
+        if self._files.exists(path):
+            self._files.rm(path, recursive=True)

@@ -1,0 +1,40 @@
+"""A real Sail server on loopback, one for each process that runs tests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+SERVE = "from pysail.spark import SparkConnectServer as S; s = S('127.0.0.1', 0); s.start(background=True); print(s.listening_address[1], flush=True); input()"
+
+
+@pytest.fixture(scope="session")
+def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Sail server, in a process of its own."""
+    log = tmp_path_factory.mktemp("sail") / "log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", SERVE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as server,
+    ):
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        assert re.fullmatch(r"\d+", port), log.read_text()
+        yield f"sc://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture(params=["sail"])
+def cluster(request: pytest.FixtureRequest) -> str:
+    """The address of each kind of cluster."""
+    url: str = request.getfixturevalue(request.param)
+    return url
