@@ -166,10 +166,17 @@ class SparkEngine:
         return self.frame(text).rows()
 
     def finish(self, experiments: Sequence[str]) -> None:
-        """Notes that these experiments' pairs are the ones of this run."""
-        self.connection.execute(
-            "DELETE FROM pairs_elsewhere WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [experiments]
-        )
+        """Notes that these experiments' pairs are the ones of this run, and what pages tell of them."""
+        if not experiments:
+            return
+        inside = "experiment_id IN ({})".format(", ".join(f"'{name}'" for name in experiments))
+        for table, name in (
+            ("pair_blocks_elsewhere", "pair_blocks"),
+            ("unmatched_elsewhere", "unmatched_reasons"),
+        ):
+            self.connection.execute(f"DELETE FROM {table} WHERE {inside}")
+            self.insert(table, load(__package__, name).format(inside=inside))
+        self.connection.execute(f"DELETE FROM pairs_elsewhere WHERE {inside}")
         self.connection.execute(
             "INSERT INTO pairs_elsewhere SELECT unnest(?::VARCHAR[]), ?", [experiments, self.run]
         )

@@ -117,8 +117,8 @@ def evidence(
     from et_pipeline.evidence.compute import build_evidence
     from et_pipeline.resources.sql import load
 
-    with warehouse.open() as connection:
-        outcome = build_evidence(connection, context.partition_keys)
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        outcome = build_evidence(connection, context.partition_keys, engine=engine)
         context.log.info(
             f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.evidence.paths import Decision, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
@@ -38,7 +39,11 @@ class EvidenceResult(NamedTuple):
 
 
 def build_evidence(
-    connection: duckdb.DuckDBPyConnection, experiments: Sequence[str], *, full: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    experiments: Sequence[str],
+    *,
+    full: bool = False,
+    engine: Engine | None = None,
 ) -> EvidenceResult:
     """Brings intervals, diagnostics, drift and sample ratio up to date with the cells; one transaction.
 
@@ -49,7 +54,9 @@ def build_evidence(
         connection: The warehouse, outside any transaction.
         experiments: Experiments to look at; only those with stale paths are computed.
         full: Compute every path again, whatever is stale.
+        engine: Where the pairs are; without one, in the warehouse.
     """
+    engine = engine or DuckDBEngine(connection)
     wanted = sorted(set(experiments))
     with transaction(connection):
         stale = dict(
@@ -62,13 +69,13 @@ def build_evidence(
         touched = dict.fromkeys(wanted, EPOCH) if full else stale
         rows = 0
         for decision in read_decisions(connection, list(touched)):
-            rows += _rebuild_metric(connection, decision, touched[decision.experiment_id])
+            rows += _rebuild_metric(engine, decision, touched[decision.experiment_id])
         connection.execute(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
         for experiment_id in wanted:
-            _match_rate(connection, experiment_id)
-        _sample_ratios(connection, wanted)
+            _match_rate(engine, experiment_id)
+        _sample_ratios(engine, wanted)
     return EvidenceResult(tuple(sorted(touched)), rows)
 
 
@@ -78,8 +85,9 @@ def read_decisions(connection: duckdb.DuckDBPyConnection, experiments: Sequence[
     return [Decision(*row) for row in found.fetchall()]
 
 
-def _rebuild_metric(connection: duckdb.DuckDBPyConnection, decision: Decision, since: datetime) -> int:
+def _rebuild_metric(engine: Engine, decision: Decision, since: datetime) -> int:
     """Rewrites one metric's path from `since` on, its latest interval, diagnostics and drift."""
+    connection = engine.connection
     key = [decision.experiment_id, decision.metric]
     frame = read_cells(connection, decision)
     for table in ("intervals", "diagnostics"):
@@ -95,7 +103,7 @@ def _rebuild_metric(connection: duckdb.DuckDBPyConnection, decision: Decision, s
     changed = path.filter(pl.col("as_of") >= first)
     _insert(connection, "interval_path", changed)
     _insert(connection, "intervals", path.tail(1))
-    _diagnose(connection, decision, frame, path)
+    _diagnose(engine, decision, frame, path)
     _drift(connection, decision, frame, first)
     return len(changed)
 
@@ -113,12 +121,10 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFra
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM stream")
 
 
-def _diagnose(
-    connection: duckdb.DuckDBPyConnection, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame
-) -> None:
+def _diagnose(engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame) -> None:
     found = diagnose(inference_cells(frame))
     names = frame.filter(pl.col("market") == found.largest_market)["market_id"]
-    median, deviation = _spread(connection, decision)
+    median, deviation = _spread(engine, decision)
     last = path.row(-1, named=True)
     row = {
         "experiment_id": decision.experiment_id,
@@ -138,7 +144,7 @@ def _diagnose(
         "pairs_needed": _pairs_needed(decision, last),
     }
     names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
-    connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+    engine.connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
 
 
 def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
@@ -159,13 +165,15 @@ def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
     return further if math.isfinite(further) else None
 
 
-def _spread(connection: duckdb.DuckDBPyConnection, decision: Decision) -> tuple[float | None, float | None]:
+def _spread(engine: Engine, decision: Decision) -> tuple[float | None, float | None]:
     """Median and standard deviation of single pairs; a ratio metric has no uplift of a single pair."""
     if CATALOGUE[decision.metric].ratio_of is not None:
         return None, None
-    query = load(__package__ or "", "spread").format(metric=decision.metric)
-    row = connection.execute(query, {"experiment_id": decision.experiment_id}).fetchone()
-    return (row[0], row[1]) if row else (None, None)
+    query = load(__package__ or "", "spread")
+    ((median, deviation),) = engine.rows(
+        query.format(metric=decision.metric, experiment_id=decision.experiment_id)
+    )
+    return median, deviation
 
 
 def _drift(
@@ -210,20 +218,19 @@ def _drift(
         )
 
 
-def _match_rate(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> None:
+def _match_rate(engine: Engine, experiment_id: str) -> None:
     """Shares of unmatched opportunities, which may change although no cell does."""
-    row = connection.execute(
-        load(__package__ or "", "match_rate"), {"experiment_id": experiment_id}
-    ).fetchone()
-    connection.execute(
+    (rates,) = engine.rows(load(__package__ or "", "match_rate").format(experiment_id=experiment_id))
+    engine.connection.execute(
         "UPDATE diagnostics SET unmatched_control_share = ?, unmatched_variant_share = ?, "
         "candidates_per_variant = ? WHERE experiment_id = ?",
-        [*(row or (None, None, None)), experiment_id],
+        [*rates, experiment_id],
     )
 
 
-def _sample_ratios(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> None:
+def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:
     """The sequential sample-ratio check of limited-live experiments, anew: it is a sum over blocks."""
+    connection = engine.connection
     live = connection.execute(
         "SELECT experiment_id, traffic_split_pct / 100, time_block_us FROM experiments "
         "WHERE mode = 'limited_live' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
@@ -231,9 +238,7 @@ def _sample_ratios(connection: duckdb.DuckDBPyConnection, experiments: Sequence[
     ).fetchall()
     for experiment_id, share, block_us in live:
         connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
-        counts = pl.DataFrame(
-            connection.sql(load(__package__ or "", "opportunities"), params={"experiment_id": experiment_id})
-        )
+        counts = engine.frame(load(__package__ or "", "opportunities").format(experiment_id=experiment_id))
         if not len(counts):
             continue
         path = sample_ratio_path(counts["variant"].to_numpy(), counts["control"].to_numpy(), split=share)

@@ -129,7 +129,10 @@ def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]
 
 def last_report(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     """Time of the newest report."""
-    row = connection.execute("SELECT max(emitted_at) FROM reports").fetchone()
+    row = connection.execute(
+        "SELECT max(emitted_at) FROM (SELECT max(emitted_at) AS emitted_at FROM reports"
+        " UNION ALL SELECT newest FROM reports_elsewhere) AS newest"
+    ).fetchone()
     return None if row is None else row[0]
 
 

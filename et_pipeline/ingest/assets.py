@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.ingest.checks import CHECKS
 from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec
 
@@ -57,8 +58,15 @@ def ingest(
             logged = progress.seconds
             context.log.info(f"ingest: {progress}")
 
-    with warehouse.open() as connection:
-        result = run(connection, settings, settings.now(), log)
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        if isinstance(engine, DuckDBEngine):
+            result = run(connection, settings, settings.now(), log)
+        else:
+            from et_pipeline.engine.spark import SparkEngine
+            from et_pipeline.ingest.cluster import ingest_on_cluster
+
+            assert isinstance(engine, SparkEngine)
+            result = ingest_on_cluster(engine, settings, settings.now(), log)
         results = [
             materialized(
                 connection,
@@ -71,6 +79,7 @@ def ingest(
             materialized(
                 connection,
                 "reports",
+                engine=engine,
                 new=result.reports,
                 duplicates=result.duplicates,
                 displaced=result.displaced,
@@ -83,7 +92,7 @@ def ingest(
                 reasons=dict(result.reasons.most_common()),
             ),
         ]
-        checks = evaluate(connection, result)
+        checks = evaluate(engine, result)
     context.log.info(
         f"ingest: {result.files} files, {result.lines:,} lines in {result.seconds:.1f} s "
         f"({result.mb_per_second:.1f} MB/s), {result.reports:,} new reports, {result.duplicates:,} duplicates, "

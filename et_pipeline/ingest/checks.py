@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.resources.dagster import check_result
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     import duckdb
 
+    from et_pipeline.engine.engine import Engine
     from et_pipeline.ingest.results import IngestResult
 
 CHECKS = [
@@ -52,21 +54,26 @@ SAMPLE_ROWS = 100_000
 """How many of the new reports are held against the schema a second time, as they are stored."""
 
 
-def evaluate(connection: duckdb.DuckDBPyConnection, result: IngestResult) -> list[dg.AssetCheckResult]:
+def evaluate(engine: Engine, result: IngestResult) -> list[dg.AssetCheckResult]:
     """Every check of `CHECKS`, over what an ingest did."""
     first = min(result.batches, default=None)
     return [
-        _accounted_for(connection, first),
+        _accounted_for(engine, first),
         _readable(result),
-        _unchanged(connection, first),
-        _ids_unique(connection, first),
-        _schema_kept(connection, first),
+        _unchanged(engine.connection, first),
+        _ids_unique(engine, first),
+        _schema_kept(engine, first),
         _little_quarantine(result),
     ]
 
 
-def _accounted_for(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
-    rows = connection.execute(load(__package__ or "", "unbalanced"), {"first": first}).fetchall()
+def _accounted_for(engine: Engine, first: int | None) -> dg.AssetCheckResult:
+    warehouse = DuckDBEngine(engine.connection)
+    warehouse.keep("stored_counts", "SELECT 0 AS snapshot_id, 0::BIGINT AS n WHERE false")
+    if first is not None:
+        engine.insert("stored_counts", _query("stored_counts", first=first))
+    rows = engine.connection.execute(load(__package__ or "", "unbalanced"), {"first": first}).fetchall()
+    warehouse.drop("stored_counts")
     problems = [f"{path} (revision {revision}): {sentence}" for path, revision, sentence in rows]
     return check_result(
         "snapshots", "every_line_accounted_for", problems, "every line is in exactly one place"
@@ -89,25 +96,26 @@ def _unchanged(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.A
     return check_result("snapshots", "snapshots_unchanged", problems, "no snapshot changed", warn=True)
 
 
-def _ids_unique(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
-    rows = connection.execute(load(__package__ or "", "repeated_ids"), {"first": first}).fetchall()
+def _ids_unique(engine: Engine, first: int | None) -> dg.AssetCheckResult:
+    rows = engine.rows(_query("repeated_ids", first=first)) if first is not None else []
     problems = [f"{report_id} stands {times} times" for report_id, times in rows]
     return check_result("reports", "report_ids_unique", problems, "every report id is unique")
 
 
-def _schema_kept(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.AssetCheckResult:
+def _schema_kept(engine: Engine, first: int | None) -> dg.AssetCheckResult:
     if first is None:
         return check_result("reports", "reports_keep_the_schema", [], "no new reports")
-    import polars as pl
-
     from et_pipeline.contracts.metrics import REPORT_METRICS
     from et_pipeline.contracts.report import STRINGS, faults, report_schema
 
-    query = load(__package__ or "", "new_reports")
-    frame = pl.DataFrame(connection.sql(query, params={"first": first, "rows": SAMPLE_ROWS}))
+    frame = engine.frame(_query("new_reports", first=first, rows=SAMPLE_ROWS))
     found = faults(frame.select(*STRINGS, "emitted_at", *REPORT_METRICS), report_schema(datetime.max))
     problems = [f"{frame.item(row, 'report_id')}: {fault.sentence}" for row, fault in found.items()]
     return check_result("reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at")
+
+
+def _query(name: str, **fragments: int) -> str:
+    return load(__package__ or "", name).format(**fragments)
 
 
 def _little_quarantine(result: IngestResult) -> dg.AssetCheckResult:

@@ -1,1 +1,1 @@
-SELECT * FROM reports WHERE batch >= $first LIMIT $rows
+SELECT * FROM reports WHERE batch >= {first} LIMIT {rows}

@@ -2,13 +2,13 @@
 WITH repeated AS (
     SELECT report_key
     FROM reports
-    WHERE report_key IN (SELECT report_key FROM reports WHERE batch >= $first)
+    WHERE report_key IN (SELECT report_key FROM reports WHERE batch >= {first})
     GROUP BY report_key
     HAVING count(*) > 1
 )
 SELECT report_id, count(*) AS times
 FROM reports
-WHERE rowid IN (SELECT rowid FROM reports WHERE report_key IN (SELECT report_key FROM repeated))
+WHERE report_key IN (SELECT report_key FROM repeated)
 GROUP BY report_id
 HAVING count(*) > 1
 ORDER BY report_id

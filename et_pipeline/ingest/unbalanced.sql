@@ -1,7 +1,6 @@
 -- Readings of snapshots whose lines are not all in exactly one place. The sum is checked for every reading,
 -- the rows themselves are counted for what is new.
 WITH
-stored AS (SELECT snapshot_id, count(*) AS n FROM reports WHERE batch >= $first GROUP BY ALL),
 refused AS (SELECT snapshot_id, count(*) AS n FROM quarantine GROUP BY ALL),
 passed AS (SELECT snapshot_id, sum(lines) AS n FROM skipped GROUP BY ALL)
 SELECT s.path, s.revision,
@@ -9,7 +8,7 @@ SELECT s.path, s.revision,
               s.lines, s.reports, coalesce(stored.n, 0), s.duplicates, s.skipped, coalesce(passed.n, 0),
               s.quarantined, coalesce(refused.n, 0))
 FROM snapshots s
-LEFT JOIN stored USING (snapshot_id)
+LEFT JOIN stored_counts AS stored USING (snapshot_id)
 LEFT JOIN refused USING (snapshot_id)
 LEFT JOIN passed USING (snapshot_id)
 WHERE s.lines <> s.reports + s.duplicates + s.skipped + s.quarantined

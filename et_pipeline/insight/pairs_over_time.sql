@@ -1,6 +1,8 @@
 -- Pairs of one experiment in at most about 60 equal spans of whole blocks.
 WITH span AS (
     SELECT block, count(*) AS pairs FROM pairs WHERE experiment_id = $id GROUP BY block
+    UNION ALL
+    SELECT block, pairs FROM pair_blocks_elsewhere WHERE experiment_id = $id
 ), width AS (
     SELECT greatest(1, ceil((epoch_us(max(block)) - epoch_us(min(block))) / 60.0 / any_value(e.time_block_us)))::BIGINT
            * any_value(e.time_block_us) AS us

@@ -82,8 +82,9 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
         events=rows(connection, load(__package__ or "", "events"), one),
         unmatched=rows(
             connection,
-            "SELECT arm, reason, count(*) AS reports FROM unmatched WHERE experiment_id = $id "
-            "GROUP BY ALL ORDER BY ALL",
+            "SELECT arm, reason, count(*) AS reports FROM unmatched WHERE experiment_id = $id GROUP BY ALL "
+            "UNION ALL SELECT arm, reason, reports FROM unmatched_elsewhere WHERE experiment_id = $id "
+            "ORDER BY ALL",
             one,
         ),
         pairs_over_time=rows(connection, load(__package__ or "", "pairs_over_time"), one),

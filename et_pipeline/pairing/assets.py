@@ -88,18 +88,18 @@ def pairing(
     from et_pipeline.pairing import checks
     from et_pipeline.pairing.pairs import build_pairs, sampled
 
-    with warehouse.open() as connection:
-        outcome = build_pairs(connection, sampled(connection, context.partition_keys))
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        outcome = build_pairs(connection, sampled(connection, context.partition_keys), engine=engine)
         context.log.info(
             f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
             f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
         )
         for table in ("pairs", "unmatched"):
-            note_partition_rows(context, connection, table)
-        yield materialized(connection, "pairs", written=outcome.pairs, removed=outcome.removed)
-        yield materialized(connection, "unmatched", written=outcome.unmatched)
-        yield checks.one_pair_a_report(connection)
-        yield checks.match_rate(connection)
+            note_partition_rows(context, connection, table, engine=engine)
+        yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
+        yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
+        yield checks.one_pair_a_report(engine)
+        yield checks.match_rate(engine)
 
 
 @dg.multi_asset(
@@ -136,9 +136,9 @@ def cells(
     from et_pipeline.pairing import checks
     from et_pipeline.pairing.cells import build_cells
 
-    with warehouse.open() as connection:
-        outcome = build_cells(connection, context.partition_keys)
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        outcome = build_cells(connection, context.partition_keys, engine=engine)
         context.log.info(f"{outcome.stale:,} stale cells in {outcome.blocks:,} blocks")
         note_partition_rows(context, connection, "cells")
         yield materialized(connection, "cells", stale=outcome.stale, blocks=outcome.blocks)
-        yield checks.cells_count_the_pairs(connection)
+        yield checks.cells_count_the_pairs(engine)

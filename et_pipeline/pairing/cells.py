@@ -10,6 +10,7 @@ from et_pipeline.contracts.metrics import CATALOGUE, Metric
 from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.statements import among, query
+from et_pipeline.pairing.steps import view_stale
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:
@@ -78,20 +79,19 @@ def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
 
 def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     """Computes every cell of the experiments with a stale one where the pairs are, and keeps what differs."""
-    warehouse, chosen = DuckDBEngine(engine.connection), "experiment_id IN (SELECT experiment_id FROM chosen)"
-    experiments = warehouse.rows(f"SELECT DISTINCT experiment_id FROM stale_cells WHERE {chosen}")
+    warehouse = DuckDBEngine(engine.connection)
+    chosen = {name for (name,) in warehouse.rows("SELECT experiment_id FROM chosen")}
+    experiments = chosen.intersection(view_stale(engine))
     if not experiments:
         return CellsResult(0, 0, 0)
-    inside = among(name for (name,) in experiments)
+    inside = among(sorted(experiments))
     engine.send("experiment_metrics")
-    engine.view("stale_cells", query("stale", pairs=f"pairs WHERE {inside}"))
     engine.keep("stale", query("stale_now"))
     engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
     warehouse.keep("made", "SELECT * FROM cells WHERE false")
     for metric in metrics:
         engine.insert("made", _cells_query(metric))
     engine.drop("stale", "stale_pairs")
-    engine.drop_views("stale_cells")
     stale = warehouse.keep("stale", query("changed_cells", inside=inside))
     cells = blocks = 0
     if stale:

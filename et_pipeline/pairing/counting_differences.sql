@@ -1,8 +1,6 @@
 -- Planned metrics whose cells do not count the pairs that have a value.
-WITH wide AS (
-    SELECT experiment_id, {counts} FROM pairs GROUP BY experiment_id
-), counted AS (
-    SELECT experiment_id, metric, n FROM (UNPIVOT wide ON {metrics} INTO NAME metric VALUE n)
+WITH counted AS (
+    SELECT experiment_id, metric, n FROM (UNPIVOT counted_pairs ON {metrics} INTO NAME metric VALUE n)
 ), summed AS (
     SELECT experiment_id, metric, sum(n)::BIGINT AS n FROM cells GROUP BY experiment_id, metric
 )

@@ -11,5 +11,5 @@ SELECT experiment_id, arm, avg(missed) AS share
 FROM opportunities
 WHERE arm = 'variant' OR experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live')
 GROUP BY experiment_id, arm
-HAVING avg(missed) > $most
+HAVING avg(missed) > {most}
 ORDER BY experiment_id, arm

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.statements import query
+from et_pipeline.pairing.statements import among, query
 
 if TYPE_CHECKING:
     from et_pipeline.engine.engine import Engine
@@ -129,6 +129,19 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
     count = engine.insert("pairs", "SELECT * FROM made")
     engine.drop("made")
     return count
+
+
+def view_stale(engine: Engine) -> list[str]:
+    """Makes `stale_cells` known to an engine elsewhere: every cell of the experiments with a stale one.
+
+    Returns:
+        These experiments.
+    """
+    rows = engine.connection.execute("SELECT DISTINCT experiment_id FROM stale_cells ORDER BY 1").fetchall()
+    experiments = [name for (name,) in rows]
+    if not engine.local:
+        engine.view("stale_cells", query("stale", pairs=f"pairs WHERE {among(experiments)}"))
+    return experiments
 
 
 def remove_pairs(engine: Engine, condition: str) -> int:

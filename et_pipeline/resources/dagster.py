@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.resources.runs import run_in_progress
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
@@ -59,6 +60,17 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """The warehouse, opened for writing; see `open_warehouse`."""
         with open_warehouse(self.settings) as connection:
             yield connection
+
+    @contextmanager
+    def engine(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Engine]:
+        """Where reports and pairs are: the warehouse itself, or the cluster that the settings name."""
+        if self.settings.spark is None:
+            yield DuckDBEngine(connection)
+            return
+        from et_pipeline.engine.spark import spark_engine
+
+        with spark_engine(self.settings.spark, connection) as engine:
+            yield engine
 
 
 def spec(
@@ -141,10 +153,21 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[st
 
 
 def materialized(
-    connection: duckdb.DuckDBPyConnection, table: str, **metadata: Any
+    connection: duckdb.DuckDBPyConnection, table: str, *, engine: Engine | None = None, **metadata: Any
 ) -> dg.MaterializeResult[Any]:
-    """The result of an asset that is a table: its row count, column schema and what else is worth showing."""
-    return dg.MaterializeResult(asset_key=table, metadata={**table_metadata(connection, table), **metadata})
+    """The result of an asset that is a table: its row count, column schema and what else is worth showing.
+
+    Args:
+        connection: The warehouse.
+        table: Name of asset and table.
+        engine: Where its rows are; without one, in the warehouse.
+        metadata: What else to show.
+    """
+    shown = table_metadata(connection, table)
+    if engine is not None:
+        ((rows,),) = engine.rows(f"SELECT count(*) FROM {table}")
+        shown["dagster/row_count"] = dg.MetadataValue.int(rows)
+    return dg.MaterializeResult(asset_key=table, metadata={**shown, **metadata})
 
 
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>&:!#|~]")
@@ -187,11 +210,17 @@ def check_result(
 
 
 def note_partition_rows(
-    context: dg.AssetExecutionContext, connection: duckdb.DuckDBPyConnection, table: str
+    context: dg.AssetExecutionContext,
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    *,
+    engine: Engine | None = None,
 ) -> None:
-    """Notes each experiment's row count on its own partition of a table."""
+    """Notes each experiment's row count on its own partition of a table; see `materialized` for the engine."""
     counts = dict(
-        connection.execute(f'SELECT experiment_id, count(*) FROM "{table}" GROUP BY experiment_id').fetchall()
+        (engine or DuckDBEngine(connection)).rows(
+            f"SELECT experiment_id, count(*) FROM {table} GROUP BY experiment_id"
+        )
     )
     note_partitions(
         context,

@@ -194,8 +194,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)"
     )
-    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-    present = row[0] if row else 0
+    ((present,),) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
     steps = migrations()
     newest = steps[-1][0]
     if present > newest:

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+# A worker of pytest-xdist has no main file; pyspark would take that for a run of its own doctests, and exit.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
+
 SERVE = "from pysail.spark import SparkConnectServer as S; s = S('127.0.0.1', 0); s.start(background=True); print(s.listening_address[1], flush=True); input()"
 
 

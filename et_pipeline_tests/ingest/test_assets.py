@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.ingest import assets
 from et_pipeline.ingest.checks import CHECKS, evaluate
 from et_pipeline.ingest.results import IngestResult
@@ -79,12 +80,12 @@ def test_checks_notice(settings: Settings, tampering: str, check: str) -> None:
     write(settings.report_bus_dir / "a.ndjson", ndjson(lines))
     result = run(settings)
     with open_warehouse(settings) as connection:
-        assert all(found.passed for found in evaluate(connection, result))
+        assert all(found.passed for found in evaluate(DuckDBEngine(connection), result))
         connection.execute(tampering)
-        found = {found.check_name: found.passed for found in evaluate(connection, result)}
+        found = {found.check_name: found.passed for found in evaluate(DuckDBEngine(connection), result)}
     assert not found[check]
 
 
 def test_nothing_new_is_nothing_to_complain_about(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
-        assert all(check.passed for check in evaluate(connection, IngestResult()))
+        assert all(check.passed for check in evaluate(DuckDBEngine(connection), IngestResult()))

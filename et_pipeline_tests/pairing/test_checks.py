@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.pairing import checks
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
@@ -19,16 +20,16 @@ def paired(lab: Lab, count: int = 4) -> None:
 
 def test_all_pass_on_what_pairing_makes(lab: Lab) -> None:
     paired(lab)
-    assert checks.one_pair_a_report(lab.connection).passed
-    assert checks.match_rate(lab.connection).passed
+    assert checks.one_pair_a_report(DuckDBEngine(lab.connection)).passed
+    assert checks.match_rate(DuckDBEngine(lab.connection)).passed
     build_cells(lab.connection, ["exp"])
-    assert checks.cells_count_the_pairs(lab.connection).passed
+    assert checks.cells_count_the_pairs(DuckDBEngine(lab.connection)).passed
 
 
 def test_a_report_in_two_pairs_is_found(lab: Lab) -> None:
     paired(lab)
     lab.connection.execute("UPDATE pairs SET variant_report_id = 'v0' WHERE variant_report_id = 'v3'")
-    result = checks.one_pair_a_report(lab.connection)
+    result = checks.one_pair_a_report(DuckDBEngine(lab.connection))
     assert not result.passed
     assert result.description == "exp: v0"
 
@@ -38,7 +39,7 @@ def test_a_picky_variant_is_noticed_and_limited_lives_controls_are_not(lab: Lab)
     lab.plan("live", mode="limited_live", matching="nearest", tolerance_us=1, variant_strategy_id="w")
     lab.ingest(*(report(f"x{i}", f"x{i}", i) for i in range(2)))
     build_pairs(lab.connection, ["exp", "live"])
-    result = checks.match_rate(lab.connection)
+    result = checks.match_rate(DuckDBEngine(lab.connection))
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert result.description == "exp: 33% of the control's reports"
 
@@ -47,6 +48,6 @@ def test_a_lost_cell_is_found(lab: Lab) -> None:
     paired(lab)
     build_cells(lab.connection, ["exp"])
     lab.connection.execute("DELETE FROM cells WHERE block = ?", [START + timedelta(hours=2)])
-    result = checks.cells_count_the_pairs(lab.connection)
+    result = checks.cells_count_the_pairs(DuckDBEngine(lab.connection))
     assert not result.passed
     assert result.description == "exp edge_bps: 4 pairs, 3 in cells"
