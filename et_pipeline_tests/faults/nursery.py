@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from et_pipeline_tests.faults import points, sabotage
 
 POLL_S = 0.002
+SPARK = ("et_pipeline.engine.spark", "et_pipeline.ingest.cluster", "et_pipeline.ingest.executor")
+"""A tick on DuckDB never imports them, and what they bring along has threads that a fork would lose."""
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def _import_everything() -> None:
     import et_pipeline
 
     for module in pkgutil.walk_packages(et_pipeline.__path__, "et_pipeline."):
-        if module.name != "et_pipeline.__main__":
+        if module.name not in ("et_pipeline.__main__", *SPARK):
             importlib.import_module(module.name)
     for name in ("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"):
         importlib.import_module(name)
