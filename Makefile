@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-ui ui simulate faults bench scale soak fuzz clean
+.PHONY: demo test test-spark test-ui ui simulate faults bench scale soak fuzz clean
 
 demo: $(READY)
 	@$(BIN)/et demo
@@ -13,6 +13,14 @@ test: $(READY)
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
 	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark' -n auto --dist loadgroup --durations=10
+
+# A Spark distribution of its own, 0.5 GB; needs Java 17 or newer.
+test-spark: $(READY)
+	@command -v java >/dev/null || { echo "Java 17 or newer is needed, and there is no java on the path"; exit 1; }
+	test -e $(VENV)-spark/.ready || { $(PYTHON) -m venv $(VENV)-spark && $(VENV)-spark/bin/python -m pip install --quiet \
+		--disable-pip-version-check --constraint constraints.txt pyspark && touch $(VENV)-spark/.ready; }
+	SPARK_HOME=$$($(VENV)-spark/bin/python -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))') \
+		$(BIN)/pytest -m spark et_pipeline_tests/engine
 
 test-ui: $(READY)
 	$(BIN)/pytest -m ui
@@ -62,4 +70,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-spark $(VENV)-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from et_pipeline_tests.engine.standalone import standalone
+
 # A worker of pytest-xdist has no main file; pyspark would take that for a run of its own doctests, and exit.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
@@ -37,7 +39,14 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture(params=["sail"])
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a standalone Spark cluster."""
+    with standalone(tmp_path_factory.mktemp("spark")) as cluster:
+        yield cluster.url
+
+
+@pytest.fixture(params=["sail", pytest.param("spark", marks=pytest.mark.spark)])
 def cluster(request: pytest.FixtureRequest) -> str:
     """The address of each kind of cluster."""
     url: str = request.getfixturevalue(request.param)
