@@ -54,6 +54,10 @@ def rebuild(
     if not check:
         raise CommandError("rebuild only compares: call it as et rebuild --check")
     present = terminal.settings()
+    if present.spark is not None:
+        raise CommandError(
+            "rebuild --check knows the warehouse only; with ET_ENGINE=spark reports lie elsewhere"
+        )
     terminal.require(present.warehouse_path)
     with tempfile.TemporaryDirectory(dir=present.warehouse_path.parent, prefix="rebuild-") as folder:
         differences = compare(present, Path(folder) / "rebuilt.duckdb")

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+class EngineError(RuntimeError):
+    """The engine cannot be used; the message says why and what to do."""
+
+
 class Engine(Protocol):
     """Runs queries over the tables of the warehouse, wherever their rows lie.
 
@@ -114,3 +118,14 @@ class DuckDBEngine:
     def _count(self, statement: str) -> int:
         row = self.connection.execute(statement).fetchone()
         return int(row[0]) if row else 0
+
+
+def refuse_another_engine(connection: duckdb.DuckDBPyConnection, *, local: bool) -> None:
+    """Raises `EngineError` where the warehouse was filled with the other engine."""
+    other = "reports_elsewhere" if local else "reports"
+    if connection.execute(f"SELECT EXISTS (FROM {other})").fetchall() == [(True,)]:
+        names = ("duckdb", "spark") if local else ("spark", "duckdb")
+        raise EngineError(
+            "ET_ENGINE is {!r}, but this data folder was filled with {!r}: set it back, or move warehouse/ "
+            "away to ingest every snapshot again".format(*names)
+        )

@@ -11,17 +11,20 @@ for each experiment. Whatever a crash leaves behind is not named there, and swep
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import polars as pl
 from pyspark.sql import DataFrame
 from pyspark.sql.connect.session import SparkSession
 
 from et_pipeline.engine.dialect import KINDS, to_spark
+from et_pipeline.engine.engine import EngineError
 from et_pipeline.engine.storage import Storage
 from et_pipeline.resources.settings import SparkSettings
 from et_pipeline.resources.sql import load
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch, Table
     from pyspark.sql.types import StructType
 
+DEFAULT_PORT = 15002
+CONNECT_SECONDS = 10.0
 REMOTE = ("pairs", "unmatched")
 """The tables that this engine writes."""
 
@@ -250,6 +255,17 @@ class SparkEngine:
                 self.storage.remove(table, name)
 
 
+def _refuse_silence(url: str) -> None:
+    """The client would try for minutes before it says that nobody is there."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port or DEFAULT_PORT), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise EngineError(
+            f"ET_SPARK_URL is {url!r}, where no Spark Connect server answers ({error}); start it, or set another"
+        ) from error
+
+
 def _schema(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
@@ -259,7 +275,11 @@ def spark_engine(settings: SparkSettings, connection: duckdb.DuckDBPyConnection)
     """An engine for one run, on the cluster that the settings name.
 
     Only one run at a time may have it: the one that has the warehouse open.
+
+    Raises:
+        EngineError: There is no server at the address.
     """
+    _refuse_silence(settings.url)
     session = SparkSession.builder.remote(settings.url).create()
     try:
         session.conf.set("spark.sql.session.timeZone", "UTC")

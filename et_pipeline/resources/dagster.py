@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from et_pipeline.engine.engine import DuckDBEngine, Engine
+from et_pipeline.engine.engine import DuckDBEngine, Engine, EngineError, refuse_another_engine
 from et_pipeline.resources.runs import run_in_progress
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
@@ -64,12 +64,18 @@ class Warehouse(dg.ConfigurableResource[Any]):
     @contextmanager
     def engine(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Engine]:
         """Where reports and pairs are: the warehouse itself, or the cluster that the settings name."""
-        if self.settings.spark is None:
+        spark = self.settings.spark
+        refuse_another_engine(connection, local=spark is None)
+        if spark is None:
             yield DuckDBEngine(connection)
             return
-        from et_pipeline.engine.spark import spark_engine
-
-        with spark_engine(self.settings.spark, connection) as engine:
+        try:
+            from et_pipeline.engine.spark import spark_engine
+        except ImportError as error:
+            raise EngineError(
+                f"ET_ENGINE is 'spark', which needs more: pip install 'et-pipeline[spark]' ({error})"
+            ) from error
+        with spark_engine(spark, connection) as engine:
             yield engine
 
 

@@ -272,7 +272,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _NATS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NATS_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _NATS_FILTER = re.compile(r"([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?|>")
-_ADDRESS = re.compile(r"([a-z][a-z0-9]*://)?/?[^\s:@/][^\s@]*")
+_ADDRESS = re.compile(r"(/|[a-z][a-z0-9]*://)[^\s@]+")
 """An absolute path or an address with a scheme, without credentials."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from et_pipeline_tests.engine.standalone import standalone
+from et_pipeline_tests.pairing.lab import Lab, open_lab
 
 # A worker of pytest-xdist has no main file; pyspark would take that for a run of its own doctests, and exit.
 if not hasattr(sys.modules["__main__"], "__file__"):
@@ -51,3 +52,9 @@ def cluster(request: pytest.FixtureRequest) -> str:
     """The address of each kind of cluster."""
     url: str = request.getfixturevalue(request.param)
     return url
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with open_lab() as opened:
+        yield opened

@@ -19,7 +19,6 @@ CONFIGURATION = {
     "spark.driver.memory": "1g",
     "spark.sql.shuffle.partitions": "4",
     "spark.ui.enabled": "false",
-    "spark.pyspark.python": sys.executable,
 }
 
 
@@ -35,7 +34,9 @@ class Cluster:
         master, connect = free_port(), free_port()
         self._master = f"spark://127.0.0.1:{master}"
         self.url = f"sc://127.0.0.1:{connect}"
-        self._class("master", "org.apache.spark.deploy.master.Master", "--port", str(master), "--webui-port", "0")
+        self._class(
+            "master", "org.apache.spark.deploy.master.Master", "--port", str(master), "--webui-port", "0"
+        )
         until(lambda: listening(master), "the master does not listen")
         self.workers = [self.start_worker(), self.start_worker()]
         options = CONFIGURATION | {"spark.connect.grpc.binding.port": str(connect)}
@@ -51,7 +52,16 @@ class Cluster:
     def start_worker(self) -> subprocess.Popen[bytes]:
         """A further worker with one core; its executors are its children."""
         name = f"worker-{time.monotonic_ns()}"
-        options = ("--cores", "1", "--memory", "1g", "--webui-port", "0", "--work-dir", str(self._folder / name))
+        options = (
+            "--cores",
+            "1",
+            "--memory",
+            "1g",
+            "--webui-port",
+            "0",
+            "--work-dir",
+            str(self._folder / name),
+        )
         worker = self._class(name, "org.apache.spark.deploy.worker.Worker", *options, self._master)
         until(lambda: b"Successfully registered" in self._log(name), f"{name} does not register")
         return worker
@@ -62,6 +72,7 @@ class Cluster:
     def _start(self, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "SPARK_HOME": self._home,
+            "PYSPARK_PYTHON": sys.executable,
             "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_LOCAL_DIRS": str(self._folder / "local"),
             "SPARK_CONF_DIR": str(self._folder),
@@ -113,6 +124,8 @@ def until(done: Callable[[], bool], otherwise: str, seconds: float = START_SECON
 def standalone(folder: Path) -> Iterator[Cluster]:
     """A cluster that ends with the test."""
     home = os.environ.get("SPARK_HOME")
-    assert home and Path(home, "bin", "spark-class").exists(), "SPARK_HOME is no Spark distribution; use make test-spark"
+    assert home and Path(home, "bin", "spark-class").exists(), (
+        "SPARK_HOME is no Spark distribution; use make test-spark"
+    )
     with ExitStack() as stack:
         yield Cluster(home, folder, stack)

@@ -47,6 +47,10 @@ def compare(local: World, remote: World) -> None:
             same_pairs(here, engine)
         same_cells(here, there)
         assert there.execute("SELECT count(*) FROM pairs").fetchall() == [(0,)]
+        where = f"{remote.settings.spark.reports.removeprefix('file://')}/pairs/*/*/*.parquet"
+        found = f"read_parquet('{where}', hive_partitioning = true) JOIN pairs_elsewhere USING (experiment_id, run)"
+        counts = "SELECT experiment_id, count(*) FROM {} GROUP BY ALL ORDER BY ALL"
+        assert remote.rows(counts.format(found)) == local.rows(counts.format("pairs"))
     for query in SAID:
         assert remote.rows(f"{query} ORDER BY ALL") == local.rows(f"{query} ORDER BY ALL"), query
     for query in MEASURED:

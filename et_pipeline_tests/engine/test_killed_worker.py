@@ -1,27 +1,83 @@
-"""A worker and its executor are killed in the middle of a job: the job ends with the same answer."""
+"""Workers and their executors are killed in the middle of a job: the job ends with the same answer."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from et_pipeline.commands import samples
-from et_pipeline.contracts.plan import read_plans
-from et_pipeline.engine.spark import spark_engine
-from et_pipeline.experiments.registration import register_plans
-from et_pipeline.generator import write_snapshots
+from et_pipeline.engine.engine import DuckDBEngine, Engine
+from et_pipeline.engine.spark import SparkEngine, spark_engine
+from et_pipeline.experiments.registration import register
 from et_pipeline.ingest.cluster import ingest_on_cluster
 from et_pipeline.ingest.ingest import ingest
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline.resources.settings import Settings, SparkSettings
 from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline_tests.conftest import SAMPLE_PLANS
 from et_pipeline_tests.engine.lab import same_cells, same_pairs
-from et_pipeline_tests.engine.standalone import Cluster, kill, standalone, until
+from et_pipeline_tests.engine.standalone import kill, standalone, until
+from et_pipeline_tests.job.conftest import World, generate
+
+EXPERIMENTS = ("basket-rebalance-fast", "late-news-filter", "line-shop-v4", "quote-refresh-2s")
 
 
-def begun(folder: Path, name: str) -> bool:
-    """Whether tasks write a temporary table at this moment."""
-    return any(folder.glob(f"scratch/*/{name}-*/_temporary/0/_temporary/*"))
+def run(settings: Settings, engine: Engine) -> None:
+    """Reports → pairs → cells."""
+    register(engine.connection, settings, settings.now())
+    if isinstance(engine, SparkEngine):
+        ingest_on_cluster(engine, settings, settings.now())
+    else:
+        ingest(engine.connection, settings, settings.now())
+    build_pairs(engine.connection, EXPERIMENTS, engine=engine)
+    build_cells(engine.connection, EXPERIMENTS, engine=engine)
+
+
+def writing(folder: Path, name: str, job: Future[None]) -> Callable[[], bool]:
+    """Whether tasks write the rows of a temporary table at this moment."""
+
+    def now() -> bool:
+        assert not job.done() or job.exception(), f"the job was over before {name} was seen"
+        assert not job.done(), job.exception()
+        return any(folder.glob(f"scratch/*/{name}-*/_temporary/0/_temporary/*"))
+
+    return now
+
+
+@pytest.mark.spark
+def test_the_answer_is_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    with dg.DagsterInstance.ephemeral() as instance:
+        world = World(tmp_path / "local", instance)
+        shutil.copytree(SAMPLE_PLANS, world.folder / "experiments")
+        generate(world)
+    shutil.copytree(world.folder, tmp_path / "remote")
+    (tmp_path / "cluster").mkdir()
+    with standalone(tmp_path / "cluster") as cluster, ThreadPoolExecutor(1) as thread:
+        settings = Settings(
+            data_dir=tmp_path / "remote", spark=SparkSettings(cluster.url, f"file://{folder}")
+        )
+        assert settings.spark is not None
+        spark = settings.spark
+
+        def remote() -> None:
+            with open_warehouse(settings) as connection, spark_engine(spark, connection) as engine:
+                run(settings, engine)
+
+        job = thread.submit(remote)
+        until(writing(folder, "readings", job), "no worker reads")
+        kill(cluster.workers[0])
+        cluster.start_worker()
+        until(writing(folder, "gathered", job), "no worker pairs")
+        kill(cluster.workers[1])
+        job.result()
+        with open_warehouse(world.settings) as here, open_warehouse(settings) as there:
+            run(world.settings, DuckDBEngine(here))
+            with spark_engine(spark, there) as engine:
+                same_pairs(here, engine)
+            same_cells(here, there)
