@@ -10,32 +10,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from et_pipeline.engine.engine import DuckDBEngine, Engine
-from et_pipeline.engine.spark import SparkEngine, spark_engine
-from et_pipeline.experiments.registration import register
-from et_pipeline.ingest.cluster import ingest_on_cluster
-from et_pipeline.ingest.ingest import ingest
-from et_pipeline.pairing.cells import build_cells
-from et_pipeline.pairing.pairs import build_pairs
+from et_pipeline.engine.engine import DuckDBEngine
+from et_pipeline.engine.spark import spark_engine
 from et_pipeline.resources.settings import Settings, SparkSettings
 from et_pipeline.resources.warehouse import open_warehouse
 from et_pipeline_tests.conftest import SAMPLE_PLANS
-from et_pipeline_tests.engine.lab import same_cells, same_pairs
+from et_pipeline_tests.engine.lab import reports_to_cells, same_cells, same_pairs
 from et_pipeline_tests.engine.standalone import kill, standalone, until
 from et_pipeline_tests.job.conftest import World, generate
-
-EXPERIMENTS = ("basket-rebalance-fast", "late-news-filter", "line-shop-v4", "quote-refresh-2s")
-
-
-def run(settings: Settings, engine: Engine) -> None:
-    """Reports → pairs → cells."""
-    register(engine.connection, settings, settings.now())
-    if isinstance(engine, SparkEngine):
-        ingest_on_cluster(engine, settings, settings.now())
-    else:
-        ingest(engine.connection, settings, settings.now())
-    build_pairs(engine.connection, EXPERIMENTS, engine=engine)
-    build_cells(engine.connection, EXPERIMENTS, engine=engine)
 
 
 def writing(folder: Path, name: str, job: Future[None]) -> Callable[[], bool]:
@@ -67,7 +49,7 @@ def test_the_answer_is_the_same(tmp_path: Path) -> None:
 
         def remote() -> None:
             with open_warehouse(settings) as connection, spark_engine(spark, connection) as engine:
-                run(settings, engine)
+                reports_to_cells(settings, engine)
 
         job = thread.submit(remote)
         until(writing(folder, "readings", job), "no worker reads")
@@ -77,7 +59,7 @@ def test_the_answer_is_the_same(tmp_path: Path) -> None:
         kill(cluster.workers[1])
         job.result()
         with open_warehouse(world.settings) as here, open_warehouse(settings) as there:
-            run(world.settings, DuckDBEngine(here))
+            reports_to_cells(world.settings, DuckDBEngine(here))
             with spark_engine(spark, there) as engine:
                 same_pairs(here, engine)
             same_cells(here, there)
