@@ -23,6 +23,10 @@ from et_pipeline.inference.cells import Floats, Ints
 LAGS = 21
 """Lags looked at: odd, for they are taken in pairs (0,1), (2,3), …"""
 HIGHEST_AUTOCORRELATION = 0.95
+PLACES_A_CELL = 8
+"""Markets × blocks are laid out as a grid where at least one in so many places holds a cell."""
+CELLS_AT_ONCE = 20_000
+"""Elsewhere, cells of which all pairs are listed at once: it bounds the memory that takes."""
 _FEWEST_BLOCKS = 6.0
 
 
@@ -96,34 +100,81 @@ def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks
     Returns:
         lags × blocks × packed products, see :func:`products`.
     """
-    k = totals.shape[1]
     block = sum_by(position, totals, n_blocks)
-    lagged = np.zeros((LAGS, n_blocks, k * (k + 1) // 2))
+    lagged = np.zeros((LAGS, n_blocks, _packed(totals.shape[1])))
     for lag in range(1, min(LAGS, n_blocks - 1) + 1):
         lagged[lag - 1, lag:] = products(block[lag:], block[:-lag])
-    # One flat bin per lag and block, and a last one for pairs of cells that are of no use.
-    unused = LAGS * n_blocks
-    within = np.zeros((lagged.shape[2], unused + 1))
-    columns = np.ascontiguousarray(totals.T)
-    for step in range(1, min(LAGS, len(position) - 1) + 1):
-        gap = position[step:] - position[:-step]
-        near = (market[step:] == market[:-step]) & (gap <= LAGS)
-        if not near.any():
-            break
-        slot = np.where(near, (gap - 1) * n_blocks + position[step:], unused)
-        for packed, (i, j) in enumerate(zip(*np.tril_indices(k), strict=True)):
-            product = columns[i, step:] * columns[j, :-step]
-            if i != j:
-                product = (product + columns[j, step:] * columns[i, :-step]) / 2
-            within[packed] += np.bincount(slot, weights=product, minlength=unused + 1)
-    running: Floats = np.cumsum(lagged - within[:, :unused].T.reshape(lagged.shape), axis=1)
+    number = np.cumsum(np.diff(market, prepend=market[:1] - 1) != 0) - 1
+    crowded = len(position) * PLACES_A_CELL >= n_blocks * (number.max(initial=-1) + 1)
+    within = within_grid if crowded else within_list
+    running: Floats = np.cumsum(lagged - within(position, number, totals, n_blocks), axis=1)
     return running
+
+
+def within_grid(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:
+    """Products of blocks with earlier ones within each market, for cells that fill most of markets × blocks.
+
+    The same to the last bit as :func:`within_list`, so that a path does not depend on which of them is used:
+    both add up market by market.
+
+    Args:
+        position: which of the blocks (0, 1, …) each cell lies in.
+        market: cells' markets as numbers 0, 1, …; cells are sorted by market, then position.
+        totals: cells × k centred totals.
+        n_blocks: number of blocks.
+
+    Returns:
+        lags × blocks × packed products.
+    """
+    k = totals.shape[1]
+    # One column more than blocks: along a single column numpy would add up in another order.
+    grid = np.zeros((k, market.max(initial=-1) + 1, n_blocks + 1))
+    grid[:, market, position] = totals.T
+    within = np.zeros((LAGS, n_blocks, _packed(k)))
+    product, other = np.empty((2, *grid.shape[1:]))
+    for lag in range(1, min(LAGS, n_blocks - 1) + 1):
+        one, two = product[:, lag:], other[:, lag:]
+        for packed, (i, j) in enumerate(zip(*np.tril_indices(k), strict=True)):
+            np.multiply(grid[i, :, lag:], grid[j, :, :-lag], out=one)
+            if i != j:
+                one += np.multiply(grid[j, :, lag:], grid[i, :, :-lag], out=two)
+            summed = np.add.reduce(one, axis=0)[:-1]
+            within[lag - 1, lag:, packed] = summed if i == j else summed / 2
+    return within
+
+
+def within_list(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:
+    """The same as :func:`within_grid` for markets that live for a few blocks: pair of cells by pair of cells."""
+    k = totals.shape[1]
+    within = np.zeros((LAGS, n_blocks, _packed(k)))
+    steps = np.arange(1, LAGS + 1)
+    for first in range(0, len(position), CELLS_AT_ONCE):
+        later = np.arange(first, min(first + CELLS_AT_ONCE, len(position)))[:, None]
+        earlier = np.maximum(later - steps, 0)
+        gap = position[later] - position[earlier]
+        near = (market[later] == market[earlier]) & (gap <= LAGS) & (later >= steps)
+        row, _ = np.nonzero(near)
+        lag, now, then = gap[near] - 1, later[row, 0], earlier[near]
+        product = products(totals[now], totals[then])
+        for packed in range(product.shape[1]):
+            np.add.at(within[:, :, packed], (lag, position[now]), product[:, packed])
+    return within
+
+
+def _packed(k: int) -> int:
+    return k * (k + 1) // 2
 
 
 def products(left: Floats, right: Floats) -> Floats:
     """Rows of symmetrised products (left·rightᵀ + right·leftᵀ)/2, the lower triangle packed."""
-    i, j = np.tril_indices(left.shape[1])
-    return (left[:, i] * right[:, j] + left[:, j] * right[:, i]) / 2
+    pairs = list(zip(*np.tril_indices(left.shape[1]), strict=True))
+    packed = np.empty((len(left), len(pairs)), order="F")  # columns are what is summed later
+    for column, (i, j) in zip(packed.T, pairs, strict=True):
+        np.multiply(left[:, i], right[:, j], out=column)
+        if i != j:
+            np.add(column, left[:, j] * right[:, i], out=column)
+            np.divide(column, 2, out=column)
+    return packed
 
 
 def sum_by(group: Ints, columns: Floats, groups: int) -> Floats:

@@ -108,7 +108,8 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
     """
     blocks, first_cell, position = np.unique(block, return_index=True, return_inverse=True)
     by_market = np.argsort(market, kind="stable")
-    position, market, totals = position[by_market], market[by_market], totals[by_market]
+    position, market = position[by_market], market[by_market]
+    totals = np.asfortranarray(totals[by_market])  # columns are what is summed
     opens = np.diff(market, prepend=market[:1] - 1) != 0
     # Market by market: one running sum over all of them would let a market's rounding hang on the others'.
     after = np.concatenate(

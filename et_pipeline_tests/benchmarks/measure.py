@@ -8,6 +8,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,11 +20,13 @@ class Sample(NamedTuple):
     Attributes:
         seconds: What it said it took, or else its wall time.
         peak_mib: Largest resident size, in MiB.
+        processor: Seconds of processor time that the whole process took.
         output: What it printed last, as JSON, where it is an object.
     """
 
     seconds: float
     peak_mib: float
+    processor: float
     output: dict[str, float]
 
 
@@ -63,22 +66,20 @@ def run(arguments: Sequence[str], environment: dict[str, str] | None = None) -> 
         RuntimeError: It failed; the message is what it wrote to stderr.
     """
     started = time.perf_counter()
-    with subprocess.Popen(
-        list(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    ) as process:
-        out, error = process.communicate()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+        process = subprocess.Popen(
+            list(arguments), stdout=out, stderr=error, text=True, env={**os.environ, **(environment or {})}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments[:3])} failed: {error[-2000:]}")
-    output: dict[str, float] = {}
-    last = out.strip().splitlines()[-1:] or [""]
-    if last[0].startswith("{"):
-        output = json.loads(last[0])
-    return Sample(output.get("seconds", wall), output.get("peak_mib", 0.0), output)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        error.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(arguments[:3])} failed: {error.read()[-2000:]}")
+        last = out.read().strip().splitlines()[-1:] or [""]
+    output: dict[str, float] = json.loads(last[0]) if last[0].startswith("{") else {}
+    return Sample(output.get("seconds", wall), _mib(usage), usage.ru_utime + usage.ru_stime, output)
 
 
 def pair(
@@ -95,10 +96,12 @@ def median(samples: Sequence[Sample]) -> float:
 
 
 def finish(seconds: float, **more: float) -> None:
-    """Prints what a measured process has to say: its seconds, its peak memory, and what else counts."""
-    scale = 1024 if sys.platform == "linux" else 1024 * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
-    print(json.dumps({"seconds": seconds, "peak_mib": peak, **more}))
+    """Prints what a measured process has to say: its seconds, and what else counts."""
+    print(json.dumps({"seconds": seconds, **more}))
+
+
+def _mib(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -94,13 +94,21 @@ def _call(what: str, home: Path, method: str, count: int = 0) -> Sample:
     return run([sys.executable, "-m", name, what, str(home), method, str(count)])
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, method: str, first: int, count: int) -> None:
+def fill(connection: duckdb.DuckDBPyConnection, method: str, first: int, count: int) -> None:
     """Stores opportunities as one ingest transaction."""
-    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     row = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM reports").fetchone()
     connection.execute(
-        "INSERT INTO reports BY NAME "
-        + text.format(
+        f"INSERT INTO reports BY NAME {opportunities(method, first, count, batch=row[0] if row else 1)}"
+    )
+
+
+def opportunities(method: str, first: int, count: int, *, batch: int = 1) -> str:
+    """The query for opportunities from a number on, as rows of `reports`."""
+    return (
+        Path(__file__)
+        .with_suffix(".sql")
+        .read_text(encoding="utf-8")
+        .format(
             first=first,
             count=count,
             markets=MARKETS,
@@ -108,7 +116,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, method: str, first: int, count:
             jitter_us=SPACING_US[method] * 4 // 5,
             lag_us=3_000_000,
             shadow="true" if method == "correlation" else "false",
-            batch=row[0] if row else 1,
+            batch=batch,
         )
     )
 
@@ -142,7 +150,7 @@ def _measure(connection: duckdb.DuckDBPyConnection, what: str, method: str, coun
     if what == "fill":
         _plan(connection, method)
         for first in range(0, count, 250_000):
-            _fill(connection, method, first, min(250_000, count - first))
+            fill(connection, method, first, min(250_000, count - first))
         return
     started = time.perf_counter()
     if what == "bare":
@@ -158,7 +166,7 @@ def _measure(connection: duckdb.DuckDBPyConnection, what: str, method: str, coun
         return
     seconds = []
     for number in range(7):
-        _fill(connection, method, count + number * TICK, TICK)
+        fill(connection, method, count + number * TICK, TICK)
         began = time.perf_counter()
         build_pairs(connection, ["exp"])
         build_cells(connection, ["exp"])
