@@ -1,9 +1,11 @@
-"""The fast way through lines that all look alike: one regular expression proves them, a split takes them apart.
+"""The fast way through lines that all look alike: cut them apart, put them together again, and compare.
 
 An emitter writes its reports with the same keys in the same order. From one sound line a template is learned:
-a regular expression for exactly this form (keys, order, JSON types, no escapes). A line that it matches is
-strict JSON with nothing repeated, so cutting it at its quotation marks gives its values. Lines it does not
-match are for the exact reader (`documents`); a template decides about speed, never about what is accepted.
+its keys, their order and punctuation as constants, with places for the values. A line is cut at its quotation
+marks; where the template, filled with the line's own pieces, gives the line again, and the pieces are sound
+values (texts without escapes or control characters, JSON numbers), the line is strict JSON with nothing
+repeated, and its pieces are its values. Lines for which that fails are for the exact reader (`documents`); a
+template decides about speed, never about what is accepted.
 """
 
 from __future__ import annotations
@@ -12,21 +14,21 @@ import json
 import re
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import KIND, OWN_BOT_ID
+from et_pipeline.contracts.report import OWN_BOT_ID
 from et_pipeline.ingest.documents import TEXTS, Document, parse_line
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
 MAX_TEMPLATES = 12
 
-_TEXT = r'"[^"\\\x00-\x1f]+"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
 _KEY = re.compile(r"[A-Za-z0-9_]{1,60}")
-_STYLES = ((",", ":"), (", ", ": "))
 _AROUND_NUMBERS = " :,}"
+_PUNCTUATED = re.compile(rf"([{_AROUND_NUMBERS}]*){_NUMBER}([{_AROUND_NUMBERS}]*)")
 _BOM = b"\xef\xbb\xbf"
 _TRIES = 20
 _WORTH_A_TEMPLATE = 64
@@ -36,13 +38,15 @@ class Template(NamedTuple):
     """A form of lines. When such a line is cut at its quotation marks, each value is a piece of its own.
 
     Attributes:
-        pattern: Regular expression of the whole line.
+        parts: The line as constant texts and, between them, the numbers of the pieces that hold values.
+        numbers: Regular expression of the pieces that hold metrics, one after the other.
         texts: The piece each text field stands in.
         metrics: The piece each of its metrics stands in, with the punctuation around it.
         unknown: The piece each unknown field stands in; all of them are texts.
     """
 
-    pattern: str
+    parts: tuple[str | int, ...]
+    numbers: str
     texts: dict[str, int]
     metrics: dict[str, int]
     unknown: dict[str, int]
@@ -51,6 +55,14 @@ class Template(NamedTuple):
     def pieces(self) -> set[int]:
         """Every piece that holds a value."""
         return {*self.texts.values(), *self.metrics.values(), *self.unknown.values()}
+
+    def matches(self) -> pl.Expr:
+        """Whether `text` is a line of this form, cut into its pieces; null where it has too few of them."""
+        filled = [pl.lit(part) if isinstance(part, str) else pl.col(_name(part)) for part in self.parts]
+        is_same = pl.concat_str(filled) == pl.col("text")
+        if not self.metrics:
+            return is_same
+        return is_same & pl.concat_str(map(_name, self.metrics.values())).str.contains(self.numbers)
 
     def take(self, pieces: pl.DataFrame) -> pl.DataFrame:
         """Texts, metrics (null where the form has none), `extra` and `line` of lines of this form."""
@@ -81,32 +93,47 @@ def learn(line: bytes) -> Template | None:
     document: dict[str, Any] = json.loads(line)
     if not all(map(_KEY.fullmatch, document)):
         return None
-    forms = (_form(document, comma, colon) for comma, colon in _STYLES)
-    return next((form for form in forms if form and re.fullmatch(form.pattern, line.decode())), None)
+    return _form(document, line.decode().split('"'))
 
 
-def _form(document: dict[str, Any], comma: str, colon: str) -> Template | None:
-    form = Template("", {}, {}, {})
-    items: list[str] = []
+def _form(document: dict[str, Any], pieces: list[str]) -> Template | None:
+    form = Template((), "", {}, {}, {})
     key = 1  # the piece that the key at hand stands in; piece 0 is the opening brace
     for name, value in document.items():
         if name == "metrics":
             if not value.keys() <= set(REPORT_METRICS) or None in value.values():
                 return None
             form.metrics.update({metric: key + 3 + 2 * position for position, metric in enumerate(value)})
-            numbers = comma.join(f'"{metric}"{colon}{_NUMBER}' for metric in value)
-            items.append(f'"metrics"{colon}\\{{{numbers}\\}}')
             key += 2 + 2 * len(value)
             continue
         if not isinstance(value, str):
             return None
         if name != "kind":
             (form.texts if name in TEXTS else form.unknown)[name] = key + 2
-        items.append(f'"{name}"{colon}' + (f'"{KIND}"' if name == "kind" else _TEXT))
         key += 4
-    return (
-        form._replace(pattern=f"^\\{{{comma.join(items)}\\}}$") if set(TEXTS) == form.texts.keys() else None
-    )
+    around = [_PUNCTUATED.fullmatch(pieces[piece]) for piece in form.metrics.values()]
+    if set(TEXTS) != form.texts.keys() or not all(around):
+        return None
+    numbers = "".join(f"{_literal(found[1])}{_NUMBER}{_literal(found[2])}" for found in around if found)
+    return form._replace(parts=_parts(pieces, form.pieces), numbers=f"^{numbers}$")
+
+
+def _literal(punctuation: str) -> str:
+    return punctuation.replace("}", "\\}")
+
+
+def _parts(pieces: list[str], values: set[int]) -> tuple[str | int, ...]:
+    """The line in its pieces, with the ones between values put together again."""
+    parts: list[str | int] = []
+    constant = ""
+    for number, piece in enumerate(pieces):
+        constant += '"' if number else ""
+        if number in values:
+            parts += [constant, number]
+            constant = ""
+        else:
+            constant += piece
+    return (*parts, constant)
 
 
 class Alike(NamedTuple):
@@ -139,48 +166,61 @@ def read_alike(chunk: bytes, lines: int, templates: list[Template]) -> Alike | N
         text = _cut(chunk, "\x01", [0]).to_series()
         if len(text) != lines:
             return None
-        groups, others = _grouped(text, templates, may_be_own=OWN_BOT_ID.encode() in chunk)
-        if not groups:
-            return Alike([], others)
-        used = set[int]().union(*(template.pieces for template, _ in groups))
-        pieces = _cut(chunk, '"', sorted(used))
+        alike = _take_alike(chunk, text, templates)
     except PolarsError:
         return None
-    if len(pieces) != lines:
+    if alike is None:
         return None
-    templates.sort(key=lambda known: -sum(len(numbers) for template, numbers in groups if template == known))
-    pieces = pieces.with_columns(line=pl.int_range(lines, dtype=pl.Int64))
-    whole = len(groups) == 1 and others.is_empty()
-    rows = [template.take(pieces if whole else pieces[numbers]) for template, numbers in groups]
     beyond = pl.any_horizontal(pl.col(*REPORT_METRICS).is_infinite().any())
-    if any(found.select(beyond).item() for found in rows):
+    if any(found.select(beyond).item() for found in alike.rows):
         return None  # a number of hundreds of digits
-    return Alike(rows, others)
+    return alike
 
 
-def _grouped(
-    text: pl.Series, templates: list[Template], *, may_be_own: bool
-) -> tuple[list[tuple[Template, pl.Series]], pl.DataFrame]:
-    """The numbers of the lines that match each template, and the lines that match none."""
-    groups: list[tuple[Template, pl.Series]] = []
-    left = pl.DataFrame({"line": pl.int_range(len(text), dtype=pl.Int64, eager=True), "text": text})
+def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Alike | None:
+    """Takes the lines by one template after the other; `templates` are put in the order of their success."""
+    sound = pl.col("text").str.len_bytes() <= MAX_LINE_BYTES
+    if OWN_BOT_ID.encode() in chunk:
+        sound &= ~pl.col("text").str.contains(OWN_BOT_ID, literal=True)
+    left = (
+        text.to_frame("text")
+        .with_columns(line=pl.int_range(pl.len(), dtype=pl.Int64), sound=sound)
+        .with_columns(pl.col("sound") & _without_escapes(chunk, len(text)))
+    )
+    rows: list[pl.DataFrame] = []
+    taken: dict[tuple[str | int, ...], int] = {}
+    pieces: set[int] = set()
     position = 0
     while len(left):
-        if position == len(templates) and not _learn_from(left["text"], templates, new=bool(groups)):
+        if position == len(templates) and not _learn_from(left["text"], templates, new=bool(rows)):
             break
         template = templates[position]
         position += 1
-        matches = pl.col("text").str.contains(template.pattern) & (
-            pl.col("text").str.len_bytes() <= MAX_LINE_BYTES
-        )
-        if may_be_own:
-            matches &= ~pl.col("text").str.contains(OWN_BOT_ID, literal=True)
-        marked = left.select("line", "text", matches=matches.fill_null(value=False))
-        ours = marked["line"].filter(marked["matches"])
-        if len(ours):
-            groups.append((template, ours))
-            left = marked.filter(~pl.col("matches")).drop("matches")
-    return groups, left
+        if not template.pieces <= pieces:
+            pieces = pieces.union(*(known.pieces for known in templates))
+            cut = _cut(chunk, '"', sorted(pieces))
+            if len(cut) != len(text):
+                return None
+            left = pl.concat([left.select("line", "text", "sound"), cut[left["line"]]], how="horizontal")
+        matches = left.select((pl.col("sound") & template.matches()).fill_null(value=False)).to_series()
+        if matches.any():
+            ours = left if matches.all() else left.filter(matches)
+            rows.append(template.take(ours))
+            taken[template.parts] = len(ours)
+            left = left.clear() if ours is left else left.filter(~matches)
+    templates.sort(key=lambda known: -taken.get(known.parts, 0))
+    return Alike(rows, left.select("line", "text"))
+
+
+def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
+    """Of each line whether it has neither a backslash nor a control character (a line end is none)."""
+    data = np.frombuffer(chunk, np.uint8)
+    odd = np.flatnonzero(((data < ord(" ")) & (data != ord("\n"))) | (data == ord("\\")))
+    odd = odd[(data[odd] != ord("\r")) | (data[np.minimum(odd + 1, len(data) - 1)] != ord("\n"))]
+    sound = np.ones(lines, dtype=np.bool_)
+    if len(odd):
+        sound[np.searchsorted(np.flatnonzero(data == ord("\n")), odd)] = False
+    return pl.Series(sound)
 
 
 def _learn_from(text: pl.Series, templates: list[Template], *, new: bool) -> bool:
