@@ -11,8 +11,8 @@ from et_pipeline.pairing.statements import among, query
 if TYPE_CHECKING:
     from et_pipeline.engine.engine import Engine
 
-CHUNK = 1_000_000
-"""Reports matched at once when everything is paired again: it bounds the memory that takes."""
+BYTES_A_REPORT = 950
+"""Memory that a report takes while it is matched, with room to spare: measured at limits of 0.5 to 2 GB."""
 
 
 class Change(NamedTuple):
@@ -28,11 +28,17 @@ class Change(NamedTuple):
 
 
 def chunks(engine: Engine) -> int:
-    """Into how many parts everything is cut when all is paired again; a cluster cuts its work itself."""
+    """Into how many parts everything is cut when all is paired again, so that one fits the memory limit.
+
+    A cluster cuts its work itself.
+    """
     if not engine.local:
         return 1
-    row = engine.connection.execute("SELECT count(*) FROM reports").fetchone()
-    return max(1, -(-(row[0] if row else 0) // CHUNK))
+    ((reports, memory),) = engine.connection.execute(
+        "SELECT count(*), parse_formatted_bytes(current_setting('memory_limit')) FROM reports"
+    ).fetchall()
+    parts: int = -(-reports * BYTES_A_REPORT // memory)
+    return max(1, parts)
 
 
 def keep_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> int:
