@@ -10,7 +10,9 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.contracts import text
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.insight.next_steps import command, next_step
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
@@ -25,24 +27,12 @@ VERDICT_STYLE = {
     "inconclusive": "yellow",
 }
 
-NEXT_STEP = {
-    "awaiting_sign_off": "a human decides about the split: et sign-off {id} approve|decline",
-    "stalled": "bring the report bus back; sampling resumes by itself",
-    "promotion_review": "read its page, then decide: et sign-off {id} approve|decline",
-    "signed_off": "a human decided: promote outside this service",
-    "declined": "a human declined: keep the control",
-}
-
-NEXT_STEP_OF_VERDICT = {
-    "variant_worse": "stop the variant; the StrategyRegistry was told",
-    "equivalent": "choose by cost; neither is better",
-    "inconclusive": "plan a longer run under a new experiment_id",
-    "variant_better": "plan a review; nothing is promoted by itself",
-}
-
 
 def status(as_json: AsJson = False) -> None:
-    """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next."""
+    """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next.
+
+    Example: et status --json | jq '.experiments[] | {experiment_id, verdict}'
+    """
     with terminal.analyst_database(terminal.settings()) as connection:
         experiments = read_status(connection)
         orphans = terminal.rows(
@@ -70,8 +60,12 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """One row an experiment, see `status.sql`, with what is missing as sentences and the next step."""
     experiments = terminal.rows(connection, load(__package__ or "", "status"))
     for row in experiments:
-        row["missing"] = [item["sentence"] for item in json.loads(row["missing"] or "[]")]
-        row["next_step"] = next_step(row)
+        missing = json.loads(row["missing"] or "[]")
+        row["missing"] = [item["sentence"] for item in missing]
+        said = next_step(row["state"], row["verdict"], {item["condition"] for item in missing})
+        waits = row["missing"] if row["state"] == "sampling" else []
+        row["next_step"] = " ".join([said, *waits])
+        row["command"] = command(row["experiment_id"], row["state"])
     return experiments
 
 
@@ -81,23 +75,27 @@ def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
     console.print("Next steps")
     for row in experiments:
         console.print(f"  [bold]{row['experiment_id']}[/]: {row['next_step']}", soft_wrap=True)
+        if row["command"]:
+            console.print(f"    {row['command']}  (or decline)", soft_wrap=True)
     console.print()
-
-
-def next_step(row: dict[str, Any]) -> str:
-    """What a person does next, from state and verdict."""
-    template = NEXT_STEP.get(row["state"]) or NEXT_STEP_OF_VERDICT.get(row["verdict"]) or "wait: {missing}"
-    return template.format(id=row["experiment_id"], missing=" ".join(row["missing"]) or "sampling goes on")
 
 
 def interval_text(row: dict[str, Any]) -> str:
     """`+1.62 [+0.41, +2.83] bps`, or why there is none."""
     if row["mean_uplift"] is None:
-        return "–"
+        return text.NONE
     unit = CATALOGUE[row["metric"]].unit
-    if row["ci_lower"] is None or row["ci_upper"] is None:
-        return f"{row['mean_uplift']:+.3g} (no interval yet) {unit}"
-    return f"{row['mean_uplift']:+.3g} [{row['ci_lower']:+.3g}, {row['ci_upper']:+.3g}] {unit}"
+    ends = (row["ci_lower"], row["ci_upper"])
+    decimals = text.decimals_of(*ends, row["mean_uplift"])
+    mean = text.signed(row["mean_uplift"], decimals)
+    between = "(no interval yet)" if None in ends else _brackets(*ends, decimals)
+    return f"{mean} {between} {unit}"
+
+
+def _brackets(lower: float, upper: float, decimals: int | None = None) -> str:
+    if decimals is None:
+        decimals = text.decimals_of(lower, upper)
+    return f"[{text.signed(lower, decimals)}, {text.signed(upper, decimals)}]"
 
 
 def status_table(experiments: list[dict[str, Any]]) -> Table:
@@ -135,7 +133,10 @@ def show(
     experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
     as_json: AsJson = False,
 ) -> None:
-    """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail."""
+    """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail.
+
+    Example: et show line-shop-v4
+    """
     with terminal.analyst_database(terminal.settings()) as connection:
         found = [row for row in read_status(connection) if row["experiment_id"] == experiment]
         if not found:
@@ -159,9 +160,10 @@ def show(
     _print_experiment(document)
 
 
+ROLE_ORDER = "CASE role WHEN 'primary' THEN 0 WHEN 'guardrail' THEN 1 ELSE 2 END"
 SECTIONS = {
-    "experiment_metrics": "role, metric",
-    "intervals": "role, metric",
+    "experiment_metrics": f"{ROLE_ORDER}, metric",
+    "intervals": f"{ROLE_ORDER}, metric",
     "diagnostics": "metric",
     "sample_ratio": "as_of DESC LIMIT 1",
     "drift": "as_of DESC LIMIT 1",
@@ -181,7 +183,10 @@ def _print_experiment(document: dict[str, Any]) -> None:
     verdict = document["verdict"] or document["state"]
     console.print(f"[bold]{document['experiment_id']}[/]  {terminal.plain(document['title'])}")
     console.print(f"{verdict}: {terminal.plain(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
-    console.print(f"Next step: {document['next_step']}\n")
+    console.print(f"Next step: {document['next_step']}")
+    if document["command"]:
+        console.print(f"  {document['command']}  (or decline)")
+    console.print()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in (
         "metric",
@@ -204,8 +209,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
             f"{row['n_pairs']:,}",
             f"{row['effective_clusters']:.1f}",
             interval_text(row),
-            "–" if row["e_value"] is None else f"{row['e_value']:.3g}",
-            "–" if None in fixed else f"[{fixed[0]:+.3g}, {fixed[1]:+.3g}]",
+            text.number(row["e_value"], 3),
+            text.NONE if None in fixed else _brackets(*fixed),
             f"{row['as_of']:%Y-%m-%d %H:%M}",
         )
     console.print(table)
@@ -226,7 +231,10 @@ def validate(
     path: Annotated[Path, typer.Argument(help="A plan, a snapshot, or a folder with either.", exists=True)],
     as_json: AsJson = False,
 ) -> None:
-    """Checks plans or snapshots without ingesting anything; status 1 where something would be refused."""
+    """Checks plans or snapshots without ingesting anything; status 1 where something would be refused.
+
+    Example: et validate data/experiments/line-shop-v4.yaml
+    """
     from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, parse_plan
     from et_pipeline.ingest.validate import SNAPSHOT_SUFFIXES, validate_snapshot
 
@@ -276,7 +284,10 @@ def validate(
 
 
 def spec() -> None:
-    """The bot's whole contract as JSON: authority, inputs, parameters, reason codes, outputs."""
+    """The bot's whole contract as JSON: authority, inputs, parameters, reason codes, outputs.
+
+    Example: et spec | jq .reason_codes
+    """
     from et_pipeline.governance.contract import contract
 
     terminal.print_json(contract())

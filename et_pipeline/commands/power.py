@@ -132,7 +132,7 @@ def _print(plan: Plan, uplift: float, facts: dict[str, float], sized: Power) -> 
             "  never decided with 80 % probability: too few independent markets for so small an uplift"
         )
     console.print(
-        f"  at the planned {plan.planned_pairs:,} pairs: decided with {sized.probability_at_plan:.0%} probability, "
-        f"interval ±{sized.radius_at_plan:.3g} {unit}, {sized.clusters_at_plan:.0f} effective clusters"
+        f"  at the planned {plan.planned_pairs:,} pairs: decided with "
+        f"{100 * sized.probability_at_plan:.0f} % probability, interval ±{sized.radius_at_plan:.3g} {unit}, {sized.clusters_at_plan:.0f} effective clusters"
     )
     console.print(f"  smallest uplift decided at the planned size: {sized.smallest_uplift:.3g} {unit}")

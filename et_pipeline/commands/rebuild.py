@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -50,7 +51,10 @@ def rebuild(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Computes everything again from the snapshots and compares: status 1 where a table differs."""
+    """Computes everything again from the snapshots and compares: status 1 where a table differs.
+
+    Example: et rebuild --check
+    """
     if not check:
         raise CommandError("rebuild only compares: call it as et rebuild --check")
     present = terminal.settings()
@@ -59,8 +63,11 @@ def rebuild(
             "rebuild --check knows the warehouse only; with ET_ENGINE=spark reports lie elsewhere"
         )
     terminal.require(present.warehouse_path)
-    with tempfile.TemporaryDirectory(dir=present.warehouse_path.parent, prefix="rebuild-") as folder:
-        differences = compare(present, Path(folder) / "rebuilt.duckdb")
+    with (
+        tempfile.TemporaryDirectory(dir=present.warehouse_path.parent, prefix="rebuild-") as folder,
+        terminal.progress("Opening the warehouse") as say,
+    ):
+        differences = compare(present, Path(folder) / "rebuilt.duckdb", say)
     wrong = [found for found in differences if found.only_present or found.only_rebuilt]
     if as_json:
         terminal.print_json({"equal": not wrong, "tables": [found._asdict() for found in differences]})
@@ -78,7 +85,9 @@ def rebuild(
         raise typer.Exit(1)
 
 
-def compare(present: Settings, scratch: Path) -> list[Difference]:
+def compare(
+    present: Settings, scratch: Path, say: Callable[[str], None] = lambda words: None
+) -> list[Difference]:
     """Rebuilds into a scratch file and compares it with the present warehouse, table by table.
 
     The registered plans and the states are taken over: they are history, not a function of today's files.
@@ -100,16 +109,20 @@ def compare(present: Settings, scratch: Path) -> list[Difference]:
             ) from error
         for table in ("experiments", "experiment_metrics", "audit_log"):
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM present.{table}")
-        ingest(connection, present, present.now())
+        say("Reading the snapshots")
+        ingest(connection, present, present.now(), lambda progress: say(f"Reading the snapshots: {progress}"))
         sampled = [
             row[0]
             for row in connection.execute(
                 "SELECT experiment_id FROM present.pairing_progress ORDER BY 1"
             ).fetchall()
         ]
+        say("Pairing")
         build_pairs(connection, sampled)
         build_cells(connection, sampled)
+        say("Computing the intervals")
         build_evidence(connection, sampled)
+        say("Comparing")
         return [_difference(connection, table, columns) for table, columns in TOLERANT.items()]
 
 

@@ -19,11 +19,18 @@ def tick(
     force: Annotated[bool, typer.Option(help="Run although nothing is due.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log of the run.")] = False,
 ) -> None:
-    """One run of the Dagster job over what is new: reports in, verdicts and messages out."""
+    """One run of the Dagster job over what is new: reports in, verdicts and messages out.
+
+    Example: et tick, or as a job of cron: ET_DATA_DIR=/srv/et/data et tick --json
+    """
     from et_pipeline.commands import tick as ticking
 
     started = time.monotonic()
-    outcome = ticking.tick(terminal.settings(), force=force, verbose=verbose)
+    if verbose:
+        outcome = ticking.tick(terminal.settings(), force=force, verbose=True)
+    else:
+        with terminal.progress("Looking for what is new") as say:
+            outcome = ticking.tick(terminal.settings(), force=force, say=say)
     seconds = time.monotonic() - started
     if as_json:
         terminal.print_json({**outcome._asdict(), "seconds": round(seconds, 3)})
@@ -39,8 +46,11 @@ def tick(
         console.print(f"[yellow]check failed:[/] {terminal.plain(check)}", soft_wrap=True)
 
 
-def demo() -> None:
-    """Generates reports for the sample plans, runs the real job on them, and shows what it found."""
+def demo(as_json: AsJson = False) -> None:
+    """Generates reports for the sample plans, runs the real job on them, and shows what it found.
+
+    Example: et demo, in the project's folder; a second time, nothing is read or sent twice.
+    """
     from et_pipeline.commands import samples
     from et_pipeline.commands import tick as ticking
     from et_pipeline.commands.look import print_status, read_status
@@ -48,7 +58,7 @@ def demo() -> None:
     from et_pipeline.generator import write_snapshots
 
     present = terminal.settings()
-    console = terminal.console()
+    console = terminal.console(quiet=as_json)
     plans, _ = read_plans(present.experiments_dir)
     known = {plan.experiment_id: plan for plan in plans.values()}
     missing = sorted(set(samples.TRUTHS) - set(known))
@@ -65,21 +75,23 @@ def demo() -> None:
         )
     else:
         started = time.monotonic()
-        truth = write_snapshots(
-            [samples.scenario(known[name], **facts) for name, facts in samples.TRUTHS.items()],
-            present.report_bus_dir,
-            seed=samples.SEED,
-            files=samples.FILES,
-            broken=1,
-            skipped=40,
-            truth_path=truth_path,
-        )
+        with terminal.progress("Generating reports"):
+            truth = write_snapshots(
+                [samples.scenario(known[name], **facts) for name, facts in samples.TRUTHS.items()],
+                present.report_bus_dir,
+                seed=samples.SEED,
+                files=samples.FILES,
+                broken=1,
+                skipped=40,
+                truth_path=truth_path,
+            )
         console.print(
             f"Generated {truth.lines:,} report lines in {len(truth.files)} snapshots "
             f"({sum(truth.broken.values())} of them broken on purpose) in {time.monotonic() - started:.1f} s."
         )
     started = time.monotonic()
-    outcome = ticking.tick(present)
+    with terminal.progress("Looking for what is new") as say:
+        outcome = ticking.tick(present, say=say)
     seconds = time.monotonic() - started
     if outcome.due:
         console.print(
@@ -89,6 +101,9 @@ def demo() -> None:
         console.print("Nothing new since the last tick; no message was sent twice.\n")
     with terminal.analyst_database(present) as connection:
         experiments = read_status(connection)
+    if as_json:
+        terminal.print_json({**outcome._asdict(), "experiments": experiments})
+        return
     print_status(console, experiments)
     table = [
         ("Dagster UI", "make ui", "then open http://localhost:3000"),
@@ -103,13 +118,17 @@ def demo() -> None:
 
 
 def parquet(as_json: AsJson = False) -> None:
-    """Writes the analyst database as Parquet files into published/parquet, as far as it changed."""
+    """Writes the analyst database as Parquet files into published/parquet, as far as it changed.
+
+    Example: et parquet, then in any tool: published/parquet/pairs/*.parquet
+    """
     from et_pipeline.insight.parquet import write_parquet
 
     present = terminal.settings()
     with terminal.analyst_database(present):
         pass  # says what to do where nothing was published yet
-    export = write_parquet(present)
+    with terminal.progress("Writing what changed"):
+        export = write_parquet(present)
     if as_json:
         terminal.print_json({"folder": str(export.folder), "written": export.written, "kept": export.kept})
     else:
@@ -124,7 +143,10 @@ def ui(
     port: Annotated[int, typer.Option(help="Port of the web server.", min=1, max=65535)] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
 ) -> None:
-    """Starts the Dagster UI and daemon with the sensors on, for this data folder."""
+    """Starts the Dagster UI and daemon with the sensors on, for this data folder.
+
+    Example: et ui --port 3001, then open http://localhost:3001; Ctrl-C stops it.
+    """
     from et_pipeline.commands.tick import dagster_home
 
     present = terminal.settings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -35,11 +35,32 @@ def settings() -> Settings:
     return Settings.from_env()
 
 
-def console() -> Console:
-    """Where tables and sentences for people go; colours only on a terminal, room for tables elsewhere."""
+def console(*, quiet: bool = False) -> Console:
+    """Where tables and sentences for people go; colours only on a terminal, room for tables elsewhere.
+
+    Args:
+        quiet: Print nothing, since a JSON document is asked for.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES, quiet=quiet)
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Callable[[str], None]]:
+    """Says on a terminal's stderr what is being done, and leaves nothing behind; elsewhere it is silent.
+
+    Args:
+        first: What is said until the function that it yields is called with something else.
+    """
+    if not sys.stderr.isatty():
+        yield lambda words: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True, highlight=False).status(escape(first)) as line:
+        yield lambda words: line.update(escape(words))
 
 
 def plain(text: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,13 +75,20 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         ) from error
 
 
-def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> TickOutcome:
+def tick(
+    settings: Settings,
+    *,
+    force: bool = False,
+    verbose: bool = False,
+    say: Callable[[str], None] = lambda words: None,
+) -> TickOutcome:
     """Runs the `tick` job over what is new and delivers what is pending.
 
     Args:
         settings: The data folder.
         force: Run although nothing is due.
         verbose: Show Dagster's own log.
+        say: Told what is being done, for people who wait.
 
     Raises:
         CommandError: The run failed; the message names the step and its error.
@@ -98,7 +106,8 @@ def tick(settings: Settings, *, force: bool = False, verbose: bool = False) -> T
 
     loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
     with instance(settings) as found:
-        run_id, failed = _run_tick(settings, found, loggers) if wanted else (None, [])
+        run_id, failed = _run_tick(settings, found, loggers, say) if wanted else (None, [])
+        say("Delivering messages")
         publish = defs.resolve_job_def("publish").execute_in_process(
             instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
         )
@@ -120,7 +129,7 @@ def _unfinished(settings: Settings) -> bool:
 
 
 def _run_tick(
-    settings: Settings, found: dg.DagsterInstance, run_config: dict[str, Any]
+    settings: Settings, found: dg.DagsterInstance, run_config: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[str, list[str]]:
     """Runs the `tick` job; returns its run and the checks that did not pass.
 
@@ -131,12 +140,15 @@ def _run_tick(
     from et_pipeline.ingest.ticks import prepare_tick
 
     request = prepare_tick(settings, found)
+    run_id = str(uuid.uuid4())
+    found.add_event_listener(run_id, lambda event: _tell(event, say))
     result = defs.resolve_job_def("tick").execute_in_process(
         instance=found,
         tags={**request.tags, **IN_JOB_HISTORY},
         run_config=run_config,
         raise_on_error=False,
         asset_selection=request.selection,
+        run_id=run_id,
     )
     if not result.success:
         raise CommandError(_failure(result))
@@ -146,6 +158,14 @@ def _run_tick(
         if not check.passed
     ]
     return result.run_id, failed
+
+
+def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
+    """What a run is at: the step that starts, and what it logs itself."""
+    if event.is_dagster_event and event.get_dagster_event().event_type_value == "STEP_START":
+        say(f"{event.step_key} …")
+    elif not event.is_dagster_event and event.step_key:
+        say(f"{event.step_key}: {event.user_message.removeprefix(f'{event.step_key}: ')}")
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

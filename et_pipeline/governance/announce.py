@@ -9,7 +9,7 @@ import math
 from datetime import datetime
 from typing import Any
 
-from et_pipeline.contracts import reason_codes
+from et_pipeline.contracts import reason_codes, text
 from et_pipeline.contracts.messages import (
     DriftSignal,
     Event,
@@ -190,7 +190,7 @@ def detector_signal(experiment: Experiment, at: datetime, drift: Drift, point: P
 def signal_sentence(signal: DriftSignal) -> str:
     """A drift signal for people."""
     unit = CATALOGUE[signal.metric].unit
-    mean = "" if signal.uplift is None else f", by {signal.uplift:.4g} {unit} per pair so far"
+    mean = "" if signal.uplift is None else f", by {text.number(signal.uplift, 3)} {unit} per pair so far"
     since = (
         "" if signal.since is None else f" It seems to have begun around {signal.since:%Y-%m-%d %H:%M} UTC."
     )

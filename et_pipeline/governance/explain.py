@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
+from et_pipeline.contracts import text
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.governance.terms import Alarm, Missing, Point, Rule, Terms, Verdict, above, margin_of
 from et_pipeline.inference.power import further_pairs
@@ -95,7 +96,13 @@ def _range(point: Point) -> str:
     unit = CATALOGUE[point.metric].unit
     if point.ci_lower is None or point.ci_upper is None:
         return "not known well enough for an interval"
-    return f"between {point.ci_lower:.4g} and {point.ci_upper:.4g} {unit}"
+    return _between(point.ci_lower, point.ci_upper, unit)
+
+
+def _between(lower: float | None, upper: float | None, unit: str) -> str:
+    """With the digits that tables and charts show."""
+    decimals = text.decimals_of(lower, upper)
+    return f"between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit}"
 
 
 def _expectation(further: int | None) -> str:
@@ -157,8 +164,8 @@ def _worse(terms: Terms, point: Point) -> str:
     unit = CATALOGUE[point.metric].unit
     limit = f" by more than the {margin_of(rule):g} {unit} it may lose" if margin_of(rule) else ""
     return (
-        f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is between "
-        f"{point.alarm_ci_lower:.4g} and {point.alarm_ci_upper:.4g} {unit} per pair "
+        f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "
+        f"{_between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per pair "
         f"({_confidence(terms.alarm_alpha)}), {_sample(point)}."
     )
 

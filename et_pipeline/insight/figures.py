@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from et_pipeline.insight import charts, text
+from et_pipeline.contracts import text
+from et_pipeline.insight import charts
 from et_pipeline.insight.charts import Bar, Series
 from et_pipeline.insight.findings import Findings, Standing, finite
 from et_pipeline.insight.read import ExperimentData, Row

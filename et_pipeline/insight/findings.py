@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from et_pipeline.contracts import text
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.inference.twoway import MIN_CLUSTERS
-from et_pipeline.insight import text
+from et_pipeline.insight.next_steps import command, next_step
 from et_pipeline.insight.read import ExperimentData, Row
 
 VERDICTS = {
@@ -27,21 +28,6 @@ STATES = {
     "sampling": ("Not decided yet", "calm"),
     "stalled": ("Paused: no reports", "open"),
     "concluded": ("Concluded", "calm"),
-}
-NEXT_STEPS = {
-    "registered": "Nothing to do: sampling begins at the planned start.",
-    "awaiting_sign_off": "A human must sign off the split before sampling begins.",
-    "sampling": "Nothing to do: sampling goes on until the evidence suffices or the experiment ends.",
-    "stalled": "Bring the report bus back; sampling resumes by itself and nothing is lost.",
-    "promotion_review": "Review this page, then approve or decline with a signed decision.",
-    "signed_off": "Humans approved this evidence. The promotion itself happens in another system.",
-    "declined": "A human declined: the control keeps trading.",
-}
-NEXT_STEPS_CONCLUDED = {
-    "variant_better": "The plan asks for no review. Nothing is promoted by itself.",
-    "variant_worse": "Stop the variant. The StrategyRegistry was sent a drift signal.",
-    "equivalent": "Neither is better by more than the plan calls equal: choose by cost.",
-    "inconclusive": "No evidence either way. A longer run needs a new experiment id.",
 }
 NO_POINT: Row = dict.fromkeys(
     ("as_of", "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "ci_lower", "ci_upper",
@@ -108,6 +94,7 @@ class Findings(NamedTuple):
         tone: Its tone.
         sentence: Verdict, or why there is none yet, in one sentence.
         next_step: What a person does now.
+        command: The command for it, None where nobody has to sign.
         as_of: The moment that the figures speak of.
         standings: Each metric.
         conditions: The checklist.
@@ -119,6 +106,7 @@ class Findings(NamedTuple):
     tone: str
     sentence: str
     next_step: str
+    command: str | None
     as_of: datetime | None
     standings: list[Standing]
     conditions: list[Condition]
@@ -144,17 +132,18 @@ def find(data: ExperimentData) -> Findings:
         for metric in data.tables["experiment_metrics"]
     ]
     primary = next((standing for standing in standings if standing.role == "primary"), None)
-    next_step = NEXT_STEPS.get(state or "registered") or NEXT_STEPS_CONCLUDED.get(kind or "", "")
+    missing: list[Row] = json.loads(verdict["missing"] or "[]")
     label, tone = badge(kind, state)
     return Findings(
         label=label,
         tone=tone,
         sentence=verdict["sentence"] or "No reports have been looked at yet.",
-        next_step=next_step,
+        next_step=next_step(state, kind, {item["condition"] for item in missing}),
+        command=command(data.experiment["experiment_id"], state),
         as_of=max((point["as_of"] for point in points.values()), default=None),
         standings=standings,
         conditions=_conditions(data, standings, state),
-        missing=_missing(verdict["missing"]),
+        missing=[item["sentence"] for item in missing],
         headline=primary,
     )
 
@@ -219,14 +208,17 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
         )
     )
     if data.experiment["traffic_split_pct"] > 50:
-        waits = state == "awaiting_sign_off"
+        approved = any(
+            (row["from_state"], row["to_state"]) == ("awaiting_sign_off", "sampling")
+            for row in data.tables["audit_log"]
+        )
         found.append(
             Condition(
                 "Split signed off",
                 f"{text.number(data.experiment['traffic_split_pct'])} % of traffic",
                 "a human's approval above 50 %",
-                "open" if waits else "good",
-                "experiments.traffic_split_pct, sign_offs",
+                "good" if approved else "open",
+                "experiments.traffic_split_pct, sign_offs, audit_log",
             )
         )
     for standing in standings:
@@ -280,9 +272,3 @@ def _sample_conditions(data: ExperimentData, standings: list[Standing]) -> list[
             )
         )
     return found
-
-
-def _missing(document: str | None) -> list[str]:
-    """The sentences of `verdicts.missing`."""
-    items: list[Any] = json.loads(document) if document else []
-    return [item["sentence"] if isinstance(item, dict) else str(item) for item in items]

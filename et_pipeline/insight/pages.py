@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -13,14 +14,17 @@ from typing import Any, NamedTuple
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from et_pipeline.contracts import text
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.insight import read, text
+from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.resources.atomic import write_atomically
 from et_pipeline.resources.inputs import PAGE_NOTES
 from et_pipeline.resources.permissions import public_folder
 from et_pipeline.resources.settings import Settings
+
+_HASH = re.compile(r"[0-9a-f]{40,}")
 
 
 class Pages(NamedTuple):
@@ -151,6 +155,7 @@ def _environment() -> Environment:
         "moment": text.moment,
         "duration": text.duration,
         "difference": _difference,
+        "facts": _facts,
     }
     environment.globals["css"] = _css()
     return environment
@@ -165,6 +170,15 @@ def _css() -> Any:
 def _difference(mean: float | None, point: Mapping[str, Any]) -> str:
     """A mean uplift with as many decimals as its interval shows."""
     return text.signed(mean, text.decimals_of(point.get("ci_lower"), point.get("ci_upper"), mean))
+
+
+def _facts(detail: str) -> list[tuple[str, str]]:
+    """The figures of an audit row as names and values: hashes by their beginning, nothing nested (a whole plan)."""
+    return [
+        (name.replace("_", " "), f"{value[:16]}…" if _HASH.fullmatch(str(value)) else str(value))
+        for name, value in json.loads(detail or "{}").items()
+        if not isinstance(value, dict | list)
+    ]
 
 
 def _notes(folder: Path) -> dict[str, Note]:

@@ -1,5 +1,6 @@
 """The review pages in a real Chromium: nothing is asked of the network, nothing complained of, nothing cut off."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from et_pipeline.insight.pages import write_pages
 from et_pipeline.resources.settings import Settings
+from et_pipeline_tests.conftest import run_et
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip(
@@ -70,6 +72,42 @@ def test_a_page_is_quiet_fits_and_is_accessible(browser, pages: Path, name: str,
         found = axe.Axe().run(page).response["violations"]
         assert [(item["id"], item["impact"], item["nodes"][0]["html"][:200]) for item in found] == []
     finally:
+        page.context.close()
+
+
+@pytest.fixture(scope="module")
+def limited_live(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three limited-live experiments: one as planned, one with a wrong split, one with a large split unsigned."""
+    folder = tmp_path_factory.mktemp("live") / "data"
+    made = run_et(folder.parent, "generate", str(folder), "--matching", "nearest", "--experiments", "3",
+                  "--opportunities", "1500", "--uplift", "edge_bps=4")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    for number, split in ((2, 20), (3, 60)):
+        plan = folder / "experiments" / f"generated-{number}.yaml"
+        text, changed = re.subn(r"traffic_split_pct: .*", f"traffic_split_pct: {split}", plan.read_text())
+        assert changed == 1
+        plan.write_text(text)
+    ticked = run_et(folder, "tick", ET_MODE="limited_live")
+    assert ticked.returncode == 0, ticked.stderr
+    return folder / "published" / "pages"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (1, "Nothing speaks against the planned split."),
+        (2, "Find out why the arms got other shares than planned"),
+        (3, "The experiment ended before sampling was allowed to begin"),
+    ],
+)
+def test_a_limited_live_page_tells_of_the_split(browser, limited_live: Path, number: int, said: str) -> None:
+    for size, scheme in ((PHONE, "dark"), (DESKTOP, "light")):
+        page, wrong = opened(browser, limited_live, f"generated-{number}", size, scheme)
+        assert wrong == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert axe.Axe().run(page).response["violations"] == []
+        page.get_by_text(said).wait_for()
+        assert page.get_by_role("img", name="Traffic split").count() == (number < 3)
         page.context.close()
 
 

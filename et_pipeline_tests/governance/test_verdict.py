@@ -179,7 +179,7 @@ def test_the_guardrails_alarm_uses_the_wider_interval():
 
 def test_sentences_name_figures_and_confidence():
     better = assess(TERMS, [point(5, 0.5, 2.5), guard(5)]).sentence
-    assert "between 0.5 and 2.5 bps per pair (95 % confidence" in better
+    assert "between +0.50 and +2.50 bps per pair (95 % confidence" in better
     assert "500 matched pairs that count as 20 independent groups" in better
     worse = assess(TERMS, [point(5, 0.5, 2.5), guard(5, -4, -2)]).sentence
     assert "slippage_bps is behind the control's by more than the 1 bps it may lose" in worse

@@ -1,5 +1,6 @@
 import json
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from shutil import copytree
@@ -8,9 +9,12 @@ import duckdb
 import pytest
 
 from et_pipeline.experiments.registration import register
+from et_pipeline.insight.findings import find
+from et_pipeline.insight.next_steps import command, next_step
 from et_pipeline.insight.pages import experiment_page, write_pages
 from et_pipeline.insight.plots import interval_path_markdown, interval_path_png
 from et_pipeline.insight.publish import publish_analyst_database
+from et_pipeline.insight.read import read_experiment
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 
@@ -260,6 +264,43 @@ def test_the_plot_for_the_dagster_ui_is_a_small_png(sample: Settings) -> None:
         assert markdown is not None
         assert markdown.startswith("![interval path of line-shop-v4](data:image/png;base64,")
         assert interval_path_png(connection, "wide-split-props") is None
+
+
+def test_a_split_that_nobody_signed_is_never_called_signed_off(sample: Settings) -> None:
+    with duckdb.connect(str(sample.analyst_path), read_only=True) as connection:
+        waiting = read_experiment(connection, "wide-split-props")
+    over = {
+        **waiting.verdict,
+        "state": "concluded",
+        "verdict": "inconclusive",
+        "decided_as_of": datetime(2027, 12, 31),
+    }
+    for data in (waiting, waiting._replace(verdict=over)):
+        (split,) = [item for item in find(data).conditions if item.label == "Split signed off"]
+        assert split.word == "not yet"
+    signed = {"from_state": "awaiting_sign_off", "to_state": "sampling"}
+    approved = waiting._replace(
+        tables={**waiting.tables, "audit_log": [*waiting.tables["audit_log"], signed]}
+    )
+    assert "met" in [item.word for item in find(approved).conditions if item.label == "Split signed off"]
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "missing", "said", "runs"),
+    [
+        (None, None, [], "begins at the planned start", None),
+        ("sampling", None, ["too_few_pairs"], "goes on", None),
+        ("promotion_review", "variant_better", [], "signed decision", "et sign-off it approve"),
+        ("concluded", "variant_better", [], "asks for no review", None),
+        ("concluded", "inconclusive", ["primary_undecided"], "longer run", None),
+        ("concluded", "inconclusive", ["sample_ratio_alarm"], "other shares than planned", None),
+    ],
+)
+def test_the_next_step(
+    state: str | None, verdict: str | None, missing: list[str], said: str, runs: str | None
+) -> None:
+    assert said in next_step(state, verdict, missing)
+    assert command("it", state) == runs
 
 
 def test_the_plan_on_the_page_is_the_plan_in_force(sample: Settings) -> None:

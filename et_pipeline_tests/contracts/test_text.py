@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 
-from et_pipeline.insight import text
+from et_pipeline.contracts import text
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from et_pipeline.insight import text
         (0.123456, "0.1235"),
         (1.2e-9, "1.2·10⁻⁹"),
         (3.4e22, "3.4·10²²"),
+        (556810746826907.0, "5.568·10¹⁴"),
     ],
 )
 def test_number(value: float | None, said: str) -> None:

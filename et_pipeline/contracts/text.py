@@ -14,7 +14,7 @@ def number(value: float | int | None, digits: int = 4) -> str:
         return NONE
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if isinstance(value, int) or (abs(value) >= 10**digits and abs(value) < 1e15):
+    if isinstance(value, int) or (abs(value) >= 10**digits and abs(value) < 1e9):
         return f"{value:,.0f}".replace("-", "−")
     text = f"{value:.{digits}g}"
     mantissa, e, exponent = text.partition("e")
