@@ -133,6 +133,7 @@ def _print(plan: Plan, uplift: float, facts: dict[str, float], sized: Power) -> 
         )
     console.print(
         f"  at the planned {plan.planned_pairs:,} pairs: decided with "
-        f"{100 * sized.probability_at_plan:.0f} % probability, interval ±{sized.radius_at_plan:.3g} {unit}, {sized.clusters_at_plan:.0f} effective clusters"
+        f"{100 * sized.probability_at_plan:.0f} % probability, interval ±{sized.radius_at_plan:.3g} {unit}, "
+        f"{sized.clusters_at_plan:.0f} effective clusters"
     )
     console.print(f"  smallest uplift decided at the planned size: {sized.smallest_uplift:.3g} {unit}")
