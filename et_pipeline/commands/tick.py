@@ -99,9 +99,7 @@ def tick(
     if not settings.data_dir.is_dir():
         raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
 
-    import warnings
-
-    warnings.filterwarnings("ignore", module=r"dagster\b.*")
+    say("Starting Dagster")
     from et_pipeline.definitions import defs
 
     loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}

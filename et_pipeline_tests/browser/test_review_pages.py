@@ -106,7 +106,7 @@ def test_a_limited_live_page_tells_of_the_split(browser, limited_live: Path, num
         assert wrong == []
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert axe.Axe().run(page).response["violations"] == []
-        page.get_by_text(said).wait_for()
+        page.get_by_text(said).first.wait_for()
         assert page.get_by_role("img", name="Traffic split").count() == (number < 3)
         page.context.close()
 
