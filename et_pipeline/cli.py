@@ -64,7 +64,7 @@ def main() -> None:
     """Runs the command line: 0 done, 1 refused or failed with a message on stderr, 2 wrong usage."""
     quiet_exit()
     keep_others_out()
-    # What libraries tell their own developers is nothing a person can act on; pandera imports PySpark where it is there.
+    # What libraries tell their own developers helps nobody here; pandera imports PySpark where it is there.
     for library in ("dagster", "pyspark"):
         warnings.filterwarnings("ignore", module=rf"{library}\b.*")
     try:
