@@ -9,12 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
+import et_pipeline
+
 from et_pipeline_tests.engine.standalone import standalone
 from et_pipeline_tests.pairing.lab import Lab, open_lab
 
 # A worker of pytest-xdist has no main file; pyspark would take that for a run of its own doctests, and exit.
 if not hasattr(sys.modules["__main__"], "__file__"):
-    sys.modules["__main__"].__file__ = __file__
+    # of all files one that other tests' spawned processes may run as their main module: it does nothing
+    sys.modules["__main__"].__file__ = et_pipeline.__file__
 
 SERVE = "from pysail.spark import SparkConnectServer as S; s = S('127.0.0.1', 0); s.start(background=True); print(s.listening_address[1], flush=True); input()"
 
