@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 import et_pipeline
-
 from et_pipeline_tests.engine.standalone import standalone
 from et_pipeline_tests.pairing.lab import Lab, open_lab
 
