@@ -231,10 +231,13 @@ def test_the_storage_is_postgres(deployment: Deployment) -> None:
         password=PASSWORD,
         dbname="dagster",
     ) as connection:
+        connection.autocommit = True  # each look sees what was written since the last one
+        cursor = connection.cursor()
+        until = time.monotonic() + 120  # the daemon's own first tick fills them all
         for table in ("runs", "event_logs", "job_ticks", "concurrency_limits"):
-            cursor = connection.cursor()
-            cursor.execute(f"SELECT count(*) FROM {table}")
-            assert cursor.fetchone()[0] > 0, table
+            while cursor.execute(f"SELECT count(*) FROM {table}") or cursor.fetchone()[0] == 0:
+                assert time.monotonic() < until, f"{table} stays empty"
+                time.sleep(0.5)
 
 
 def test_the_limits_are_those_of_one_machine() -> None:
