@@ -146,9 +146,10 @@ def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLik
 def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints, Ints, twoway.Moments]]:
     """Moments of the stretches of blocks s to t, for every t and the last `window` starts s.
 
-    Block and cell products are differences of running sums. A market's product is not, so each market keeps
-    one running total per start: a matrix of markets × window, updated block by block. Start s lives in
-    column s modulo window.
+    Block and cell products are differences of running sums. A market's product is not: it grows by twice the
+    product of the block that comes with the blocks since the start, within each market, and by the block's own.
+    So the totals of the newest `window` blocks are kept as a grid, block t in column t modulo window, as is
+    start s in whatever is kept per start.
 
     Yields:
         Rows t; their starts, rows × window, −1 where there is none yet; the moments of rows × window
@@ -167,7 +168,9 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
     by_market = np.lexsort((position, market))
     lagged_to = cross_market_products(position[by_market], market[by_market], totals[by_market], len(first))
 
-    running = np.zeros((len(markets), window, 2))
+    grid = np.zeros((len(markets), 2, window))
+    gathered = np.empty_like(grid)
+    seen = np.full(len(markets), -window)
     product, count = np.zeros((window, 3)), np.zeros(window, dtype=np.int64)
     column = np.arange(window)
     lag = np.arange(1, LAGS + 1)[:, None, None]
@@ -176,18 +179,24 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
         market_products = np.empty((len(row), window, 3))
         n_markets = np.empty((len(row), window), dtype=np.int64)
         for line, t in enumerate(row):
-            running[:, t % window] = 0.0
-            product[t % window] = 0.0
-            count[t % window] = 0
-            here = slice(first[t], ends[t])
-            added, old = totals[here], running[market[here]]
-            cross = (added.T @ old.reshape(len(added), -1)).reshape(2, window, 2)
-            square = added.T @ added
-            product[:, 0] += 2.0 * cross[0, :, 0] + square[0, 0]
-            product[:, 1] += cross[0, :, 1] + cross[1, :, 0] + square[0, 1]
-            product[:, 2] += 2.0 * cross[1, :, 1] + square[1, 1]
-            count += (old[:, :, 0] == 0.0).sum(axis=0)
-            running[market[here]] = old + added[:, None]
+            newest = (t - column) % window  # columns of the starts t, t − 1, …
+            product[newest[0]] = count[newest[0]] = 0
+            grid[:, :, newest[0]] = 0.0
+            added, present = totals[first[t] : ends[t]], market[first[t] : ends[t]]
+            # Into memory that is there already: a new table for each block costs more than its products.
+            before = np.take(grid, present, axis=0, out=gathered[: len(present)], mode="clip")
+            # Not by matrix multiplication, whose threads wait for each other on a busy machine.
+            shared = np.stack([np.einsum("m,mjw->jw", one, before) for one in added.T])
+            # The newest block itself is empty yet: start t shares nothing, start t − 1 one block, and so on.
+            cross = np.cumsum(shared[:, :, newest], axis=2)
+            square = np.einsum("mi,mj->ij", added, added)
+            product[newest, 0] += 2.0 * cross[0, 0] + square[0, 0]
+            product[newest, 1] += cross[0, 1] + cross[1, 0] + square[0, 1]
+            product[newest, 2] += 2.0 * cross[1, 1] + square[1, 1]
+            absent = np.bincount(np.minimum(t - seen[present], window), minlength=window)[:window]
+            count[newest] += len(present) - np.cumsum(absent)
+            grid[present, :, newest[0]] = added
+            seen[present] = t
             market_products[line], n_markets[line] = product, count
         end = row[:, None]
         start = end - (end - column) % window
