@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from et_pipeline.contracts.metrics import CATALOGUE
@@ -123,7 +124,6 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFra
 
 def _diagnose(engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame) -> None:
     found = diagnose(inference_cells(frame))
-    names = frame.filter(pl.col("market") == found.largest_market)["market_id"]
     median, deviation = _spread(engine, decision)
     last = path.row(-1, named=True)
     row = {
@@ -138,13 +138,23 @@ def _diagnose(engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.
         "block_correlation": _number(found.within_block),
         "autocorrelation": _number(found.block_autocorrelation),
         "longer_block_needed": found.longer_block_needed,
-        "largest_market": names[0] if len(names) else None,
+        "largest_market": _market_name(engine.connection, decision, found.largest_market),
         "largest_market_share": _number(found.largest_market_share),
         "mean_without_largest_market": _number(found.mean_without_largest),
         "pairs_needed": _pairs_needed(decision, last),
     }
     names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
     engine.connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+
+
+def _market_name(connection: duckdb.DuckDBPyConnection, decision: Decision, code: int) -> str:
+    """The market of a code, see `cells_of_metric.sql`."""
+    ((name,),) = connection.execute(
+        "SELECT DISTINCT market_id FROM cells WHERE experiment_id = ? AND metric = ? "
+        "ORDER BY market_id LIMIT 1 OFFSET ?",
+        [decision.experiment_id, decision.metric, code],
+    ).fetchall()
+    return str(name)
 
 
 def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
@@ -187,23 +197,21 @@ def _drift(
     if decision.role == "secondary" or decision.estimator == "ratio":
         return
     margin = decision.non_inferiority_margin or 0.0
-    position = pl.col("block").rank("dense").cast(pl.Int64) - 1
-    frame = frame.with_columns(position=position)
-    since = first - timedelta(microseconds=decision.time_block_us)
-    first_row = frame.filter(pl.col("block") >= _microseconds(since))["position"].min()
-    last_row = frame["position"].max()
-    assert isinstance(first_row, int) and isinstance(last_row, int), "the path has a row at first"
-    for start in range(first_row // WINDOW * WINDOW, last_row + 1, WINDOW):
-        around = frame.filter(pl.col("position").is_between(start - WINDOW, start + WINDOW - 1))
-        path = drift_path(inference_cells(around), margin=margin, alpha=decision.drift_alpha)
-        own = around.filter(pl.col("position") >= start)["block"].min()
+    cells = inference_cells(frame)
+    blocks, first_cell = np.unique(cells.block, return_index=True)
+    offset = np.append(first_cell, len(cells.block))
+    since = _microseconds(first) - decision.time_block_us
+    for start in range(int(np.searchsorted(blocks, since)) // WINDOW * WINDOW, len(blocks), WINDOW):
+        low, high = max(start - WINDOW, 0), min(start + WINDOW, len(blocks))
+        around = cells.part(offset[low], offset[high])
+        path = drift_path(around, margin=margin, alpha=decision.drift_alpha)
         rows = pl.DataFrame(
             {"block": path.block, "log_evidence": path.log_m, "alarm": path.alarm, "since": path.since}
         )
         _insert(
             connection,
             "drift",
-            rows.filter(pl.col("block") >= own)
+            rows.filter(pl.col("block") >= blocks[start])
             .select(
                 "log_evidence",
                 "alarm",

@@ -31,8 +31,12 @@ class Cells(NamedTuple):
 
     def up_to(self, block: int) -> Cells:
         """The cells of blocks that start at or before ``block``."""
-        end = int(np.searchsorted(self.block, block, side="right"))
-        return Cells(self.block[:end], self.market[:end], self.n[:end], self.mean[:end], self.m2[:end])
+        return self.part(0, int(np.searchsorted(self.block, block, side="right")))
+
+    def part(self, first: int, end: int) -> Cells:
+        """The cells of these rows."""
+        rows = slice(first, end)
+        return Cells(self.block[rows], self.market[rows], self.n[rows], self.mean[rows], self.m2[rows])
 
 
 def from_pairs(block: ArrayLike, market: ArrayLike, uplift: ArrayLike) -> Cells:
