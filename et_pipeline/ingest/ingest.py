@@ -178,6 +178,7 @@ class Ingest:
                     hashes.append(digest.result())
                     with unreadable(self._path(file)):
                         refuse_changed(self._path(file), file.stamp)
+                    self._report(store, snapshot_id - next_id + 1)
             store.flush()
             readings = [
                 reading_of(file, digest, known, number)

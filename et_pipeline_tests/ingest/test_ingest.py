@@ -161,7 +161,7 @@ def test_a_crash_leaves_whole_transactions(settings: Settings, monkeypatch: pyte
         bus(settings, f"{number}.ndjson", report(f"r{number}"))
 
     def crash(progress: Progress) -> None:
-        if progress.files == 1:
+        if progress.lines == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -175,7 +175,8 @@ def test_progress_tells_files_lines_and_rate(settings: Settings) -> None:
         bus(settings, f"{number}.ndjson", report(f"r{number}"), report(f"x{number}", side="?"))
     seen: list[Progress] = []
     run(settings, progress=seen.append)
-    assert [(p.files, p.lines, p.quarantined) for p in seen] == [(0, 2, 1), (1, 4, 2), (2, 6, 3)]
+    told = [(0, 2, 1), (1, 2, 1), (1, 4, 2), (2, 4, 2), (2, 6, 3), (3, 6, 3)]
+    assert [(p.files, p.lines, p.quarantined) for p in seen] == told
     assert all(p.of_files == 3 and p.bytes > 0 and p.mb_per_second > 0 for p in seen)
     assert "of 3 files" in str(seen[0])
 
