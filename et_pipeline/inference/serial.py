@@ -93,7 +93,7 @@ def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks
 
     Args:
         position: which of the blocks (0, 1, …) each cell lies in.
-        market: cells' markets; cells are sorted by market, then position.
+        market: cells' markets as numbers 0, 1, …; cells are sorted by market, then position.
         totals: cells × k centred totals.
         n_blocks: number of blocks.
 
@@ -104,10 +104,9 @@ def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks
     lagged = np.zeros((LAGS, n_blocks, _packed(totals.shape[1])))
     for lag in range(1, min(LAGS, n_blocks - 1) + 1):
         lagged[lag - 1, lag:] = products(block[lag:], block[:-lag])
-    number = np.cumsum(np.diff(market, prepend=market[:1] - 1) != 0) - 1
-    crowded = len(position) * PLACES_A_CELL >= n_blocks * (number.max(initial=-1) + 1)
+    crowded = len(position) * PLACES_A_CELL >= n_blocks * (market.max(initial=-1) + 1)
     within = within_grid if crowded else within_list
-    running: Floats = np.cumsum(lagged - within(position, number, totals, n_blocks), axis=1)
+    running: Floats = np.cumsum(lagged - within(position, market, totals, n_blocks), axis=1)
     return running
 
 

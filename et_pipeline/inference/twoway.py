@@ -128,7 +128,7 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
             np.cumsum(products(block_total, block_total), axis=0),
             running(products(totals, totals)),
         ),
-        cross_market_products(position, market, totals, len(blocks)),
+        cross_market_products(position, np.cumsum(opens) - 1, totals, len(blocks)),
         np.cumsum(np.bincount(position[opens], minlength=len(blocks))),
         np.arange(1, len(blocks) + 1),
         np.append(first_cell[1:], len(block)),
