@@ -22,6 +22,8 @@ STORED = (50_000, 5_000_000)
 TOLERANCE_S = 2
 SPACING_US = {"correlation": 500_000, "nearest": 2_000}
 """Microseconds between opportunities; for nearest so few that most variants have a choice."""
+NEAREST_BLOCK_US = 10_000_000
+"""A block that is touched is counted anew, so it holds as many pairs here as an hour does for correlation."""
 METRICS = ("edge_bps", "slippage_bps", "fill_ratio", "latency_ms")
 SAME = " AND ".join(f"c.{name} = v.{name}" for name in ("market_id", "outcome_id", "side"))
 BARE = f"""CREATE OR REPLACE TABLE bare AS
@@ -124,7 +126,12 @@ def opportunities(method: str, first: int, count: int, *, batch: int = 1) -> str
 def _plan(connection: duckdb.DuckDBPyConnection, method: str) -> None:
     from et_pipeline_tests.pairing.lab import START, Lab
 
-    nearest = {"mode": "limited_live", "matching": "nearest", "tolerance_us": TOLERANCE_S * 1_000_000}
+    nearest = {
+        "mode": "limited_live",
+        "matching": "nearest",
+        "tolerance_us": TOLERANCE_S * 1_000_000,
+        "time_block_us": NEAREST_BLOCK_US,
+    }
     Lab(connection).plan(
         control_strategy_id="control",
         variant_strategy_id="variant",
