@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
+
+    from et_pipeline.ingest.results import IngestResult, Progress
+    from et_pipeline.resources.settings import Settings
 
 
 class EngineError(RuntimeError):
@@ -25,6 +29,11 @@ class Engine(Protocol):
 
     connection: duckdb.DuckDBPyConnection
     local: bool
+
+    def ingest(
+        self, settings: Settings, now: datetime, progress: Callable[[Progress], None] | None = None
+    ) -> IngestResult:
+        """Reads every new or changed snapshot to where the rows lie; outside any transaction."""
 
     def send(self, *tables: str) -> None:
         """Lets the engine read small tables of the warehouse, as they are now."""
@@ -67,6 +76,14 @@ class DuckDBEngine:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+
+    def ingest(
+        self, settings: Settings, now: datetime, progress: Callable[[Progress], None] | None = None
+    ) -> IngestResult:
+        """See `Engine`."""
+        from et_pipeline.ingest.ingest import ingest  # a stage, which imports this module itself
+
+        return ingest(self.connection, settings, now, progress)
 
     def send(self, *tables: str) -> None:
         """Nothing to do: they are here."""

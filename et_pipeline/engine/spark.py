@@ -15,6 +15,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,13 +27,15 @@ from pyspark.sql.connect.session import SparkSession
 from et_pipeline.engine.dialect import KINDS, to_spark
 from et_pipeline.engine.engine import EngineError
 from et_pipeline.engine.storage import Storage
-from et_pipeline.resources.settings import SparkSettings
+from et_pipeline.resources.settings import Settings, SparkSettings
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     import duckdb
     from pyarrow import RecordBatch, Table
     from pyspark.sql.types import StructType
+
+    from et_pipeline.ingest.results import IngestResult, Progress
 
 DEFAULT_PORT = 15002
 CONNECT_SECONDS = 10.0
@@ -65,6 +68,14 @@ class SparkEngine:
         for table in REMOTE:
             self._gone[table].clear()
             self._view_remote(table)
+
+    def ingest(
+        self, settings: Settings, now: datetime, progress: Callable[[Progress], None] | None = None
+    ) -> IngestResult:
+        """See `Engine`: the workers read."""
+        from et_pipeline.ingest.cluster import ingest_on_cluster  # a stage, which imports this module itself
+
+        return ingest_on_cluster(self, settings, now, progress)
 
     def send(self, *tables: str) -> None:
         """See `Engine`."""

@@ -14,7 +14,8 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._files, self._root = fsspec.url_to_fs(self.url)
+        # the workers write what a remembered listing would not know
+        self._files, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
 
     def path(self, *parts: str) -> str:
         """The address of something below."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.ingest.checks import CHECKS
 from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec
 
@@ -46,7 +45,6 @@ def ingest(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Reads every new or changed snapshot strictly: parse, validate, deduplicate, quarantine, commit."""
     from et_pipeline.ingest.checks import evaluate
-    from et_pipeline.ingest.ingest import ingest as run
     from et_pipeline.ingest.results import Progress
 
     settings = warehouse.settings
@@ -59,14 +57,7 @@ def ingest(
             context.log.info(f"ingest: {progress}")
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        if isinstance(engine, DuckDBEngine):
-            result = run(connection, settings, settings.now(), log)
-        else:
-            from et_pipeline.engine.spark import SparkEngine
-            from et_pipeline.ingest.cluster import ingest_on_cluster
-
-            assert isinstance(engine, SparkEngine)
-            result = ingest_on_cluster(engine, settings, settings.now(), log)
+        result = engine.ingest(settings, settings.now(), log)
         results = [
             materialized(
                 connection,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +24,9 @@ if not hasattr(sys.modules["__main__"], "__file__"):
 SERVE = "from pysail.spark import SparkConnectServer as S; s = S('127.0.0.1', 0); s.start(background=True); print(s.listening_address[1], flush=True); input()"
 
 
-@pytest.fixture(scope="session")
-def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def serve_sail(log: Path, **environment: str) -> Iterator[str]:
     """The address of a Sail server, in a process of its own."""
-    log = tmp_path_factory.mktemp("sail") / "log"
     with (
         log.open("w") as stderr,
         subprocess.Popen(
@@ -33,13 +35,23 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            env=os.environ | environment,
         ) as server,
     ):
         assert server.stdout is not None
         port = server.stdout.readline().strip()
         assert re.fullmatch(r"\d+", port), log.read_text()
-        yield f"sc://127.0.0.1:{port}"
-        server.terminate()
+        try:
+            yield f"sc://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="session")
+def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Sail server."""
+    with serve_sail(tmp_path_factory.mktemp("sail") / "log") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

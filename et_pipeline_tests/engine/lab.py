@@ -14,8 +14,6 @@ import pytest
 from et_pipeline.engine.engine import Engine
 from et_pipeline.engine.spark import SparkEngine, spark_engine
 from et_pipeline.experiments.registration import register
-from et_pipeline.ingest.cluster import ingest_on_cluster
-from et_pipeline.ingest.ingest import ingest
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline.resources.settings import Settings, SparkSettings
@@ -31,10 +29,7 @@ SAMPLES = ("basket-rebalance-fast", "late-news-filter", "line-shop-v4", "quote-r
 def reports_to_cells(settings: Settings, engine: Engine) -> None:
     """One tick of the samples as far as the engine concerns it."""
     register(engine.connection, settings, settings.now())
-    if isinstance(engine, SparkEngine):
-        ingest_on_cluster(engine, settings, settings.now())
-    else:
-        ingest(engine.connection, settings, settings.now())
+    engine.ingest(settings, settings.now())
     build_pairs(engine.connection, SAMPLES, engine=engine)
     build_cells(engine.connection, SAMPLES, engine=engine)
 
