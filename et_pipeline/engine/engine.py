@@ -47,11 +47,11 @@ class Engine(Protocol):
     def insert(self, table: str, text: str) -> int:
         """Appends a query's rows to a table; returns their number."""
 
-    def delete(self, table: str, condition: str) -> int:
-        """Deletes the rows of a table that a condition holds for; returns their number."""
+    def delete(self, table: str, condition: str) -> None:
+        """Deletes the rows of a table that a condition holds for."""
 
     def take(self, name: str, table: str, columns: str, condition: str) -> int:
-        """Deletes like `delete`, and keeps some columns of what goes in a temporary table."""
+        """Deletes like `delete`, and keeps some columns of what goes in a temporary table; returns its rows."""
 
     def drop(self, *names: str) -> None:
         """Frees temporary tables."""
@@ -100,14 +100,15 @@ class DuckDBEngine:
         """See `Engine`."""
         return self._count(f"INSERT INTO {table}\n{text}")
 
-    def delete(self, table: str, condition: str) -> int:
+    def delete(self, table: str, condition: str) -> None:
         """See `Engine`."""
-        return self._count(f"DELETE FROM {table} WHERE {condition}")
+        self.connection.execute(f"DELETE FROM {table} WHERE {condition}")
 
     def take(self, name: str, table: str, columns: str, condition: str) -> int:
         """See `Engine`. Row numbers are noted first, so that the condition is looked at once."""
-        self.keep(name, f"SELECT rowid AS row_number, {columns} FROM {table} WHERE {condition}")
-        return self.delete(table, f"rowid IN (SELECT row_number FROM {name})")
+        rows = self.keep(name, f"SELECT rowid AS row_number, {columns} FROM {table} WHERE {condition}")
+        self.delete(table, f"rowid IN (SELECT row_number FROM {name})")
+        return rows
 
     def drop(self, *names: str) -> None:
         """See `Engine`."""

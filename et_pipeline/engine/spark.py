@@ -137,32 +137,31 @@ class SparkEngine:
         """See `Engine`. Into a table of the warehouse the rows come back."""
         frame = self.session.sql(to_spark(text))
         if table in REMOTE:
-            before = self._count_own(table)
-            frame.write.mode("append").partitionBy("experiment_id").parquet(
-                self.storage.path(table, f"run={self.run}")
-            )
+            run = f"run={self.run}"
+            before = self.storage.rows(table, run)
+            frame.write.mode("append").partitionBy("experiment_id").parquet(self.storage.path(table, run))
             self._written.add(table)
             self._view_remote(table)
-            return self._count_own(table) - before
+            return self.storage.rows(table, run) - before
         if table in self._kept:
-            before = self.session.table(table).count()
-            frame.write.mode("append").parquet(self._scratch(table))
+            place = self._scratch(table)
+            before = self.storage.rows(*place)
+            frame.write.mode("append").parquet(self.storage.path(*place))
             return self._view_kept(table, frame.schema) - before
         rows = frame.toArrow()  # noqa: F841 (DuckDB scans it by name)
         done = self.connection.execute(f"INSERT INTO {table} SELECT * FROM rows").fetchone()
         return int(done[0]) if done else 0
 
-    def delete(self, table: str, condition: str) -> int:
+    def delete(self, table: str, condition: str) -> None:
         """See `Engine`: what earlier runs wrote into `pairs` and `unmatched`."""
-        ((rows,),) = self.rows(f"SELECT count(*) FROM {table} WHERE {condition}")
         self._gone[table].append(to_spark(f"SELECT {condition}").removeprefix("SELECT "))
         self._view_remote(table)
-        return int(rows)
 
     def take(self, name: str, table: str, columns: str, condition: str) -> int:
         """See `Engine`."""
-        self.keep(name, f"SELECT {columns} FROM {table} WHERE {condition}")
-        return self.delete(table, condition)
+        rows = self.keep(name, f"SELECT {columns} FROM {table} WHERE {condition}")
+        self.delete(table, condition)
+        return rows
 
     def drop(self, *names: str) -> None:
         """See `Engine`."""
@@ -234,28 +233,24 @@ class SparkEngine:
         """The condition that a row was written by this run."""
         return f"run = '{self.run}'"
 
-    def _count_own(self, table: str) -> int:
-        if table not in self._written:
-            return 0
-        return self._read(table, [self.run], run="STRING").where(self._own).count()
-
     def _view_kept(self, name: str, schema: StructType) -> int:
-        """Names what was kept. The files know the types best, but Sail writes none where there is no row."""
-        written = self.storage.names("scratch", self.run, self._kept[name])
+        """Names what was kept; returns its rows. Sail writes no file at all where there is no row."""
+        rows = self.storage.rows(*self._scratch(name))
         frame: DataFrame
-        if any(file.endswith(".parquet") for file in written):
-            frame = self.session.read.parquet(self._scratch(name))
+        if rows:
+            frame = self.session.read.schema(schema).parquet(self.storage.path(*self._scratch(name)))
         else:
             frame = self.session.createDataFrame([], schema)
         frame.createOrReplaceTempView(name)
-        return frame.count()
+        return rows
 
-    def _scratch(self, name: str) -> str:
-        return self.storage.path("scratch", self.run, self._kept[name])
+    def _scratch(self, name: str) -> tuple[str, str, str]:
+        return "scratch", self.run, self._kept[name]
 
     def _forget(self, name: str) -> None:
         if name in self._kept:
-            self.storage.remove("scratch", self.run, self._kept.pop(name))
+            self.storage.remove(*self._scratch(name))
+            del self._kept[name]
 
     def sweep(self) -> None:
         """Takes away what no run needs any more; after the warehouse's commit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fsspec
+from pyarrow.dataset import dataset
 
 
 class Storage:
@@ -28,6 +29,13 @@ class Storage:
         except FileNotFoundError:
             return []
         return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+    def rows(self, *parts: str) -> int:
+        """The rows of all Parquet files in a folder below, as their footers say: no job of the cluster."""
+        found = [
+            name for name in self._files.find("/".join((self._root, *parts))) if name.endswith(".parquet")
+        ]
+        return int(dataset(found, filesystem=self._files).count_rows()) if found else 0
 
     def remove(self, *parts: str) -> None:
         """Takes away a file or folder below, with all that is in it."""

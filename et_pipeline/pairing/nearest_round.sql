@@ -7,7 +7,7 @@ SELECT
     c.segment, c.moment AS control_moment, v.moment AS variant_moment,
     c.taken AS control_taken, v.taken AS variant_taken,
     CASE
-        WHEN c.tied OR v.tied THEN 1
+        WHEN c.tied OR v.tied THEN CAST(1 AS BIGINT)
         WHEN c.height - c.taken < v.height - v.taken THEN c.height - c.taken
         ELSE v.height - v.taken
     END AS matched

@@ -7,6 +7,10 @@ WITH stacks AS (
 )
 SELECT
     s.segment, s.arm, s.moment, s.height,
-    CASE WHEN o.height IS NULL THEN 0 WHEN o.height < s.height THEN o.height ELSE s.height END AS taken
+    CASE
+        WHEN o.height IS NULL THEN CAST(0 AS BIGINT)
+        WHEN o.height < s.height THEN o.height
+        ELSE s.height
+    END AS taken
 FROM stacks AS s
 LEFT JOIN stacks AS o ON o.segment = s.segment AND o.moment = s.moment AND o.arm <> s.arm
