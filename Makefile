@@ -20,7 +20,7 @@ test-spark: $(READY)
 	test -e $(VENV)-spark/.ready || { $(PYTHON) -m venv $(VENV)-spark && $(VENV)-spark/bin/python -m pip install --quiet \
 		--disable-pip-version-check --constraint constraints.txt pyspark && touch $(VENV)-spark/.ready; }
 	SPARK_HOME=$$($(VENV)-spark/bin/python -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))') \
-		$(BIN)/pytest -m spark et_pipeline_tests/engine
+		$(BIN)/pytest -m spark --durations=10 et_pipeline_tests/engine
 
 test-ui: $(READY)
 	$(BIN)/pytest -m ui

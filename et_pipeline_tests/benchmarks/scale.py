@@ -7,22 +7,24 @@ as they come.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
+from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.evidence.compute import build_evidence
 from et_pipeline.experiments.registration import register
 from et_pipeline.governance.decide import admit, decide
-from et_pipeline.ingest.ingest import ingest
 from et_pipeline.insight.pages import write_pages
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.pairing.cells import build_cells
@@ -30,6 +32,8 @@ from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 from et_pipeline_tests.benchmarks.measure import Row, Sample, finish, run
+from et_pipeline_tests.engine.conftest import serve_sail
+from et_pipeline_tests.engine.standalone import standalone
 
 SIZES = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
 SMALL = (200_000, 600_000)
@@ -62,7 +66,7 @@ HEADER = """\
 
 def rows(folder: Path) -> Iterator[Row]:
     """Small enough for `make bench`: what all stages cost together grows no faster than the reports."""
-    few, many = ([sample for _, sample in _measured(folder / str(size), size, [])] for size in SMALL)
+    few, many = ([sample for _, sample in _measured(folder / str(size), size)] for size in SMALL)
     times = SMALL[1] // SMALL[0]
     yield Row(
         f"all stages, {SMALL[1]:,} reports",
@@ -79,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of reports")
     parser.add_argument("--limits", nargs="*", default=[], help="other memory limits for pairing and cells")
+    parser.add_argument("--engine", choices=["duckdb", "sail", "spark"], default="duckdb")
     parser.add_argument("--stage", choices=["write", "write-new", *STAGES, "tick"], help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -87,8 +92,11 @@ def main() -> None:
         return
     print(HEADER, flush=True)
     for size in given.sizes:
-        with tempfile.TemporaryDirectory(prefix="et-scale-") as folder:
-            for stage, sample in _measured(Path(folder), size, given.limits):
+        with (
+            tempfile.TemporaryDirectory(prefix="et-scale-") as folder,
+            _server(given.engine, Path(folder)) as cluster,
+        ):
+            for stage, sample in _measured(Path(folder) / "home", size, given.limits, cluster):
                 seen = sample.output
                 print(
                     f"| {size:,} | {stage} | {sample.seconds:.1f} | {seen['processor']:.1f} "
@@ -97,11 +105,20 @@ def main() -> None:
                 )
 
 
-def _measured(home: Path, size: int, limits: list[str]) -> Iterator[tuple[str, Sample]]:
-    """Stage after stage, then a small tick; under other memory limits, pairing and cells in a copy first."""
+def _measured(
+    home: Path, size: int, limits: Sequence[str] = (), cluster: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, Sample]]:
+    """Stage after stage, then a small tick; under other memory limits, pairing and cells in a copy first.
+
+    On a cluster (the settings that name it), only the stages that it runs.
+    """
     (home / "experiments").mkdir(parents=True)
     (home / "experiments" / f"{EXPERIMENT}.yaml").write_text(PLAN, encoding="utf-8")
     _call("write", home, size)
+    if cluster:
+        for stage in ON_CLUSTER:
+            yield stage, _call_on_cluster(stage, home, size, cluster)
+        return
     for stage in STAGES:
         if stage == "pairing":
             for limit in limits:
@@ -123,6 +140,40 @@ def _call(stage: str, home: Path, size: int, **environment: str) -> Sample:
     name = __spec__.name if __spec__ else __name__
     arguments = [sys.executable, "-m", name, str(size), "--stage", stage, "--home", str(home)]
     return run(arguments, {**environment, "ET_DATA_DIR": str(home)})
+
+
+def _call_on_cluster(stage: str, home: Path, size: int, cluster: Mapping[str, str]) -> Sample:
+    """A stage with what the cluster's processes took for it: their processor time, and the sum of their peaks."""
+    before, _ = _taken()
+    sample = _call(stage, home, size, **cluster)
+    after, peak_mib = _taken()
+    output = sample.output | {"processor": sample.output["processor"] + after - before}
+    return sample._replace(peak_mib=sample.peak_mib + peak_mib, output=output)
+
+
+def _taken() -> tuple[float, float]:
+    """Processor seconds and MiB of all processes that this one started and that are still there (Linux)."""
+    parents, seconds, peaks = {}, {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            status = (folder / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+        number = int(folder.name)
+        parents[number] = int(fields[1])
+        seconds[number] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        peaks[number] = int(status.partition("VmHWM:")[2].split()[0]) / 1024 if "VmHWM:" in status else 0.0
+
+    def ours(number: int) -> bool:
+        while number in parents:
+            number = parents[number]
+            if number == os.getpid():
+                return True
+        return False
+
+    mine = [number for number in parents if ours(number)]
+    return sum(seconds[number] for number in mine), sum(peaks[number] for number in mine)
 
 
 def _stage(stage: str, home: Path, size: int) -> None:
@@ -179,21 +230,50 @@ def _largest_spill(home: Path) -> Iterator[list[int]]:
         watcher.join()
 
 
-def _ingest(settings: Settings) -> None:
+@contextmanager
+def _server(engine: str, folder: Path) -> Iterator[dict[str, str]]:
+    """A cluster of this machine's own, and the settings that name it; none for DuckDB."""
+    if engine == "duckdb":
+        yield {}
+        return
+    named = {"ET_ENGINE": "spark", "ET_SPARK_REPORTS": str(folder / "reports")}
+    if engine == "spark":
+        (folder / "cluster").mkdir()
+        with standalone(folder / "cluster") as cluster:
+            yield named | {"ET_SPARK_URL": cluster.url}
+        return
+    with serve_sail(folder / "sail.log") as url:
+        yield named | {"ET_SPARK_URL": url}
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    """Where the settings want reports and pairs to be, with the warehouse open."""
     with open_warehouse(settings) as connection:
-        if ingest(connection, settings, NOW).quarantined:
+        if settings.spark is None:
+            yield DuckDBEngine(connection)
+            return
+        from et_pipeline.engine.spark import spark_engine
+
+        with spark_engine(settings.spark, connection) as engine:
+            yield engine
+
+
+def _ingest(settings: Settings) -> None:
+    with _engine(settings) as engine:
+        if engine.ingest(settings, NOW).quarantined:
             raise RuntimeError("a line went into quarantine; the written ones are all sound")
 
 
 def _pairing(settings: Settings) -> None:
-    with open_warehouse(settings) as connection:
-        if not build_pairs(connection, [EXPERIMENT]).pairs:
+    with _engine(settings) as engine:
+        if not build_pairs(engine.connection, [EXPERIMENT], engine=engine).pairs:
             raise RuntimeError("nothing was paired")
 
 
 def _cells(settings: Settings) -> None:
-    with open_warehouse(settings) as connection:
-        build_cells(connection, [EXPERIMENT])
+    with _engine(settings) as engine:
+        build_cells(engine.connection, [EXPERIMENT], engine=engine)
 
 
 def _evidence(settings: Settings) -> None:
@@ -219,6 +299,7 @@ STAGES: dict[str, Callable[[Settings], None]] = {
     "governance": _governance,
     "publish": _publish,
 }
+ON_CLUSTER = ("ingest", "pairing", "cells")
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import et_pipeline
-from et_pipeline_tests.engine.standalone import standalone
+from et_pipeline_tests.engine.standalone import Cluster, standalone
 from et_pipeline_tests.pairing.lab import Lab, open_lab
 
 # A worker of pytest-xdist has no main file; pyspark would take that for a run of its own doctests, and exit.
@@ -55,10 +55,16 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a standalone Spark cluster."""
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A standalone Spark cluster."""
     with standalone(tmp_path_factory.mktemp("spark")) as cluster:
-        yield cluster.url
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def spark(spark_cluster: Cluster) -> str:
+    """The address of a standalone Spark cluster."""
+    return spark_cluster.url
 
 
 @pytest.fixture(params=["sail", pytest.param("spark", marks=pytest.mark.spark)])

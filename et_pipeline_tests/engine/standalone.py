@@ -42,7 +42,7 @@ class Cluster:
             "master", "org.apache.spark.deploy.master.Master", "--port", str(master), "--webui-port", "0"
         )
         until(lambda: listening(master), "the master does not listen")
-        self.workers = [self.start_worker(), self.start_worker()]
+        self._workers = [self._start_worker(), self._start_worker()]
         options = CONFIGURATION | {"spark.connect.grpc.binding.port": str(connect)}
         self._start(
             "connect",
@@ -53,7 +53,12 @@ class Cluster:
         )
         until(lambda: listening(connect), "the Spark Connect server does not listen")
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def replace_worker(self) -> None:
+        """Kills the worker that is here longest, with its executors, and starts another one."""
+        kill(self._workers.pop(0))
+        self._workers.append(self._start_worker())
+
+    def _start_worker(self) -> subprocess.Popen[bytes]:
         """A further worker with one core; its executors are its children."""
         name = f"worker-{time.monotonic_ns()}"
         options = (

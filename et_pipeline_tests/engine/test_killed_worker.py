@@ -16,7 +16,7 @@ from et_pipeline.resources.settings import Settings, SparkSettings
 from et_pipeline.resources.warehouse import open_warehouse
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 from et_pipeline_tests.engine.lab import reports_to_cells, same_cells, same_pairs
-from et_pipeline_tests.engine.standalone import kill, standalone, until
+from et_pipeline_tests.engine.standalone import Cluster, until
 from et_pipeline_tests.job.conftest import World, generate
 
 
@@ -32,17 +32,16 @@ def writing(folder: Path, name: str, job: Future[None]) -> Callable[[], bool]:
 
 
 @pytest.mark.spark
-def test_the_answer_is_the_same(tmp_path: Path) -> None:
+def test_the_answer_is_the_same(spark_cluster: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     with dg.DagsterInstance.ephemeral() as instance:
         world = World(tmp_path / "local", instance)
         shutil.copytree(SAMPLE_PLANS, world.folder / "experiments")
         generate(world)
     shutil.copytree(world.folder, tmp_path / "remote")
-    (tmp_path / "cluster").mkdir()
-    with standalone(tmp_path / "cluster") as cluster, ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1) as thread:
         settings = Settings(
-            data_dir=tmp_path / "remote", spark=SparkSettings(cluster.url, f"file://{folder}")
+            data_dir=tmp_path / "remote", spark=SparkSettings(spark_cluster.url, f"file://{folder}")
         )
         assert settings.spark is not None
         spark = settings.spark
@@ -53,10 +52,9 @@ def test_the_answer_is_the_same(tmp_path: Path) -> None:
 
         job = thread.submit(remote)
         until(writing(folder, "readings", job), "no worker reads")
-        kill(cluster.workers[0])
-        cluster.start_worker()
+        spark_cluster.replace_worker()
         until(writing(folder, "gathered", job), "no worker pairs")
-        kill(cluster.workers[1])
+        spark_cluster.replace_worker()
         job.result()
         with open_warehouse(world.settings) as here, open_warehouse(settings) as there:
             reports_to_cells(world.settings, DuckDBEngine(here))

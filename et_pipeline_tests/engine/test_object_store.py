@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 
+from et_pipeline.commands import samples
+from et_pipeline.contracts.plan import read_plans
 from et_pipeline.engine.storage import Storage
+from et_pipeline.generator import write_snapshots
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 from et_pipeline_tests.engine.conftest import serve_sail
 from et_pipeline_tests.engine.standalone import free_port, kill, listening, until
 from et_pipeline_tests.engine.test_job import compare, tick, worlds
-from et_pipeline_tests.job.conftest import generate
+from et_pipeline_tests.job.conftest import World
 
 BUCKET = "et-reports"
-PLANS = ("line-shop-v4", "late-news-filter")
-"""One that pairs by correlation, one by nearest time."""
+NEAREST = "mode: limited_live\nmatching: {method: nearest, tolerance: 2h}"
+PLANS = {
+    "line-shop-v4": [
+        ("matching: {method: correlation, on_no_trade: exclude}", NEAREST),
+        ("mode: shadow", ""),
+    ],
+    "late-news-filter": [],
+}
+"""One that pairs by nearest time and one by correlation: samples, and what stands there and here."""
 
 
 @pytest.fixture
@@ -51,33 +60,41 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
             kill(server)
 
 
+def generate(world: World, files: Container[int]) -> None:
+    """Writes some of the snapshots."""
+    plans, refused = read_plans(world.settings.experiments_dir)
+    assert len(plans) == 2 and not refused
+    scenarios = [
+        samples.scenario(plan, opportunities=300, markets=20, uplift={}, duplicate_share=0.02)
+        for plan in plans.values()
+    ]
+    write_snapshots(scenarios, world.settings.report_bus_dir, seed=1, files=4, broken=1, only=files)
+
+
 def test_ticks_say_the_same(store: dict[str, str], tmp_path: Path) -> None:
-    """Two ticks, so that pairs of an earlier run are replaced and swept away."""
+    """Two ticks, the second one with what came late, so that pairs of the first are replaced and swept away."""
     address = f"s3://{BUCKET}/of/experiments"
-    with serve_sail(tmp_path / "sail.log", **store) as url, worlds(tmp_path, url, address) as (local, remote):
-        for name in PLANS:
-            (local.folder / "experiments").mkdir(parents=True, exist_ok=True)
-            shutil.copy(SAMPLE_PLANS / f"{name}.yaml", local.folder / "experiments")
-        generate(local)
-        shutil.copytree(local.folder, remote.folder)
-        late = [
-            (path, path.with_name(f"{path.name}.tmp"))
-            for world in (local, remote)
-            for path in sorted(world.settings.report_bus_dir.rglob("*.*"))[::2]
-        ]
-        for path, hidden in late:
-            path.rename(hidden)
-        tick(local, remote)
-        compare(local, remote)
-        storage = Storage(address)
-        before = storage.names("pairs")
-        assert len(before) == 1 and storage.rows("pairs") > 0
-        for path, hidden in late:
-            hidden.rename(path)
-        tick(local, remote)
-        compare(local, remote)
-        assert storage.rows("pairs") == sum(n for (n,) in local.rows("SELECT count(*) FROM pairs"))
-        assert storage.names() == ["pairs", "reports", "unmatched"], "scratch is swept away"
-        assert len(storage.names("pairs")) == 1 and storage.names("pairs") != before
-        assert storage.names("reports") == ["batch=1", "batch=2"]
+    with serve_sail(tmp_path / "sail.log", **store) as url, worlds(tmp_path, url, address) as both:
+        for world in both:
+            world.environment["ET_MODE"] = "limited_live"
+            world.settings.experiments_dir.mkdir(parents=True)
+            for name, changes in PLANS.items():
+                text = (SAMPLE_PLANS / f"{name}.yaml").read_text(encoding="utf-8")
+                for before, after in changes:
+                    assert before in text
+                    text = text.replace(before, after)
+                path = world.settings.experiments_dir / f"{name}.yaml"
+                path.write_text(text, encoding="utf-8")
+        local, _ = both
+        storage, runs = Storage(address), []
+        for files in ((1, 3), (0, 2)):
+            for world in both:
+                generate(world, files)
+            tick(*both)
+            compare(*both)
+            ((pairs,),) = local.rows("SELECT count(*) FROM pairs")
+            assert storage.rows("pairs") == pairs > 0, "pairs of runs that do not count are swept away"
+            assert storage.names() == ["pairs", "reports", "unmatched"], "and so is what was in between"
+            runs.append(storage.names("pairs"))
+        assert runs[0] != runs[1] and storage.names("reports") == ["batch=1", "batch=2"]
     assert not (tmp_path / "set").exists()
