@@ -15,12 +15,16 @@ test: $(READY)
 	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark' -n auto --dist loadgroup --durations=10
 
 # A Spark distribution of its own, 0.5 GB; needs Java 17 or newer.
-test-spark: $(READY)
+SPARK_READY := $(VENV)-spark/.ready
+WITH_SPARK = SPARK_HOME=$$($(VENV)-spark/bin/python -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
+$(SPARK_READY): constraints.txt
 	@command -v java >/dev/null || { echo "Java 17 or newer is needed, and there is no java on the path"; exit 1; }
-	test -e $(VENV)-spark/.ready || { $(PYTHON) -m venv $(VENV)-spark && $(VENV)-spark/bin/python -m pip install --quiet \
-		--disable-pip-version-check --constraint constraints.txt pyspark && touch $(VENV)-spark/.ready; }
-	SPARK_HOME=$$($(VENV)-spark/bin/python -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))') \
-		$(BIN)/pytest -m spark --durations=10 et_pipeline_tests/engine
+	$(PYTHON) -m venv $(VENV)-spark
+	$(VENV)-spark/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pyspark
+	@touch $(SPARK_READY)
+
+test-spark: $(READY) $(SPARK_READY)
+	$(WITH_SPARK) $(BIN)/pytest -m spark --durations=10 et_pipeline_tests/engine
 
 test-ui: $(READY)
 	$(BIN)/pytest -m ui
@@ -58,9 +62,11 @@ bench:
 	$(VENV)-bench/bin/python -m et_pipeline_tests.benchmarks
 
 # Half an hour or more, and 30 GB under TMPDIR; make scale SIZES="1000000 3000000" for less.
+# ENGINE=sail or ENGINE=spark for a cluster on this machine; Spark needs Java.
 SIZES ?= 1000000 3000000 10000000 30000000
-scale: $(READY)
-	@$(BIN)/python -m et_pipeline_tests.benchmarks.scale $(SIZES)
+ENGINE ?= duckdb
+scale: $(READY) $(if $(filter spark,$(ENGINE)),$(SPARK_READY))
+	@$(if $(filter spark,$(ENGINE)),$(WITH_SPARK)) $(BIN)/python -m et_pipeline_tests.benchmarks.scale --engine $(ENGINE) $(SIZES)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \

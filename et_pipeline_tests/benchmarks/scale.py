@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -87,6 +88,8 @@ def main() -> None:
     parser.add_argument("--stage", choices=["write", "write-new", *STAGES, "tick"], help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.limits and given.engine != "duckdb":
+        parser.error("--limits are DuckDB's")
     if given.stage:
         _stage(given.stage, given.home, given.sizes[0])
         return
@@ -110,22 +113,23 @@ def _measured(
 ) -> Iterator[tuple[str, Sample]]:
     """Stage after stage, then a small tick; under other memory limits, pairing and cells in a copy first.
 
-    On a cluster (the settings that name it), only the stages that it runs.
+    Args:
+        home: A folder to make.
+        size: Number of reports.
+        limits: The other memory limits.
+        cluster: The settings that name a cluster which this process started; none for DuckDB.
     """
     (home / "experiments").mkdir(parents=True)
     (home / "experiments" / f"{EXPERIMENT}.yaml").write_text(PLAN, encoding="utf-8")
     _call("write", home, size)
-    if cluster:
-        for stage in ON_CLUSTER:
-            yield stage, _call_on_cluster(stage, home, size, cluster)
-        return
+    call = partial(_call_on_cluster, cluster) if cluster else _call
     for stage in STAGES:
         if stage == "pairing":
             for limit in limits:
                 yield from _limited(home, size, limit)
-        yield stage, _call(stage, home, size)
+        yield stage, call(stage, home, size)
     _call("write-new", home, NEW)
-    yield f"a tick with {NEW:,} new reports", _call("tick", home, NEW)
+    yield f"a tick with {NEW:,} new reports", call("tick", home, NEW)
 
 
 def _limited(home: Path, size: int, limit: str) -> Iterator[tuple[str, Sample]]:
@@ -142,7 +146,7 @@ def _call(stage: str, home: Path, size: int, **environment: str) -> Sample:
     return run(arguments, {**environment, "ET_DATA_DIR": str(home)})
 
 
-def _call_on_cluster(stage: str, home: Path, size: int, cluster: Mapping[str, str]) -> Sample:
+def _call_on_cluster(cluster: Mapping[str, str], stage: str, home: Path, size: int) -> Sample:
     """A stage with what the cluster's processes took for it: their processor time, and the sum of their peaks."""
     before, _ = _taken()
     sample = _call(stage, home, size, **cluster)
@@ -277,8 +281,8 @@ def _cells(settings: Settings) -> None:
 
 
 def _evidence(settings: Settings) -> None:
-    with open_warehouse(settings) as connection:
-        build_evidence(connection, [EXPERIMENT])
+    with _engine(settings) as engine:
+        build_evidence(engine.connection, [EXPERIMENT], engine=engine)
 
 
 def _governance(settings: Settings) -> None:
@@ -299,7 +303,6 @@ STAGES: dict[str, Callable[[Settings], None]] = {
     "governance": _governance,
     "publish": _publish,
 }
-ON_CLUSTER = ("ingest", "pairing", "cells")
 
 if __name__ == "__main__":
     main()
