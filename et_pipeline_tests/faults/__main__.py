@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 
 from et_pipeline_tests.faults.campaign import at_random, every_moment, strike, table
-from et_pipeline_tests.faults.lab import STAGES, Kill, KilledError, Nursery, undisturbed
+from et_pipeline_tests.faults.chains import Kill, undisturbed
+from et_pipeline_tests.faults.compare import KilledError
+from et_pipeline_tests.faults.processes import Nursery
+from et_pipeline_tests.faults.stages import STAGES
 
 RANDOM_KILLS = 15
 STARTED_KILLS = 8

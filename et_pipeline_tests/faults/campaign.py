@@ -8,15 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from et_pipeline_tests.faults.lab import (
-    AT_RANDOM,
-    FROM_ITS_START,
-    Blow,
-    Kill,
-    Nursery,
-    Reference,
-    chain,
-)
+from et_pipeline_tests.faults.chains import AT_RANDOM, FROM_ITS_START, Kill, Reference, chain
+from et_pipeline_tests.faults.processes import Blow, Nursery
 
 PER_CHAIN = 5
 LONGEST_DELAY_S = 0.03

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from et_pipeline_tests.faults.lab import Nursery, Reference, undisturbed
+from et_pipeline_tests.faults.chains import Reference, undisturbed
+from et_pipeline_tests.faults.processes import Nursery
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,9 @@ from scipy.stats import theilslopes
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.commands.tick import tick
 from et_pipeline.resources.settings import Settings
-from et_pipeline_tests.conftest import PROJECT, run_et
+from et_pipeline_tests.conftest import run_et
 from et_pipeline_tests.faults.soak_world import START, WEEK, World
+from et_pipeline_tests.registry import Registry, serving
 
 STEP = timedelta(hours=8)
 """Simulated time between two ticks."""
@@ -103,9 +104,9 @@ class Finding(NamedTuple):
 class Soak:
     """A world, the ticks over it, and what they left."""
 
-    def __init__(self, folder: Path, registry_url: str) -> None:
+    def __init__(self, folder: Path, registry: Registry) -> None:
         self.folder = folder
-        self.world = World(folder)
+        self.world = World(folder, registry)
         self.ticks: list[Tick] = []
         self.now = START
         self._waits_since: dict[str, datetime] = {}
@@ -113,7 +114,7 @@ class Soak:
             "ET_DATA_DIR": str(self.world.data),
             "ET_MODE": "limited_live",
             "ET_STALL_AFTER": "6h",
-            "ET_REGISTRY_URL": registry_url,
+            "ET_REGISTRY_URL": registry.url,
         }
         self._key = _make_key(folder / "reviewer")
         self._stranger = _make_key(folder / "stranger")
@@ -152,7 +153,7 @@ class Soak:
             ran, failed = self._by_command() if by_command else tick(self.settings_now())[::3]
         except CommandError as error:
             # What a down registry is expected to do to the tick that has a signal for it; the signal stays.
-            if UNDELIVERED not in str(error) or not self.world.registry_down.exists():
+            if UNDELIVERED not in str(error) or not self.world.registry.down:
                 raise
             ran, failed = True, [UNDELIVERED]
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
@@ -273,7 +274,7 @@ class Soak:
             not wrong,
         )
         yield Finding("snapshots whose accounting is not balanced", str(unbalanced), "0", unbalanced == 0)
-        received = (self.folder / "received").read_text().split() if signals else []
+        received = [key for key, _ in self.world.registry.taken]
         yield Finding(
             "drift signals at the registry, each once",
             f"{len(set(received))} different of {signals}, {len(received)} requests, {pending} undelivered",
@@ -359,29 +360,6 @@ def _make_key(path: Path) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """The registry in a process of its own; yields its address."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "et_pipeline_tests.faults.registry",
-            str(folder / "registry-down"),
-            str(folder / "received"),
-        ],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/signals"
-    finally:
-        process.kill()
-        process.wait()
-
-
 def soak(folder: Path, seconds: float) -> tuple[list[Tick], list[Finding]]:
     """Runs the soak in an empty folder.
 
@@ -389,8 +367,8 @@ def soak(folder: Path, seconds: float) -> tuple[list[Tick], list[Finding]]:
         folder: Where data, keys and records go.
         seconds: How long it ticks.
     """
-    with registry(folder) as url:
-        running = Soak(folder, url)
+    with serving() as registry:
+        running = Soak(folder, registry)
         running.run(seconds)
         return running.ticks, running.findings()
 

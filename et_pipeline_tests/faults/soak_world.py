@@ -20,6 +20,7 @@ import zstandard
 from et_pipeline.contracts.plan import Plan, parse_plan
 from et_pipeline.generator import Scenario, write_snapshots
 from et_pipeline_tests.conftest import PROJECT
+from et_pipeline_tests.registry import Registry
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -149,12 +150,13 @@ class World:
 
     Attributes:
         data: The data folder.
+        registry: Where drift signals go, when it is not down.
         truths: By week: the generator's truth, once all of its snapshots were staged.
     """
 
-    def __init__(self, folder: Path, *, seed: int = 7) -> None:
+    def __init__(self, folder: Path, registry: Registry, *, seed: int = 7) -> None:
         self.data = folder / "data"
-        self.registry_down = folder / "registry-down"
+        self.registry = registry
         self.truths: dict[int, dict[str, object]] = {}
         self._staging = folder / "staging"
         self._bus, self._aside = self.data / "report_bus", self.data / "report_bus.away"
@@ -221,10 +223,7 @@ class World:
             self._bus.rename(self._aside)
         elif not away and self._aside.exists():
             self._aside.rename(self._bus)
-        if REGISTRY_DOWN[0] <= within < REGISTRY_DOWN[1]:
-            self.registry_down.touch()
-        else:
-            self.registry_down.unlink(missing_ok=True)
+        self.registry.down = REGISTRY_DOWN[0] <= within < REGISTRY_DOWN[1]
 
     def _edit_plans(self, week: int, within: timedelta) -> None:
         """On Fridays a title changes, and somebody tries to change what is frozen, for half a day."""

@@ -9,15 +9,10 @@ import pytest
 
 from et_pipeline_tests.conftest import run_et
 from et_pipeline_tests.faults.campaign import LONGEST_DELAY_S, kind_of
-from et_pipeline_tests.faults.lab import (
-    CLOCK,
-    FROM_ITS_START,
-    Blow,
-    KilledError,
-    Nursery,
-    Reference,
-    chain,
-)
+from et_pipeline_tests.faults.chains import FROM_ITS_START, Reference, chain
+from et_pipeline_tests.faults.compare import KilledError
+from et_pipeline_tests.faults.processes import Blow, Nursery
+from et_pipeline_tests.faults.stages import CLOCK
 
 pytestmark = pytest.mark.xdist_group("faults")
 

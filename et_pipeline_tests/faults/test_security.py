@@ -26,7 +26,7 @@ from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, run_et
 from et_pipeline_tests.ingest import lab
 from et_pipeline_tests.job.conftest import World
-from et_pipeline_tests.publishing.conftest import Answer, serving
+from et_pipeline_tests.registry import Answer, serving
 
 PLAN = (SAMPLE_PLANS / "line-shop-v4.yaml").read_text()
 

@@ -36,7 +36,7 @@ def add_plan(world: World, name: str, *, split: float = 10, ends_at: str = "2026
     return plan
 
 
-def scenario(plan: Plan, opportunities: int = 1_500, **facts: object) -> Scenario:
+def scenario(plan: Plan, opportunities: int = 1_500, *, markets: int = 60, **facts: object) -> Scenario:
     return Scenario(
         experiment_id=plan.experiment_id,
         control_strategy_id=plan.control.strategy_id,
@@ -44,7 +44,7 @@ def scenario(plan: Plan, opportunities: int = 1_500, **facts: object) -> Scenari
         starts_at=plan.starts_at,
         ends_at=plan.ends_at,
         opportunities=opportunities,
-        markets=60,
+        markets=markets,
         **facts,  # type: ignore[arg-type]
     )
 

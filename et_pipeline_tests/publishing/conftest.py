@@ -8,15 +8,12 @@ import json
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sysconfig
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +31,7 @@ from et_pipeline.contracts.messages import (
 from et_pipeline.contracts.reason_codes import RESULT, STARTED
 from et_pipeline.resources.settings import NatsSettings, Settings
 from et_pipeline.resources.warehouse import open_warehouse, transaction
+from et_pipeline_tests.registry import Registry, serving
 
 T = TypeVar("T")
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -230,95 +228,6 @@ def nats_server(start_nats: Callable[[str], NatsServer]) -> NatsServer:
 def on_nats(settings: Settings, nats_server: NatsServer) -> Settings:
     """Settings with the report bus on that server."""
     return replace(settings, nats=NatsSettings(nats_server.url, timeout_s=2))
-
-
-@dataclass
-class Answer:
-    """One scripted answer; `hang` seconds before it, `drop` to break the connection instead."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b"{}"
-    hang: float = 0.0
-    drop: bool = False
-    lie_about_length: bool = False
-
-
-@dataclass
-class Registry:
-    """A real HTTP server on this machine and everything it was sent."""
-
-    url: str
-    script: list[Answer] = field(default_factory=list)
-    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-
-    answer = Answer
-
-    def wait_for(self, count: int, seconds: float = 20.0) -> None:
-        """Waits until so many requests came in."""
-        deadline = time.monotonic() + seconds
-        while len(self.requests) < count:
-            assert time.monotonic() < deadline, f"only {len(self.requests)} requests came"
-            time.sleep(0.02)
-
-    @property
-    def keys(self) -> list[str]:
-        return [headers["Idempotency-Key"] for _, headers, _ in self.requests]
-
-
-@contextlib.contextmanager
-def serving(tls: ssl.SSLContext | None = None) -> Iterator[Registry]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            registry.requests.append((self.path, dict(self.headers), body))
-            answer = registry.script.pop(0) if registry.script else Answer()
-            time.sleep(answer.hang)
-            if answer.drop:
-                # A reset, as from a process that was killed.
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.close_connection = True
-                self.connection.close()
-                return
-            with contextlib.suppress(OSError):
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body) + 99 * answer.lie_about_length))
-                self.end_headers()
-                self.wfile.write(answer.body)
-                self.close_connection = answer.lie_about_length
-
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def finish(self) -> None:
-            with contextlib.suppress(OSError):
-                super().finish()
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    scheme = "http" if tls is None else "https"
-    registry = Registry(f"{scheme}://localhost:{server.server_port}/v1/drift-signals")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield registry
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
