@@ -13,16 +13,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from et_pipeline.publishing.delivery import Policy, deliver
+from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import PROJECT
-from et_pipeline_tests.faults import lab
-from et_pipeline_tests.faults.lab import Nursery, Reference, Run
+from et_pipeline_tests.faults.chains import Reference, copy, registry_before
+from et_pipeline_tests.faults.compare import differences, known
+from et_pipeline_tests.faults.processes import Blow, Nursery, Run, clean_environment
+from et_pipeline_tests.faults.stages import environment
+from et_pipeline_tests.registry import Registry
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.faults]
+pytestmark = pytest.mark.xdist_group("faults")
+slow = pytest.mark.faults
 
 VERDICTS = 1
 SIZE = 64 * 1024 * 1024
@@ -33,15 +40,13 @@ needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount 
 def data(reference: Reference, folder: Path) -> Iterator[Path]:
     """The data folder before its second tick."""
     target = folder / "environment"
-    yield lab.copy(reference.before[VERDICTS], target)
+    yield copy(reference.before[VERDICTS], target)
     shutil.rmtree(target)
 
 
 @pytest.fixture
-def there(reference: Reference) -> Iterator[lab.Registry]:
-    """A registry that was sent what the tick before had to say."""
-    with lab.registry() as server:
-        server.bodies.update({key: set(bodies) for key, bodies in reference.signals[VERDICTS - 1].items()})
+def there(reference: Reference) -> Iterator[Registry]:
+    with registry_before(reference, VERDICTS) as server:
         yield server
 
 
@@ -71,8 +76,8 @@ def fill(place: Path, left: int) -> Path:
     return ballast
 
 
-def tick(nursery: Nursery, data: Path, there: lab.Registry, now: str | None = None) -> Run:
-    settings = lab.environment(data, VERDICTS, there.url)
+def tick(nursery: Nursery, data: Path, there: Registry, now: str | None = None) -> Run:
+    settings = environment(data, VERDICTS, there.url)
     return nursery.et("tick", environment={**settings, "ET_NOW": now or settings["ET_NOW"]})
 
 
@@ -85,10 +90,10 @@ def says(run: Run, *words: str) -> None:
         assert word.lower() in line.lower(), line
 
 
-def as_undisturbed(nursery: Nursery, reference: Reference, data: Path, there: lab.Registry) -> None:
+def as_undisturbed(nursery: Nursery, reference: Reference, data: Path, there: Registry) -> None:
     last = tick(nursery, data, there)
     assert last.status == 0, last.output
-    assert lab.differences(reference.after[VERDICTS], lab.known(data)) == []
+    assert differences(reference.after[VERDICTS], known(data)) == []
     assert there.bodies == reference.signals[VERDICTS]
 
 
@@ -96,34 +101,55 @@ def as_undisturbed(nursery: Nursery, reference: Reference, data: Path, there: la
 @pytest.mark.parametrize(
     ("where", "left_kb"),
     [
-        ("warehouse", 0),
+        pytest.param("warehouse", 0, marks=slow),
         ("warehouse", 200),
-        ("warehouse", 1000),
+        pytest.param("warehouse", 1000, marks=slow),
         ("published", 0),
-        ("published", 400),
-        ("outbox", 0),
+        pytest.param("published", 400, marks=slow),
     ],
 )
 def test_a_full_disk_stops_a_tick_and_loses_nothing(
-    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry, where: str, left_kb: int
+    nursery: Nursery, reference: Reference, data: Path, there: Registry, where: str, left_kb: int
 ) -> None:
     with small_disk(data / where):
         ballast = fill(data / where, left_kb * 1024)
         run = tick(nursery, data, there)
-        if where == "outbox":  # a destination that is away
-            assert run.status == 1 and "could not be delivered" in run.output, run.output
-            ballast.unlink()
-            listed = nursery.et("outbox", "list", environment=lab.environment(data, VERDICTS, there.url))
-            assert "failed" in listed.output, "the messages wait for their next attempt"
-            return
         says(run, "space")
         ballast.unlink()
         as_undisturbed(nursery, reference, data, there)
 
 
 @needs_mount
+def test_messages_that_found_a_full_disk_leave_once_there_is_space(
+    nursery: Nursery, reference: Reference, data: Path, there: Registry
+) -> None:
+    settings = Settings.from_env(environment(data, VERDICTS, there.url))
+    before = sorted(settings.outbox_dir.glob("*.json"))
+    with small_disk(settings.outbox_dir):
+        ballast = fill(settings.outbox_dir, 0)
+        run = tick(nursery, data, there)
+        assert run.status == 1 and "could not be delivered" in run.output, run.output
+        assert sorted(settings.outbox_dir.glob("*.json")) == before, "no half message has its name"
+        with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+            failed = connection.execute(
+                "SELECT event_id, detail FROM deliveries WHERE status = 'failed' ORDER BY 1"
+            ).fetchall()
+        assert failed and all("No space left on device" in detail for _, detail in failed)
+        ballast.unlink()
+        assert deliver(settings).outcomes == [], "each waits for its next attempt"
+        sent = deliver(
+            settings, clock=lambda: datetime.now(UTC) + Policy.first_pause_s * timedelta(seconds=1)
+        )
+        assert sorted((outcome.event_id, outcome.status) for outcome in sent.outcomes) == [
+            (event_id, "delivered") for event_id, _ in failed
+        ]
+        as_undisturbed(nursery, reference, data, there)
+
+
+@slow
+@needs_mount
 def test_a_full_disk_under_dagster_stops_a_tick_and_loses_nothing(
-    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+    nursery: Nursery, reference: Reference, data: Path, there: Registry
 ) -> None:
     with small_disk(data / "dagster"):
         ballast = fill(data / "dagster", 0)
@@ -133,9 +159,11 @@ def test_a_full_disk_under_dagster_stops_a_tick_and_loses_nothing(
 
 
 @needs_mount
-@pytest.mark.parametrize("where", ["warehouse", "published", "dagster"])
+@pytest.mark.parametrize(
+    "where", ["published", pytest.param("warehouse", marks=slow), pytest.param("dagster", marks=slow)]
+)
 def test_a_folder_that_cannot_be_written_is_named(
-    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry, where: str
+    nursery: Nursery, reference: Reference, data: Path, there: Registry, where: str
 ) -> None:
     with small_disk(data / where):
         subprocess.run(["mount", "-o", "remount,ro", data / where], check=True)
@@ -152,6 +180,7 @@ def overwrite(path: Path) -> None:
             file.write(b"\xa5" * 64)
 
 
+@slow  # a corrupt warehouse in short: commands/test_user_errors.py
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -171,13 +200,13 @@ def test_a_damaged_warehouse_is_named_left_alone_and_restored(
     nursery: Nursery,
     reference: Reference,
     data: Path,
-    there: lab.Registry,
+    there: Registry,
     folder: Path,
     damage: Callable[[Path], object],
     words: tuple[str, ...],
 ) -> None:
     saved = folder / "saved"
-    settings = lab.environment(data, VERDICTS, there.url)
+    settings = environment(data, VERDICTS, there.url)
     assert nursery.et("backup", str(saved), environment=settings).status == 0
     try:
         damage(data / "warehouse" / "warehouse.duckdb")
@@ -191,19 +220,92 @@ def test_a_damaged_warehouse_is_named_left_alone_and_restored(
         shutil.rmtree(saved)
 
 
+@slow
 def test_a_log_of_noise_beside_a_whole_warehouse_changes_nothing(
-    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+    nursery: Nursery, reference: Reference, data: Path, there: Registry
 ) -> None:
     (data / "warehouse" / "warehouse.duckdb.wal").write_bytes(random.Random(2).randbytes(5000))
     as_undisturbed(nursery, reference, data, there)
 
 
-def test_a_clock_that_jumps_tells_nothing_twice(
-    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+def left_log(nursery: Nursery, data: Path, there: Registry, moment: str) -> Path:
+    """The write-ahead log that a tick leaves which is killed before DuckDB has written it into the warehouse."""
+    settings = environment(data, VERDICTS, there.url)
+    assert nursery.et("tick", environment=settings, die_at=Blow(f"transaction: after {moment}")).killed
+    log = data / "warehouse" / "warehouse.duckdb.wal"
+    assert log.stat().st_size > 1000, "there is something to damage"
+    return log
+
+
+LOGS = [
+    "ingest.ingest._ingest_group",
+    *(
+        pytest.param(moment, marks=slow)
+        for moment in ("pairing.pairs.build_pairs", "governance.decide.decide", "publishing.outbox.record")
+    ),
+]
+
+
+@pytest.mark.parametrize("moment", LOGS)
+@pytest.mark.parametrize(
+    "kept", [0.6, *(pytest.param(share, marks=slow) for share in (0.0, 0.02, 0.3, 0.999))]
+)
+def test_a_log_that_was_cut_off_loses_only_the_step_that_wrote_it(
+    nursery: Nursery, reference: Reference, data: Path, there: Registry, *, moment: str, kept: float
 ) -> None:
-    jumps = ("2026-10-20T00:00:00Z", "2026-10-05T00:00:00Z", "2031-01-01T00:00:00Z", "2026-10-19T00:00:00Z")
+    log = left_log(nursery, data, there, moment)
+    os.truncate(log, int(log.stat().st_size * kept))
+    as_undisturbed(nursery, reference, data, there)
+
+
+@pytest.mark.parametrize("moment", LOGS)
+@pytest.mark.parametrize("place", [0.6, *(pytest.param(share, marks=slow) for share in (0.01, 0.3, 0.95))])
+def test_a_log_with_other_bytes_is_named_left_alone_and_restored(
+    nursery: Nursery,
+    reference: Reference,
+    data: Path,
+    there: Registry,
+    folder: Path,
+    *,
+    moment: str,
+    place: float,
+) -> None:
+    saved = folder / "saved"
+    settings = environment(data, VERDICTS, there.url)
+    assert nursery.et("backup", str(saved), environment=settings).status == 0
+    try:
+        log = left_log(nursery, data, there, moment)
+        damaged = bytearray(log.read_bytes())
+        start = int(len(damaged) * place)
+        damaged[start : start + 8] = bytes(byte ^ 0xFF for byte in damaged[start : start + 8])
+        log.write_bytes(damaged)
+        says(tick(nursery, data, there), "WAL", "cannot be opened", "et restore")
+        assert log.read_bytes() == bytes(damaged), "whoever wants to save more of it still can"
+        restored = nursery.et("restore", str(saved), environment=settings)
+        assert restored.status == 0, restored.output
+        for replaced in data.glob("replaced-*"):
+            shutil.rmtree(replaced)
+        as_undisturbed(nursery, reference, data, there)
+    finally:
+        shutil.rmtree(saved)
+
+
+@pytest.mark.parametrize(
+    "jumps",
+    [
+        ("2026-10-20T00:00:00Z", "2026-10-05T00:00:00Z", "2031-01-01T00:00:00Z"),
+        pytest.param(
+            ("2026-10-20T00:00:00Z", "2031-01-01T00:00:00Z", "2026-10-05T00:00:00Z", "2026-10-19T00:00:00Z"),
+            marks=slow,
+        ),
+    ],
+    ids=["back and ahead", "ahead and back"],
+)
+def test_a_clock_that_jumps_tells_nothing_twice(
+    nursery: Nursery, data: Path, there: Registry, jumps: tuple[str, ...]
+) -> None:
     told: list[list[tuple]] = []
-    settings = lab.environment(data, VERDICTS, there.url)
+    settings = environment(data, VERDICTS, there.url)
     for now in jumps:
         run = nursery.et("tick", "--force", environment={**settings, "ET_NOW": now})
         assert run.status == 0, run.output
@@ -218,10 +320,11 @@ def test_a_clock_that_jumps_tells_nothing_twice(
         assert done.status == 0, done.output
 
 
+@slow  # in short: operations/test_several_machines.py, where runs of two machines take turns
 def test_two_ticks_at_once_are_one(
-    nursery: Nursery, reference: Reference, data: Path, there: lab.Registry
+    nursery: Nursery, reference: Reference, data: Path, there: Registry
 ) -> None:
-    settings = {**lab.clean_environment(), **lab.environment(data, VERDICTS, there.url)}
+    settings = {**clean_environment(), **environment(data, VERDICTS, there.url)}
     both = [
         subprocess.Popen(
             [sys.executable, "-m", "et_pipeline", "tick"],
