@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 PASSWORD = "no-secret"
 """Of a database server that lives for one test."""
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -183,3 +185,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def impatient(text: str, patience_s: int = 120) -> str:
+    """The same `dagster.yaml`, looking oftener at its queue and runs, so that a test is shorter.
+
+    Args:
+        text: The file.
+        patience_s: How long a code server that gives no answer is waited for.
+    """
+    settings = yaml.safe_load(text)
+    settings["run_monitoring"]["poll_interval_seconds"] = 3
+    settings["run_launcher"]["config"] = {"patience_seconds": patience_s}
+    queue = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}
+    coordinator = settings.setdefault("run_coordinator", queue)
+    coordinator.setdefault("config", {})["dequeue_interval_seconds"] = 1
+    return yaml.safe_dump(settings)

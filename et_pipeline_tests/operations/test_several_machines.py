@@ -30,6 +30,7 @@ from et_pipeline_tests.operations.machines import (
     PASSWORD,
     Machine,
     free_port,
+    impatient,
     machines,
     postgres,
     postgres_binaries,
@@ -141,14 +142,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             finally:
                 for process in (web, daemon, it.code_server):
                     stop(process)
-
-
-def impatient(text: str) -> str:
-    """The same `dagster.yaml`, looking oftener at its queue and runs, so that the test is shorter."""
-    settings = yaml.safe_load(text)
-    settings["run_monitoring"]["poll_interval_seconds"] = 3
-    settings["run_coordinator"]["config"]["dequeue_interval_seconds"] = 1
-    return yaml.safe_dump(settings)
 
 
 def write_inputs(data: Path) -> None:
