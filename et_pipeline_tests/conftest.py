@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from et_pipeline.resources.quiet_exit import quiet_exit
 from et_pipeline.resources.settings import Settings
@@ -73,9 +74,13 @@ def run_et(
 
 @pytest.fixture(scope="session")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder after one `et demo`, for tests that only look."""
-    folder = tmp_path_factory.mktemp("sample") / "data"
-    shutil.copytree(SAMPLE_PLANS, folder / "experiments")
-    done = run_et(folder, "demo")
-    assert done.returncode == 0, done.stderr
-    yield folder
+    """A data folder after one `et demo`, for tests that only look; the workers of xdist share the run."""
+    base = tmp_path_factory.getbasetemp()
+    first = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sample" / "data"
+    with FileLock(first.parent.with_suffix(".lock")):
+        if not first.exists():
+            shutil.copytree(SAMPLE_PLANS, first.with_name("new") / "experiments")
+            done = run_et(first.with_name("new"), "demo")
+            assert done.returncode == 0, done.stderr
+            first.with_name("new").rename(first)
+    yield Path(shutil.copytree(first, tmp_path_factory.mktemp("sample") / "data"))

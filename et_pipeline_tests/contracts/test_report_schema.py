@@ -138,7 +138,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(document=documents())
 def test_the_json_schema_accepts_what_the_reader_accepts(document: dict[str, Any]) -> None:
     if "\x00" in json.dumps(document, ensure_ascii=False).replace("\\u0000", "\x00"):

@@ -28,6 +28,7 @@ from et_pipeline_tests.ingest import lab
 from et_pipeline_tests.job.conftest import World
 from et_pipeline_tests.registry import Answer, serving
 
+pytestmark = pytest.mark.xdist_group("security")
 PLAN = (SAMPLE_PLANS / "line-shop-v4.yaml").read_text()
 
 # Files outside

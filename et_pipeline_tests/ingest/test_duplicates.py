@@ -71,7 +71,7 @@ def rows_a_statement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 
 
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -18,6 +18,7 @@ from et_pipeline.insight.read import read_experiment
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 
+pytestmark = pytest.mark.xdist_group("review_pages")
 SAMPLES = {
     "line-shop-v4": "Variant is better",
     "basket-rebalance-fast": "Variant is worse",

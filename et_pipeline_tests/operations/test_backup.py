@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from et_pipeline.operations import backup
 from et_pipeline.operations.backup import MANIFEST, BackupError, back_up, restore
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import WarehouseError, migrations, open_warehouse, transaction
-from et_pipeline_tests.conftest import PROJECT, run_et
+from et_pipeline_tests.conftest import PROJECT
+from et_pipeline_tests.faults.processes import Nursery
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
 
 NOW = "2026-10-20T00:00:00Z"
@@ -36,10 +37,17 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def et(data: Path, *arguments: str) -> str:
-    done = run_et(data, *arguments, ET_NOW=NOW)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def et(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Runs real commands, forked from a process that has imported Dagster already: what they print."""
+    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
+
+        def run(data: Path, *arguments: str) -> str:
+            done = nursery.et(*arguments, environment={"ET_DATA_DIR": str(data), "ET_NOW": NOW})
+            assert done.status == 0, done.output
+            return done.output
+
+        yield run
 
 
 def history(data: Path) -> list[tuple]:
@@ -82,7 +90,7 @@ def remembered(settings: Settings) -> list[str]:
         return [row[0] for row in connection.execute("SELECT action FROM audit_log ORDER BY seq").fetchall()]
 
 
-def test_a_restored_folder_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+def test_a_restored_folder_goes_on_as_if_nothing_had_happened(tmp_path: Path, et: Callable[..., str]):
     data, empty, saved = tmp_path / "data", tmp_path / "empty", tmp_path / "backups" / "monday"
     put(
         data / "experiments" / "kappa.yaml",

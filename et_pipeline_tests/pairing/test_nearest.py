@@ -145,7 +145,7 @@ def crowds(draw: st.DrawFn) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(reports=crowds())
 def test_equals_the_brute_force_reference(reports: list[dict[str, Any]]) -> None:
     with open_lab() as lab:

@@ -58,7 +58,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return items
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(history=histories(), data=st.data())
 def test_any_order_and_any_ticks_give_the_same_tables(
     history: list[dict[str, Any]], data: st.DataObject

@@ -10,6 +10,7 @@ from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Scenario
 from et_pipeline_tests.statistics.simulate import Summary, main, run, table
 
+pytestmark = pytest.mark.xdist_group("simulation")
 NAMES = [
     "independent pairs, few blocks",
     "t(3)",
