@@ -15,8 +15,9 @@ from et_pipeline_tests.faults.compare import KilledError
 from et_pipeline_tests.faults.processes import Nursery
 from et_pipeline_tests.faults.stages import STAGES
 
-RANDOM_KILLS = 15
-STARTED_KILLS = 8
+RANDOM_KILLS = 8
+STARTED_KILLS = 4
+"""In each stage, beside one kill at each moment that its tick reaches (about 85 of them)."""
 
 
 def main() -> int:

@@ -19,13 +19,16 @@ START_S = 3.0
 
 
 def every_moment(reference: Reference, stage: int, seed: int) -> list[Blow]:
-    """The first and the last of each kind of moment that a stage's tick reaches, in the order of the run."""
+    """Each moment that a stage's tick reaches, in the order of the run.
+
+    One that comes more than once is struck where it comes first, in every second stage where it comes last.
+    """
     chosen = random.Random(seed)
     counts = Counter(reference.moments[stage])
     found, seen = [], Counter[str]()
     for moment in reference.moments[stage]:
         seen[moment] += 1
-        if seen[moment] in (1, counts[moment]):
+        if seen[moment] == (counts[moment] if stage % 2 else 1):
             found.append(Blow(moment, seen[moment], chosen.uniform(0, LONGEST_DELAY_S)))
     return found
 

@@ -77,7 +77,7 @@ class Service:
             seed=seed,
         )
 
-    def wait_for(self, what: Callable[[], T], seconds: float = 90) -> T:
+    def wait_for(self, what: Callable[[], T], seconds: float = 120) -> T:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             found = what()
@@ -159,11 +159,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text(impatient((PROJECT / "dagster.yaml").read_text(), PATIENCE_S))
-    environment = {
-        "ET_DATA_DIR": str(tmp_path / "data"),
-        "DAGSTER_HOME": str(home),
-        "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(SENSOR_TIMEOUT_S),
-    }
+    environment = {"ET_DATA_DIR": str(tmp_path / "data"), "DAGSTER_HOME": str(home)}
     (tmp_path / "data" / "experiments").mkdir(parents=True)
     (tmp_path / "data" / "experiments" / "iota.yaml").write_text(
         PLAN.format(name="iota", split=10, ends_at="2026-10-15T00:00:00Z")
@@ -226,6 +222,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), reason="finds the code server in /proc")
 def test_a_sensor_that_does_not_answer_in_time_says_so_and_is_asked_again(service: Service) -> None:
     """The code server stops as if the disk below it hung."""
+    service.machine.environment["DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS"] = str(SENSOR_TIMEOUT_S)
     service.start()
     service.wait_for(lambda: service.run("tick", dg.DagsterRunStatus.SUCCESS))
     service.comes_to_rest()
