@@ -23,6 +23,7 @@ from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import WarehouseError, migrations, open_warehouse, transaction
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.faults.processes import Nursery
+from et_pipeline_tests.faults.stages import QUIET_DAGSTER
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
 
 NOW = "2026-10-20T00:00:00Z"
@@ -92,6 +93,8 @@ def remembered(settings: Settings) -> list[str]:
 
 def test_a_restored_folder_goes_on_as_if_nothing_had_happened(tmp_path: Path, et: Callable[..., str]):
     data, empty, saved = tmp_path / "data", tmp_path / "empty", tmp_path / "backups" / "monday"
+    for folder in (data, empty):
+        put(folder / "dagster" / "dagster.yaml", (PROJECT / "dagster.yaml").read_text() + QUIET_DAGSTER)
     put(
         data / "experiments" / "kappa.yaml",
         PLAN.format(name="kappa", split=10, ends_at="2026-10-15T00:00:00Z"),
