@@ -49,7 +49,7 @@ def tick(
 def demo(as_json: AsJson = False) -> None:
     """Generates reports for the sample plans, runs the real job on them, and shows what it found.
 
-    Example: et demo, in the project's folder; a second time, nothing is read or sent twice.
+    Example: et demo; a second time, nothing is read or sent twice.
     """
     from et_pipeline.commands import samples
     from et_pipeline.commands import tick as ticking
@@ -59,13 +59,14 @@ def demo(as_json: AsJson = False) -> None:
 
     present = terminal.settings()
     console = terminal.console(quiet=as_json)
+    samples.write_plans(present.experiments_dir)
     plans, _ = read_plans(present.experiments_dir)
     known = {plan.experiment_id: plan for plan in plans.values()}
     missing = sorted(set(samples.TRUTHS) - set(known))
     if missing:
         raise CommandError(
-            f"{present.experiments_dir} lacks the sample plans {', '.join(missing)}; "
-            "run the demo in the project's folder, or copy data/experiments there"
+            f"{present.experiments_dir} holds other plans and lacks the samples {', '.join(missing)}; "
+            "give the demo a folder of its own: ET_DATA_DIR=demo et demo"
         )
     truth_path = present.data_dir / "truth.json"
     if samples.generated(present.report_bus_dir, truth_path):

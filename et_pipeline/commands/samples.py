@@ -1,8 +1,13 @@
-"""The sample experiments of `et demo`: what is true of each plan in `data/experiments/`."""
+"""The sample experiments of `et demo`: their plans, and what is true of each.
+
+The plans are those of the project's `data/experiments/`, to which `sample_plans` beside this file leads; a wheel
+has them here.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +47,14 @@ TRUTHS: dict[str, dict[str, Any]] = {
     },
 }
 """By experiment: how many opportunities, and the true uplift (metrics left out have none)."""
+
+
+def write_plans(folder: Path) -> None:
+    """Puts the sample plans into a folder that has no plans; one that has any is left as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.glob("*.yaml")):
+        for plan in sorted((Path(__file__).parent / "sample_plans").glob("*.yaml")):
+            shutil.copyfile(plan, folder / plan.name)
 
 
 def generated(folder: Path, truth_path: Path) -> bool:

@@ -54,7 +54,15 @@ def test_a_file_where_the_data_folder_should_be(tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("x")
     refused(run_et(file, "tick"), str(file), "ET_DATA_DIR")
+    refused(run_et(file, "demo"), str(file))
     refused(run_et(tmp_path, "generate", str(file)), str(file))
+
+
+def test_the_demo_adds_nothing_to_the_plans_of_others(empty: Path):
+    own = empty / "experiments" / "ours.yaml"
+    shutil.copyfile(PLAN, own)
+    refused(run_et(empty, "demo"), "holds other plans", "ET_DATA_DIR=demo et demo")
+    assert list((empty / "experiments").iterdir()) == [own]
 
 
 def test_a_folder_where_a_plan_should_be(empty: Path):
