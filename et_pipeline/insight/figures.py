@@ -111,7 +111,8 @@ def forest_figure(findings: Findings) -> Figure | None:
         "Every metric against its margin",
         "Each metric has its own scale, zero in the middle; better for the variant is to the right. "
         "A dashed tick is a guardrail's margin, a grey field is what the plan calls equal.",
-        "interval_path.mean_uplift, ci_lower, ci_upper; experiment_metrics.non_inferiority_margin",
+        "interval_path.mean_uplift, ci_lower, ci_upper; "
+        "experiment_metrics.non_inferiority_margin, equivalence_margin",
         *(
             charts.svg(
                 partial(charts.draw_forest, bars=bars),
@@ -172,7 +173,7 @@ def _drift(metric: str, rows: list[Row]) -> Figure:
     return _small(
         f"Change detector on {metric}",
         f"Evidence (natural logarithm) that the mean fell below {bar} at some time.",
-        "drift.log_evidence, threshold",
+        "drift.log_evidence, threshold, margin",
         partial(charts.draw_line, as_of=_times(rows, "as_of")[::-step][::-1], values=evidence[::-step][::-1],
                 label="log evidence", reference=rows[-1]["threshold"], reference_label="alarm"),
         f"drift-{metric}",

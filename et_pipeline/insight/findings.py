@@ -224,10 +224,13 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
     for standing in standings:
         if standing.role == "secondary":
             continue
-        point, alpha, source = standing.point, data.experiment["alpha"], "interval_path.ci_lower, ci_upper"
-        lower, upper = point["ci_lower"], point["ci_upper"]
+        point, alpha = standing.point, data.experiment["alpha"]
+        lower, upper, source = point["ci_lower"], point["ci_upper"], "ci_lower, ci_upper; experiments.alpha"
         if standing.tone == "bad":
-            alpha, source = data.experiment["alarm_alpha"], "interval_path.alarm_ci_lower, alarm_ci_upper"
+            alpha, source = (
+                data.experiment["alarm_alpha"],
+                "alarm_ci_lower, alarm_ci_upper; experiments.alarm_alpha",
+            )
             lower, upper = point["alarm_ci_lower"], point["alarm_ci_upper"]
         needed = (
             "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
@@ -240,7 +243,7 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
                 f"{text.interval(lower, upper, standing.unit)} ({text.percent(1 - alpha)})",
                 needed,
                 "good" if standing.says == "within what counts as equal" else standing.tone,
-                source,
+                f"interval_path.{source}; experiment_metrics.non_inferiority_margin, equivalence_margin",
             )
         )
     return found
@@ -252,9 +255,11 @@ def _sample_conditions(data: ExperimentData, standings: list[Standing]) -> list[
     n, clusters = point["n_pairs"] or 0, point["effective_clusters"] or 0.0
     memory = finite(point["autocorrelation"])
     found = [
-        Condition("Enough pairs", text.number(n), f"at least {text.number(minimum)}",
-                  "good" if n >= minimum else "open", "interval_path.n_pairs"),
-        Condition("Enough independent groups", text.number(clusters, 3), f"at least {MIN_CLUSTERS}",
+        Condition("Enough pairs", text.number(n) if n else "none yet", f"at least {text.number(minimum)}",
+                  "good" if n >= minimum else "open",
+                  "interval_path.n_pairs; experiments.min_samples_for_decision"),
+        Condition("Enough independent groups", text.number(clusters, 3) if n else "none yet",
+                  f"at least {MIN_CLUSTERS}",
                   "good" if clusters >= MIN_CLUSTERS else "open", "interval_path.effective_clusters"),
         Condition("Blocks long enough", "–" if memory is None else f"autocorrelation {text.number(memory, 2)}",
                   "at most 0.9", "open" if memory is None or memory > 0.9 else "good",
@@ -268,7 +273,7 @@ def _sample_conditions(data: ExperimentData, standings: list[Standing]) -> list[
                 f"{text.percent(last['observed_share'])} variant",
                 f"{text.percent(last['planned_share'])} planned",
                 "bad" if any(row["alarm"] for row in data.tables["sample_ratio"]) else "good",
-                "sample_ratio.observed_share, e_value",
+                "sample_ratio.observed_share, planned_share, e_value",
             )
         )
     return found

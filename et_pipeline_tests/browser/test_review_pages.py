@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from et_pipeline.insight.pages import write_pages
 from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.insight.figures import Database, Page, not_found
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip(
@@ -112,6 +114,9 @@ def test_a_limited_live_page_tells_of_the_split(browser, limited_live: Path, num
         page.get_by_text(said).first.wait_for()
         assert page.get_by_role("img", name="Traffic split").count() == (number < 3)
         page.context.close()
+    with duckdb.connect(str(limited_live.parent / "experiments.duckdb"), read_only=True) as connection:
+        html = (limited_live / f"generated-{number}.html").read_text(encoding="utf-8")
+        assert not_found(Page(html), Database(connection, f"generated-{number}")) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
