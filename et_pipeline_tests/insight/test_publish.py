@@ -1,8 +1,4 @@
 import hashlib
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -159,48 +155,3 @@ def test_a_warehouse_in_use_is_said_and_nothing_is_published(settings: Settings)
     with locked(settings), pytest.raises(WarehouseError, match="in use by another tick"):
         publish_analyst_database(settings)
     assert not settings.analyst_path.exists()
-
-
-READER = """
-import pathlib, sys, time, duckdb
-path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
-opened, seen = 0, 0
-while not stop.exists():
-    with duckdb.connect(path, read_only=True, config={"threads": 1}) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        for _ in range(3):
-            count, distinct = connection.execute(
-                "SELECT count(*), count(DISTINCT control_report_id) FROM pairs").fetchone()
-            assert count == distinct and count % 20000 == 0 and count >= seen, (count, distinct, seen)
-            time.sleep(0.05)
-        seen = count
-    opened += 1
-print(opened, seen)
-"""
-
-
-def test_twenty_readers_hold_the_database_while_it_is_replaced(settings: Settings) -> None:
-    fill(settings, 0, 20_000)
-    path = publish_analyst_database(settings).path
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    stop = settings.data_dir / "stop"
-    readers = [
-        subprocess.Popen(
-            [sys.executable, "-c", READER, str(path), str(stop)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for _ in range(20)
-    ]
-    time.sleep(2)
-    for swap in range(1, 5):
-        fill(settings, swap * 20_000, (swap + 1) * 20_000)
-        assert publish_analyst_database(settings).replaced
-    stop.touch()
-    results = [reader.communicate(timeout=120) for reader in readers]
-    assert [errors for _, errors in results if errors] == []
-    assert [reader.returncode for reader in readers] == [0] * 20
-    assert sum(int(output.split()[0]) for output, _ in results) >= 20, "readers opened it"
-    assert max(int(output.split()[1]) for output, _ in results) > 20_000, "and saw it grow"
