@@ -89,6 +89,13 @@ def page(address: str) -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture(autouse=True)
+def screenshot(page: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the browser showed at the end, for people, in pytest's temporary folder."""
+    yield
+    page.screenshot(path=str(tmp_path.parent / f"{request.node.name}.png"))
+
+
 def runs(base: str) -> list[dict[str, Any]]:
     answer = requests.post(f"{base}/graphql", json={"query": RUNS}, timeout=30)
     found: list[dict[str, Any]] = answer.json()["data"]["runsOrError"]["results"]
@@ -165,6 +172,26 @@ def test_one_experiment_is_rerun_alone(page: Any, address: str) -> None:
     assert mine[0]["runId"] not in before
     page.goto(f"/assets/intervals?view=partitions&partition={EXPERIMENT}")
     page.get_by_text(mine[0]["runId"][:8]).first.wait_for()
+
+
+def test_ticks_of_the_command_line_are_in_the_history_of_their_job(page: Any, address: str) -> None:
+    mine = [run for run in runs(address) if run["jobName"] == "tick"][-1]
+    page.goto("/locations/et_pipeline.definitions/jobs/tick/runs")
+    page.get_by_text(mine["runId"][:8]).first.wait_for()
+
+
+def test_a_run_page_tells_its_steps(page: Any, address: str) -> None:
+    mine = [run for run in runs(address) if run["jobName"] == "tick"][-1]
+    page.goto(f"/runs/{mine['runId']}")
+    for step in ("ingest", "pairing", "evidence", "governance"):
+        page.get_by_text(step, exact=True).first.wait_for()
+
+
+def test_sensors_and_schedules_are_on(page: Any) -> None:
+    page.goto("/automation")
+    for name in ("new_inputs", "publish_when_decided", "tell_failures", "regular_ticks", "clean_up_daily"):
+        page.get_by_text(name, exact=True).first.wait_for()
+    assert page.get_by_role("switch", checked=False).count() == 0
 
 
 def test_runs_are_found_by_experiment(page: Any, address: str) -> None:
