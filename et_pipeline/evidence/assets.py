@@ -29,7 +29,8 @@ looked at after every block, although pairs of one market and pairs of one hour 
     SELECT as_of, mean_uplift, ci_lower, ci_upper FROM interval_path
     WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY as_of;
 """,
-    "intervals": """The newest row of `interval_path` per experiment and metric.
+    "intervals": """The newest row of `interval_path` per experiment and metric. The plot of a whole path:
+*Partitions* → an experiment → `interval_path` → *Show Markdown*.
 
     SELECT metric, n_pairs, mean_uplift, ci_lower, ci_upper FROM intervals
     WHERE experiment_id = 'line-shop-v4';

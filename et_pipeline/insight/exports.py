@@ -54,7 +54,12 @@ parquet = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=parquet, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+@dg.schedule(
+    job=parquet,
+    cron_schedule="17 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Writes the analyst database as Parquet, once an hour, as far as it changed.",
+)
 def parquet_hourly(
     context: dg.ScheduleEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:

@@ -232,6 +232,7 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
                 "alarm_ci_lower, alarm_ci_upper; experiments.alarm_alpha",
             )
             lower, upper = point["alarm_ci_lower"], point["alarm_ci_upper"]
+        margin = "equivalence_margin" if standing.limit is None else "non_inferiority_margin"
         needed = (
             "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
         )
@@ -243,7 +244,7 @@ def _conditions(data: ExperimentData, standings: list[Standing], state: str | No
                 f"{text.interval(lower, upper, standing.unit)} ({text.percent(1 - alpha)})",
                 needed,
                 "good" if standing.says == "within what counts as equal" else standing.tone,
-                f"interval_path.{source}; experiment_metrics.non_inferiority_margin, equivalence_margin",
+                f"interval_path.{source}; experiment_metrics.{margin}",
             )
         )
     return found

@@ -9,7 +9,7 @@ OF_STATE = {
     "awaiting_sign_off": "A human decides about the split before sampling begins.",
     "sampling": "Nothing to do: sampling goes on until the evidence suffices or the experiment ends.",
     "stalled": "Bring the report bus back; sampling resumes by itself and nothing is lost.",
-    "promotion_review": "Read the review page, then approve or decline with a signed decision.",
+    "promotion_review": "Decide from the review page: approve or decline with a signed decision.",
     "signed_off": "Humans approved this evidence. The promotion itself happens in another system.",
     "declined": "A human declined: the control keeps trading.",
 }

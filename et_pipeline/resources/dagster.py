@@ -29,8 +29,8 @@ EXPERIMENTS = dg.DynamicPartitionsDefinition(name=EXPERIMENT_PARTITIONS)
 ONE_RUN = dg.BackfillPolicy.single_run()
 DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=25))
 """Every UTC day makes a tick due, so what a tick publishes is never much older, unless ticks do not run."""
-INPUTS_TAG = "et/inputs"
-"""Run tag with the fingerprint of the inputs that a tick was started for."""
+INPUTS_TAG = ".dagster/et_inputs"
+"""Run tag with the fingerprint of the inputs that a tick was started for; the UI hides what begins with `.dagster`."""
 EXPERIMENT_TAG = "et.experiment"
 """Namespace of run tags: `et.experiment/<experiment_id>` is on every run that changed something about it."""
 

@@ -155,6 +155,12 @@ def test_an_asset_says_what_it_is(page: Any) -> None:
     page.get_by_text("edge_bps_uplift", exact=True).first.wait_for()
 
 
+def test_what_is_published_has_a_freshness_policy(page: Any) -> None:
+    page.goto("/assets/analyst_database")
+    page.get_by_text("Freshness policy").first.wait_for()
+    page.get_by_text("the warehouse as analysts read it").first.wait_for()
+
+
 def test_one_experiment_is_rerun_alone(page: Any, address: str) -> None:
     before = {run["runId"] for run in runs(address)}
     page.goto(f"/assets/intervals?view=partitions&partition={EXPERIMENT}")
@@ -191,7 +197,11 @@ def test_sensors_and_schedules_are_on(page: Any) -> None:
     page.goto("/automation")
     for name in ("new_inputs", "publish_when_decided", "tell_failures", "regular_ticks", "clean_up_daily"):
         page.get_by_text(name, exact=True).first.wait_for()
-    assert page.get_by_role("switch", checked=False).count() == 0
+    repository = defs.get_repository_def()
+    switches = len(repository.sensor_defs) + len(repository.schedule_defs)
+    page.wait_for_function(  # the boxes that select a row are none of them checked
+        "many => document.querySelectorAll('input[type=checkbox]:checked').length === many", arg=switches
+    )
 
 
 def test_runs_are_found_by_experiment(page: Any, address: str) -> None:
