@@ -107,7 +107,7 @@ def demo(as_json: AsJson = False) -> None:
         return
     print_status(console, experiments)
     table = [
-        ("Dagster UI", "make ui", "then open http://localhost:3000"),
+        ("Dagster UI", "et ui", "or make ui in the project's folder; then open http://localhost:3000"),
         ("review pages", str(present.pages_dir / "index.html"), ""),
         ("analyst database", str(present.analyst_path), "open it with any DuckDB client"),
         ("messages sent", str(present.outbox_dir), "one JSON file each"),
