@@ -29,7 +29,8 @@ CHECKS = [
     dg.AssetCheckSpec(
         "audit_chain_intact",
         asset="audit_log",
-        description="No row of the audit log was edited, deleted, inserted or moved.",
+        description="No row of the audit log was edited, deleted, inserted or moved. Otherwise nothing is published.",
+        blocking=True,  # a reviewer would decide from a page whose audit trail cannot be trusted
     ),
 ]
 

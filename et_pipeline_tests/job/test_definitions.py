@@ -92,4 +92,26 @@ def test_blocking_checks_guard_what_would_mislead():
         "one_pair_a_report",
         "cells_count_the_pairs",
         "path_ends_with_interval",
+        "audit_chain_intact",
+    }
+
+
+def test_checks_stand_beside_what_they_guard():
+    beside: dict[str, set[str]] = {}
+    for key in defs.resolve_asset_graph().asset_check_keys:
+        beside.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+    assert beside == {
+        "snapshots": {"every_line_accounted_for", "snapshots_readable", "snapshots_unchanged"},
+        "reports": {"report_ids_unique", "reports_keep_the_schema"},
+        "quarantine": {"little_in_quarantine"},
+        "experiments": {"plans_valid", "plan_frozen"},
+        "pairs": {"one_pair_a_report"},
+        "unmatched": {"match_rate"},
+        "cells": {"cells_count_the_pairs"},
+        "intervals": {"path_ends_with_interval"},
+        "diagnostics": {"time_block_long_enough"},
+        "sample_ratio": {"sample_ratio_as_planned"},
+        "verdicts": {"announced_verdict_follows", "not_stalled"},
+        "audit_log": {"audit_chain_intact"},
+        "analyst_database": {"published_copy_is_fresh"},
     }

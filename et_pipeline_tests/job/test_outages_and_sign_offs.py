@@ -194,6 +194,34 @@ def test_a_broken_balance_blocks_what_is_downstream(world: World) -> None:
     assert "pairs" not in done and "verdicts" not in done
 
 
+def test_a_changed_plan_is_shown_and_the_frozen_one_stays_in_force(world: World) -> None:
+    add_plan(world, "eta")
+    world.environment["ET_NOW"] = "2026-10-10T00:00:00Z"
+    assert "plan_frozen" not in world.failed_checks(world.tick())
+    path = world.settings.experiments_dir / "eta.yaml"
+    path.write_text(path.read_text().replace("equivalence_margin: 0.5", "equivalence_margin: 5"))
+    changed = world.tick()
+    assert changed.success
+    assert world.failed_checks(changed) == {"plan_frozen"}
+    assert world.rows("SELECT equivalence_margin FROM experiment_metrics") == [(0.5,)]
+
+
+def test_a_tampered_audit_log_lets_nothing_more_be_published(world: World) -> None:
+    import duckdb
+
+    add_plan(world, "eta")
+    world.environment["ET_NOW"] = "2026-10-10T00:00:00Z"
+    assert world.tick().success
+    before = world.settings.analyst_path.stat().st_ino
+    with duckdb.connect(str(world.settings.warehouse_path)) as connection:
+        connection.execute("UPDATE audit_log SET action = 'nothing' WHERE seq = 1")
+    result = world.tick()
+    assert not result.success
+    assert world.failed_checks(result) == {"audit_chain_intact"}
+    assert world.settings.analyst_path.stat().st_ino == before
+    assert world.rows("SELECT action FROM audit_log WHERE seq = 1") != [("nothing",)]
+
+
 def test_a_bad_plan_stops_no_other(world: World) -> None:
     add_plan(world, "theta")
     (world.settings.experiments_dir / "bad.yaml").write_text("experiment_id: [1")
