@@ -62,10 +62,11 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for row in experiments:
         missing = json.loads(row["missing"] or "[]")
         row["missing"] = [item["sentence"] for item in missing]
-        said = next_step(row["state"], row["verdict"], {item["condition"] for item in missing})
+        conditions = {item["condition"] for item in missing}
+        said = next_step(row["state"], row["verdict"], conditions, row["reason"])
         waits = row["missing"] if row["state"] == "sampling" else []
         row["next_step"] = " ".join([said, *waits])
-        row["command"] = command(row["experiment_id"], row["state"])
+        row["command"] = command(row["experiment_id"], row["state"], row["reason"])
     return experiments
 
 

@@ -1,7 +1,7 @@
 -- One row an experiment: what a person who watches them wants to know first.
 SELECT
     e.experiment_id, e.title, e.mode, e.owner, e.traffic_split_pct, e.starts_at, e.ends_at, e.plan_hash,
-    v.state, v.verdict, v.decided_as_of, v.sentence, v.missing, coalesce(v.contradicted, false) AS contradicted,
+    v.state, v.verdict, v.reason, v.decided_as_of, v.sentence, v.missing, coalesce(v.contradicted, false) AS contradicted,
     coalesce(i.n_pairs, 0) AS n_pairs, i.effective_clusters,
     m.metric, i.mean_uplift, i.ci_lower, i.ci_upper, i.e_value, i.as_of,
     coalesce(c.reason_codes, []) AS reason_codes, coalesce(s.signals, 0) AS drift_signals,

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 NOT_DECIDING = {
     "registered": "Not started yet: starts_at is not reached.",
     "awaiting_sign_off": "The split is above 50 %: a human's valid sign-off is missing.",
+    "split_declined": "A human declined the split: nothing is sampled under it.",
     "stalled": "Reports cannot be read: sampling and verdicts pause until they can.",
 }
-"""Why a state gives no verdict, whatever the reports say."""
+"""Why a state, or a declined split while the state waits for it, gives no verdict, whatever the reports say."""
 
 
 class DecideResult(NamedTuple):
@@ -137,7 +138,7 @@ def _look_at(
     look: Look, experiment: Experiment, path: list[Point], ratio_alarm: datetime | None, drifts: list[Drift]
 ) -> list[str]:
     """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
-    _before_sampling(look, experiment)
+    declined = _before_sampling(look, experiment)
     _stall_or_resume(look, experiment)
     identifier = experiment.experiment_id
     announced = records.announced(look.connection, identifier)
@@ -161,12 +162,13 @@ def _look_at(
         _signals(look, experiment, path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict
     _review(look, experiment, assessment, announced, contradicted)
-    _write_verdict(look, experiment, assessment, announced, contradicted)
+    waits = "split_declined" if declined and look.states[identifier] == "awaiting_sign_off" else None
+    _write_verdict(look, experiment, assessment, announced, contradicted, waits)
     return [identifier] if contradicted else []
 
 
-def _before_sampling(look: Look, experiment: Experiment) -> None:
-    """From a new plan to sampling, by way of a sign-off where the split is large."""
+def _before_sampling(look: Look, experiment: Experiment) -> bool:
+    """From a new plan to sampling, by way of a sign-off where the split is large; whether one declined it."""
     identifier = experiment.experiment_id
     evidence = split_evidence(identifier, experiment.traffic_split_pct)
     if look.states.get(identifier) is None:
@@ -186,12 +188,12 @@ def _before_sampling(look: Look, experiment: Experiment) -> None:
         identifier, "split", experiment.plan_hash, (evidence,), experiment.allow_self_approval, approvers=1
     )
     answer = look.desk.answer(asked)
-    if naive_utc(look.now) < experiment.starts_at:
-        return
-    if look.states[identifier] == "registered":
-        look.advance(experiment, "started")
-    elif look.states[identifier] == "awaiting_sign_off" and answer.approved:
-        look.advance(experiment, "split_approved", sign_offs=answer.approvals, signers=answer.signers)
+    if naive_utc(look.now) >= experiment.starts_at:
+        if look.states[identifier] == "registered":
+            look.advance(experiment, "started")
+        elif look.states[identifier] == "awaiting_sign_off" and answer.approved:
+            look.advance(experiment, "split_approved", sign_offs=answer.approvals, signers=answer.signers)
+    return bool(answer.declines)
 
 
 def _stall_or_resume(look: Look, experiment: Experiment) -> None:
@@ -285,13 +287,14 @@ def _write_verdict(
     assessment: Assessment,
     announced: Announced | None,
     contradicted: bool,
+    waits: str | None,
 ) -> None:
     identifier = experiment.experiment_id
     state = look.states[identifier]
     point = assessment.points.get(experiment.terms.primary.metric)
     decided = announced is not None and assessment.verdict is not None
-    reason = assessment.reason if state not in NOT_DECIDING else state
-    sentence = NOT_DECIDING.get(state, assessment.sentence)
+    reason = (waits or state) if state in NOT_DECIDING else assessment.reason
+    sentence = NOT_DECIDING.get(reason, assessment.sentence)
     if contradicted and announced is not None:
         sentence = (
             f"Announced was {announced.verdict}, but reports that came later changed the evidence: "

@@ -26,6 +26,7 @@ STATES = {
     "registered": ("Not started", "calm"),
     "awaiting_sign_off": ("Waits for a sign-off", "open"),
     "sampling": ("Not decided yet", "calm"),
+    "split_declined": ("Split declined", "open"),
     "stalled": ("Paused: no reports", "open"),
     "concluded": ("Concluded", "calm"),
 }
@@ -114,10 +115,12 @@ class Findings(NamedTuple):
     headline: Standing | None
 
 
-def badge(verdict: str | None, state: str | None) -> tuple[str, str]:
+def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
     """Words and tone of the badge."""
     if verdict is not None:
         return VERDICTS[verdict]
+    if reason in STATES:  # it says more than the state does
+        return STATES[reason]
     return STATES.get(state or "registered", ("Not decided yet", "calm"))
 
 
@@ -133,13 +136,13 @@ def find(data: ExperimentData) -> Findings:
     ]
     primary = next((standing for standing in standings if standing.role == "primary"), None)
     missing: list[Row] = json.loads(verdict["missing"] or "[]")
-    label, tone = badge(kind, state)
+    label, tone = badge(kind, state, verdict["reason"])
     return Findings(
         label=label,
         tone=tone,
         sentence=verdict["sentence"] or "No reports have been looked at yet.",
-        next_step=next_step(state, kind, {item["condition"] for item in missing}),
-        command=command(data.experiment["experiment_id"], state),
+        next_step=next_step(state, kind, {item["condition"] for item in missing}, verdict["reason"]),
+        command=command(data.experiment["experiment_id"], state, verdict["reason"]),
         as_of=max((point["as_of"] for point in points.values()), default=None),
         standings=standings,
         conditions=_conditions(data, standings, state),

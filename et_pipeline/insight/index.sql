@@ -1,5 +1,5 @@
 -- One row an experiment for the index of the review pages; what needs a human comes first.
-SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.sentence,
+SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason, v.sentence,
        v.decided_as_of, v.contradicted, m.metric, i.n_pairs, i.effective_clusters, i.mean_uplift, i.ci_lower,
        i.ci_upper, i.as_of
 FROM experiments AS e

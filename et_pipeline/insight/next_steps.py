@@ -22,18 +22,24 @@ OF_VERDICT = {
 WRONG_SPLIT = (
     "Find out why the arms got other shares than planned, before another run under a new experiment id."
 )
+SPLIT_DECLINED = "Lower traffic_split_pct in the plan to 50 or less, or plan it under a new experiment id."
 DECIDES = ("awaiting_sign_off", "promotion_review")
 """States in which a human's signature is waited for."""
 
 
-def next_step(state: str | None, verdict: str | None, missing: Collection[str]) -> str:
+def next_step(
+    state: str | None, verdict: str | None, missing: Collection[str], reason: str | None = None
+) -> str:
     """The sentence.
 
     Args:
         state: State of the experiment; None before the first tick that looked at it.
         verdict: Its verdict, None where there is none.
         missing: The conditions that keep a better answer away.
+        reason: Why it stands as it does (`verdicts.reason`).
     """
+    if reason == "split_declined":
+        return SPLIT_DECLINED
     if verdict is None or state in OF_STATE:
         return OF_STATE[state or "registered"]
     if verdict == "inconclusive" and "sample_ratio_alarm" in missing:
@@ -41,6 +47,7 @@ def next_step(state: str | None, verdict: str | None, missing: Collection[str]) 
     return OF_VERDICT[verdict]
 
 
-def command(experiment_id: str, state: str | None) -> str | None:
+def command(experiment_id: str, state: str | None, reason: str | None = None) -> str | None:
     """The command that carries it out, None where nobody has to sign."""
-    return f"et sign-off {experiment_id} approve" if state in DECIDES else None
+    signs = state in DECIDES and reason != "split_declined"
+    return f"et sign-off {experiment_id} approve" if signs else None

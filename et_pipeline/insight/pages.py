@@ -128,7 +128,7 @@ def index_page(connection: duckdb.DuckDBPyConnection) -> str:
     """The list of all experiments as HTML."""
     experiments = read.read_index(connection)
     for row in experiments:
-        row["label"], row["tone"] = badge(row["verdict"], row["state"])
+        row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
     known = {row["experiment_id"] for row in experiments}
     refusals = read.rows(connection, "SELECT * FROM plan_refusals ORDER BY path, key")
     return _environment().get_template("index.html").render(

@@ -202,10 +202,14 @@ def test_a_declined_split_keeps_waiting_until_it_is_lowered(world):
     world.person("bert")
     world.tick()
     evidence = split_evidence("line-shop", 90)
+    assert world.verdict()["reason"] == "awaiting_sign_off"
     world.sign("anna", purpose="split", evidence_hash=evidence, decision="decline")
     world.sign("bert", purpose="split", evidence_hash=evidence)
     world.tick(hours=1)
     assert world.state() == "awaiting_sign_off"
+    row = world.verdict()
+    assert (row["reason"], row["verdict"]) == ("split_declined", None)
+    assert "A human declined the split" in row["sentence"]
     world.write_plan(traffic_split_pct=50)
     world.tick(hours=1)
     assert world.state() == "sampling"

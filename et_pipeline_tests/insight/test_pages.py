@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from et_pipeline.experiments.registration import register
-from et_pipeline.insight.findings import find
+from et_pipeline.insight.findings import badge, find
 from et_pipeline.insight.next_steps import command, next_step
 from et_pipeline.insight.pages import experiment_page, write_pages
 from et_pipeline.insight.plots import interval_path_markdown, interval_path_png
@@ -302,6 +302,14 @@ def test_the_next_step(
 ) -> None:
     assert said in next_step(state, verdict, missing)
     assert command("it", state) == runs
+
+
+def test_a_declined_split_asks_nobody_to_sign_again() -> None:
+    state, reason = "awaiting_sign_off", "split_declined"
+    assert "Lower traffic_split_pct" in next_step(state, None, [], reason)
+    assert command("it", state, reason) is None
+    assert badge(None, state, reason) == ("Split declined", "open")
+    assert badge(None, state, state) == ("Waits for a sign-off", "open")
 
 
 def test_the_plan_on_the_page_is_the_plan_in_force(sample: Settings) -> None:
