@@ -31,7 +31,7 @@ NAMES = [
     "late-news-filter",
     "wide-split-props",
 ]
-PHONE, DESKTOP, PAPER = (390, 844), (1280, 900), (794, 1123)
+PHONE, DESKTOP, PAPER = (390, 844), (1280, 900), (680, 1000)  # the last is A4 within its margins
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]  # fmt: skip
 
@@ -125,7 +125,15 @@ def test_a_page_fits_on_paper(browser, pages: Path, name: str, tmp_path: Path) -
     try:
         page.emulate_media(media="print")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0], (
+            "nothing is cut off sideways"
+        )
         assert page.locator("details pre").count() == page.locator("details pre:visible").count()
+        assert page.locator(".narrow-only:visible").count() == 0, (
+            "paper has the layout of a desk, not of a phone"
+        )
+        for head in page.locator("thead").all():
+            assert head.evaluate("element => getComputedStyle(element).position") == "static"
         page.pdf(path=str(tmp_path / "page.pdf"), prefer_css_page_size=True)
         assert (tmp_path / "page.pdf").stat().st_size > 5_000
         assert wrong == []
