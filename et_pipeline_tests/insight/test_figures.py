@@ -8,7 +8,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from et_pipeline.insight.pages import write_pages
 from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.insight.figures import Database, Page, allowed, not_found, numbers
 
@@ -24,7 +23,7 @@ EXPERIMENTS = {
 
 @pytest.fixture(scope="module")
 def pages(sample_run: Path) -> Path:
-    return write_pages(Settings(data_dir=sample_run)).folder
+    return Settings(data_dir=sample_run).pages_dir
 
 
 @pytest.fixture(scope="module")
