@@ -148,36 +148,49 @@ def _call(stage: str, home: Path, size: int, **environment: str) -> Sample:
 
 def _call_on_cluster(cluster: Mapping[str, str], stage: str, home: Path, size: int) -> Sample:
     """A stage with what the cluster's processes took for it: their processor time, and the sum of their peaks."""
-    before, _ = _taken()
-    sample = _call(stage, home, size, **cluster)
-    after, peak_mib = _taken()
-    output = sample.output | {"processor": sample.output["processor"] + after - before}
+    seen, ended = _look({}), threading.Event()
+    before = sum(seconds for seconds, _ in seen.values())
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            _look(seen)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        sample = _call(stage, home, size, **cluster)
+    finally:
+        ended.set()
+        watcher.join()
+    taken = sum(seconds for seconds, _ in _look(seen).values()) - before
+    peak_mib = sum(peak for _, peak in seen.values())
+    output = sample.output | {"processor": sample.output["processor"] + taken}
     return sample._replace(peak_mib=sample.peak_mib + peak_mib, output=output)
 
 
-def _taken() -> tuple[float, float]:
-    """Processor seconds and MiB of all processes that this one started and that are still there (Linux)."""
-    parents, seconds, peaks = {}, {}, {}
+def _look(seen: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Notes processor seconds and peak MiB of the cluster's processes, as last seen before they end (Linux).
+
+    They are all that this process started, but for the measured stages.
+    """
+    parents, found = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            status = (folder / "status").read_text()
+            status, stage = (folder / "status").read_text(), b"--stage" in (folder / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             continue
-        number = int(folder.name)
-        parents[number] = int(fields[1])
-        seconds[number] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-        peaks[number] = int(status.partition("VmHWM:")[2].split()[0]) / 1024 if "VmHWM:" in status else 0.0
-
-    def ours(number: int) -> bool:
-        while number in parents:
-            number = parents[number]
-            if number == os.getpid():
-                return True
-        return False
-
-    mine = [number for number in parents if ours(number)]
-    return sum(seconds[number] for number in mine), sum(peaks[number] for number in mine)
+        parents[folder.name] = fields[1]
+        if "VmHWM:" in status and not stage:
+            seconds = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+            found[folder.name] = seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    for number, figures in found.items():
+        above = number
+        while above in parents and above != str(os.getpid()):
+            above = parents[above]
+        if above == str(os.getpid()) != number:
+            seen[number] = figures
+    return seen
 
 
 def _stage(stage: str, home: Path, size: int) -> None:
