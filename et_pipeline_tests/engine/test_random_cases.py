@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from et_pipeline.engine.spark import spark_engine
+from et_pipeline.resources.settings import SparkSettings
+from et_pipeline.resources.warehouse import transaction
 from et_pipeline_tests.engine.lab import open_twins
-from et_pipeline_tests.pairing.lab import START, report, variant_report
+from et_pipeline_tests.pairing.lab import START, Lab, report, variant_report
 from et_pipeline_tests.pairing.test_order import EXPERIMENTS, plan_all
 
 
@@ -66,3 +69,13 @@ def test_what_nothing_touched_is_not_paired_again(cluster: str, tmp_path: Path) 
         assert folders <= {f"run={run}" for run in now.values()}, "what no run needs is swept away"
         assert not (tmp_path / "scratch").exists()
         assert twins.remote.rows("SELECT block FROM stale_paths") == [(START + timedelta(hours=2),)]
+
+
+def test_many_rows_come_back_inside_a_transaction(sail: str, lab: Lab, tmp_path: Path) -> None:
+    """More than a row group of the warehouse."""
+    settings = SparkSettings(sail, f"file://{tmp_path}")
+    with spark_engine(settings, lab.connection) as engine, transaction(lab.connection):
+        engine.session.range(300_000).createOrReplaceTempView("many")
+        lab.connection.execute("CREATE TEMP TABLE numbers (number BIGINT)")
+        assert engine.insert("numbers", "SELECT id AS number FROM many") == 300_000
+        assert lab.rows("SELECT count(DISTINCT number) FROM numbers") == [(300_000,)]
