@@ -3,7 +3,7 @@ import re
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from shutil import copytree
+from shutil import copyfile, copytree
 
 import duckdb
 import pytest
@@ -248,6 +248,16 @@ def test_the_same_database_gives_the_same_page(sample: Settings) -> None:
         assert experiment_page(connection, "line-shop-v4") == experiment_page(connection, "line-shop-v4")
         with pytest.raises(KeyError):
             experiment_page(connection, "unknown")
+
+
+def test_a_page_without_diagnostics_tells_the_rest(sample: Settings, tmp_path: Path) -> None:
+    """A cluster's tick that wrote no cells yet leaves none, although pairs are missing partners."""
+    path = Path(copyfile(sample.analyst_path, tmp_path / "copy.duckdb"))
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM diagnostics WHERE experiment_id = 'line-shop-v4'")
+        words = visible(experiment_page(connection, "line-shop-v4"))
+    assert "Variant is better" in words
+    assert "of the control’s opportunities" not in words
 
 
 def test_before_anything_is_published_it_says_so(settings: Settings) -> None:
