@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.commands.terminal import CommandError
-from et_pipeline.resources.inputs import due, fingerprint, pages_follow, read_last_tick
+from et_pipeline.resources.inputs import due, fingerprint, metrics_follow, pages_follow, read_last_tick
 from et_pipeline.resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -116,14 +116,15 @@ def tick(
 
 
 def _unfinished(settings: Settings) -> bool:
-    """Whether messages wait for a delivery that is due by now, or people for what became of one."""
+    """Whether messages wait for a delivery that is due by now, or people for what became of it and of the tick."""
     from et_pipeline.insight.publish import is_current
     from et_pipeline.publishing.outbox import pending
     from et_pipeline.resources.warehouse import open_warehouse
 
     with open_warehouse(settings) as connection:
         waiting = pending(connection, now=settings.now())
-    return bool(waiting) or not is_current(settings) or not pages_follow(settings)
+    followed = is_current(settings) and pages_follow(settings) and metrics_follow(settings)
+    return bool(waiting) or not followed
 
 
 def _run_tick(

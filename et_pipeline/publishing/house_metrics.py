@@ -127,6 +127,5 @@ def write_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     """
     registry = CollectorRegistry()
     registry.register(HouseMetrics(connection, settings))
-    path = settings.published_dir / "metrics.prom"
-    write_atomically(path, generate_latest(registry), public=True)
-    return path
+    write_atomically(settings.metrics_path, generate_latest(registry), public=True)
+    return settings.metrics_path

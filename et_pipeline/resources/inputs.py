@@ -129,6 +129,12 @@ def pages_follow(settings: Settings) -> bool:
     return notes.exists() and notes.stat().st_mtime_ns >= settings.analyst_path.stat().st_mtime_ns
 
 
+def metrics_follow(settings: Settings) -> bool:
+    """Whether the house metrics were written after the last complete tick."""
+    metrics = settings.metrics_path
+    return metrics.exists() and metrics.stat().st_mtime_ns >= last_tick_path(settings).stat().st_mtime_ns
+
+
 def due(settings: Settings, inputs: str, last: LastTick | None) -> bool:
     """Whether a tick has anything to do."""
     return (

@@ -202,6 +202,11 @@ class Settings:
         return self.published_dir / "pages"
 
     @property
+    def metrics_path(self) -> Path:
+        """The house metrics, for Prometheus."""
+        return self.published_dir / "metrics.prom"
+
+    @property
     def outbox_dir(self) -> Path:
         """The embedded destination of messages."""
         return self.data_dir / "outbox"

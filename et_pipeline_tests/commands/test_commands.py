@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,6 +75,23 @@ def test_tick_brings_back_what_is_gone_and_stands_in_the_history_of_its_job(
             assert len(instance.get_runs(asked)) == len(instance.get_runs(dg.RunsFilter(job_name=job))) == 2
         (newest, _) = instance.get_runs(dg.RunsFilter(job_name="tick"))
     assert newest.run_id == found["run_id"]
+
+
+def test_metrics_that_a_killed_delivery_left_half_written_are_written_by_the_next_tick(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(sample_run, folder)
+    metrics = folder / "published" / "metrics.prom"
+    left = metrics.with_name("metrics.prom.tmp")
+    left.write_text("half of it")
+    os.utime(metrics, ns=(0, 0))  # it is that of the tick before
+    assert document(run_et(folder, "tick", "--json"))["due"] is False
+    written = metrics.stat().st_mtime_ns
+    assert written > 0
+    assert not left.exists()
+    run_et(folder, "tick")
+    assert metrics.stat().st_mtime_ns == written, "nothing is left to do"
 
 
 def test_status(sample_run: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_message_that_was_given_up_fails_the_run_and_is_told(
     result = run(publish, warehouse, instance)
     assert not result.success
     assert "1 messages could not be delivered" in failure(result)
-    assert (settings.published_dir / "metrics.prom").exists()
+    assert settings.metrics_path.exists()
     assert len(list(settings.outbox_dir.iterdir())) == 1  # the other one left all the same
     with open_warehouse(settings) as connection:
         redeliver(connection, [letter.event_id for letter in dead_letters(connection)])
@@ -84,7 +84,7 @@ def test_the_token_is_in_no_log_line_no_event_and_no_table(
     assert registry.requests[0][1]["Authorization"] == f"Bearer {token}"
     everything = [str(entry) for entry in instance.all_logs(result.run_id)] + list(capfd.readouterr())
     everything += [path.read_text() for path in (settings.data_dir / "logs").iterdir()]
-    everything += [(settings.published_dir / "metrics.prom").read_text()]
+    everything += [settings.metrics_path.read_text()]
     with open_warehouse(settings) as connection:
         everything.append(str(connection.execute("SELECT * FROM deliveries").fetchall()))
     assert not [text for text in everything if token in text]
