@@ -27,6 +27,7 @@ from scipy.stats import theilslopes
 
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.commands.tick import tick
+from et_pipeline.publishing.outbox import pending
 from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import run_et
 from et_pipeline_tests.faults.soak_world import START, WEEK, World
@@ -259,9 +260,7 @@ class Soak:
             [(signals,)] = connection.execute(
                 "SELECT count(*) FROM events WHERE kind = 'drift_signal'"
             ).fetchall()
-            [(pending,)] = connection.execute(
-                "SELECT count(*) FROM deliveries WHERE status <> 'delivered'"
-            ).fetchall()
+            waiting = len(pending(connection))
         for week in weeks:
             for experiment, truth in self.world.truths[week].items():
                 expected = truth["pairs"]
@@ -277,9 +276,9 @@ class Soak:
         received = [key for key, _ in self.world.registry.taken]
         yield Finding(
             "drift signals at the registry, each once",
-            f"{len(set(received))} different of {signals}, {len(received)} requests, {pending} undelivered",
+            f"{len(set(received))} different of {signals}, {len(received)} requests, {waiting} undelivered",
             "all, once, none undelivered",
-            len(received) == len(set(received)) == signals and pending == 0,
+            len(received) == len(set(received)) == signals and waiting == 0,
         )
 
     def _commands(self) -> Iterator[Finding]:
