@@ -233,7 +233,7 @@ def left_log(nursery: Nursery, data: Path, there: Registry, moment: str) -> Path
     settings = environment(data, VERDICTS, there.url)
     assert nursery.et("tick", environment=settings, die_at=Blow(f"transaction: after {moment}")).killed
     log = data / "warehouse" / "warehouse.duckdb.wal"
-    assert log.stat().st_size > 1000, "there is something to damage"
+    assert log.stat().st_size > 400, "there is something to damage"
     return log
 
 
@@ -258,6 +258,10 @@ def test_a_log_that_was_cut_off_loses_only_the_step_that_wrote_it(
     as_undisturbed(nursery, reference, data, there)
 
 
+HEAD = 100
+"""Bytes at the beginning of a log that say what it is: with others there, DuckDB takes it for noise."""
+
+
 @pytest.mark.parametrize("moment", LOGS)
 @pytest.mark.parametrize("place", [0.6, *(pytest.param(share, marks=slow) for share in (0.01, 0.3, 0.95))])
 def test_a_log_with_other_bytes_is_named_left_alone_and_restored(
@@ -276,7 +280,7 @@ def test_a_log_with_other_bytes_is_named_left_alone_and_restored(
     try:
         log = left_log(nursery, data, there, moment)
         damaged = bytearray(log.read_bytes())
-        start = int(len(damaged) * place)
+        start = HEAD + int((len(damaged) - HEAD) * place)
         damaged[start : start + 8] = bytes(byte ^ 0xFF for byte in damaged[start : start + 8])
         log.write_bytes(damaged)
         says(tick(nursery, data, there), "WAL", "cannot be opened", "et restore")

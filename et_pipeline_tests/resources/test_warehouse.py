@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,15 @@ import pytest
 
 from et_pipeline.resources import warehouse
 from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import WarehouseError, migrate, migrations, open_warehouse, transaction
+from et_pipeline.resources.warehouse import (
+    WarehouseError,
+    checkpointed,
+    locked,
+    migrate,
+    migrations,
+    open_warehouse,
+    transaction,
+)
 
 NEWEST = migrations()[-1][0]
 
@@ -148,3 +157,28 @@ def test_a_transaction_is_all_or_nothing(settings: Settings):
         with transaction(connection):
             connection.execute("INSERT INTO stale_paths VALUES ('x', '2026-10-01')")
         assert connection.execute("SELECT count(*) FROM stale_paths").fetchone() == (1,)
+
+
+DIES_AFTER_A_COMMIT = """
+import os, signal, sys
+from et_pipeline.resources.settings import Settings
+from et_pipeline.resources.warehouse import open_warehouse
+with open_warehouse(Settings.from_env()) as connection:
+    connection.execute("INSERT INTO stale_paths VALUES ('lost', '2026-10-02')")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("share", [0.02, 0.6, 0.999])
+def test_the_rest_of_a_log_that_was_cut_off_does_not_stay(settings: Settings, share: float):
+    with open_warehouse(settings) as connection:
+        connection.execute("INSERT INTO stale_paths VALUES ('kept', '2026-10-01')")
+    environment = {**os.environ, "ET_DATA_DIR": str(settings.data_dir)}
+    subprocess.run([sys.executable, "-c", DIES_AFTER_A_COMMIT], env=environment, check=False)
+    log = settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.wal")
+    os.truncate(log, int(log.stat().st_size * share))
+    with locked(settings) as path:
+        checkpointed(settings, path)
+    assert not log.exists()
+    with open_warehouse(settings) as connection:
+        assert connection.execute("SELECT experiment_id FROM stale_paths").fetchall() == [("kept",)]
