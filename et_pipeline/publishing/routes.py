@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from et_pipeline.contracts.messages import Kind
-from et_pipeline.resources.bus import NatsBus
 from et_pipeline.resources.destinations import Destination
 from et_pipeline.resources.outbox_files import FileOutbox
-from et_pipeline.resources.registry import HttpRegistry
 from et_pipeline.resources.settings import Settings
 
 DestinationName = Literal["report_bus", "strategy_registry"]
@@ -24,8 +22,15 @@ ROUTES: Mapping[Kind, DestinationName] = {
 
 def destinations(settings: Settings) -> dict[DestinationName, Destination]:
     """The destination behind each name, as the settings ask for."""
+    # Imported where they are connected: they take as long to load as all the rest of a tick that finds nothing new.
     files = FileOutbox(settings.outbox_dir)
-    return {
-        "report_bus": files if settings.nats is None else NatsBus(settings.nats),
-        "strategy_registry": files if settings.registry is None else HttpRegistry(settings.registry),
-    }
+    found: dict[DestinationName, Destination] = {"report_bus": files, "strategy_registry": files}
+    if settings.nats is not None:
+        from et_pipeline.resources.bus import NatsBus
+
+        found["report_bus"] = NatsBus(settings.nats)
+    if settings.registry is not None:
+        from et_pipeline.resources.registry import HttpRegistry
+
+        found["strategy_registry"] = HttpRegistry(settings.registry)
+    return found
