@@ -180,6 +180,21 @@ def overwrite(path: Path) -> None:
             file.write(b"\xa5" * 64)
 
 
+@contextmanager
+def backed_up(nursery: Nursery, data: Path, there: Registry, saved: Path) -> Iterator[None]:
+    """Makes a backup of the warehouse before the damage, and restores it after."""
+    settings = environment(data, VERDICTS, there.url)
+    assert nursery.et("backup", str(saved), environment=settings).status == 0
+    try:
+        yield
+        restored = nursery.et("restore", str(saved), environment=settings)
+        assert restored.status == 0, restored.output
+        for replaced in data.glob("replaced-*"):
+            shutil.rmtree(replaced)
+    finally:
+        shutil.rmtree(saved)
+
+
 @slow  # a corrupt warehouse in short: commands/test_user_errors.py
 @pytest.mark.parametrize(
     ("damage", "words"),
@@ -205,19 +220,10 @@ def test_a_damaged_warehouse_is_named_left_alone_and_restored(
     damage: Callable[[Path], object],
     words: tuple[str, ...],
 ) -> None:
-    saved = folder / "saved"
-    settings = environment(data, VERDICTS, there.url)
-    assert nursery.et("backup", str(saved), environment=settings).status == 0
-    try:
+    with backed_up(nursery, data, there, folder / "saved"):
         damage(data / "warehouse" / "warehouse.duckdb")
         says(tick(nursery, data, there), *words)
-        restored = nursery.et("restore", str(saved), environment=settings)
-        assert restored.status == 0, restored.output
-        for replaced in data.glob("replaced-*"):
-            shutil.rmtree(replaced)
-        as_undisturbed(nursery, reference, data, there)
-    finally:
-        shutil.rmtree(saved)
+    as_undisturbed(nursery, reference, data, there)
 
 
 @slow
@@ -274,10 +280,7 @@ def test_a_log_with_other_bytes_is_named_left_alone_and_restored(
     moment: str,
     place: float,
 ) -> None:
-    saved = folder / "saved"
-    settings = environment(data, VERDICTS, there.url)
-    assert nursery.et("backup", str(saved), environment=settings).status == 0
-    try:
+    with backed_up(nursery, data, there, folder / "saved"):
         log = left_log(nursery, data, there, moment)
         damaged = bytearray(log.read_bytes())
         start = HEAD + int((len(damaged) - HEAD) * place)
@@ -285,13 +288,7 @@ def test_a_log_with_other_bytes_is_named_left_alone_and_restored(
         log.write_bytes(damaged)
         says(tick(nursery, data, there), "WAL", "cannot be opened", "et restore")
         assert log.read_bytes() == bytes(damaged), "whoever wants to save more of it still can"
-        restored = nursery.et("restore", str(saved), environment=settings)
-        assert restored.status == 0, restored.output
-        for replaced in data.glob("replaced-*"):
-            shutil.rmtree(replaced)
-        as_undisturbed(nursery, reference, data, there)
-    finally:
-        shutil.rmtree(saved)
+    as_undisturbed(nursery, reference, data, there)
 
 
 @pytest.mark.parametrize(
