@@ -31,6 +31,7 @@ from et_pipeline.resources.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, run_et
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
 from et_pipeline_tests.operations.machines import Machine, free_port, impatient, stop
+from et_pipeline_tests.waiting import wait_for
 
 T = TypeVar("T")
 pytestmark = pytest.mark.xdist_group("daemon")
@@ -99,16 +100,11 @@ class Service:
         )
 
     def wait_for(self, what: Callable[[], T], seconds: float = 120) -> T:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            found = what()
-            if found:
-                return found
-            time.sleep(0.05)
+        return wait_for(what, seconds, self._complaint)
+
+    def _complaint(self) -> str:
         runs = [(run.job_name, run.status, run.run_id) for run in self.instance.get_runs()]
-        raise AssertionError(
-            f"waited {seconds} s in vain; {runs}; the daemon's log ends with {self.machine.log()}"
-        )
+        return f"{runs}; the daemon's log ends with {self.machine.log()}"
 
     def run(self, job: str, *statuses: dg.DagsterRunStatus) -> str | None:
         """The newest run of a job that is in one of these states."""

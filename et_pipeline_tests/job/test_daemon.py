@@ -7,10 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 import requests
@@ -18,8 +16,8 @@ import requests
 from et_pipeline.generator import write_snapshots
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
+from et_pipeline_tests.waiting import wait_for
 
-T = TypeVar("T")
 RUNS = "{ runsOrError(limit: 20) { ... on Runs { results { jobName status runId tags { key value } } } } }"
 
 
@@ -56,21 +54,12 @@ def ui(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         log.close()
 
 
-def wait_for(what: Callable[[], T], seconds: float, log: Path) -> T:
-    """The first truthy answer; the log's end is shown where it takes too long."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(1)
-    raise AssertionError(f"waited {seconds} s in vain; the log ends with:\n{log.read_text()[-3000:]}")
-
-
 @pytest.mark.xdist_group("daemon")
 def test_a_snapshot_in_the_bus_leads_to_a_run_and_messages(ui: tuple[Path, str]) -> None:
     folder, address = ui
-    log = folder / "ui.log"
+
+    def tail() -> str:
+        return f"the log ends with:\n{(folder / 'ui.log').read_text()[-3000:]}"
 
     def runs() -> list[dict[str, object]]:
         try:
@@ -82,13 +71,16 @@ def test_a_snapshot_in_the_bus_leads_to_a_run_and_messages(ui: tuple[Path, str])
     def finished(job: str) -> list[dict[str, object]]:
         return [run for run in runs() if run["jobName"] == job and run["status"] == "SUCCESS"]
 
-    wait_for(lambda: finished("tick"), 90, log)
+    wait_for(lambda: finished("tick"), 90, tail, pause=1)
     plan = parse_plan((folder / "experiments" / "iota.yaml").read_bytes(), "iota.yaml")
     before = len(finished("tick"))
     write_snapshots([scenario(plan, uplift={"edge_bps": 8.0})], folder / "report_bus", seed=3)
-    wait_for(lambda: len(finished("tick")) > before, 90, log)
+    wait_for(lambda: len(finished("tick")) > before, 90, tail, pause=1)
     wait_for(
-        lambda: any("EXPERIMENT_RESULT" in path.read_text() for path in folder.glob("outbox/*.json")), 90, log
+        lambda: any("EXPERIMENT_RESULT" in path.read_text() for path in folder.glob("outbox/*.json")),
+        90,
+        tail,
+        pause=1,
     )
     assert not [run for run in runs() if run["status"] == "FAILURE"]
     assert (folder / "published" / "experiments.duckdb").exists()

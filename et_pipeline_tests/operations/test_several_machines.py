@@ -36,6 +36,7 @@ from et_pipeline_tests.operations.machines import (
     postgres_binaries,
     stop,
 )
+from et_pipeline_tests.waiting import wait_for
 
 T = TypeVar("T")
 pytestmark = pytest.mark.xdist_group("daemon")
@@ -90,14 +91,11 @@ class Deployment:
         return run.status if run else None
 
     def wait_for(self, what: Callable[[], T], seconds: float) -> T:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            found = what()
-            if found:
-                return found
-            time.sleep(0.2)
-        raise AssertionError(
-            f"waited {seconds} s in vain; warehouse: {self.warehouse.log()}\ncontrol: {self.control.log()}"
+        return wait_for(
+            what,
+            seconds,
+            lambda: f"warehouse: {self.warehouse.log()}\ncontrol: {self.control.log()}",
+            pause=0.2,
         )
 
 
