@@ -10,9 +10,9 @@ from et_pipeline.resources.dagster import (
     ONE_RUN,
     POOL,
     Warehouse,
+    experiments_of,
     facts_by_experiment,
     materialized,
-    note_partition_rows,
     note_partitions,
     spec,
     tag_experiments,
@@ -119,15 +119,21 @@ def evidence(
     from et_pipeline.resources.sql import load
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_evidence(connection, context.partition_keys, engine=engine)
+        experiments = experiments_of(context)
+        outcome = build_evidence(connection, experiments, engine=engine)
         context.log.info(
             f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
         )
         tag_experiments(context, outcome.experiments)
-        newest = load(__package__ or "", "newest_primary")
-        note_partitions(context, "intervals", facts_by_experiment(connection, newest, context.partition_keys))
+        newest = facts_by_experiment(connection, load(__package__ or "", "newest_primary"), experiments)
         for table in DESCRIPTIONS:
-            note_partition_rows(context, connection, table)
+            note_partitions(
+                context,
+                connection,
+                table,
+                changed=outcome.experiments,
+                facts=newest if table == "intervals" else None,
+            )
             yield materialized(connection, table)
         yield checks.sample_ratio_as_planned(connection)
         yield checks.time_block_long_enough(connection)

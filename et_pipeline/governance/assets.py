@@ -11,9 +11,9 @@ from et_pipeline.resources.dagster import (
     ONE_RUN,
     POOL,
     Warehouse,
+    experiments_of,
     facts_by_experiment,
     materialized,
-    note_partition_rows,
     note_partitions,
     spec,
     tag_experiments,
@@ -86,11 +86,11 @@ def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterat
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        transitions = admit(connection, settings, settings.now(), context.partition_keys)
+        transitions = admit(connection, settings, settings.now(), experiments_of(context))
         for name, before, after in transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         tag_experiments(context, [name for name, _, _ in transitions])
-        note_partition_rows(context, connection, "sign_offs")
+        note_partitions(context, connection, "sign_offs")
         yield materialized(connection, "sign_offs")
 
 
@@ -115,7 +115,8 @@ def governance(
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        outcome = decide(connection, settings, settings.now(), context.partition_keys)
+        experiments = experiments_of(context)
+        outcome = decide(connection, settings, settings.now(), experiments)
         for name, before, after in outcome.transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         for event in outcome.events:
@@ -124,10 +125,14 @@ def governance(
             context.log.warning(f"sign-off {path} does not count: {sentence}")
         tag_experiments(context, [event.experiment_id for event in outcome.events])
         tag_experiments(context, [name for name, _, _ in outcome.transitions])
-        states = load(__package__ or "", "standing")
-        note_partitions(context, "verdicts", facts_by_experiment(connection, states, context.partition_keys))
+        standing = facts_by_experiment(connection, load(__package__ or "", "standing"), experiments)
         for table in DESCRIPTIONS:
-            if table in PER_EXPERIMENT:
-                note_partition_rows(context, connection, table)
+            note_partitions(
+                context,
+                connection,
+                table,
+                facts=standing if table == "verdicts" else None,
+                counted=table in PER_EXPERIMENT,
+            )
             yield materialized(connection, table)
         yield from evaluate(connection, settings, outcome)

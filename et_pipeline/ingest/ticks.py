@@ -8,7 +8,7 @@ import dagster as dg
 
 from et_pipeline.contracts.plan import read_plans
 from et_pipeline.resources.dagster import EXPERIMENT_PARTITIONS, EXPERIMENTS, INPUTS_TAG, Warehouse
-from et_pipeline.resources.inputs import due, fingerprint, read_last_tick
+from et_pipeline.resources.inputs import LastTick, due, fingerprint, read_last_tick
 from et_pipeline.resources.settings import Settings
 
 RETRY_WINDOW_S = 600
@@ -22,12 +22,15 @@ UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_d
 
 
 class TickRequest(NamedTuple):
-    """One tick: a single run over every experiment.
+    """One tick: a single run that looks at every experiment.
 
     Attributes:
         inputs: Fingerprint of the inputs it is started for.
         new_experiments: Partitions to add before it starts.
-        tags: The run's tags: the range of partitions and the fingerprint.
+        tags: The run's tags: the fingerprint, and the range of partitions that it materialises whatever it
+            finds: from the first to the last experiment about which something is open. Dagster takes some
+            milliseconds for each partition of each asset, so a tick would take the longer the more
+            experiments ever were. What changes about one outside the range is noted all the same.
         selection: The assets to run; None for all of them. Without any experiment only some can.
     """
 
@@ -37,12 +40,13 @@ class TickRequest(NamedTuple):
     selection: list[dg.AssetKey] | None
 
 
-def tick_request(settings: Settings, partitions: Sequence[str]) -> TickRequest:
+def tick_request(settings: Settings, partitions: Sequence[str], last: LastTick | None) -> TickRequest:
     """The tick that is wanted now.
 
     Args:
         settings: Where the inputs are.
         partitions: The experiments that Dagster knows already, in its order.
+        last: The last complete tick.
     """
     inputs = fingerprint(settings)
     plans, _ = read_plans(settings.experiments_dir)
@@ -50,13 +54,16 @@ def tick_request(settings: Settings, partitions: Sequence[str]) -> TickRequest:
     every = [*partitions, *new]
     tags = {INPUTS_TAG: inputs}
     if every:
-        tags |= {RANGE_START: every[0], RANGE_END: every[-1]}
+        settled = frozenset() if last is None else last.settled
+        still_open = [name for name in every if name not in settled] or every[-1:]
+        tags |= {RANGE_START: still_open[0], RANGE_END: still_open[-1]}
     return TickRequest(inputs, new, tags, None if every else [dg.AssetKey(name) for name in UNPARTITIONED])
 
 
 def prepare_tick(settings: Settings, instance: dg.DagsterInstance) -> TickRequest:
     """The tick that is wanted now, its new partitions added already."""
-    request = tick_request(settings, instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS))
+    known = instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
+    request = tick_request(settings, known, read_last_tick(settings))
     if request.new_experiments:
         instance.add_dynamic_partitions(EXPERIMENT_PARTITIONS, request.new_experiments)
     return request
@@ -76,8 +83,8 @@ def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
     """The cursor is what a tick was last requested for, so a restart repeats nothing."""
     settings = warehouse.settings
-    request = tick_request(settings, context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS))
     last = read_last_tick(settings)
+    request = tick_request(settings, context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS), last)
     if not due(settings, request.inputs, last):
         return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
     run_key = request.inputs

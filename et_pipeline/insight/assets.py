@@ -115,7 +115,7 @@ def review_pages(
     """
     from et_pipeline.insight.pages import write_pages
     from et_pipeline.insight.plots import interval_path_plots
-    from et_pipeline.resources.inputs import LastTick, next_wake, write_last_tick
+    from et_pipeline.resources.inputs import LastTick, next_wake, settled_experiments, write_last_tick
 
     settings = warehouse.settings
     pages = write_pages(settings, run_id=context.run.run_id)
@@ -128,7 +128,8 @@ def review_pages(
     inputs = context.run.tags.get(INPUTS_TAG)
     if inputs is not None:
         with warehouse.open() as connection:
-            write_last_tick(settings, LastTick(inputs, next_wake(connection, settings)))
+            done = LastTick(inputs, next_wake(connection, settings), settled_experiments(connection))
+            write_last_tick(settings, done)
     yield dg.MaterializeResult(
         asset_key="review_pages",
         metadata={

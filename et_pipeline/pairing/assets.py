@@ -11,8 +11,9 @@ from et_pipeline.resources.dagster import (
     ONE_RUN,
     POOL,
     Warehouse,
+    experiments_of,
     materialized,
-    note_partition_rows,
+    note_partitions,
     spec,
 )
 
@@ -87,15 +88,17 @@ def pairing(
     """Pairs what is new; what it touches is paired again."""
     from et_pipeline.pairing import checks
     from et_pipeline.pairing.pairs import build_pairs, sampled
+    from et_pipeline.pairing.steps import stale_experiments
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_pairs(connection, sampled(connection, context.partition_keys), engine=engine)
+        outcome = build_pairs(connection, sampled(connection, experiments_of(context)), engine=engine)
         context.log.info(
             f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
             f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
         )
+        changed = stale_experiments(connection, "stale_cells")
         for table in ("pairs", "unmatched"):
-            note_partition_rows(context, connection, table, engine=engine)
+            note_partitions(context, connection, table, changed=changed, engine=engine)
         yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
         yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
         yield checks.one_pair_a_report(engine)
@@ -135,10 +138,12 @@ def cells(
     """Computes the stale cells again from their pairs."""
     from et_pipeline.pairing import checks
     from et_pipeline.pairing.cells import build_cells
+    from et_pipeline.pairing.steps import stale_experiments
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_cells(connection, context.partition_keys, engine=engine)
+        outcome = build_cells(connection, experiments_of(context), engine=engine)
         context.log.info(f"{outcome.stale:,} stale cells in {outcome.blocks:,} blocks")
-        note_partition_rows(context, connection, "cells")
+        changed = stale_experiments(connection, "stale_paths")
+        note_partitions(context, connection, "cells", changed=changed)
         yield materialized(connection, "cells", stale=outcome.stale, blocks=outcome.blocks)
         yield checks.cells_count_the_pairs(engine)

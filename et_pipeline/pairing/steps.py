@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.statements import among, query
 
 if TYPE_CHECKING:
+    import duckdb
+
     from et_pipeline.engine.engine import Engine
 
 BYTES_A_REPORT = 950
@@ -137,14 +139,21 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
     return count
 
 
+def stale_experiments(
+    connection: duckdb.DuckDBPyConnection, table: Literal["stale_cells", "stale_paths"]
+) -> list[str]:
+    """The experiments that a step left something to do about: what their rows are has changed."""
+    rows = connection.execute(f"SELECT DISTINCT experiment_id FROM {table} ORDER BY 1").fetchall()
+    return [name for (name,) in rows]
+
+
 def view_stale(engine: Engine) -> list[str]:
     """Makes `stale_cells` known to an engine elsewhere: every cell of the experiments with a stale one.
 
     Returns:
         These experiments.
     """
-    rows = engine.connection.execute("SELECT DISTINCT experiment_id FROM stale_cells ORDER BY 1").fetchall()
-    experiments = [name for (name,) in rows]
+    experiments = stale_experiments(engine.connection, "stale_cells")
     if not engine.local:
         engine.view("stale_cells", query("stale", pairs=f"pairs WHERE {among(experiments)}"))
     return experiments

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from et_pipeline.contracts.plan import content_hash
 from et_pipeline.engine.engine import DuckDBEngine, Engine, EngineError, refuse_another_engine
 from et_pipeline.resources.runs import run_in_progress
 from et_pipeline.resources.settings import Settings
@@ -25,12 +26,14 @@ POOL = "warehouse"
 """One run at a time holds the warehouse; the limit stands in `dagster.yaml`."""
 EXPERIMENT_PARTITIONS = "experiment"
 EXPERIMENTS = dg.DynamicPartitionsDefinition(name=EXPERIMENT_PARTITIONS)
-"""One partition an experiment; a tick is one run over the range of all of them."""
+"""One partition an experiment. A tick is one run over all of them; a run that a person starts may choose some."""
 ONE_RUN = dg.BackfillPolicy.single_run()
 DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=25))
 """Every UTC day makes a tick due, so what a tick publishes is never much older, unless ticks do not run."""
 INPUTS_TAG = ".dagster/et_inputs"
 """Run tag with the fingerprint of the inputs that a tick was started for; the UI hides what begins with `.dagster`."""
+DATA_VERSION = "dagster/data_version"
+"""Tag of a materialisation by which Dagster knows whether it is another content than before."""
 EXPERIMENT_TAG = "et.experiment"
 """Namespace of run tags: `et.experiment/<experiment_id>` is on every run that changed something about it."""
 
@@ -215,42 +218,65 @@ def check_result(
     )
 
 
-def note_partition_rows(
+def experiments_of(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The experiments that a run looks at: a tick at all of them, a run that a person starts at those chosen."""
+    of_a_tick = INPUTS_TAG in context.run.tags
+    found: Sequence[str] = (
+        context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
+        if of_a_tick
+        else context.partition_keys
+    )
+    return found
+
+
+def note_partitions(
     context: dg.AssetExecutionContext,
     connection: duckdb.DuckDBPyConnection,
     table: str,
     *,
+    changed: Collection[str] = (),
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
+    counted: bool = True,
     engine: Engine | None = None,
 ) -> None:
-    """Notes each experiment's row count on its own partition of a table; see `materialized` for the engine."""
-    counts = dict(
-        (engine or DuckDBEngine(connection)).rows(
-            f"SELECT experiment_id, count(*) FROM {table} GROUP BY experiment_id"
-        )
-    )
-    note_partitions(
-        context,
-        table,
-        {name: {"dagster/partition_row_count": counts.get(name, 0)} for name in context.partition_keys},
-    )
+    """Notes each experiment's row count and figures on its partition of a table; the UI plots them over time.
 
-
-def note_partitions(
-    context: dg.AssetExecutionContext, asset: str, facts: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Notes facts about experiments on their partitions of an asset; the UI plots the numbers over time.
+    Partitions of the run are materialised by Dagster. Those of settled experiments are outside of a tick's
+    range (see `TickRequest`): they are materialised here where their rows changed, or where what is to be
+    shown is not what was last shown. The latter is told by the data version, so nothing stays untold after
+    a run that died or after old runs were deleted.
 
     Args:
         context: The run.
-        asset: Name of the asset.
-        facts: By experiment: what to note. None, NaN and infinity are left out, which the UI has no words for.
+        connection: The warehouse.
+        table: Name of asset and table.
+        changed: Experiments with other rows than before, though maybe as many.
+        facts: By experiment: what else to note. None, NaN and infinity are left out, which the UI has no
+            words for.
+        counted: Whether its rows belong to experiments, so that each one's can be counted.
+        engine: Where the rows are; without one, in the warehouse.
     """
-    for experiment_id, noted in facts.items():
-        context.add_asset_metadata(
-            {name: value for name, value in noted.items() if value is not None and not _endless(value)},
-            asset_key=asset,
-            partition_key=experiment_id,
-        )
+    shown = {name: _tellable((facts or {}).get(name, {})) for name in experiments_of(context)}
+    if counted:
+        query = f"SELECT experiment_id, count(*) FROM {table} GROUP BY experiment_id"
+        counts = dict((engine or DuckDBEngine(connection)).rows(query))
+        for name, noted in shown.items():
+            noted["dagster/partition_row_count"] = counts.get(name, 0)
+    for name in context.partition_keys:
+        context.add_asset_metadata(shown.pop(name), asset_key=table, partition_key=name)
+    if not shown:
+        return
+    versions = context.instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], list(shown)
+    )
+    for name, noted in shown.items():
+        version = {DATA_VERSION: content_hash(noted)}
+        if name in changed or versions.get(name) != version:
+            context.log_event(dg.AssetMaterialization(table, partition=name, metadata=noted, tags=version))
+
+
+def _tellable(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None and not _endless(value)}
 
 
 def _endless(value: object) -> bool:

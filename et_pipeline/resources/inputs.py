@@ -34,10 +34,12 @@ class LastTick(NamedTuple):
     Attributes:
         inputs: Fingerprint of the inputs it was started for.
         wake_at: When the clock alone makes the next tick due (a UTC day, an `ends_at`, a stall).
+        settled: Experiments about which nothing is open any more; a tick looks at them all the same.
     """
 
     inputs: str
     wake_at: datetime
+    settled: frozenset[str] = frozenset()
 
 
 def fingerprint(settings: Settings) -> str:
@@ -90,14 +92,19 @@ def read_last_tick(settings: Settings) -> LastTick | None:
     """The last complete tick; None where there is none, or its note cannot be read (then a tick is due)."""
     try:
         document = json.loads(last_tick_path(settings).read_text(encoding="utf-8"))
-        return LastTick(document["inputs"], datetime.fromisoformat(document["wake_at"]))
+        wake_at = datetime.fromisoformat(document["wake_at"])
+        return LastTick(document["inputs"], wake_at, frozenset(document["settled"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_last_tick(settings: Settings, tick: LastTick) -> None:
     """Notes a complete tick, atomically."""
-    document = {"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}
+    document = {
+        "inputs": tick.inputs,
+        "wake_at": tick.wake_at.isoformat(),
+        "settled": sorted(tick.settled),
+    }
     write_atomically(last_tick_path(settings), json.dumps(document).encode())
 
 
@@ -110,6 +117,14 @@ def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> date
     assert row is not None, "midnight always comes"
     moment: datetime = row[0]
     return moment.replace(tzinfo=UTC)
+
+
+def settled_experiments(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Experiments in a state that only a late report could still change anything about."""
+    rows = connection.execute(
+        "SELECT experiment_id FROM verdicts WHERE state IN ('concluded', 'signed_off', 'declined')"
+    )
+    return frozenset(name for (name,) in rows.fetchall())
 
 
 def missing_publications(settings: Settings) -> list[Path]:

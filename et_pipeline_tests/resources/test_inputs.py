@@ -91,14 +91,20 @@ def test_a_name_that_is_no_text_is_an_input_like_any_other(filled: Settings):
 
 def test_the_note_of_a_tick_comes_back_as_written(settings: Settings):
     settings.warehouse_path.parent.mkdir()
-    tick = LastTick("abc", NOW)
+    tick = LastTick("abc", NOW, frozenset({"alpha", "beta"}))
     write_last_tick(settings, tick)
     assert read_last_tick(settings) == tick
     assert [path.name for path in settings.warehouse_path.parent.iterdir()] == ["last_tick.json"]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '"x"', '{"inputs": "a", "wake_at": "soon"}', "null", "\x00"]
+    "text",
+    [
+        *("", "{", "[]", "{}", '"x"', "null", "\x00"),
+        '{"inputs": "a", "wake_at": "soon", "settled": []}',
+        '{"inputs": "a", "wake_at": "2026-11-01T00:00:00+00:00"}',
+        '{"inputs": "a", "wake_at": "2026-11-01T00:00:00+00:00", "settled": 1}',
+    ],
 )
 def test_a_note_that_cannot_be_read_makes_a_tick_due(settings: Settings, text: str):
     put(last_tick_path(settings), text)
