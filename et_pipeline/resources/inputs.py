@@ -140,14 +140,16 @@ def missing_publications(settings: Settings) -> list[Path]:
 
 def pages_follow(settings: Settings) -> bool:
     """Whether the pages were brought up to date after the analyst database was last replaced."""
-    notes = settings.pages_dir / PAGE_NOTES
-    return notes.exists() and notes.stat().st_mtime_ns >= settings.analyst_path.stat().st_mtime_ns
+    return _follows(settings.pages_dir / PAGE_NOTES, settings.analyst_path)
 
 
 def metrics_follow(settings: Settings) -> bool:
     """Whether the house metrics were written after the last complete tick."""
-    metrics = settings.metrics_path
-    return metrics.exists() and metrics.stat().st_mtime_ns >= last_tick_path(settings).stat().st_mtime_ns
+    return _follows(settings.metrics_path, last_tick_path(settings))
+
+
+def _follows(made: Path, source: Path) -> bool:
+    return made.exists() and made.stat().st_mtime_ns >= source.stat().st_mtime_ns
 
 
 def due(settings: Settings, inputs: str, last: LastTick | None) -> bool:

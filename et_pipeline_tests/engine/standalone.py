@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from et_pipeline_tests.waiting import wait_for
+
 START_SECONDS = 120.0
 JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """Compiles at once and lightly: the processes end before more would pay."""
@@ -122,11 +124,9 @@ def listening(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(done: Callable[[], bool], otherwise: str, seconds: float = START_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, otherwise
-        time.sleep(0.05)
+def until(done: Callable[[], bool], otherwise: str) -> None:
+    """Waits until something of the cluster is up or under way."""
+    wait_for(done, START_SECONDS, lambda: otherwise)
 
 
 @contextmanager
