@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -361,7 +362,7 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         name = shown(path.name)
         try:
-            outcome = parse_plan(read_inside(path, folder, MAX_PLAN_BYTES + 1), name)
+            outcome = _parsed(read_inside(path, folder, MAX_PLAN_BYTES + 1), name)
         except OSError as error:
             refusals.append(Refusal(name, None, "", "", f"not readable: {error.strerror or error}"))
             continue
@@ -381,6 +382,13 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
                 )
                 del plans[name]
     return plans, refusals
+
+
+@lru_cache(maxsize=1024)
+def _parsed(content: bytes, name: str) -> Plan | tuple[Refusal, ...]:
+    """A tick reads every plan twice, a sensor's process again and again; YAML takes milliseconds a plan."""
+    outcome = parse_plan(content, name)
+    return outcome if isinstance(outcome, Plan) else tuple(outcome)
 
 
 def overlapping(plan: Plan, others: list[Plan]) -> Plan | None:

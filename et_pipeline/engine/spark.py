@@ -28,7 +28,7 @@ from et_pipeline.engine.dialect import KINDS, to_spark
 from et_pipeline.engine.engine import EngineError
 from et_pipeline.engine.storage import Storage
 from et_pipeline.resources.settings import Settings, SparkSettings
-from et_pipeline.resources.sql import load
+from et_pipeline.resources.sql import among, load
 
 if TYPE_CHECKING:
     import duckdb
@@ -189,7 +189,7 @@ class SparkEngine:
         """Notes that these experiments' pairs are the ones of this run, and what pages tell of them."""
         if not experiments:
             return
-        inside = "experiment_id IN ({})".format(", ".join(f"'{name}'" for name in experiments))
+        inside = among(experiments)
         for table, name in (
             ("pair_blocks_elsewhere", "pair_blocks"),
             ("unmatched_elsewhere", "unmatched_reasons"),

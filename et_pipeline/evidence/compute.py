@@ -18,7 +18,7 @@ from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.sample_ratio import sample_ratio_path
 from et_pipeline.resources.frames import ArrowStream
-from et_pipeline.resources.sql import load
+from et_pipeline.resources.sql import among, load
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def build_evidence(
         connection.execute(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
-        for experiment_id in wanted:
-            _match_rate(engine, experiment_id)
+        _match_rates(engine, wanted)
         _sample_ratios(engine, wanted)
     return EvidenceResult(tuple(sorted(touched)), rows)
 
@@ -226,13 +225,17 @@ def _drift(
         )
 
 
-def _match_rate(engine: Engine, experiment_id: str) -> None:
+def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
     """Shares of unmatched opportunities, which may change although no cell does."""
-    (rates,) = engine.rows(load(__package__ or "", "match_rate").format(experiment_id=experiment_id))
+    rates = engine.frame(load(__package__ or "", "match_rates").format(inside=among(experiments)))
+    stream = ArrowStream(rates)  # noqa: F841 - DuckDB scans it by its name
     engine.connection.execute(
-        "UPDATE diagnostics SET unmatched_control_share = ?, unmatched_variant_share = ?, "
-        "candidates_per_variant = ? WHERE experiment_id = ?",
-        [*rates, experiment_id],
+        """UPDATE diagnostics SET
+            unmatched_control_share = control, unmatched_variant_share = variant, candidates_per_variant = candidates
+        FROM stream
+        WHERE diagnostics.experiment_id = stream.experiment_id
+            AND (unmatched_control_share, unmatched_variant_share, candidates_per_variant)
+                IS DISTINCT FROM (control, variant, candidates)"""
     )
 
 
@@ -244,27 +247,31 @@ def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:
         "WHERE mode = 'limited_live' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
         [list(experiments)],
     ).fetchall()
+    inside = among(experiment_id for experiment_id, _, _ in live)
+    counts = engine.frame(load(__package__ or "", "opportunities").format(inside=inside))
+    stored = pl.DataFrame(connection.sql(f"SELECT * FROM sample_ratio WHERE {inside} ORDER BY ALL"))
     for experiment_id, share, block_us in live:
-        connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
-        counts = engine.frame(load(__package__ or "", "opportunities").format(experiment_id=experiment_id))
-        if not len(counts):
-            continue
-        path = sample_ratio_path(counts["variant"].to_numpy(), counts["control"].to_numpy(), split=share)
-        _insert(
-            connection,
-            "sample_ratio",
-            pl.DataFrame(
-                {
-                    "as_of": (counts["block"] + block_us).cast(pl.Datetime("us")),
-                    "n_control": path.control,
-                    "n_variant": path.variant,
-                    "observed_share": path.share,
-                    "e_value": path.e_value,
-                    "p_value": path.p_value,
-                    "alarm": path.alarm,
-                }
-            ).with_columns(experiment_id=pl.lit(experiment_id), planned_share=pl.lit(share)),
-        )
+        of_it = pl.col("experiment_id") == experiment_id
+        path = _sample_ratio(counts.filter(of_it), experiment_id, share, block_us).select(stored.columns)
+        if not path.equals(stored.filter(of_it)):
+            connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
+            _insert(connection, "sample_ratio", path)
+
+
+def _sample_ratio(counts: pl.DataFrame, experiment_id: str, share: float, block_us: int) -> pl.DataFrame:
+    """The rows of one experiment, from its opportunities per block."""
+    path = sample_ratio_path(counts["variant"].to_numpy(), counts["control"].to_numpy(), split=share)
+    return pl.DataFrame(
+        {
+            "as_of": (counts["block"] + block_us).cast(pl.Datetime("us")),
+            "n_control": path.control,
+            "n_variant": path.variant,
+            "observed_share": path.share,
+            "e_value": path.e_value,
+            "p_value": path.p_value,
+            "alarm": path.alarm,
+        }
+    ).with_columns(experiment_id=pl.lit(experiment_id), planned_share=pl.lit(share))
 
 
 def _microseconds(moment: datetime) -> int:

@@ -1,11 +1,15 @@
 -- Opportunities of each arm per block: what was paired, and what found no partner.
-SELECT epoch_us(block) AS block, sum(control)::BIGINT AS control, sum(variant)::BIGINT AS variant
+SELECT experiment_id, epoch_us(block) AS block, sum(control)::BIGINT AS control, sum(variant)::BIGINT AS variant
 FROM (
-    SELECT block, 1 AS control, CASE WHEN variant_report_id IS NULL THEN 0 ELSE 1 END AS variant
-    FROM pairs WHERE experiment_id = '{experiment_id}'
+    SELECT experiment_id, block, 1 AS control, CASE WHEN variant_report_id IS NULL THEN 0 ELSE 1 END AS variant
+    FROM pairs WHERE {inside}
     UNION ALL
-    SELECT block, CASE WHEN arm = 'control' THEN 1 ELSE 0 END, CASE WHEN arm = 'variant' THEN 1 ELSE 0 END
-    FROM unmatched WHERE experiment_id = '{experiment_id}' AND reason <> 'superseded'
+    SELECT
+        experiment_id,
+        block,
+        CASE WHEN arm = 'control' THEN 1 ELSE 0 END,
+        CASE WHEN arm = 'variant' THEN 1 ELSE 0 END
+    FROM unmatched WHERE {inside} AND reason <> 'superseded'
 ) AS opportunities
-GROUP BY block
-ORDER BY block
+GROUP BY experiment_id, block
+ORDER BY experiment_id, block

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.governance import announce, records, stall
+from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.look import Look, open_look
 from et_pipeline.governance.records import Announced, Drift, Experiment
@@ -78,11 +78,17 @@ def admit(
     Returns:
         Changes of state: experiment, from, to.
     """
-    checked = _read_sign_offs(connection, settings, now)
+    known = records.experiments(connection, experiments)
+    states = lifecycle.states(connection)
+    asked = any(
+        item.needs_split_sign_off and states.get(item.experiment_id) in lifecycle.BEFORE_SAMPLING
+        for item in known
+    )
+    checked = _read_sign_offs(connection, settings, now) if asked else []
     with transaction(connection):
         record_mode(connection, settings, now)
         look = open_look(connection, now, checked)
-        for experiment in records.experiments(connection, experiments):
+        for experiment in known:
             _before_sampling(look, experiment)
     audit.write_anchor(connection, settings)
     return look.transitions
@@ -141,7 +147,7 @@ def _look_at(
     declined = _before_sampling(look, experiment)
     _stall_or_resume(look, experiment)
     identifier = experiment.experiment_id
-    announced = records.announced(look.connection, identifier)
+    announced = look.announced.get(identifier)
     sampled = look.states[identifier] not in ("registered", "awaiting_sign_off") and (
         announced is None or announced.trigger != "ended"
     )
@@ -300,10 +306,8 @@ def _write_verdict(
             f"Announced was {announced.verdict}, but reports that came later changed the evidence: "
             f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"
         )
-    previous = look.connection.execute(
-        "SELECT contradicted FROM verdicts WHERE experiment_id = ?", [identifier]
-    ).fetchone()
-    if contradicted != bool(previous and previous[0]):
+    previous = look.verdicts.get(identifier)
+    if contradicted != bool(previous and previous["contradicted"]):
         audit.append(
             look.connection,
             look.now,
@@ -311,7 +315,6 @@ def _write_verdict(
             "verdict_contradicted" if contradicted else "verdict_follows_again",
             detail={"announced": announced and announced.verdict, "now": assessment.verdict},
         )
-    look.connection.execute("DELETE FROM verdicts WHERE experiment_id = ?", [identifier])
     row = {
         "experiment_id": identifier,
         "state": state,
@@ -330,5 +333,8 @@ def _write_verdict(
         "contradicted": contradicted,
         "announced_evidence_hash": announced and announced.evidence_hash,
     }
+    if row == previous:
+        return
     names, marks = ", ".join(row), ", ".join("?" for _ in row)
+    look.connection.execute("DELETE FROM verdicts WHERE experiment_id = ?", [identifier])
     look.connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({marks})", list(row.values()))

@@ -37,6 +37,9 @@ STATES: dict[State, str] = {
     "declined": "A human declined the promotion.",
 }
 """Every state and what it means."""
+BEFORE_SAMPLING: tuple[State | None, ...] = (None, "registered", "awaiting_sign_off")
+SETTLED: tuple[State, ...] = ("concluded", "signed_off", "declined")
+"""Where an experiment stays, unless a late report changes what was concluded."""
 
 
 class Transition(NamedTuple):
@@ -133,6 +136,11 @@ def states(connection: duckdb.DuckDBPyConnection) -> dict[str, State]:
         "AND experiment_id IS NOT NULL GROUP BY experiment_id"
     ).fetchall()
     return dict(rows)
+
+
+def settled(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The experiments in one of the states `SETTLED`."""
+    return frozenset(name for name, state in states(connection).items() if state in SETTLED)
 
 
 def state_of(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> State | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.governance import announce, lifecycle, records, stall
-from et_pipeline.governance.records import Experiment
+from et_pipeline.governance.records import Announced, Experiment
 from et_pipeline.governance.sign_off_records import SignOffDesk
 from et_pipeline.governance.sign_offs import SignOff
 from et_pipeline.resources import audit
@@ -31,6 +31,8 @@ class Look:
         desk: The sign-offs.
         outages: Why reports cannot be read now.
         last_report: Time of the newest report.
+        announced: The announced verdicts, by experiment.
+        verdicts: The rows of `verdicts`, by experiment.
         transitions: Changes of state in this look.
         events: Events written in this look.
         signals: Drift signals among them.
@@ -43,6 +45,8 @@ class Look:
     desk: SignOffDesk
     outages: list[stall.Outage]
     last_report: datetime | None
+    announced: dict[str, Announced]
+    verdicts: dict[str, dict[str, Any]]
     transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     signals: list[DriftSignal] = field(default_factory=list)
@@ -111,4 +115,6 @@ def open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: lis
         SignOffDesk(connection, now, checked),
         stall.open_outages(connection),
         records.last_report(connection),
+        records.announced(connection),
+        records.verdicts(connection),
     )

@@ -136,17 +136,25 @@ def last_report(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return None if row is None else row[0]
 
 
-def announced(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> Announced | None:
-    """The announced verdict of an experiment, None where none was announced."""
-    row = connection.execute(
-        "SELECT arg_max(detail, seq) FROM audit_log "
-        "WHERE action = 'transition' AND to_state = 'concluded' AND experiment_id = ?",
-        [experiment_id],
-    ).fetchone()
-    if row is None or row[0] is None:
-        return None
-    detail = json.loads(row[0])
-    return Announced(*(detail[name] for name in Announced._fields))
+def announced(connection: duckdb.DuckDBPyConnection) -> dict[str, Announced]:
+    """The announced verdicts, by experiment."""
+    rows = connection.execute(
+        "SELECT experiment_id, arg_max(detail, seq) FROM audit_log "
+        "WHERE action = 'transition' AND to_state = 'concluded' GROUP BY experiment_id"
+    ).fetchall()
+    details = {identifier: json.loads(detail) for identifier, detail in rows}
+    return {
+        identifier: Announced(*(detail[name] for name in Announced._fields))
+        for identifier, detail in details.items()
+    }
+
+
+def verdicts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """The rows of `verdicts`, by experiment."""
+    result = connection.execute("SELECT * FROM verdicts")
+    columns = [column[0] for column in result.description or ()]
+    rows = (dict(zip(columns, row, strict=True)) for row in result.fetchall())
+    return {row["experiment_id"]: row for row in rows}
 
 
 def owners(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:

@@ -40,15 +40,17 @@ class TickRequest(NamedTuple):
     selection: list[dg.AssetKey] | None
 
 
-def tick_request(settings: Settings, partitions: Sequence[str], last: LastTick | None) -> TickRequest:
+def tick_request(
+    settings: Settings, inputs: str, partitions: Sequence[str], last: LastTick | None
+) -> TickRequest:
     """The tick that is wanted now.
 
     Args:
-        settings: Where the inputs are.
+        settings: Where the plans are.
+        inputs: Fingerprint of the inputs.
         partitions: The experiments that Dagster knows already, in its order.
         last: The last complete tick.
     """
-    inputs = fingerprint(settings)
     plans, _ = read_plans(settings.experiments_dir)
     new = sorted({plan.experiment_id for plan in plans.values()} - set(partitions))
     every = [*partitions, *new]
@@ -63,7 +65,7 @@ def tick_request(settings: Settings, partitions: Sequence[str], last: LastTick |
 def prepare_tick(settings: Settings, instance: dg.DagsterInstance) -> TickRequest:
     """The tick that is wanted now, its new partitions added already."""
     known = instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
-    request = tick_request(settings, known, read_last_tick(settings))
+    request = tick_request(settings, fingerprint(settings), known, read_last_tick(settings))
     if request.new_experiments:
         instance.add_dynamic_partitions(EXPERIMENT_PARTITIONS, request.new_experiments)
     return request
@@ -83,12 +85,11 @@ def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
     """The cursor is what a tick was last requested for, so a restart repeats nothing."""
     settings = warehouse.settings
-    last = read_last_tick(settings)
-    request = tick_request(settings, context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS), last)
-    if not due(settings, request.inputs, last):
+    inputs, last = fingerprint(settings), read_last_tick(settings)
+    if not due(settings, inputs, last):
         return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
-    run_key = request.inputs
-    if last is not None and last.inputs == request.inputs:
+    run_key = inputs
+    if last is not None and last.inputs == inputs:
         # The clock made it due, or a published file is gone: then again after a while, should that not bring it back.
         woken = settings.now() >= last.wake_at
         run_key += (
@@ -96,6 +97,8 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
         )
     if context.cursor == run_key:
         return dg.SkipReason("a tick for these inputs was requested already")
+    known = context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
+    request = tick_request(settings, inputs, known, last)
     return dg.SensorResult(
         run_requests=[_run_request(request, run_key)],
         dynamic_partitions_requests=(

@@ -113,9 +113,10 @@ def review_pages(
 
     The last asset of a tick, so it notes that everything was done for the run's inputs.
     """
+    from et_pipeline.governance.lifecycle import settled
     from et_pipeline.insight.pages import write_pages
     from et_pipeline.insight.plots import interval_path_plots
-    from et_pipeline.resources.inputs import LastTick, next_wake, settled_experiments, write_last_tick
+    from et_pipeline.resources.inputs import LastTick, next_wake, write_last_tick
 
     settings = warehouse.settings
     pages = write_pages(settings, run_id=context.run.run_id)
@@ -128,7 +129,7 @@ def review_pages(
     inputs = context.run.tags.get(INPUTS_TAG)
     if inputs is not None:
         with warehouse.open() as connection:
-            done = LastTick(inputs, next_wake(connection, settings), settled_experiments(connection))
+            done = LastTick(inputs, next_wake(connection, settings), settled(connection))
             write_last_tick(settings, done)
     yield dg.MaterializeResult(
         asset_key="review_pages",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
 from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.pairing.rules import prepare
-from et_pipeline.pairing.statements import among, query
+from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
+from et_pipeline.resources.sql import among
 from et_pipeline.resources.warehouse import transaction
 
 if TYPE_CHECKING:

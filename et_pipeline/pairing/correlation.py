@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.rules import Rule
-from et_pipeline.pairing.statements import among, query
+from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import (
     Change,
     chunks,
@@ -18,6 +18,7 @@ from et_pipeline.pairing.steps import (
     remove_pairs,
     view_counting,
 )
+from et_pipeline.resources.sql import among
 
 if TYPE_CHECKING:
     from et_pipeline.engine.engine import Engine

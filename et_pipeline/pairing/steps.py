@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.statements import among, query
+from et_pipeline.pairing.statements import query
+from et_pipeline.resources.sql import among
 
 if TYPE_CHECKING:
     import duckdb

@@ -119,14 +119,6 @@ def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> date
     return moment.replace(tzinfo=UTC)
 
 
-def settled_experiments(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """Experiments in a state that only a late report could still change anything about."""
-    rows = connection.execute(
-        "SELECT experiment_id FROM verdicts WHERE state IN ('concluded', 'signed_off', 'declined')"
-    )
-    return frozenset(name for (name,) in rows.fetchall())
-
-
 def missing_publications(settings: Settings) -> list[Path]:
     """Published files that somebody took away: the analyst database, the index, and every page that was drawn."""
     pages = settings.pages_dir

@@ -336,6 +336,9 @@ def test_the_sample_ratio_counts_pairs_and_what_found_no_partner(connection, set
     assert connection.execute(f"{query} ORDER BY as_of DESC LIMIT 1").fetchall() == [
         ("live", hour(3), 30, 73, 0.25, 73 / 103, True)
     ], "counted anew although no cell was touched"
+    written = connection.execute("SELECT rowid FROM sample_ratio ORDER BY rowid").fetchall()
+    build_evidence(connection, ["live"])
+    assert connection.execute("SELECT rowid FROM sample_ratio ORDER BY rowid").fetchall() == written
 
 
 def test_a_failure_leaves_everything_as_it_was(connection, tmp_path: Path):

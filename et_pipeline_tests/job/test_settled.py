@@ -93,5 +93,5 @@ def test_the_range_goes_from_the_first_to_the_last_open_experiment(
     settings: Settings, settled: str, start: str, end: str
 ) -> None:
     last = LastTick("inputs", settings.now(), frozenset(settled.split()))
-    tags = tick_request(settings, ["a", "b", "c", "d"], last).tags
+    tags = tick_request(settings, "inputs", ["a", "b", "c", "d"], last).tags
     assert (tags[RANGE_START], tags[RANGE_END]) == (start, end)
