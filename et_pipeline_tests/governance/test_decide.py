@@ -70,6 +70,17 @@ def test_a_better_variant_goes_to_review_and_no_further(world):
     assert world.state() == "promotion_review"
 
 
+def test_a_look_that_changes_nothing_leaves_the_row_of_the_verdict(world):
+    world.write_plan()
+    world.tick()
+    world.better()
+    world.tick(hours=6)
+    rows = "SELECT rowid, * FROM verdicts"
+    before = world.connection.execute(rows).fetchall()
+    world.tick(hours=1)
+    assert world.connection.execute(rows).fetchall() == before and before
+
+
 def test_without_a_request_for_review_it_is_concluded(world):
     world.write_plan(promotion={"request_review": False})
     world.tick()
