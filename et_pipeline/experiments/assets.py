@@ -5,7 +5,15 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.resources.dagster import POOL, Warehouse, bullets, materialized, spec, tag_experiments
+from et_pipeline.resources.dagster import (
+    POOL,
+    SHARED,
+    Warehouse,
+    bullets,
+    materialized,
+    spec,
+    tag_experiments,
+)
 
 GROUP = "experiments"
 
@@ -47,6 +55,7 @@ def experiments(
         result = materialized(
             connection,
             "experiments",
+            version=SHARED,
             registered=len(outcome.registered),
             amended=len(outcome.amended),
             refused=len(outcome.refused),

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from et_pipeline.ingest.checks import CHECKS
-from et_pipeline.resources.dagster import POOL, Warehouse, materialized, spec
+from et_pipeline.resources.dagster import POOL, SHARED, Warehouse, materialized, spec
 
 GROUP = "ingest"
 LOG_EVERY_S = 5.0
@@ -71,6 +71,7 @@ def ingest(
                 connection,
                 "reports",
                 engine=engine,
+                version=SHARED,
                 new=result.reports,
                 duplicates=result.duplicates,
                 displaced=result.displaced,

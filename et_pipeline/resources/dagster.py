@@ -32,8 +32,12 @@ DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_win
 """Every UTC day makes a tick due, so what a tick publishes is never much older, unless ticks do not run."""
 INPUTS_TAG = ".dagster/et_inputs"
 """Run tag with the fingerprint of the inputs that a tick was started for; the UI hides what begins with `.dagster`."""
-DATA_VERSION = "dagster/data_version"
-"""Tag of a materialisation by which Dagster knows whether it is another content than before."""
+DATA_VERSION, CODE_VERSION = "dagster/data_version", "dagster/code_version"
+INPUT_VERSION, INPUT_EVENT = "dagster/input_data_version", "dagster/input_event_pointer"
+"""Tags of a materialisation by which Dagster knows its content, and what it was made from."""
+SHARED = dg.DataVersion("shared")
+"""Of a table that all experiments share: a new row is not news for each of them, and their stages find out by
+themselves for which; so the UI calls none unsynced for it."""
 EXPERIMENT_TAG = "et.experiment"
 """Namespace of run tags: `et.experiment/<experiment_id>` is on every run that changed something about it."""
 
@@ -162,7 +166,12 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[st
 
 
 def materialized(
-    connection: duckdb.DuckDBPyConnection, table: str, *, engine: Engine | None = None, **metadata: Any
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    *,
+    engine: Engine | None = None,
+    version: dg.DataVersion | None = None,
+    **metadata: Any,
 ) -> dg.MaterializeResult[Any]:
     """The result of an asset that is a table: its row count, column schema and what else is worth showing.
 
@@ -170,13 +179,14 @@ def materialized(
         connection: The warehouse.
         table: Name of asset and table.
         engine: Where its rows are; without one, in the warehouse.
+        version: Its data version; without one, each run makes a new one.
         metadata: What else to show.
     """
     shown = table_metadata(connection, table)
     if engine is not None:
         ((rows,),) = engine.rows(f"SELECT count(*) FROM {table}")
         shown["dagster/row_count"] = dg.MetadataValue.int(rows)
-    return dg.MaterializeResult(asset_key=table, metadata={**shown, **metadata})
+    return dg.MaterializeResult(asset_key=table, metadata={**shown, **metadata}, data_version=version)
 
 
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>&:!#|~]")
@@ -269,10 +279,15 @@ def note_partitions(
     versions = context.instance.event_log_storage.get_latest_tags_by_partition(
         dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], list(shown)
     )
+    inputs = {CODE_VERSION: context.run.run_id}
+    for key in context.assets_def.asset_deps[dg.AssetKey(table)]:
+        inputs[f"{INPUT_VERSION}/{key.to_user_string()}"] = SHARED.value
+        inputs[f"{INPUT_EVENT}/{key.to_user_string()}"] = "NULL"
     for name, noted in shown.items():
         version = {DATA_VERSION: content_hash(noted)}
         if name in changed or versions.get(name) != version:
-            context.log_event(dg.AssetMaterialization(table, partition=name, metadata=noted, tags=version))
+            event = dg.AssetMaterialization(table, partition=name, metadata=noted, tags=inputs | version)
+            context.log_event(event)
 
 
 def _tellable(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from collections import defaultdict
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
+from et_pipeline.definitions import defs
 from et_pipeline.ingest.ticks import RANGE_END, RANGE_START, tick_request
 from et_pipeline.resources.inputs import LastTick, read_last_tick
 from et_pipeline.resources.settings import Settings
@@ -40,6 +43,21 @@ def shown(world: World, asset: str, experiment: str) -> int:
     return metadata["dagster/partition_row_count"].value
 
 
+def unsynced(world: World) -> dict[tuple[str, str], list[str]]:
+    """By asset and experiment: why the UI would call the partition unsynced."""
+    graph = defs.resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(world.instance, graph, LoadingContextForTest(world.instance))
+    found = {
+        (key.to_user_string(), name): [
+            f"{cause.reason}: {cause.dependency}" for cause in resolver.get_stale_causes(key, name)
+        ]
+        for key in graph.get_all_asset_keys()
+        if graph.get(key).is_partitioned
+        for name in [*OPEN, SETTLED]
+    }
+    return {place: causes for place, causes in found.items() if causes}
+
+
 def test_a_settled_experiment_is_noted_again_only_where_something_else_is_to_be_shown(world: World) -> None:
     shutil.copytree(SAMPLE_PLANS, world.folder / "experiments", dirs_exist_ok=True)
     generate(world)
@@ -53,6 +71,7 @@ def test_a_settled_experiment_is_noted_again_only_where_something_else_is_to_be_
     world.tick()
     quiet = world.tick()
     assert noted(quiet) == dict.fromkeys(OPEN, everything)
+    assert unsynced(world) == {}
 
     before = shown(world, "pairs", SETTLED)
     (world.folder / late.name).rename(late)
@@ -61,6 +80,7 @@ def test_a_settled_experiment_is_noted_again_only_where_something_else_is_to_be_
     assert "sign_offs" not in changed[SETTLED]
     ((pairs,),) = world.rows(f"SELECT count(*) FROM pairs WHERE experiment_id = '{SETTLED}'")
     assert before < shown(world, "pairs", SETTLED) == pairs
+    assert unsynced(world) == {}
 
     for run in world.instance.get_runs():
         world.instance.delete_run(run.run_id)
