@@ -131,6 +131,7 @@ def evidence(
                 context,
                 connection,
                 table,
+                experiments,
                 changed=outcome.experiments,
                 facts=newest if table == "intervals" else None,
             )

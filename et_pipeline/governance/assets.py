@@ -86,11 +86,12 @@ def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterat
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        transitions = admit(connection, settings, settings.now(), experiments_of(context))
+        experiments = experiments_of(context)
+        transitions = admit(connection, settings, settings.now(), experiments)
         for name, before, after in transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         tag_experiments(context, [name for name, _, _ in transitions])
-        note_partitions(context, connection, "sign_offs")
+        note_partitions(context, connection, "sign_offs", experiments)
         yield materialized(connection, "sign_offs")
 
 
@@ -131,6 +132,7 @@ def governance(
                 context,
                 connection,
                 table,
+                experiments,
                 facts=standing if table == "verdicts" else None,
                 counted=table in PER_EXPERIMENT,
             )

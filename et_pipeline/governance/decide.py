@@ -148,7 +148,7 @@ def _look_at(
     _stall_or_resume(look, experiment)
     identifier = experiment.experiment_id
     announced = look.announced.get(identifier)
-    sampled = look.states[identifier] not in ("registered", "awaiting_sign_off") and (
+    sampled = look.states[identifier] not in lifecycle.BEFORE_SAMPLING and (
         announced is None or announced.trigger != "ended"
     )
     ended = look.ended(experiment)

@@ -38,6 +38,7 @@ STATES: dict[State, str] = {
 }
 """Every state and what it means."""
 BEFORE_SAMPLING: tuple[State | None, ...] = (None, "registered", "awaiting_sign_off")
+"""Where a split may still wait for a human; None is a plan that no look has seen yet."""
 SETTLED: tuple[State, ...] = ("concluded", "signed_off", "declined")
 """Where an experiment stays, unless a late report changes what was concluded."""
 

@@ -91,14 +91,15 @@ def pairing(
     from et_pipeline.pairing.steps import stale_experiments
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_pairs(connection, sampled(connection, experiments_of(context)), engine=engine)
+        experiments = experiments_of(context)
+        outcome = build_pairs(connection, sampled(connection, experiments), engine=engine)
         context.log.info(
             f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
             f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
         )
         changed = stale_experiments(connection, "stale_cells")
         for table in ("pairs", "unmatched"):
-            note_partitions(context, connection, table, changed=changed, engine=engine)
+            note_partitions(context, connection, table, experiments, changed=changed, engine=engine)
         yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
         yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
         yield checks.one_pair_a_report(engine)
@@ -141,9 +142,10 @@ def cells(
     from et_pipeline.pairing.steps import stale_experiments
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_cells(connection, experiments_of(context), engine=engine)
+        experiments = experiments_of(context)
+        outcome = build_cells(connection, experiments, engine=engine)
         context.log.info(f"{outcome.stale:,} stale cells in {outcome.blocks:,} blocks")
         changed = stale_experiments(connection, "stale_paths")
-        note_partitions(context, connection, "cells", changed=changed)
+        note_partitions(context, connection, "cells", experiments, changed=changed)
         yield materialized(connection, "cells", stale=outcome.stale, blocks=outcome.blocks)
         yield checks.cells_count_the_pairs(engine)

@@ -23,6 +23,7 @@ from et_pipeline.pairing.steps import (
     remove_pairs,
     view_counting,
 )
+from et_pipeline.resources.sql import among
 
 if TYPE_CHECKING:
     from et_pipeline.engine.engine import Engine
@@ -51,7 +52,7 @@ def pair_by_nearest(engine: Engine, whole: Sequence[Rule], behind: Sequence[tupl
 
 
 def _pair_all(engine: Engine, rule: Rule) -> Change:
-    own = _own(rule)
+    own = among([rule.experiment_id])
     change = Change(remove_pairs(engine, own))
     engine.delete("unmatched", own)
     if engine.local:
@@ -67,7 +68,7 @@ def _pair_all(engine: Engine, rule: Rule) -> Change:
 
 
 def _pair_touched(engine: Engine, rule: Rule, batch: int) -> Change:
-    own = _own(rule)
+    own = among([rule.experiment_id])
     seen = fetch_touched(engine, [(rule.experiment_id, batch)])
     gather(engine, "fetched", f"a.{own} AND {_WITHIN}")
     engine.keep("superseded", query("superseded"))
@@ -89,7 +90,7 @@ def _pair_touched(engine: Engine, rule: Rule, batch: int) -> Change:
 
 def _rematch(engine: Engine, rule: Rule, span: tuple[object, object]) -> Change:
     """Matches the segments near the points anew."""
-    own, tolerance = _own(rule), f"INTERVAL {rule.tolerance_us} MICROSECOND"
+    own, tolerance = among([rule.experiment_id]), f"INTERVAL {rule.tolerance_us} MICROSECOND"
     near = f"s.ends_at >= TIMESTAMP '{span[0]}' - {tolerance} AND s.starts_at <= TIMESTAMP '{span[1]}' + {tolerance}"
     engine.keep(
         "affected",
@@ -149,11 +150,6 @@ def _match(engine: Engine, rule: Rule) -> Change:
 
 
 _WITHIN = "r.emitted_at >= t.starts_at AND r.emitted_at <= t.ends_at"
-
-
-def _own(rule: Rule) -> str:
-    """The condition that a row is the experiment's; ids are plain (see `Plan`), so they need no quoting."""
-    return f"experiment_id = '{rule.experiment_id}'"
 
 
 def _within_stretch(table: str, time: str, low: object, high: object) -> str:

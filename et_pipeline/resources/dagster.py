@@ -228,21 +228,18 @@ def check_result(
     )
 
 
-def experiments_of(context: dg.AssetExecutionContext) -> Sequence[str]:
+def experiments_of(context: dg.AssetExecutionContext) -> list[str]:
     """The experiments that a run looks at: a tick at all of them, a run that a person starts at those chosen."""
-    of_a_tick = INPUTS_TAG in context.run.tags
-    found: Sequence[str] = (
-        context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
-        if of_a_tick
-        else context.partition_keys
-    )
-    return found
+    if INPUTS_TAG in context.run.tags:
+        return list(context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS))
+    return list(context.partition_keys)
 
 
 def note_partitions(
     context: dg.AssetExecutionContext,
     connection: duckdb.DuckDBPyConnection,
     table: str,
+    experiments: Sequence[str],
     *,
     changed: Collection[str] = (),
     facts: Mapping[str, Mapping[str, Any]] | None = None,
@@ -260,13 +257,14 @@ def note_partitions(
         context: The run.
         connection: The warehouse.
         table: Name of asset and table.
+        experiments: Those that the run looks at, see `experiments_of`.
         changed: Experiments with other rows than before, though maybe as many.
         facts: By experiment: what else to note. None, NaN and infinity are left out, which the UI has no
             words for.
         counted: Whether its rows belong to experiments, so that each one's can be counted.
         engine: Where the rows are; without one, in the warehouse.
     """
-    shown = {name: _tellable((facts or {}).get(name, {})) for name in experiments_of(context)}
+    shown = {name: _tellable((facts or {}).get(name, {})) for name in experiments}
     if counted:
         query = f"SELECT experiment_id, count(*) FROM {table} GROUP BY experiment_id"
         counts = dict((engine or DuckDBEngine(connection)).rows(query))

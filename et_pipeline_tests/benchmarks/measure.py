@@ -95,6 +95,11 @@ def median(samples: Sequence[Sample]) -> float:
     return statistics.median(sample.seconds for sample in samples)
 
 
+def processor(samples: Sequence[Sample]) -> float:
+    """The median of their seconds of processor time."""
+    return statistics.median(sample.processor for sample in samples)
+
+
 def finish(seconds: float, **more: float) -> None:
     """Prints what a measured process has to say: its seconds, and what else counts."""
     print(json.dumps({"seconds": seconds, **more}))

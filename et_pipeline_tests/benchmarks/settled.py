@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from et_pipeline_tests.benchmarks.measure import Row, median, pair, run
+from et_pipeline_tests.benchmarks.measure import Row, median, pair, processor, run
 
 SETTLED = (4, 100)
 PLAN = """\
@@ -44,7 +43,6 @@ def rows(folder: Path) -> Iterator[Row]:
             run(commands[-1], {"ET_NOW": NOW})
     few, many = commands
     ours, theirs = pair(many, few, runs=5, environment={"ET_NOW": NOW})
-    processor = [statistics.median(sample.processor for sample in samples) for samples in (ours, theirs)]
     yield Row(
         f"a tick, {SETTLED[1]} experiments settled",
         median(ours),
@@ -52,5 +50,5 @@ def rows(folder: Path) -> Iterator[Row]:
         median(theirs),
         1.3,
         max(sample.peak_mib for sample in ours),
-        f"processor time {processor[0]:.1f} s against {processor[1]:.1f} s",
+        f"processor time {processor(ours):.1f} s against {processor(theirs):.1f} s",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 from et_pipeline_tests.benchmarks import pairing
-from et_pipeline_tests.benchmarks.measure import Row, Sample, median, run
+from et_pipeline_tests.benchmarks.measure import Row, Sample, median, processor, run
 
 NEW = 5_000
 STORED = (50_000, 5_000_000)
@@ -58,7 +57,6 @@ def rows(folder: Path) -> Iterator[Row]:
             _snapshot(home, stored + number * NEW)
             taken.append(_tick(home))
     few, many = samples
-    processor = [statistics.median(sample.processor for sample in one) for one in (many, few)]
     yield Row(
         f"a tick with {2 * NEW:,} new reports, {2 * STORED[1]:,} stored",
         median(many),
@@ -66,7 +64,7 @@ def rows(folder: Path) -> Iterator[Row]:
         median(few),
         1.3,
         max(sample.peak_mib for sample in many),
-        f"processor time {processor[0]:.1f} s against {processor[1]:.1f} s",
+        f"processor time {processor(many):.1f} s against {processor(few):.1f} s",
     )
 
 

@@ -19,6 +19,7 @@ import requests
 
 from et_pipeline.definitions import defs
 from et_pipeline_tests.conftest import PROJECT
+from et_pipeline_tests.waiting import wait_for
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -168,12 +169,12 @@ def test_one_experiment_is_rerun_alone(page: Any, address: str) -> None:
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_role("button", name="Confirm").click()  # the stage's tables belong together
     page.get_by_role("dialog").get_by_role("button", name="Launch 1 run").click()
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
+
+    def ended() -> list[dict[str, Any]]:
         mine = [run for run in runs(address) if run["tags"].get("dagster/partition") == EXPERIMENT]
-        if mine and mine[0]["status"] in {"SUCCESS", "FAILURE", "CANCELED"}:
-            break
-        time.sleep(1)
+        return mine if mine and mine[0]["status"] in {"SUCCESS", "FAILURE", "CANCELED"} else []
+
+    mine = wait_for(ended, PATIENCE_S, lambda: f"the runs are {runs(address)}", pause=1)
     assert [run["status"] for run in mine] == ["SUCCESS"]
     assert mine[0]["runId"] not in before
     page.goto(f"/assets/intervals?view=partitions&partition={EXPERIMENT}")
@@ -189,9 +190,8 @@ def test_ticks_of_the_command_line_are_in_the_history_of_their_job(page: Any, ad
 def test_a_run_page_tells_its_steps(page: Any, address: str) -> None:
     mine = [run for run in runs(address) if run["jobName"] == "tick"][-1]
     page.goto(f"/runs/{mine['runId']}")
-    page.get_by_role(
-        "img", name="gantt_flat"
-    ).click()  # by time, a step of a slow run lies off the screen and is not drawn
+    # Drawn by time, a step of a slow run lies off the screen and is not there.
+    page.get_by_role("img", name="gantt_flat").click()
     for step in ("ingest", "pairing", "evidence", "governance"):
         page.get_by_text(step, exact=True).first.wait_for()
 
