@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,19 @@ def shown(text: str) -> str:
     """Any text with control characters, and bytes of a file name that are no UTF-8, as escapes."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(CONTROL_CHARACTERS, lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def name_key(name: str) -> str:
+    """A person's name in the form in which names are compared: two spellings of one name have one key.
+
+    Case counts for nothing, nor does how a letter is composed (é as one character or as two), its width, a
+    character that is not seen (a soft hyphen, a zero-width space), or how wide a space is. Letters of other
+    scripts that only look alike stay different: a name is free text, what proves a person is the key.
+
+    Source: Unicode 16, section 3.13, compatibility caseless matching (`toNFKC_Casefold`).
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join("".join(c for c in folded if unicodedata.category(c) != "Cf").split())
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.contracts.untrusted import name_key
 from et_pipeline.governance import records
 from et_pipeline.governance.sign_offs import Asked, SignOff, judge
 from et_pipeline.resources import audit
@@ -71,10 +72,11 @@ class SignOffDesk:
             and item.document.plan_hash == asked.plan_hash
             and (asked.purpose == "promotion" or item.document.evidence_hash in asked.evidence_hashes)
         ]
+        approvers = {name_key(document.signer) for _, document in fitting if document.decision == "approve"}
         approvals = [digest for digest, document in fitting if document.decision == "approve"]
         declines = [digest for digest, document in fitting if document.decision == "decline"]
         return Answer(
-            len(approvals) >= asked.approvers and not declines,
+            len(approvers) >= asked.approvers and not declines,
             approvals,
             declines,
             [document.signer for _, document in fitting],

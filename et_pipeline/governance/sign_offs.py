@@ -22,7 +22,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from et_pipeline.contracts.messages import isoformat
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.contracts.untrusted import in_utc, printable, shown
+from et_pipeline.contracts.untrusted import in_utc, name_key, printable, shown
 
 if TYPE_CHECKING:
     from et_pipeline.resources.settings import Settings
@@ -32,6 +32,8 @@ MAX_BYTES = 16 * 1024
 """What a sign-off, and its signature, may be large."""
 TIMEOUT_S = 20
 _FINGERPRINT = re.compile(r"key (SHA256:\S+)")
+_PRINCIPALS = re.compile(r'^([ \t]*)("[^"\r\n]*"|[^ \t\r\n#"][^ \t\r\n]*)', re.MULTILINE)
+"""The names at the start of a line of `allowed_signers`, separated by commas, in quotation marks or not."""
 
 REFUSALS: dict[str, str] = {
     "not_a_file": "It is not a plain file; links and folders are not read.",
@@ -215,7 +217,10 @@ def _same_person(sign_off: SignOff, other: SignOff, asked: Asked) -> bool:
         and (ours.experiment_id, ours.purpose, ours.decision)
         == (theirs.experiment_id, theirs.purpose, theirs.decision)
         and theirs.evidence_hash in asked.evidence_hashes
-        and (ours.signer == theirs.signer or sign_off.key_fingerprint == other.key_fingerprint)
+        and (
+            name_key(ours.signer) == name_key(theirs.signer)
+            or sign_off.key_fingerprint == other.key_fingerprint
+        )
     )
 
 
@@ -304,10 +309,28 @@ class _Reader(NamedTuple):
         if not self.settings.allowed_signers_path.is_file():
             raise _RefusedError("no_allowed_signers")
         with tempfile.TemporaryDirectory(prefix="et-sign-off-") as scratch:
-            copy = Path(scratch) / "signature"
+            copy, signers = Path(scratch) / "signature", Path(scratch) / "allowed_signers"
             copy.write_bytes(signature)
-            verifier = _Verifier(content, copy, self.settings.allowed_signers_path, self.now)
+            signers.write_bytes(with_name_keys(self.settings.allowed_signers_path.read_bytes()))
+            verifier = _Verifier(content, copy, signers, self.now)
             return verifier.check(found, document, self.owners.get(document.experiment_id, ()))
+
+
+def with_name_keys(allowed_signers: bytes) -> bytes:
+    """The content of `allowed_signers` with every person's name as `name_key` has it.
+
+    `ssh-keygen` itself tells `Anna` from `anna`; given this copy and a name's key, it no longer does. Patterns
+    (`*@desk`) and exclusions (`!eve@desk`) keep their meaning.
+    """
+    text = allowed_signers.decode("utf-8", "surrogateescape")
+    folded = _PRINCIPALS.sub(lambda found: found[1] + ",".join(map(_pattern_key, found[2].split(","))), text)
+    return folded.encode("utf-8", "surrogateescape")
+
+
+def _pattern_key(pattern: str) -> str:
+    """One pattern with its name's key, unless that made a new pattern of it: a wide asterisk is no asterisk."""
+    key = name_key(pattern)
+    return pattern if any(key.count(sign) > pattern.count(sign) for sign in ',*?!" ') else key
 
 
 class _RefusedError(Exception):
@@ -352,7 +375,8 @@ class _Verifier(NamedTuple):
             if fingerprint is None:
                 return found.refused("cannot_check", "ssh-keygen named no key.")
             by_owner = any(
-                owner == document.signer or self._verify(owner).returncode == 0 for owner in sorted(owners)
+                name_key(owner) == name_key(document.signer) or self._verify(owner).returncode == 0
+                for owner in sorted(owners)
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return found.refused("cannot_check", str(error))
@@ -370,7 +394,7 @@ class _Verifier(NamedTuple):
 
     def _verify(self, identity: str) -> subprocess.CompletedProcess[str]:
         signers = str(self.allowed_signers)
-        return self._run("verify", "-f", signers, "-I", identity, "-n", NAMESPACE, *self._time())
+        return self._run("verify", "-f", signers, "-I", name_key(identity), "-n", NAMESPACE, *self._time())
 
     def _time(self) -> tuple[str, str]:
         return "-O", f"verify-time={self.now.astimezone(UTC):%Y%m%d%H%M%SZ}"

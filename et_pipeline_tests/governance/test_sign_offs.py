@@ -10,7 +10,14 @@ from datetime import timedelta
 
 import pytest
 
-from et_pipeline.governance.sign_offs import MAX_BYTES, REFUSALS, Document, SignOffError, write_sign_off
+from et_pipeline.governance.sign_offs import (
+    MAX_BYTES,
+    REFUSALS,
+    Document,
+    SignOffError,
+    with_name_keys,
+    write_sign_off,
+)
 from et_pipeline.resources.settings import Settings
 from et_pipeline.resources.warehouse import open_warehouse
 from et_pipeline_tests.governance.world import World
@@ -200,6 +207,56 @@ def test_the_owner_may_not_approve_under_another_name(reviewed):
     refused(reviewed, "self_approval")
 
 
+@pytest.mark.parametrize(
+    "owner", ["Anna", "ANNA", "\uff21nna", "an\u00adna", " anna", "anna\u200b", "\u24d0nna"]
+)
+def test_the_owner_may_not_approve_under_another_spelling_of_the_name(reviewed, owner):
+    reviewed.write_plan(owner=owner)
+    reviewed.sign("anna")
+    refused(reviewed, "self_approval")
+
+
+def test_the_owner_may_not_approve_with_a_key_listed_under_another_spelling_of_the_name(reviewed):
+    public = " ".join(reviewed.keys["anna"].with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
+    with reviewed.settings.allowed_signers_path.open("a", encoding="utf-8") as file:
+        file.write(f'"Ana Mar\u00cda" {public}\n')
+    reviewed.write_plan(owner="ana mari\u0301a")
+    reviewed.sign("anna")
+    refused(reviewed, "self_approval")
+
+
+def test_a_name_that_is_another_one_is_no_owner(reviewed):
+    reviewed.write_plan(owner="anna2")
+    reviewed.sign("anna")
+    reviewed.tick()
+    assert reviewed.state() == "signed_off"
+
+
+@pytest.mark.parametrize("listed", ["ANNA", '"Anna,Zoe"', "zoe,aNNa", "A*", "\tAnna", "AN?A", "AN\u00adNA"])
+@pytest.mark.parametrize("signer", ["anna", "Anna"])
+def test_the_list_of_signers_and_the_sign_off_may_differ_in_the_spelling_of_a_name(reviewed, listed, signer):
+    public = " ".join(reviewed.keys["anna"].with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
+    content = f'# who may sign\r\n\r\n{listed} namespaces="et-sign-off" {public}\r\n'
+    reviewed.settings.allowed_signers_path.write_bytes(content.encode())
+    reviewed.sign(signer, key="anna")
+    reviewed.tick()
+    assert reviewed.state() == "signed_off"
+
+
+@pytest.mark.parametrize("excluded", ["!anna,*", "!Anna,*", '"!ANNA,*"', "*,!An?a"])
+@pytest.mark.parametrize("signer", ["anna", "Anna"])
+def test_an_excluded_name_is_excluded_in_every_spelling(reviewed, excluded, signer):
+    public = " ".join(reviewed.keys["anna"].with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
+    reviewed.settings.allowed_signers_path.write_text(f"{excluded} {public}\n", encoding="utf-8")
+    reviewed.sign(signer, key="anna")
+    refused(reviewed, "not_the_signer")
+
+
+def test_a_wide_asterisk_in_the_list_of_signers_is_no_pattern():
+    line = "\uff0a@desk ssh-ed25519 AAAA\n".encode()
+    assert with_name_keys(line) == line
+
+
 def test_self_approval_counts_where_the_plan_allows_it(world):
     world.write_plan(promotion={"request_review": True, "allow_self_approval": True})
     world.person("olga")
@@ -307,6 +364,13 @@ def test_one_person_with_two_keys_is_one_person(two):
     with two.settings.allowed_signers_path.open("a", encoding="utf-8") as file:
         file.write(f"anna {public}\n")
     two.sign("anna", key="anna-laptop")
+    refused(two, "same_person")
+
+
+@pytest.mark.parametrize("name", ["Anna", "ANNA"])
+def test_two_spellings_of_one_name_are_one_person(two, name):
+    two.person(name)
+    two.sign(name)
     refused(two, "same_person")
 
 
