@@ -12,7 +12,7 @@ from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.contracts import text
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.insight.next_steps import command, next_step
+from et_pipeline.insight.next_steps import command, next_step, word
 from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ VERDICT_STYLE = {
     "variant_worse": "bold red",
     "equivalent": "bold cyan",
     "inconclusive": "yellow",
+    "verdict_withdrawn": "bold red",
+    "verdict_contradicted": "bold red",
 }
 
 
@@ -114,7 +116,7 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("reason codes")
     for row in experiments:
-        verdict = row["verdict"] or row["state"] or "registered"
+        verdict = word(row["state"], row["verdict"], row["reason"])
         codes = [code.removeprefix("EXPERIMENT_") for code in row["reason_codes"]]
         if row["drift_signals"]:
             codes.append("drift signal")
@@ -181,7 +183,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = terminal.console()
-    verdict = document["verdict"] or document["state"]
+    verdict = word(document["state"], document["verdict"], document["reason"])
     console.print(f"[bold]{document['experiment_id']}[/]  {terminal.plain(document['title'])}")
     console.print(f"{verdict}: {terminal.plain(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
     console.print(f"Next step: {document['next_step']}")

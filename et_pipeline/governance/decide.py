@@ -302,6 +302,7 @@ def _write_verdict(
     reason = (waits or state) if state in NOT_DECIDING else assessment.reason
     sentence = NOT_DECIDING.get(reason, assessment.sentence)
     if contradicted and announced is not None:
+        reason = "verdict_withdrawn" if assessment.verdict is None else "verdict_contradicted"
         sentence = (
             f"Announced was {announced.verdict}, but reports that came later changed the evidence: "
             f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"

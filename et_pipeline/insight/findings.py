@@ -22,6 +22,10 @@ VERDICTS = {
     "equivalent": ("Equivalent", "calm"),
     "inconclusive": ("Inconclusive", "open"),
 }
+CONTRADICTED = {
+    "verdict_withdrawn": ("Verdict withdrawn", "bad"),
+    "verdict_contradicted": ("Verdict contradicted", "bad"),
+}
 STATES = {
     "registered": ("Not started", "calm"),
     "awaiting_sign_off": ("Waits for a sign-off", "open"),
@@ -117,6 +121,8 @@ class Findings(NamedTuple):
 
 def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
     """Words and tone of the badge."""
+    if reason in CONTRADICTED:
+        return CONTRADICTED[reason]
     if verdict is not None:
         return VERDICTS[verdict]
     if reason in STATES:  # it says more than the state does

@@ -19,8 +19,20 @@ OF_VERDICT = {
     "equivalent": "Neither is better by more than the plan calls equal: choose by cost.",
     "inconclusive": "No evidence either way. A longer run needs a new experiment id.",
 }
+CONTRADICTED = ("verdict_withdrawn", "verdict_contradicted")
+"""Reasons of an announced verdict that no longer follows: now nothing does, or another verdict does."""
 WRONG_SPLIT = (
     "Find out why the arms got other shares than planned, before another run under a new experiment id."
+)
+OF_CONTRADICTED = {
+    "promotion_review": "Decline, or wait until it follows again: an approval does not count before.",
+    "signed_off": "Humans approved evidence that no longer holds: tell them, and think again about the promotion.",
+    "declined": "A human declined the promotion, so the control keeps trading.",
+}
+"""What a person does, by state, where an announced verdict no longer follows."""
+NEW_ID = "Another answer needs a new experiment id."
+FIND_OUT = (
+    "The announced verdict no longer follows from the evidence: do not act on it, and find out what changed."
 )
 SPLIT_DECLINED = "Lower traffic_split_pct in the plan to 50 or less, or plan it under a new experiment id."
 DECIDES = ("awaiting_sign_off", "promotion_review")
@@ -40,6 +52,8 @@ def next_step(
     """
     if reason == "split_declined":
         return SPLIT_DECLINED
+    if reason in CONTRADICTED or (state == "concluded" and verdict is None):
+        return f"{FIND_OUT} {OF_CONTRADICTED.get(state or 'concluded', NEW_ID)}"
     if verdict is None or state in OF_STATE:
         return OF_STATE[state or "registered"]
     if verdict == "inconclusive" and "sample_ratio_alarm" in missing:
@@ -47,7 +61,12 @@ def next_step(
     return OF_VERDICT[verdict]
 
 
+def word(state: str | None, verdict: str | None, reason: str | None) -> str:
+    """How an experiment stands, in one word of the database: for tables in a terminal."""
+    return reason if reason in CONTRADICTED else verdict or state or "registered"
+
+
 def command(experiment_id: str, state: str | None, reason: str | None = None) -> str | None:
-    """The command that carries it out, None where nobody has to sign."""
-    signs = state in DECIDES and reason != "split_declined"
+    """The command that carries it out, None where nobody has to sign or an approval would not count."""
+    signs = state in DECIDES and reason not in ("split_declined", *CONTRADICTED)
     return f"et sign-off {experiment_id} approve" if signs else None
