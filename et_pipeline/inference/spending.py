@@ -1,0 +1,247 @@
+"""The boundary over a plan's own horizon: alpha is spent at looks whose number and times are fixed beforehand.
+
+An experiment ends at a known time, so it need not pay for validity for ever. Lan & DeMets (1983), "Discrete
+sequential boundaries for clinical trials", Biometrika 70; Lan & DeMets (1989) for calendar time with information
+measured as it comes; Kim & DeMets (1987), Biometrika 74, for powers of time as spending functions. There are two
+one-sided boundaries, each with half of alpha. At the share ``u`` of the planned blocks
+
+* the side that says *better* has spent ``α/2·u²`` (no early lucky streak),
+* the side that says *worse* has spent ``α/2·u`` (harm is told sooner).
+
+The score at a look is the estimate over its standard error. Over looks with information τ (1/se²) it behaves as a
+Brownian motion at times τ, divided by √τ. Its boundary at a look solves "the paths that have not crossed before
+cross now with the alpha that is free now", by the recursion of Armitage, McPherson & Rowe (1969), JRSS A 132. A
+look that is left out (because the sample is not ready) leaves its alpha to the next one.
+
+Integrals are taken on a fixed grid of scores, Gauss–Legendre in short panels. The density of the paths below a
+boundary is smooth up to the boundary; the panel that holds it is integrated up to there by the polynomial through
+its nodes. So every boundary shares the grid, and the kernel from one look to the next is computed once for all
+of them: more alphas (for an alarm, for the p-value) cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial import legendre
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MOST_LOOKS = 64
+"""A plan with more blocks is looked at after every 64th part of them."""
+LEAST_GROWTH = 1 / MOST_LOOKS
+"""Information is taken to grow by at least this share from look to look.
+
+Where it grows by less, scores of neighbouring looks are more alike than is assumed, and a path then crosses
+somewhere with a smaller probability (Slepian 1962, "The one-sided barrier problem for Gaussian noise"): the error
+stays below alpha. It also bounds how narrow the kernel on the grid gets.
+"""
+P_LEVELS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Alphas whose boundaries p-values are interpolated between; none below the last is told apart from it."""
+BETTER, WORSE = 0, 1
+"""The sides, as the first axis of :func:`boundaries`."""
+_EXPONENT = np.array([2.0, 1.0])
+_LOWEST, _HIGHEST, _PANELS, _NODES = -4.5, 7.5, 30, 6
+"""Below the lowest score 3e-6 of the paths are left out; above the highest no boundary that is used lies."""
+
+_edges = np.linspace(_LOWEST, _HIGHEST, _PANELS + 1)
+_half = (_edges[1] - _edges[0]) / 2
+_node, _weight = legendre.leggauss(_NODES)
+_SCORES: Floats = (_edges[:-1, None] + _half * (1 + _node)).ravel()
+# Weights of ∫ from −1 to s of the polynomial through the nodes, as coefficients of Legendre polynomials in s.
+_lagrange = legendre.legvander(_node, _NODES - 1).T * _weight * (2 * np.arange(_NODES) + 1)[:, None] / 2
+_UP_TO: Floats = np.stack([legendre.legint(column, lbnd=-1) for column in _lagrange.T], axis=1)
+
+
+def looks(elapsed: ArrayLike, planned_blocks: int) -> Ints:
+    """How many looks of the plan's grid are due at each time; a row is a look where the number has risen.
+
+    The grid divides the planned blocks evenly into at most :data:`MOST_LOOKS` looks. A row of a path stands
+    where a block has pairs, so a look that falls into a time without pairs is taken at the next row.
+
+    Args:
+        elapsed: blocks since the plan's start at which the rows stand, ascending.
+        planned_blocks: blocks between the plan's start and end, at least 1.
+
+    Returns:
+        Looks due, 0 to ``min(planned_blocks, MOST_LOOKS)``.
+
+    Example:
+        >>> looks([1, 2, 3, 4], 4), looks([60, 70, 128, 640, 650], 640)
+        (array([1, 2, 3, 4]), array([ 6,  7, 12, 64, 64]))
+    """
+    if planned_blocks < 1:
+        raise ValueError(f"planned_blocks is {planned_blocks}, it must be at least 1")
+    grid = min(planned_blocks, MOST_LOOKS)
+    due = np.floor(np.asarray(elapsed, dtype=np.float64) * (grid / planned_blocks) + 1e-9)
+    return np.clip(due, 0, grid).astype(np.int64)
+
+
+def boundaries(share: ArrayLike, information: ArrayLike, levels: ArrayLike) -> Floats:
+    """Scores from which on a look concludes, for both sides and several alphas.
+
+    A boundary depends on its own look and earlier ones, on none that comes later.
+
+    Args:
+        share: share of the planned looks that are due at each look taken, ascending, above 0 to 1.
+        information: 1/se² there; its running maximum is used.
+        levels: alphas, each for both sides together, above 0 to 1.
+
+    Returns:
+        Sides × levels × looks, see :data:`BETTER` and :data:`WORSE`.
+
+    Raises:
+        ValueError: when shares do not rise from above 0 to at most 1, or an alpha is not in (0, 1].
+
+    Example:
+        The last of five looks, once for the side that spends late and once for the one that spends early:
+
+        >>> time = np.arange(1, 6) / 5
+        >>> np.round(boundaries(time, time, [0.05])[:, 0, -1], 2)
+        array([2.11, 2.28])
+    """
+    share, levels = (np.asarray(x, dtype=np.float64) for x in (share, levels))
+    if not ((levels > 0) & (levels <= 1)).all():
+        raise ValueError(f"levels are {levels}, they must lie above 0 and not above 1")
+    if not (np.diff(share, prepend=0.0, append=1.0 + 1e-9) > 0).all():
+        raise ValueError("shares must rise from above 0 to at most 1")
+    spent: Floats = levels[:, None] / 2 * share ** _EXPONENT[:, None, None]
+    if len(share) == 0:
+        return spent
+    free = np.diff(spent, axis=-1, prepend=0.0).reshape(-1, len(share))
+    found = np.empty_like(free)
+    found[:, 0] = guess = -ndtri(free[:, 0])
+    density = np.exp(-0.5 * _SCORES**2) / np.sqrt(2 * np.pi)
+    for look, kept_score in enumerate(_correlations(information), start=1):
+        below = density * _weights(found[:, look - 1])
+        found[:, look] = _crossed_by(below, kept_score, free[:, look], guess)
+        guess = 2 * found[:, look] - found[:, look - 1]
+        density = below @ _kernel(kept_score)
+    return found.reshape(spent.shape)
+
+
+def crossing(information: ArrayLike, upper: ArrayLike) -> Floats:
+    """Probability that a Brownian motion has crossed a boundary by each look.
+
+    With a drift ``θ`` per unit of information, give ``upper − θ·√information``.
+
+    Args:
+        information: times of the looks, ascending.
+        upper: boundary for scores, boundaries × looks.
+
+    Returns:
+        Boundaries × looks, cumulative.
+    """
+    upper = np.atleast_2d(np.asarray(upper, dtype=np.float64))
+    crossed = np.empty_like(upper)
+    crossed[:, 0] = ndtr(-upper[:, 0])
+    density = np.exp(-0.5 * _SCORES**2) / np.sqrt(2 * np.pi)
+    for look, kept_score in enumerate(_correlations(information), start=1):
+        below = density * _weights(upper[:, look - 1])
+        crossed[:, look] = _tail(below, kept_score, upper[:, look])
+        density = below @ _kernel(kept_score)
+    return np.cumsum(crossed, axis=-1)
+
+
+def t_quantile(score: ArrayLike, clusters: ArrayLike) -> Floats:
+    """The t statistic that is as unlikely, with clusters − 1 degrees of freedom, as a normal score.
+
+    Infinite where there is no boundary (an infinite score) or at most one cluster.
+    """
+    score, clusters = np.broadcast_arrays(
+        np.asarray(score, dtype=np.float64), np.asarray(clusters, dtype=np.float64)
+    )
+    usable = np.isfinite(score) & (clusters > 1)
+    value = -stdtrit(np.where(usable, clusters, 2.0) - 1, ndtr(-np.where(usable, score, 0.0)))
+    return np.where(usable, value, np.inf)
+
+
+def p_value(
+    mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, levels: ArrayLike, scores: Floats, null: float = 0.0
+) -> Floats:
+    """Repeated p-value: the smallest alpha whose boundary the look has reached, on either side.
+
+    Jennison & Turnbull (1984), "Repeated confidence intervals for group sequential clinical trials",
+    Controlled Clinical Trials 5. It is at most α exactly when null lies outside the interval at α, for
+    every α among the levels; between levels it is interpolated, below the lowest it is that one.
+
+    Args:
+        mean: estimate per look.
+        se: its standard error.
+        clusters: effective clusters.
+        levels: alphas of `scores`, falling.
+        scores: sides × levels × looks from :func:`boundaries`.
+        null: the mean uplift that is tested.
+
+    Returns:
+        One a look; 1 where there is no boundary.
+    """
+    mean, se, clusters = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, clusters)))
+    usable = np.isfinite(mean) & np.isfinite(se) & (clusters > 1) & np.isfinite(scores).all(axis=(0, 1))
+    distance = np.where(usable, mean - null, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(distance == 0, 0.0, distance / np.where(usable, se, 1.0))
+    degrees = np.where(usable, clusters, 2.0) - 1
+    normal = ndtri(np.asarray(levels, dtype=np.float64) / 2)
+    found = np.ones(len(t))
+    for side, sign in ((BETTER, -1.0), (WORSE, 1.0)):
+        reached = -ndtri(stdtr(degrees, sign * t))
+        for look in np.flatnonzero(usable & (sign * distance < 0)):
+            at = 2 * ndtr(np.interp(reached[look], scores[side, :, look], normal, left=0.0))
+            found[look] = min(found[look], at)
+    return found
+
+
+def _correlations(information: ArrayLike) -> Floats:
+    """Correlation of the scores of each look and the one before it: √(τ before / τ now)."""
+    tau = np.maximum.accumulate(np.asarray(information, dtype=np.float64))
+    correlations: Floats = np.sqrt(1 / np.maximum(tau[1:] / tau[:-1], 1 + LEAST_GROWTH))
+    return correlations
+
+
+def _weights(upper: Floats) -> Floats:
+    """Weights of ∫ from the lowest score up to each of several boundaries, boundaries × nodes."""
+    place = (np.clip(upper, _LOWEST, _HIGHEST) - _LOWEST) / (2 * _half)
+    panel = np.minimum(place.astype(np.int64), _PANELS - 1)
+    weights: Floats = np.where(np.arange(_PANELS)[:, None] < panel[:, None, None], _weight, 0.0)
+    weights[np.arange(len(upper)), panel] = legendre.legvander(2 * (place - panel) - 1, _NODES) @ _UP_TO
+    weights *= _half
+    return weights.reshape(len(upper), -1)
+
+
+def _kernel(correlation: float) -> Floats:
+    """Density of the score at a look (columns) given that at the look before (rows)."""
+    sd = np.sqrt(1 - correlation**2)
+    away: Floats = (_SCORES - correlation * _SCORES[:, None]) / sd
+    np.square(away, out=away)
+    away *= -0.5
+    np.exp(away, out=away)
+    away /= sd * np.sqrt(2 * np.pi)
+    return away
+
+
+def _tail(below: Floats, correlation: float, upper: Floats) -> Floats:
+    """Probability to lie above each boundary now and below it before."""
+    away = (correlation * _SCORES - upper[:, None]) / np.sqrt(1 - correlation**2)
+    tail: Floats = np.einsum("bn,bn->b", below, ndtr(away))
+    return tail
+
+
+def _crossed_by(below: Floats, correlation: float, free: Floats, start: Floats) -> Floats:
+    """The boundaries that are crossed now with the probabilities `free`.
+
+    Newton's method on the logarithm of the tail, which is concave: it converges from anywhere.
+    """
+    sd = np.sqrt(1 - correlation**2)
+    upper = start.copy()
+    for _ in range(40):
+        away = (correlation * _SCORES - upper[:, None]) / sd
+        tail = np.einsum("bn,bn->b", below, ndtr(away))
+        slope = np.einsum("bn,bn->b", below, np.exp(-0.5 * away**2)) / (sd * np.sqrt(2 * np.pi))
+        step = np.clip(tail / slope * np.log(tail / free), -1.0, 1.0)
+        upper += step
+        if np.abs(step).max() < 1e-6:
+            break
+    return upper
