@@ -24,7 +24,7 @@ $(SPARK_READY): constraints.txt
 	@touch $(SPARK_READY)
 
 test-spark: $(READY) $(SPARK_READY)
-	$(WITH_SPARK) $(BIN)/pytest -m spark --durations=10 et_pipeline_tests/engine
+	$(WITH_SPARK) $(BIN)/pytest -m spark --durations=10 et_pipeline_tests/spark
 
 test-ui: $(READY)
 	$(BIN)/pytest -m ui

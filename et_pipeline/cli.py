@@ -10,12 +10,12 @@ import typer
 
 from et_pipeline import __version__
 from et_pipeline.commands import backup, generate, govern, look, power, rebuild, run
+from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.commands.terminal import CommandError
-from et_pipeline.contracts.untrusted import shown
-from et_pipeline.resources.permissions import keep_others_out
-from et_pipeline.resources.quiet_exit import quiet_exit
-from et_pipeline.resources.settings import SettingsError
-from et_pipeline.resources.warehouse import WarehouseError
+from et_pipeline.common.files import keep_others_out
+from et_pipeline.common.untrusted import shown
+from et_pipeline.settings import SettingsError
+from et_pipeline.warehouse.connection import WarehouseError
 
 app = typer.Typer(
     name="et",

@@ -2,26 +2,20 @@
 
 import dagster as dg
 
-from et_pipeline.evidence import assets as evidence
-from et_pipeline.experiments import assets as experiments
-from et_pipeline.governance import assets as governance
-from et_pipeline.ingest import assets as ingest
-from et_pipeline.ingest.ticks import new_inputs, regular_ticks
-from et_pipeline.insight import assets as insight
-from et_pipeline.insight import exports
-from et_pipeline.operations.failures import tell_failures
-from et_pipeline.operations.retention import clean_up, clean_up_daily
-from et_pipeline.pairing import assets as pairing
-from et_pipeline.publishing.jobs import (
+from et_pipeline.common.files import keep_others_out
+from et_pipeline.defs import evidence, experiments, exports, governance, ingest, insight, pairing
+from et_pipeline.defs.operations.failures import tell_failures
+from et_pipeline.defs.operations.retention import clean_up, clean_up_daily
+from et_pipeline.defs.publishing import (
     collect,
     deliver_events,
     delivery_report,
     house_metrics,
     pending_events,
 )
-from et_pipeline.publishing.sensors import collect_regularly, publish_pending, publish_when_decided
-from et_pipeline.resources.dagster import Warehouse
-from et_pipeline.resources.permissions import keep_others_out
+from et_pipeline.defs.publishing_sensors import collect_regularly, publish_pending, publish_when_decided
+from et_pipeline.defs.resource import Warehouse
+from et_pipeline.defs.ticks import new_inputs, regular_ticks
 
 keep_others_out()
 

@@ -13,8 +13,8 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from et_pipeline.resources.quiet_exit import quiet_exit
-from et_pipeline.resources.settings import Settings
+from et_pipeline.commands.quiet_exit import quiet_exit
+from et_pipeline.settings import Settings
 
 quiet_exit()
 # The same examples on every machine, and no deadline: how long a case takes says nothing about it here.

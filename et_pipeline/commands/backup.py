@@ -26,7 +26,7 @@ def back_up(
 
     Example: et backup /backup/et/2026-11-25
     """
-    from et_pipeline.operations import backup
+    from et_pipeline.warehouse import backup
 
     present = terminal.settings()
     terminal.require(present.warehouse_path)
@@ -55,7 +55,7 @@ def restore(
 
     The backup is checked as a whole first (hashes, audit log, schema). What is replaced stays in a folder of its own.
     """
-    from et_pipeline.operations import backup
+    from et_pipeline.warehouse import backup
 
     present = terminal.settings()
     try:

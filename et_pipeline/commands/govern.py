@@ -10,7 +10,7 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
 bus_app = typer.Typer(help="The report bus on NATS.", no_args_is_help=True)
@@ -110,8 +110,8 @@ def _asked(present: Settings, experiment: str) -> dict[str, Any]:
 @audit_app.command("verify")
 def audit_verify(as_json: AsJson = False) -> None:
     """Recomputes the hash chain; status 1 and the first bad row where anything was changed."""
-    from et_pipeline.resources import audit
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.warehouse import audit
+    from et_pipeline.warehouse.connection import open_warehouse
 
     present = terminal.settings()
     terminal.require(present.warehouse_path)
@@ -136,7 +136,7 @@ def audit_verify(as_json: AsJson = False) -> None:
 def outbox_list(as_json: AsJson = False) -> None:
     """How many messages each destination got, and those that were given up on, with the reason."""
     from et_pipeline.publishing.outbox import counts, dead_letters
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.warehouse.connection import open_warehouse
 
     present = terminal.settings()
     terminal.require(present.warehouse_path)
@@ -169,7 +169,7 @@ def outbox_redeliver(
 ) -> None:
     """Puts events back among the pending ones; the next delivery sends them under the same id."""
     from et_pipeline.publishing.outbox import redeliver
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.warehouse.connection import open_warehouse
 
     present = terminal.settings()
     terminal.require(present.warehouse_path)
@@ -188,7 +188,7 @@ def outbox_redeliver(
 def bus_snapshot(as_json: AsJson = False) -> None:
     """Reads the report bus on NATS (ET_NATS_URL) to its end into snapshot files of report_bus/."""
     from et_pipeline.publishing import bus_snapshot as bus
-    from et_pipeline.resources.destinations import UnavailableError
+    from et_pipeline.publishing.destinations import UnavailableError
 
     present = terminal.settings()
     if present.nats is None:

@@ -10,10 +10,10 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
-from et_pipeline.contracts import text
+from et_pipeline.common import text
+from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight.next_steps import command, next_step, word
-from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,9 +10,9 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
-from et_pipeline.contracts.durations import MICROSECONDS
+from et_pipeline.common.sql import load
+from et_pipeline.common.times import MICROSECONDS
 from et_pipeline.contracts.plan import Plan, parse_plan
-from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     from et_pipeline.inference.power import Power

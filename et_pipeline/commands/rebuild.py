@@ -11,7 +11,7 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -98,7 +98,7 @@ def compare(
     from et_pipeline.ingest.ingest import ingest
     from et_pipeline.pairing.cells import build_cells
     from et_pipeline.pairing.pairs import build_pairs
-    from et_pipeline.resources.warehouse import WarehouseError, locked, open_warehouse
+    from et_pipeline.warehouse.connection import WarehouseError, locked, open_warehouse
 
     with locked(present), open_warehouse(present, path=scratch) as connection:
         try:

@@ -23,7 +23,7 @@ def tick(
 
     Example: et tick, or as a job of cron: ET_DATA_DIR=/srv/et/data et tick --json
     """
-    from et_pipeline.commands import tick as ticking
+    from et_pipeline.commands import run_tick as ticking
 
     started = time.monotonic()
     if verbose:
@@ -51,8 +51,8 @@ def demo(as_json: AsJson = False) -> None:
 
     Example: et demo; a second time, nothing is read or sent twice.
     """
+    from et_pipeline.commands import run_tick as ticking
     from et_pipeline.commands import samples
-    from et_pipeline.commands import tick as ticking
     from et_pipeline.commands.look import print_status, read_status
     from et_pipeline.contracts.plan import read_plans
     from et_pipeline.generator import write_snapshots
@@ -148,7 +148,7 @@ def ui(
 
     Example: et ui --port 3001, then open http://localhost:3001; Ctrl-C stops it.
     """
-    from et_pipeline.commands.tick import dagster_home
+    from et_pipeline.commands.run_tick import dagster_home
 
     present = terminal.settings()
     dagster_home(present)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from et_pipeline.contracts.untrusted import shown
-from et_pipeline.resources.settings import Settings
+from et_pipeline.common.untrusted import shown
+from et_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb

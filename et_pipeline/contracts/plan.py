@@ -24,9 +24,9 @@ from pydantic import (
     model_validator,
 )
 
-from et_pipeline.contracts.durations import format_duration, parse_duration
+from et_pipeline.common.times import format_duration, parse_duration
+from et_pipeline.common.untrusted import in_utc, printable, read_inside, shown
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
-from et_pipeline.contracts.untrusted import in_utc, printable, read_inside, shown
 
 MAX_PLAN_BYTES = 64 * 1024
 MAX_SIZE = 1_000_000_000

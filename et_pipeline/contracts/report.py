@@ -16,9 +16,9 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
+from et_pipeline.common.times import naive_utc
+from et_pipeline.common.untrusted import CONTROL_CHARACTERS
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
-from et_pipeline.contracts.moments import naive_utc
-from et_pipeline.contracts.untrusted import CONTROL_CHARACTERS
 
 KIND = "OperationsReport"
 OWN_BOT_ID = "gov.experimenttracker"

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from et_pipeline.common.sql import ArrowStream, among, load
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.evidence.paths import Decision, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.sample_ratio import sample_ratio_path
-from et_pipeline.resources.frames import ArrowStream
-from et_pipeline.resources.sql import among, load
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.warehouse.connection import transaction
+from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
 if TYPE_CHECKING:
     import duckdb

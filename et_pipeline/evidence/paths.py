@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.inference.bounded import bounded_path
 from et_pipeline.inference.cells import Cells, Floats, as_cells
 from et_pipeline.inference.fixed import fixed_path
 from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
-from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     import duckdb

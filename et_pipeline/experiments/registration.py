@@ -6,17 +6,17 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.plan import AMENDABLE, Plan, Refusal, overlapping, read_plans
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.inference.twoway import planned_clusters
-from et_pipeline.resources import audit
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.warehouse import audit
+from et_pipeline.warehouse.connection import transaction
 
 if TYPE_CHECKING:
     import duckdb
 
-    from et_pipeline.resources.settings import Settings
+    from et_pipeline.settings import Settings
 
 
 class Registration(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from et_pipeline.common.files import write_atomically
 from et_pipeline.generator.broken import EXPECTED_REASON, PARQUET_EXPECTED_REASON
-from et_pipeline.resources.atomic import write_atomically
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import math
 from datetime import datetime
 from typing import Any
 
-from et_pipeline.contracts import reason_codes, text
+from et_pipeline.common import text
+from et_pipeline.contracts import reason_codes
 from et_pipeline.contracts.messages import (
     DriftSignal,
     Event,

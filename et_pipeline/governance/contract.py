@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from et_pipeline.contracts.durations import format_duration
+from et_pipeline.common.times import format_duration
 from et_pipeline.contracts.messages import BOT_ID, SCHEMA_VERSION
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import Matching, Plan, Promotion, content_hash

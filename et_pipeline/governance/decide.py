@@ -12,24 +12,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event
-from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
-from et_pipeline.governance.look import Look, open_look
 from et_pipeline.governance.records import Announced, Drift, Experiment
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
 from et_pipeline.governance.terms import Point
+from et_pipeline.governance.unit_of_work import Look, open_look
 from et_pipeline.governance.verdict import Assessment, assess
-from et_pipeline.resources import audit
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.warehouse import audit
+from et_pipeline.warehouse.connection import transaction
 
 if TYPE_CHECKING:
     import duckdb
 
-    from et_pipeline.resources.settings import Settings
+    from et_pipeline.settings import Settings
 
 NOT_DECIDING = {
     "registered": "Not started yet: starts_at is not reached.",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from et_pipeline.contracts import text
+from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.governance.terms import Alarm, Missing, Point, Rule, Terms, Verdict, above, margin_of
 from et_pipeline.inference.power import further_pairs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from et_pipeline.resources import audit
+from et_pipeline.warehouse import audit
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from et_pipeline.common.sql import load
 from et_pipeline.governance.sign_offs import Document, SignOff
 from et_pipeline.governance.terms import Point, Rule, Terms
-from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     import duckdb

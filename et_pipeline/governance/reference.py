@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from et_pipeline.common.sql import load
 from et_pipeline.contracts.reason_codes import REASON_CODES
 from et_pipeline.governance.contract import contract_fingerprint
-from et_pipeline.resources import audit
-from et_pipeline.resources.sql import load
+from et_pipeline.warehouse import audit
 
 if TYPE_CHECKING:
     import duckdb
 
-    from et_pipeline.resources.settings import Settings
+    from et_pipeline.settings import Settings
 
 
 def record_mode(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.contracts.moments import naive_utc
-from et_pipeline.contracts.untrusted import name_key
+from et_pipeline.common.times import naive_utc
+from et_pipeline.common.untrusted import name_key
 from et_pipeline.governance import records
 from et_pipeline.governance.sign_offs import Asked, SignOff, judge
-from et_pipeline.resources import audit
+from et_pipeline.warehouse import audit
 
 if TYPE_CHECKING:
     import duckdb

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from et_pipeline.common.untrusted import in_utc, name_key, printable, shown
 from et_pipeline.contracts.messages import isoformat
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.contracts.untrusted import in_utc, name_key, printable, shown
 
 if TYPE_CHECKING:
-    from et_pipeline.resources.settings import Settings
+    from et_pipeline.settings import Settings
 
 NAMESPACE = "et-sign-off"
 MAX_BYTES = 16 * 1024

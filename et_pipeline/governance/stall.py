@@ -6,13 +6,12 @@ import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.contracts.durations import format_duration
-from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.common.times import format_duration, naive_utc
 
 if TYPE_CHECKING:
     import duckdb
 
-    from et_pipeline.resources.settings import Settings
+    from et_pipeline.settings import Settings
 
 REPORT_BUS = "report_bus"
 

@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from et_pipeline.common.untrusted import CONTROL_CHARACTERS
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import (
     ALLOWED,
@@ -23,7 +24,6 @@ from et_pipeline.contracts.report import (
     Fault,
     shortened,
 )
-from et_pipeline.contracts.untrusted import CONTROL_CHARACTERS
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
 TEXTS = (*STRINGS, "emitted_at")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 import xxhash
 
-from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.common.sql import load
+from et_pipeline.common.times import naive_utc
 from et_pipeline.ingest.ledger import Ledger, Tally, append
 from et_pipeline.ingest.listing import SnapshotFile, Stamp, list_snapshots, pending
 from et_pipeline.ingest.reader import Batch
@@ -22,9 +23,8 @@ from et_pipeline.ingest.results import IngestResult, Progress
 from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
 from et_pipeline.ingest.store import Store
 from et_pipeline.ingest.workers import read_files, worker_count
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.sql import load
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import transaction
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

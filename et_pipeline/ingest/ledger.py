@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from et_pipeline.common.sql import ArrowStream
 from et_pipeline.ingest.resolve import CONFLICT_SENTENCE, rebuilt_raw
-from et_pipeline.resources.frames import ArrowStream
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

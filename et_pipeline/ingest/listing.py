@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from et_pipeline.contracts.untrusted import leads_out
+from et_pipeline.common.untrusted import leads_out
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet")
 

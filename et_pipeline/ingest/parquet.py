@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import polars as pl
 from polars.exceptions import PolarsError
 
+from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import FIELDS, KIND, OWN_BOT_ID, STRINGS
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
 from et_pipeline.ingest.sources import Fuse, UnreadableError, refuse_changed, unreadable
-from et_pipeline.resources.sql import load
 
 BATCH_ROWS = 50_000
 MAX_GROUP_VALUES = 4 * 1024 * 1024

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import zstandard
 
-from et_pipeline.contracts.untrusted import shown
+from et_pipeline.common.untrusted import shown
 
 BLOCK_BYTES = 4 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from et_pipeline.common.sql import ArrowStream, load
 from et_pipeline.ingest.ledger import Ledger, append
 from et_pipeline.ingest.reader import Batch
 from et_pipeline.ingest.resolve import resolve
-from et_pipeline.resources.frames import ArrowStream
-from et_pipeline.resources.sql import load
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -11,7 +11,7 @@ from et_pipeline.ingest.decode import BadLine
 from et_pipeline.ingest.listing import SUFFIXES
 from et_pipeline.ingest.reader import read_snapshot
 from et_pipeline.ingest.sources import UnreadableError
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 
 SNAPSHOT_SUFFIXES = SUFFIXES
 MAX_ROWS = 1000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.resources.sql import load
+from et_pipeline.common.sql import load
 
 if TYPE_CHECKING:
     import duckdb
@@ -84,8 +84,8 @@ def main() -> None:
     import tempfile
     from pathlib import Path
 
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     with (
         tempfile.TemporaryDirectory() as folder,

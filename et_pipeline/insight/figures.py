@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from et_pipeline.contracts import text
+from et_pipeline.common import text
 from et_pipeline.insight import charts
 from et_pipeline.insight.charts import Bar, Series
 from et_pipeline.insight.findings import Findings, Standing, finite

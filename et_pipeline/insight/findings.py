@@ -10,7 +10,7 @@ import math
 from datetime import datetime
 from typing import NamedTuple
 
-from et_pipeline.contracts import text
+from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 from et_pipeline.insight.next_steps import command, next_step

@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from et_pipeline.contracts import text
+from et_pipeline.common import text
+from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
-from et_pipeline.resources.atomic import write_atomically
-from et_pipeline.resources.inputs import PAGE_NOTES
-from et_pipeline.resources.permissions import public_folder
-from et_pipeline.resources.settings import Settings
+from et_pipeline.insight.published import PAGE_NOTES
+from et_pipeline.settings import Settings
 
 _HASH = re.compile(r"[0-9a-f]{40,}")
 

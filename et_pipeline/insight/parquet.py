@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import duckdb
 
+from et_pipeline.common.files import PUBLIC_FILE, public_folder, write_atomically
 from et_pipeline.insight.dictionary import TECHNICAL
-from et_pipeline.resources.atomic import write_atomically
-from et_pipeline.resources.permissions import PUBLIC_FILE, public_folder
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 
 BY_DAY = {
     "reports": ("emitted_at", "report_key, content_hash, snapshot_id, line"),

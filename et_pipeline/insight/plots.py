@@ -8,12 +8,12 @@ from functools import partial
 
 import duckdb
 
+from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight import charts
 from et_pipeline.insight.figures import series_of
 from et_pipeline.insight.read import Row, rows
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.sql import load
+from et_pipeline.settings import Settings
 
 
 def interval_path_png(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> bytes | None:

@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from et_pipeline.common.files import public_folder, sync_directory
 from et_pipeline.insight.blocks import copy_difference, copy_whole, same
-from et_pipeline.resources.atomic import sync_directory
-from et_pipeline.resources.permissions import public_folder
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import checkpointed, locked
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import checkpointed, locked
 
 READ_ONLY = 0o444
 """A copy opened for writing by mistake would lock other readers out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from et_pipeline.resources.sql import load
+from et_pipeline.common.sql import load
 
 if TYPE_CHECKING:
     import duckdb

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.common.sql import among
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
-from et_pipeline.engine.engine import DuckDBEngine, Engine
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
-from et_pipeline.resources.sql import among
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.warehouse.connection import transaction
+from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
 if TYPE_CHECKING:
     import duckdb

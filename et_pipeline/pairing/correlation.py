@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from et_pipeline.common.sql import among
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.rules import Rule
 from et_pipeline.pairing.statements import query
@@ -18,10 +19,9 @@ from et_pipeline.pairing.steps import (
     remove_pairs,
     view_counting,
 )
-from et_pipeline.resources.sql import among
 
 if TYPE_CHECKING:
-    from et_pipeline.engine.engine import Engine
+    from et_pipeline.warehouse.engine import Engine
 
 PARTNER = """LEFT JOIN variants AS v
         ON v.experiment_id = c.experiment_id AND v.opportunity_key = c.opportunity_key

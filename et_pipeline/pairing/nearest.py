@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from et_pipeline.common.sql import among
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.rules import Rule
 from et_pipeline.pairing.statements import query
@@ -23,10 +24,9 @@ from et_pipeline.pairing.steps import (
     remove_pairs,
     view_counting,
 )
-from et_pipeline.resources.sql import among
 
 if TYPE_CHECKING:
-    from et_pipeline.engine.engine import Engine
+    from et_pipeline.warehouse.engine import Engine
 
 PARTNER = """LEFT JOIN matches AS m ON m.control_report_id = c.report_id
     LEFT JOIN variants AS v ON v.report_id = m.variant_report_id"""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.engine.engine import DuckDBEngine, Engine
+from et_pipeline.common import sql
 from et_pipeline.pairing.correlation import pair_by_correlation
 from et_pipeline.pairing.nearest import pair_by_nearest
 from et_pipeline.pairing.rules import Rule, read_rules
 from et_pipeline.pairing.steps import Change, keep_touched
-from et_pipeline.resources import sql
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.warehouse.connection import transaction
+from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
 if TYPE_CHECKING:
     import duckdb

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.engine.engine import DuckDBEngine
 from et_pipeline.pairing.columns import LIMITS
 from et_pipeline.pairing.statements import query
+from et_pipeline.warehouse.engine import DuckDBEngine
 
 if TYPE_CHECKING:
-    from et_pipeline.engine.engine import Engine
+    from et_pipeline.warehouse.engine import Engine
 
 
 class Rule(NamedTuple):

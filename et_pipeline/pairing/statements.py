@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from et_pipeline.resources import sql
+from et_pipeline.common import sql
 
 
 def query(name: str, **fragments: object) -> str:

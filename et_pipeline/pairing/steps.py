@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from et_pipeline.common.sql import among
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.statements import query
-from et_pipeline.resources.sql import among
 
 if TYPE_CHECKING:
     import duckdb
 
-    from et_pipeline.engine.engine import Engine
+    from et_pipeline.warehouse.engine import Engine
 
 BYTES_A_REPORT = 950
 """Memory that a report takes while it is matched, with room to spare: measured at limits of 0.5 to 2 GB."""

@@ -22,12 +22,12 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
+from et_pipeline.common.files import write_atomically
 from et_pipeline.governance.stall import end_outage, record_outage
-from et_pipeline.resources.atomic import write_atomically
-from et_pipeline.resources.bus import connected, unavailable
-from et_pipeline.resources.destinations import UnavailableError
-from et_pipeline.resources.settings import NatsSettings, Settings, SettingsError
-from et_pipeline.resources.warehouse import open_warehouse, transaction
+from et_pipeline.publishing.destinations import UnavailableError
+from et_pipeline.publishing.nats_bus import connected, unavailable
+from et_pipeline.settings import NatsSettings, Settings, SettingsError
+from et_pipeline.warehouse.connection import open_warehouse, transaction
 
 FOLDER = "nats"
 """Folder under `report_bus/` that the snapshots go to."""

@@ -14,13 +14,13 @@ from typing import NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
+from et_pipeline.publishing.destinations import Destination, RefusedError, Send, UnavailableError
+from et_pipeline.publishing.log import logger
 from et_pipeline.publishing.outbox import Outcome, Pending, pending, record
 from et_pipeline.publishing.routes import DestinationName
 from et_pipeline.publishing.routes import destinations as configured
-from et_pipeline.resources.destinations import Destination, RefusedError, Send, UnavailableError
-from et_pipeline.resources.logging import logger
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 T = TypeVar("T")
 

@@ -16,14 +16,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from et_pipeline.common.files import write_atomically
+from et_pipeline.common.sql import load
+from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import BOT_ID
-from et_pipeline.contracts.moments import naive_utc
 from et_pipeline.contracts.reason_codes import REASON_CODES
 from et_pipeline.governance.stall import open_outages
 from et_pipeline.publishing.routes import ROUTES
-from et_pipeline.resources.atomic import write_atomically
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.sql import load
+from et_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb

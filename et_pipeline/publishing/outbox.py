@@ -16,11 +16,11 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.contracts.moments import naive_utc
+from et_pipeline.common.sql import load
+from et_pipeline.common.times import naive_utc
+from et_pipeline.publishing.destinations import Message
 from et_pipeline.publishing.routes import ROUTES, DestinationName
-from et_pipeline.resources.destinations import Message
-from et_pipeline.resources.sql import load
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.warehouse.connection import transaction
 
 if TYPE_CHECKING:
     import duckdb

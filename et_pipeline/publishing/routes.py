@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from et_pipeline.contracts.messages import Kind
-from et_pipeline.resources.destinations import Destination
-from et_pipeline.resources.outbox_files import FileOutbox
-from et_pipeline.resources.settings import Settings
+from et_pipeline.publishing.destinations import Destination
+from et_pipeline.publishing.file_outbox import FileOutbox
+from et_pipeline.settings import Settings
 
 DestinationName = Literal["report_bus", "strategy_registry"]
 
@@ -26,11 +26,11 @@ def destinations(settings: Settings) -> dict[DestinationName, Destination]:
     files = FileOutbox(settings.outbox_dir)
     found: dict[DestinationName, Destination] = {"report_bus": files, "strategy_registry": files}
     if settings.nats is not None:
-        from et_pipeline.resources.bus import NatsBus
+        from et_pipeline.publishing.nats_bus import NatsBus
 
         found["report_bus"] = NatsBus(settings.nats)
     if settings.registry is not None:
-        from et_pipeline.resources.registry import HttpRegistry
+        from et_pipeline.publishing.http_registry import HttpRegistry
 
         found["strategy_registry"] = HttpRegistry(settings.registry)
     return found

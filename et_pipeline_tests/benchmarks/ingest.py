@@ -80,8 +80,8 @@ def _fill(home: Path, count: int) -> None:
     """Stores reports without reading any: the columns of the warehouse, with other ids than the generated ones."""
     from et_pipeline.ingest.keys import add_keys
     from et_pipeline.ingest.store import append
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     with open_warehouse(Settings(data_dir=home)) as connection:
         for first in range(0, count, 100_000):
@@ -120,8 +120,8 @@ def _stored(first: int, count: int):  # type: ignore[no-untyped-def]
 
 def _strict(home: Path) -> None:
     from et_pipeline.ingest.ingest import ingest
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     settings = Settings(data_dir=home)
     if not (home / "filled").exists():

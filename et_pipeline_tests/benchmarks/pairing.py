@@ -183,8 +183,8 @@ def _measure(connection: duckdb.DuckDBPyConnection, what: str, method: str, coun
 
 def main(what: str, home: Path, method: str, count: int) -> None:
     """Opens the warehouse with its own memory limit, as a tick does, and measures."""
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     with open_warehouse(Settings(data_dir=home)) as connection:
         _measure(connection, what, method, count)

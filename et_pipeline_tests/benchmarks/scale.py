@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 import duckdb
 
-from et_pipeline.engine.engine import DuckDBEngine, Engine
+from et_pipeline.defs.ingest import read_snapshots
 from et_pipeline.evidence.compute import build_evidence
 from et_pipeline.experiments.registration import register
 from et_pipeline.governance.decide import admit, decide
@@ -30,11 +30,12 @@ from et_pipeline.insight.pages import write_pages
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
+from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 from et_pipeline_tests.benchmarks.measure import Row, Sample, finish, run
-from et_pipeline_tests.engine.conftest import serve_sail
-from et_pipeline_tests.engine.standalone import standalone
+from et_pipeline_tests.spark.conftest import serve_sail
+from et_pipeline_tests.spark.standalone import standalone
 
 SIZES = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
 SMALL = (200_000, 600_000)
@@ -270,7 +271,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         if settings.spark is None:
             yield DuckDBEngine(connection)
             return
-        from et_pipeline.engine.spark import spark_engine
+        from et_pipeline.spark.engine import spark_engine
 
         with spark_engine(settings.spark, connection) as engine:
             yield engine
@@ -278,7 +279,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
 
 def _ingest(settings: Settings) -> None:
     with _engine(settings) as engine:
-        if engine.ingest(settings, NOW).quarantined:
+        if read_snapshots(engine, settings, NOW).quarantined:
             raise RuntimeError("a line went into quarantine; the written ones are all sound")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.benchmarks import pairing
 from et_pipeline_tests.benchmarks.measure import Row, Sample, median, processor, run
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from et_pipeline.insight.pages import write_pages
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import run_et
 from et_pipeline_tests.insight.figures import Database, Page, not_found
 

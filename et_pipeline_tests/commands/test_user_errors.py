@@ -98,8 +98,8 @@ def test_a_corrupt_warehouse_is_named_and_left_alone(empty: Path, arguments: tup
 def test_a_newer_warehouse_is_refused_by_every_command_that_writes(empty: Path):
     import duckdb
 
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     with open_warehouse(Settings(data_dir=empty)) as connection:
         connection.execute("INSERT INTO schema_version VALUES (9999, now()::TIMESTAMP)")
@@ -120,8 +120,8 @@ def test_a_corrupt_analyst_database_is_named_and_a_tick_makes_it_anew(
 
 
 def test_a_warehouse_in_use_is_waited_for_then_named(empty: Path):
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     with open_warehouse(Settings(data_dir=empty)):
         refused(run_et(empty, "audit", "verify", ET_LOCK_TIMEOUT="0.2"), "in use", "ET_LOCK_TIMEOUT")

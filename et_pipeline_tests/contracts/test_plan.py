@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from et_pipeline.contracts.durations import format_duration, parse_duration
+from et_pipeline.common.times import format_duration, parse_duration
 from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, Refusal, overlapping, parse_plan, read_plans
 
 PLAN = """\

@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 
-from et_pipeline.contracts import text
+from et_pipeline.common import text
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import duckdb
 import polars as pl
 import yaml
 
+from et_pipeline.common.sql import ArrowStream
 from et_pipeline.experiments.registration import register
-from et_pipeline.resources.frames import ArrowStream
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import transaction
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import transaction
 
 START = datetime(2026, 10, 1)
 HOUR_US = 3_600_000_000

@@ -2,9 +2,9 @@
 
 import pytest
 
-from et_pipeline.evidence import checks
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.defs import evidence_checks as checks
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 SAMPLE_RATIO = """
 INSERT INTO sample_ratio VALUES

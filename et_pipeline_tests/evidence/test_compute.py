@@ -16,8 +16,8 @@ from et_pipeline.evidence.paths import inference_cells, read_cells
 from et_pipeline.inference.cells import as_cells
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.twoway import interval_path
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.evidence.lab import HOUR_US, add_experiment, hour, put_cells
 
 TABLES = ("interval_path", "intervals", "diagnostics", "drift", "sample_ratio")

@@ -9,9 +9,9 @@ import pytest
 
 from et_pipeline.experiments.registration import register, registered_plans
 from et_pipeline.inference.boundary import solve_g
-from et_pipeline.resources import audit
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse import audit
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.contracts.test_plan import PLAN
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from et_pipeline_tests.faults import points, sabotage
 
 POLL_S = 0.002
-SPARK = ("et_pipeline.engine.spark", "et_pipeline.ingest.cluster", "et_pipeline.ingest.executor")
+SPARK = ("et_pipeline.spark.engine", "et_pipeline.spark.ingest", "et_pipeline.spark.worker")
 """A tick on DuckDB never imports them, and what they bring along has threads that a fork would lose."""
 
 

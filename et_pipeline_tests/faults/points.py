@@ -102,7 +102,7 @@ def _wrap_files() -> None:
 
 
 def _wrap_warehouse() -> None:
-    from et_pipeline.resources import warehouse
+    from et_pipeline.warehouse import connection as warehouse
 
     transaction, connected = warehouse.transaction, warehouse.connected
 
@@ -139,7 +139,8 @@ def _wrap_warehouse() -> None:
 
 def _wrap_publishing() -> None:
     from et_pipeline.publishing import delivery
-    from et_pipeline.resources import outbox_files, registry
+    from et_pipeline.publishing import file_outbox as outbox_files
+    from et_pipeline.publishing import http_registry as registry
 
     outbox_files.FileOutbox._send = around(outbox_files.FileOutbox._send, lambda *_: "message: to a file")
     registry.HttpRegistry._send = around(registry.HttpRegistry._send, lambda *_: "message: to the registry")

@@ -19,7 +19,7 @@ def commit(name: str | None) -> None:
 
 def _sent_before_the_commit() -> None:
     """A message leaves where it is decided, not from the outbox: it may tell what never came to be."""
-    from et_pipeline.governance.look import Look
+    from et_pipeline.governance.unit_of_work import Look
 
     tell = Look.tell
 
@@ -37,8 +37,8 @@ def _sent_before_the_commit() -> None:
 def _recorded_before_it_is_sent() -> None:
     """A message counts as delivered before the destination has taken it: a crash in between loses it."""
     from et_pipeline.publishing import delivery
-    from et_pipeline.resources.settings import Settings
-    from et_pipeline.resources.warehouse import open_warehouse
+    from et_pipeline.settings import Settings
+    from et_pipeline.warehouse.connection import open_warehouse
 
     send = delivery._Round.send
 
@@ -54,7 +54,7 @@ def _recorded_before_it_is_sent() -> None:
 def _without_transactions() -> None:
     """Each statement commits by itself: a crash leaves half of what belongs together."""
     from et_pipeline.governance import decide
-    from et_pipeline.governance.look import Look
+    from et_pipeline.governance.unit_of_work import Look
 
     decide.transaction = nullcontext
     Look.tell = around(Look.tell, lambda *_: "event: told")

@@ -25,10 +25,10 @@ import duckdb
 import numpy as np
 from scipy.stats import theilslopes
 
+from et_pipeline.commands.run_tick import tick
 from et_pipeline.commands.terminal import CommandError
-from et_pipeline.commands.tick import tick
 from et_pipeline.publishing.outbox import pending
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import run_et
 from et_pipeline_tests.faults.soak_world import START, WEEK, World
 from et_pipeline_tests.registry import Registry, serving

@@ -12,7 +12,7 @@ import duckdb
 from et_pipeline.contracts.plan import Plan, parse_plan
 from et_pipeline.generator import write_snapshots
 from et_pipeline.governance.sign_offs import Document, write_sign_off
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.job.test_outages_and_sign_offs import scenario
 

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from et_pipeline.common.untrusted import CONTROL_CHARACTERS
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.plan import SHOWN_REFUSALS, Plan, parse_plan
 from et_pipeline.contracts.report import Fault
-from et_pipeline.contracts.untrusted import CONTROL_CHARACTERS
 from et_pipeline.governance.sign_offs import Document
 from et_pipeline.ingest.documents import Skipped, parse_line
 from et_pipeline.ingest.reader import read_lines

@@ -27,7 +27,7 @@ DECIDE = "governance.decide.decide"
         (
             FIRST_REPORTS,
             [
-                Blow("transaction: inside resources.dagster.open, all written", 2),
+                Blow("transaction: inside defs.resource.open, all written", 2),
                 Blow("transaction: commit of experiments.registration.register", delay_s=IN_THE_MIDDLE / 10),
                 Blow("transaction: inside ingest.ingest._ingest_group, all written"),
                 Blow("transaction: after governance.decide.admit"),
@@ -41,7 +41,7 @@ DECIDE = "governance.decide.decide"
             [
                 Blow("transaction: before ingest.ingest._ingest_group"),
                 Blow("transaction: commit of pairing.pairs.build_pairs", delay_s=IN_THE_MIDDLE),
-                Blow("warehouse: closing after resources.dagster.open", 4, delay_s=IN_THE_MIDDLE),
+                Blow("warehouse: closing after defs.resource.open", 4, delay_s=IN_THE_MIDDLE),
                 Blow("transaction: inside evidence.compute.build_evidence, begun"),
                 Blow(f"transaction: inside {DECIDE}, all written"),
                 Blow(f"transaction: after {DECIDE}"),

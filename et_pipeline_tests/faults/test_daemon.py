@@ -26,8 +26,8 @@ from filelock import FileLock
 
 from et_pipeline.generator import write_snapshots
 from et_pipeline.insight.publish import is_current
-from et_pipeline.resources.inputs import pages_follow
-from et_pipeline.resources.settings import Settings
+from et_pipeline.insight.published import pages_follow
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, run_et
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
 from et_pipeline_tests.operations.machines import Machine, free_port, impatient, stop

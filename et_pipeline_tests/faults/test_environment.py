@@ -20,7 +20,7 @@ import duckdb
 import pytest
 
 from et_pipeline.publishing.delivery import Policy, deliver
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.faults.chains import Reference, copy, registry_before
 from et_pipeline_tests.faults.compare import differences, known

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from et_pipeline import cli
-from et_pipeline.resources.settings import Settings, SettingsError
+from et_pipeline.settings import Settings, SettingsError
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 from et_pipeline_tests.faults import targets
 

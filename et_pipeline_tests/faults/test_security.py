@@ -22,7 +22,7 @@ import yaml
 from et_pipeline.contracts.plan import read_plans
 from et_pipeline.ingest.listing import list_snapshots
 from et_pipeline.ingest.reader import MAX_BAD_LINES, SMALL_BYTES, read_snapshot
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, run_et
 from et_pipeline_tests.ingest import lab
 from et_pipeline_tests.job.conftest import World
@@ -80,8 +80,8 @@ def test_pipes_and_links_in_a_circle_make_nobody_wait(settings: Settings) -> Non
     (settings.experiments_dir / "circle.yaml").symlink_to("circle.yaml")
     os.mkfifo(settings.experiments_dir / "pipe2.yml")
     code = (
-        "from et_pipeline.resources.settings import Settings\n"
-        "from et_pipeline.resources.inputs import fingerprint\n"
+        "from et_pipeline.settings import Settings\n"
+        "from et_pipeline.due import fingerprint\n"
         "from et_pipeline.contracts.plan import read_plans\n"
         "s = Settings.from_env(); fingerprint(s); print(len(read_plans(s.experiments_dir)[1]))"
     )

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.governance.world import World
 
 

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 
 from et_pipeline.governance.sign_offs import split_evidence
-from et_pipeline.resources import audit
+from et_pipeline.warehouse import audit
 from et_pipeline_tests.governance.world import START
 
 

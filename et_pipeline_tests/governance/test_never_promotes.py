@@ -28,9 +28,9 @@ from et_pipeline.governance.decide import decide
 from et_pipeline.governance.lifecycle import TRANSITIONS, states
 from et_pipeline.governance.sign_offs import split_evidence
 from et_pipeline.publishing.routes import ROUTES
-from et_pipeline.resources import audit
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse import audit
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.governance.world import World
 
 NAMES = ("alpha", "beta")

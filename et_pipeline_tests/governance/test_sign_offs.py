@@ -18,8 +18,8 @@ from et_pipeline.governance.sign_offs import (
     with_name_keys,
     write_sign_off,
 )
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.governance.world import World
 
 

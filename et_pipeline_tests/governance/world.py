@@ -14,7 +14,7 @@ import yaml
 from et_pipeline.experiments.registration import register
 from et_pipeline.governance.decide import DecideResult, decide
 from et_pipeline.governance.sign_offs import Document, write_sign_off
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -17,8 +17,8 @@ from et_pipeline.ingest.decode import BadLine
 from et_pipeline.ingest.ingest import ingest
 from et_pipeline.ingest.reader import Batch, read_snapshot
 from et_pipeline.ingest.results import IngestResult
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from et_pipeline.engine.engine import DuckDBEngine
-from et_pipeline.ingest import assets
-from et_pipeline.ingest.checks import CHECKS, evaluate
+from et_pipeline.defs import ingest as assets
+from et_pipeline.defs.ingest_checks import CHECKS, evaluate
+from et_pipeline.defs.resource import Warehouse
 from et_pipeline.ingest.results import IngestResult
-from et_pipeline.resources.dagster import Warehouse
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
+from et_pipeline.warehouse.engine import DuckDBEngine
 from et_pipeline_tests.ingest.lab import ndjson, report, run, write
 
 

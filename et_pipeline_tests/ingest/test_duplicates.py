@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from et_pipeline.ingest import store
 from et_pipeline.ingest.resolve import resolve
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.ingest.lab import NOW, ndjson, report, rows, run, write
 
 BALANCE = "SELECT count(*) FROM snapshots WHERE lines <> reports + duplicates + skipped + quarantined"

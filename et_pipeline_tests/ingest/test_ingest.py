@@ -14,8 +14,8 @@ from et_pipeline.ingest.ingest import pending_snapshots
 from et_pipeline.ingest.listing import list_snapshots
 from et_pipeline.ingest.results import Progress
 from et_pipeline.ingest.validate import validate_snapshot
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.ingest.lab import NOW, line, ndjson, report, rows, run, write, write_parquet
 
 COUNTS = "SELECT path, revision, changed, lines, reports, duplicates, skipped, quarantined FROM snapshots ORDER BY ALL"

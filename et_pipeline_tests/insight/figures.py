@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 
 import duckdb
 
-from et_pipeline.contracts import text
+from et_pipeline.common import text
 
 NUMBER = re.compile(
     r"(?<![\w.,·-])"  # not inside a name, a hash or another number

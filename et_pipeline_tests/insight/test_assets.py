@@ -6,10 +6,10 @@ from shutil import copytree
 import dagster as dg
 import pytest
 
-from et_pipeline.insight.assets import analyst_database, review_pages
-from et_pipeline.insight.exports import parquet, parquet_files, parquet_hourly
+from et_pipeline.defs.exports import parquet, parquet_files, parquet_hourly
+from et_pipeline.defs.insight import analyst_database, review_pages
+from et_pipeline.defs.resource import Warehouse
 from et_pipeline.insight.publish import publish_analyst_database
-from et_pipeline.resources.dagster import Warehouse
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import duckdb
 import pytest
 
 from et_pipeline.insight.dictionary import columns, markdown
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 
@@ -23,7 +23,7 @@ def test_every_table_and_column_has_a_comment(warehouse: duckdb.DuckDBPyConnecti
     bare = [
         f"{column.table}.{column.name}" for column in found if not column.comment or not column.table_comment
     ]
-    assert bare == [], "add a comment in et_pipeline/resources/migrations/"
+    assert bare == [], "add a comment in et_pipeline/warehouse/migrations/"
 
 
 def test_times_say_that_they_are_utc(warehouse: duckdb.DuckDBPyConnection) -> None:

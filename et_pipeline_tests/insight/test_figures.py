@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.insight.figures import Database, Page, allowed, not_found, numbers
 
 EXPERIMENTS = {

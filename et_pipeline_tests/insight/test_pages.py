@@ -15,8 +15,8 @@ from et_pipeline.insight.pages import experiment_page, write_pages
 from et_pipeline.insight.plots import interval_path_markdown, interval_path_png
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.read import read_experiment
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 pytestmark = pytest.mark.xdist_group("review_pages")
 SAMPLES = {

@@ -6,8 +6,8 @@ import pytest
 
 from et_pipeline.insight.parquet import write_parquet
 from et_pipeline.insight.publish import publish_analyst_database
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 FILL = """
 INSERT INTO unmatched

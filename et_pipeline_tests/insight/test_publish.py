@@ -6,8 +6,8 @@ import pytest
 
 from et_pipeline.insight import publish
 from et_pipeline.insight.publish import is_current, publish_analyst_database
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import WarehouseError, locked, open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import WarehouseError, locked, open_warehouse
 
 FILL = """
 INSERT INTO pairs BY NAME

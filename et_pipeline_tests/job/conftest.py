@@ -15,9 +15,9 @@ import pytest
 from et_pipeline.commands import samples
 from et_pipeline.contracts.plan import read_plans
 from et_pipeline.definitions import defs
+from et_pipeline.defs.ticks import prepare_tick
 from et_pipeline.generator import Truth, write_snapshots
-from et_pipeline.ingest.ticks import prepare_tick
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

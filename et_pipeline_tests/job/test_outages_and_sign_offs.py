@@ -239,8 +239,8 @@ def test_no_plan_at_all_is_a_tick_too(world: World) -> None:
 def test_the_sensor_asks_for_a_tick_when_a_published_file_is_gone(world: World) -> None:
     import dagster as dg
 
-    from et_pipeline.ingest.ticks import new_inputs
-    from et_pipeline.resources.dagster import Warehouse
+    from et_pipeline.defs.resource import Warehouse
+    from et_pipeline.defs.ticks import new_inputs
 
     def asked(cursor: str | None, now: str) -> dg.SensorResult | dg.SkipReason:
         environment = {"ET_DATA_DIR": str(world.folder), "ET_NOW": now}

@@ -10,7 +10,7 @@ import pytest
 from et_pipeline.evidence.compute import read_decisions
 from et_pipeline.evidence.paths import inference_cells, read_cells
 from et_pipeline.inference.twoway import interval_path
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.job.conftest import World
 
 REAL = Path(__file__).parents[3] / "shared" / "real"

@@ -11,9 +11,9 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from et_pipeline.definitions import defs
-from et_pipeline.ingest.ticks import RANGE_END, RANGE_START, tick_request
-from et_pipeline.resources.inputs import LastTick, read_last_tick
-from et_pipeline.resources.settings import Settings
+from et_pipeline.defs.ticks import RANGE_END, RANGE_START, tick_request
+from et_pipeline.due import LastTick, read_last_tick
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 from et_pipeline_tests.job.conftest import World, generate
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from et_pipeline.operations.failures import tell_failures
-from et_pipeline.resources.dagster import Warehouse
+from et_pipeline.defs.operations.failures import tell_failures
+from et_pipeline.defs.resource import Warehouse
 
 
 @dg.op

@@ -13,7 +13,7 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from et_pipeline.operations.launcher import CodeServerRunLauncher
+from et_pipeline.defs.operations.launcher import CodeServerRunLauncher
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.operations.machines import free_port
 

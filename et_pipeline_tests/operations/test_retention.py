@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from et_pipeline.operations.retention import clean_up, expired
+from et_pipeline.defs.operations.retention import clean_up, expired
 
 TOMORROW = timedelta(days=1)
 
@@ -66,7 +66,7 @@ def test_the_job_deletes_runs_events_and_logs(
         def now(cls, tz: object = None) -> datetime:
             return datetime.now(UTC) + timedelta(days=60)
 
-    monkeypatch.setattr("et_pipeline.operations.retention.datetime", InTwoMonths)
+    monkeypatch.setattr("et_pipeline.defs.operations.retention.datetime", InTwoMonths)
     done = clean_up.execute_in_process(instance=instance)
     assert done.output_for_node("delete_old_runs") == 1
     assert instance.get_run_by_id(old) is None

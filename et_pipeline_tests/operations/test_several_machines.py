@@ -22,8 +22,8 @@ import pytest
 import requests
 import yaml
 
+from et_pipeline.defs.ticks import RANGE_END, RANGE_START
 from et_pipeline.generator import write_snapshots
-from et_pipeline.ingest.ticks import RANGE_END, RANGE_START
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
 from et_pipeline_tests.operations.machines import (

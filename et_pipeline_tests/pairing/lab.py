@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.resources.warehouse import migrate
+from et_pipeline.warehouse.connection import migrate
 
 START = datetime(2026, 11, 1)
 

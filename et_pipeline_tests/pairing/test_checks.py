@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import dagster as dg
 
-from et_pipeline.engine.engine import DuckDBEngine
-from et_pipeline.pairing import checks
+from et_pipeline.defs import pairing_checks as checks
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
+from et_pipeline.warehouse.engine import DuckDBEngine
 from et_pipeline_tests.pairing.lab import START, Lab, report, variant_report
 
 

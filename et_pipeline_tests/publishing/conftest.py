@@ -29,8 +29,8 @@ from et_pipeline.contracts.messages import (
     reason_code_event,
 )
 from et_pipeline.contracts.reason_codes import RESULT, STARTED
-from et_pipeline.resources.settings import NatsSettings, Settings
-from et_pipeline.resources.warehouse import open_warehouse, transaction
+from et_pipeline.settings import NatsSettings, Settings
+from et_pipeline.warehouse.connection import open_warehouse, transaction
 from et_pipeline_tests.registry import Registry, serving
 
 T = TypeVar("T")

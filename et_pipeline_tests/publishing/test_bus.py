@@ -17,11 +17,11 @@ import pytest
 from et_pipeline.publishing import bus_snapshot
 from et_pipeline.publishing.bus_snapshot import Limits, as_lines, take_snapshots
 from et_pipeline.publishing.delivery import Policy, deliver
+from et_pipeline.publishing.destinations import UnavailableError
+from et_pipeline.publishing.nats_bus import NatsBus
 from et_pipeline.publishing.outbox import counts, redeliver
-from et_pipeline.resources.bus import NatsBus
-from et_pipeline.resources.destinations import UnavailableError
-from et_pipeline.resources.settings import NatsSettings, Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import NatsSettings, Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 FAST = Policy(tries=2, first_wait_s=0.01, longest_wait_s=0.05, first_pause_s=0, longest_pause_s=0)
 

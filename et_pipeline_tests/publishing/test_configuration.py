@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from et_pipeline.resources.settings import Settings, SettingsError
+from et_pipeline.settings import Settings, SettingsError
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 COMPLETE = {"ET_REGISTRY_URL": "https://registry.example/", "ET_NATS_URL": "tls://bus.example:4222"}

@@ -11,13 +11,13 @@ import pytest
 
 from et_pipeline.publishing.delivery import deliver
 from et_pipeline.publishing.outbox import counts
-from et_pipeline.resources.settings import Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 DIES = """
 import contextlib, os, signal, sys
 from et_pipeline.publishing import delivery, outbox
-from et_pipeline.resources.settings import Settings
+from et_pipeline.settings import Settings
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

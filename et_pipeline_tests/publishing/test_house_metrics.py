@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from et_pipeline.governance.stall import record_outage
 from et_pipeline.publishing.delivery import deliver
 from et_pipeline.publishing.house_metrics import write_metrics
-from et_pipeline.resources.settings import RegistrySettings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import RegistrySettings
+from et_pipeline.warehouse.connection import open_warehouse
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 

@@ -8,15 +8,15 @@ import dagster as dg
 import pytest
 
 from et_pipeline.definitions import publish
+from et_pipeline.defs.publishing import collect
+from et_pipeline.defs.publishing_sensors import collect_regularly, publish_pending, publish_when_decided
+from et_pipeline.defs.resource import Warehouse
+from et_pipeline.due import fingerprint
 from et_pipeline.governance.stall import open_outages
 from et_pipeline.publishing.bus_snapshot import bus_snapshot
-from et_pipeline.publishing.jobs import collect
 from et_pipeline.publishing.outbox import dead_letters, redeliver
-from et_pipeline.publishing.sensors import collect_regularly, publish_pending, publish_when_decided
-from et_pipeline.resources.dagster import Warehouse
-from et_pipeline.resources.inputs import fingerprint
-from et_pipeline.resources.settings import Settings, SettingsError
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import Settings, SettingsError
+from et_pipeline.warehouse.connection import open_warehouse
 
 
 @pytest.fixture

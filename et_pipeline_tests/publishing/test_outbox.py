@@ -12,10 +12,10 @@ import pytest
 from filelock import FileLock
 
 from et_pipeline.publishing.delivery import DeliveryBusyError, Policy, deliver
+from et_pipeline.publishing.destinations import Message, RefusedError, Send, UnavailableError
+from et_pipeline.publishing.file_outbox import FileOutbox
 from et_pipeline.publishing.outbox import counts, dead_letters, pending, redeliver
-from et_pipeline.resources.destinations import Message, RefusedError, Send, UnavailableError
-from et_pipeline.resources.outbox_files import FileOutbox
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.warehouse.connection import open_warehouse
 
 
 class Scripted:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from et_pipeline.publishing.delivery import Policy, deliver
+from et_pipeline.publishing.destinations import Message, RefusedError, UnavailableError
+from et_pipeline.publishing.http_registry import HttpRegistry
 from et_pipeline.publishing.outbox import dead_letters
-from et_pipeline.resources.destinations import Message, RefusedError, UnavailableError
-from et_pipeline.resources.registry import HttpRegistry
-from et_pipeline.resources.settings import RegistrySettings, Secret, Settings
-from et_pipeline.resources.warehouse import open_warehouse
+from et_pipeline.settings import RegistrySettings, Secret, Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 TOKEN = "tok-3n_very.secret~value+of/this=="
 MESSAGE = Message("ab" * 16, "drift_signal", "exp-0", None, '{"metric": "edge_bps", "message": "½"}'.encode())

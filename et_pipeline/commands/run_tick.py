@@ -1,0 +1,179 @@
+"""`et tick`: one run of the real Dagster job over what is new, then the delivery of what it decided."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from et_pipeline.commands.terminal import CommandError
+from et_pipeline.due import due, fingerprint, metrics_follow, read_last_tick
+from et_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+LOCATION = "et_pipeline.definitions"
+"""Name of the code location, as `et ui`, the service files and `workspace.yaml` load it."""
+IN_JOB_HISTORY = {
+    ".dagster/repository": f"__repository__@{LOCATION}",
+    "dagster/code_location": LOCATION,
+}
+"""Tags by which the UI counts a run among its job's; a run in this process would have none of them."""
+
+
+class TickOutcome(NamedTuple):
+    """What a tick did.
+
+    Attributes:
+        due: Whether there was anything to do; where not, no run was started.
+        run_id: The Dagster run.
+        messages: Messages delivered by it.
+        failed_checks: Checks that did not pass, as `asset.check: description`.
+    """
+
+    due: bool
+    run_id: str | None
+    messages: int
+    failed_checks: list[str]
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of runs and schedules: DAGSTER_HOME, or `dagster/` in the data folder, made ready."""
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        packaged = Path(__file__).parent.parent / "defs" / "dagster.yaml"
+        shutil.copyfile(packaged, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+@contextmanager
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance that the UI of the same data folder shows.
+
+    Raises:
+        CommandError: Its storage cannot be used.
+    """
+    home = dagster_home(settings)
+    import dagster as dg
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with dg.DagsterInstance.get() as found:
+            yield found
+    except SQLAlchemyError as error:
+        raise CommandError(
+            f"Dagster's storage ({home}) cannot be used: {getattr(error, 'orig', error)}; is its disk full, or "
+            "may it not be written?"
+        ) from error
+
+
+def tick(
+    settings: Settings,
+    *,
+    force: bool = False,
+    verbose: bool = False,
+    say: Callable[[str], None] = lambda words: None,
+) -> TickOutcome:
+    """Runs the `tick` job over what is new and delivers what is pending.
+
+    Args:
+        settings: The data folder.
+        force: Run although nothing is due.
+        verbose: Show Dagster's own log.
+        say: Told what is being done, for people who wait.
+
+    Raises:
+        CommandError: The run failed; the message names the step and its error.
+    """
+    wanted = force or due(settings, fingerprint(settings), read_last_tick(settings))
+    if not wanted and not _unfinished(settings):
+        return TickOutcome(False, None, 0, [])
+    if not settings.data_dir.is_dir():
+        raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
+
+    say("Starting Dagster")
+    from et_pipeline.definitions import defs
+
+    loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
+    with instance(settings) as found:
+        run_id, failed = _run_tick(settings, found, loggers, say) if wanted else (None, [])
+        say("Delivering messages")
+        publish = defs.resolve_job_def("publish").execute_in_process(
+            instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
+        )
+        if not publish.success:
+            raise CommandError(_failure(publish))
+        delivered = int(publish.output_for_node("deliver_events", "result"))
+        return TickOutcome(wanted, run_id, delivered, failed)
+
+
+def _unfinished(settings: Settings) -> bool:
+    """Whether messages wait for a delivery that is due by now, or people for what became of it and of the tick."""
+    from et_pipeline.insight.publish import is_current
+    from et_pipeline.insight.published import pages_follow
+    from et_pipeline.publishing.outbox import pending
+    from et_pipeline.warehouse.connection import open_warehouse
+
+    with open_warehouse(settings) as connection:
+        waiting = pending(connection, now=settings.now())
+    followed = is_current(settings) and pages_follow(settings) and metrics_follow(settings)
+    return bool(waiting) or not followed
+
+
+def _run_tick(
+    settings: Settings, found: dg.DagsterInstance, run_config: dict[str, Any], say: Callable[[str], None]
+) -> tuple[str, list[str]]:
+    """Runs the `tick` job; returns its run and the checks that did not pass.
+
+    Raises:
+        CommandError: The run failed.
+    """
+    from et_pipeline.definitions import defs
+    from et_pipeline.defs.ticks import prepare_tick
+
+    request = prepare_tick(settings, found)
+    run_id = str(uuid.uuid4())
+    found.add_event_listener(run_id, lambda event: _tell(event, say))
+    result = defs.resolve_job_def("tick").execute_in_process(
+        instance=found,
+        tags={**request.tags, **IN_JOB_HISTORY},
+        run_config=run_config,
+        raise_on_error=False,
+        asset_selection=request.selection,
+        run_id=run_id,
+    )
+    if not result.success:
+        raise CommandError(_failure(result))
+    failed = [
+        f"{check.asset_key.to_user_string()}.{check.check_name}: {check.description or 'see the Dagster UI'}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    ]
+    return result.run_id, failed
+
+
+def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
+    """What a run is at: the step that starts, and what it logs itself."""
+    if event.is_dagster_event and event.get_dagster_event().event_type_value == "STEP_START":
+        say(f"{event.step_key} …")
+    elif not event.is_dagster_event and event.step_key:
+        say(f"{event.step_key}: {event.user_message.removeprefix(f'{event.step_key}: ')}")
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """The first failed step and its error, for people."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            # Below Dagster's own wrapper stands what the step raised, which says what to do.
+            error = error.cause if error is not None and error.cause is not None else error
+            return f"run {result.run_id} failed in {event.step_key}: {error.message.strip() if error else ''}"
+    return f"run {result.run_id} failed; see it in the Dagster UI (et ui)"

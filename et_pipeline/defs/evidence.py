@@ -1,0 +1,139 @@
+"""Assets of the inference stage: cells → intervals, interval path, diagnostics, sample ratio, drift."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from et_pipeline.defs.partitions import (
+    EXPERIMENTS,
+    ONE_RUN,
+    experiments_of,
+    facts_by_experiment,
+    note_partitions,
+    tag_experiments,
+)
+from et_pipeline.defs.resource import POOL, Warehouse
+from et_pipeline.defs.specs import materialized, spec
+
+GROUP = "inference"
+
+DESCRIPTIONS = {
+    "interval_path": """The anytime-valid interval of the mean uplift of every metric at every block end.
+
+The two-way cluster-robust anytime-valid interval (Lindon, Ham, Tingley & Bojinov 2022): true although it is
+looked at after every block, although pairs of one market and pairs of one hour move together.
+
+    SELECT as_of, mean_uplift, ci_lower, ci_upper FROM interval_path
+    WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY as_of;
+""",
+    "intervals": """The newest row of `interval_path` per experiment and metric. The plot of a whole path:
+*Partitions* → an experiment → `interval_path` → *Show Markdown*.
+
+    SELECT metric, n_pairs, mean_uplift, ci_lower, ci_upper FROM intervals
+    WHERE experiment_id = 'line-shop-v4';
+""",
+    "diagnostics": """What kind of sample it is: correlations within markets and blocks, memory of the blocks,
+influence of the largest market, winsorised values, share of unmatched opportunities.
+
+    SELECT metric, market_correlation, block_correlation, longer_block_needed FROM diagnostics;
+""",
+    "sample_ratio": """Limited live only: does the variant get the planned share of opportunities? A sequential
+multinomial test (Lindon & Malek 2022); an alarm blocks any verdict.
+
+    SELECT as_of, observed_share, planned_share, e_value, alarm FROM sample_ratio;
+""",
+    "drift": """The change detector: did the mean uplift fall below minus the margin, and since when?
+The e-SR detector (Shin, Ramdas & Rinaldo 2022) on two-way evidence.
+
+    SELECT as_of, log_evidence, threshold, since FROM drift WHERE alarm;
+""",
+}
+CELL_COLUMNS = ["experiment_id", "metric", "block", "market_id", "n", "sum"]
+LINEAGE = {
+    "interval_path": {
+        "mean_uplift": [("cells", "sum"), ("cells", "n")],
+        "se": [("cells", "sum"), ("cells", "n"), ("cells", "market_id"), ("cells", "block")],
+        "ci_lower": [("cells", "sum"), ("cells", "n"), ("experiments", "g"), ("experiments", "alpha")],
+        "ci_upper": [("cells", "sum"), ("cells", "n"), ("experiments", "g"), ("experiments", "alpha")],
+        "n_pairs": [("cells", "n")],
+    },
+    "intervals": {
+        name: [("interval_path", name)] for name in ("mean_uplift", "se", "ci_lower", "ci_upper", "n_pairs")
+    },
+    "sample_ratio": {"n_control": [("pairs", "block"), ("unmatched", "block")]},
+}
+DEPS = {
+    "interval_path": ["cells", "experiments"],
+    "intervals": ["interval_path"],
+    "diagnostics": ["cells", "pairs", "unmatched"],
+    "sample_ratio": ["pairs", "unmatched"],
+    "drift": ["cells"],
+}
+
+
+@dg.multi_asset(
+    name="evidence",
+    specs=[
+        spec(
+            table,
+            group=GROUP,
+            deps=DEPS[table],
+            description=DESCRIPTIONS[table],
+            kinds=("duckdb", "numpy", "scipy"),
+            partitioned=True,
+            lineage=LINEAGE.get(table),
+        )
+        for table in DESCRIPTIONS
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "sample_ratio_as_planned",
+            asset="sample_ratio",
+            description="No experiment in limited live gets another split than planned; an alarm blocks its verdict.",
+        ),
+        dg.AssetCheckSpec(
+            "time_block_long_enough",
+            asset="diagnostics",
+            description="Neighbouring blocks do not move together so much that a longer time_block is needed.",
+        ),
+        dg.AssetCheckSpec(
+            "path_ends_with_interval",
+            asset="intervals",
+            description="Every newest interval is the end of its path, and the path counts every pair of the cells.",
+            blocking=True,
+        ),
+    ],
+    partitions_def=EXPERIMENTS,
+    backfill_policy=ONE_RUN,
+    pool=POOL,
+)
+def evidence(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Computes the paths of experiments whose cells changed."""
+    from et_pipeline.common.sql import load
+    from et_pipeline.defs import evidence_checks as checks
+    from et_pipeline.evidence.compute import build_evidence
+
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        experiments = experiments_of(context)
+        outcome = build_evidence(connection, experiments, engine=engine)
+        context.log.info(
+            f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
+        )
+        tag_experiments(context, outcome.experiments)
+        newest = facts_by_experiment(connection, load("et_pipeline.evidence", "newest_primary"), experiments)
+        for table in DESCRIPTIONS:
+            note_partitions(
+                context,
+                connection,
+                table,
+                experiments,
+                changed=outcome.experiments,
+                facts=newest if table == "intervals" else None,
+            )
+            yield materialized(connection, table)
+        yield checks.sample_ratio_as_planned(connection)
+        yield checks.time_block_long_enough(connection)
+        yield checks.path_ends_with_interval(connection)

@@ -1,0 +1,138 @@
+"""Assets of the governance stage: sign-offs before pairing; verdicts, events and the audit log after it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from et_pipeline.defs.governance_checks import CHECKS
+from et_pipeline.defs.partitions import (
+    EXPERIMENTS,
+    ONE_RUN,
+    experiments_of,
+    facts_by_experiment,
+    note_partitions,
+    tag_experiments,
+)
+from et_pipeline.defs.resource import POOL, Warehouse
+from et_pipeline.defs.specs import materialized, spec
+
+GROUP = "governance"
+
+SIGN_OFFS = """Every signed decision that was found, whether it counts, and where not, why.
+
+A sign-off is a small file with an SSH signature over experiment, plan, evidence, decision and reason
+(`et sign-off`). It is looked at before pairing, since a split above 50 % is sampled only after one.
+
+    SELECT experiment_id, purpose, decision, signer, valid, sentence FROM sign_offs;
+"""
+DESCRIPTIONS = {
+    "verdicts": """One row an experiment: its state, the verdict where there is one, why, and what is missing.
+
+The verdict is the first one along the interval path at the end of a closed block. What was announced stays
+announced; where late reports change it, the check **announced_verdict_follows** fails.
+
+    SELECT experiment_id, state, verdict, sentence FROM verdicts;
+""",
+    "events": """The outbox: every message that was decided, written in the transaction that decided it.
+
+    SELECT emitted_at, experiment_id, reason_code, message FROM events ORDER BY seq;
+""",
+    "drift_signals": """What the StrategyRegistry was told about variants that underperform.
+
+    SELECT experiment_id, metric, trigger, uplift, ci_upper, since FROM drift_signals;
+""",
+    "audit_log": """The append-only log of everything that was decided; each row carries the hash of the one before.
+
+    SELECT seq, recorded_at, experiment_id, action, from_state, to_state FROM audit_log ORDER BY seq;
+""",
+    "strategy_usage": """Who uses this bot: strategies with their state, and whether they must re-pass shadow because
+the contract changed.
+
+    SELECT * FROM strategy_usage WHERE must_repass_shadow;
+""",
+}
+DEPS = {
+    "verdicts": ["intervals", "interval_path", "sample_ratio", "drift", "sign_offs"],
+    "events": ["verdicts"],
+    "drift_signals": ["verdicts", "drift"],
+    "audit_log": ["verdicts"],
+    "strategy_usage": ["verdicts", "experiments"],
+}
+PER_EXPERIMENT = ("verdicts", "events", "drift_signals", "audit_log")
+
+
+@dg.multi_asset(
+    name="sign_offs",
+    specs=[
+        spec(
+            "sign_offs",
+            group="experiments",  # what is let in, like the plans: groups then read from left to right
+            deps=["experiments"],
+            description=SIGN_OFFS,
+            kinds=("duckdb", "openssh"),
+            partitioned=True,
+        )
+    ],
+    partitions_def=EXPERIMENTS,
+    backfill_policy=ONE_RUN,
+    pool=POOL,
+)
+def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[Any]]:
+    """Moves new experiments on to sampling, by way of a sign-off where the split is large."""
+    from et_pipeline.governance.decide import admit
+
+    settings = warehouse.settings
+    with warehouse.open() as connection:
+        experiments = experiments_of(context)
+        transitions = admit(connection, settings, settings.now(), experiments)
+        for name, before, after in transitions:
+            context.log.info(f"{name}: {before or 'new'} → {after}")
+        tag_experiments(context, [name for name, _, _ in transitions])
+        note_partitions(context, connection, "sign_offs", experiments)
+        yield materialized(connection, "sign_offs")
+
+
+@dg.multi_asset(
+    name="governance",
+    specs=[
+        spec(table, group=GROUP, deps=DEPS[table], description=description, partitioned=True)
+        for table, description in DESCRIPTIONS.items()
+    ],
+    check_specs=CHECKS,
+    partitions_def=EXPERIMENTS,
+    backfill_policy=ONE_RUN,
+    pool=POOL,
+)
+def governance(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Decides, in one transaction: states, verdicts, messages, audit rows."""
+    from et_pipeline.common.sql import load
+    from et_pipeline.defs.governance_checks import evaluate
+    from et_pipeline.governance.decide import decide
+
+    settings = warehouse.settings
+    with warehouse.open() as connection:
+        experiments = experiments_of(context)
+        outcome = decide(connection, settings, settings.now(), experiments)
+        for name, before, after in outcome.transitions:
+            context.log.info(f"{name}: {before or 'new'} → {after}")
+        for event in outcome.events:
+            context.log.info(f"{event.reason_code or event.kind}: {event.message}")
+        for path, sentence in outcome.refused_sign_offs:
+            context.log.warning(f"sign-off {path} does not count: {sentence}")
+        tag_experiments(context, [event.experiment_id for event in outcome.events])
+        tag_experiments(context, [name for name, _, _ in outcome.transitions])
+        standing = facts_by_experiment(connection, load("et_pipeline.governance", "standing"), experiments)
+        for table in DESCRIPTIONS:
+            note_partitions(
+                context,
+                connection,
+                table,
+                experiments,
+                facts=standing if table == "verdicts" else None,
+                counted=table in PER_EXPERIMENT,
+            )
+            yield materialized(connection, table)
+        yield from evaluate(connection, settings, outcome)

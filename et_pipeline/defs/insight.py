@@ -1,0 +1,143 @@
+"""Assets of the insight stage: the analyst database and the review pages."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
+from et_pipeline.defs.specs import bullets, spec
+
+GROUP = "insight"
+
+ANALYST_DATABASE = """`published/experiments.duckdb`: the warehouse as analysts read it, swapped in whole after
+each tick.
+
+Readers never meet a lock, and keep the file they opened until they open it again. Every table and column
+has a comment (`docs/data-dictionary.md`).
+"""
+REVIEW_PAGES = """`published/pages/<experiment>.html`: one self-contained page an experiment, from the analyst
+database alone, by which a reviewer can decide; and an index of them.
+"""
+
+
+@dg.multi_asset(
+    name="analyst_database",
+    specs=[
+        spec(
+            "analyst_database",
+            group=GROUP,
+            deps=[
+                "verdicts",
+                "events",
+                "drift_signals",
+                "audit_log",
+                "strategy_usage",
+                "diagnostics",
+                "quarantine",
+            ],
+            description=ANALYST_DATABASE,
+            fresh=True,
+        )
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "published_copy_is_fresh",
+            asset="analyst_database",
+            description="The published copy can be read and holds what the warehouse holds.",
+        )
+    ],
+    pool=POOL,
+)
+def analyst_database(
+    warehouse: Warehouse,
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Publishes the copy, and looks whether it is one."""
+    from et_pipeline.insight.publish import is_current, publish_analyst_database
+
+    settings = warehouse.settings
+    publication = publish_analyst_database(settings)
+    current = is_current(settings)
+    yield dg.MaterializeResult(
+        asset_key="analyst_database",
+        metadata={
+            "path": dg.MetadataValue.path(str(publication.path)),
+            "replaced": publication.replaced,
+            "bytes": publication.size,
+            "bytes_written": publication.written,
+        },
+    )
+    yield dg.AssetCheckResult(
+        asset_key="analyst_database",
+        check_name="published_copy_is_fresh",
+        passed=current,
+        description="the copy is the warehouse" if current else "the warehouse changed while it was copied",
+    )
+
+
+@dg.op(
+    out=dg.Out(int, description="Messages that this round could not deliver."),
+    description="Publishes the analyst database and the pages again, with what became of the messages.",
+    pool=POOL,
+)
+def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
+    """Analysts and reviewers see each delivery as soon as it was made, not with the next tick."""
+    from et_pipeline.insight.pages import write_pages
+    from et_pipeline.insight.publish import publish_analyst_database
+    from et_pipeline.insight.published import pages_follow
+
+    settings = warehouse.settings
+    publication = publish_analyst_database(settings)
+    drawn = [] if pages_follow(settings) else write_pages(settings).drawn
+    context.add_output_metadata({"bytes_written": publication.written, "pages_drawn": len(drawn)})
+    return left_behind
+
+
+@dg.multi_asset(
+    name="review_pages",
+    specs=[
+        spec(
+            "review_pages",
+            group=GROUP,
+            deps=["analyst_database"],
+            description=REVIEW_PAGES,
+            fresh=True,
+            kinds=("html", "matplotlib"),
+        )
+    ],
+    pool=POOL,
+)
+def review_pages(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Draws the pages of experiments that changed, and shows each one's interval path on `intervals`.
+
+    The last asset of a tick, so it notes that everything was done for the run's inputs.
+    """
+    from et_pipeline.due import LastTick, next_wake, write_last_tick
+    from et_pipeline.governance.lifecycle import settled
+    from et_pipeline.insight.pages import write_pages
+    from et_pipeline.insight.plots import interval_path_plots
+
+    settings = warehouse.settings
+    pages = write_pages(settings, run_id=context.run.run_id)
+    for experiment_id, plot in interval_path_plots(settings, pages.drawn).items():
+        context.log_event(
+            dg.AssetObservation(
+                "intervals", partition=experiment_id, metadata={"interval_path": dg.MetadataValue.md(plot)}
+            )
+        )
+    inputs = context.run.tags.get(INPUTS_TAG)
+    if inputs is not None:
+        with warehouse.open() as connection:
+            done = LastTick(inputs, next_wake(connection, settings), settled(connection))
+            write_last_tick(settings, done)
+    yield dg.MaterializeResult(
+        asset_key="review_pages",
+        metadata={
+            "index": dg.MetadataValue.path(str(pages.folder / "index.html")),
+            "drawn": len(pages.drawn),
+            "kept": len(pages.kept),
+            "pages": bullets(pages.drawn, "none changed"),
+        },
+    )

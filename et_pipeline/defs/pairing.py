@@ -1,0 +1,144 @@
+"""Assets of the pairing stage: reports → `pairs` and `unmatched` → `cells`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.defs.partitions import EXPERIMENTS, ONE_RUN, experiments_of, note_partitions
+from et_pipeline.defs.resource import POOL, Warehouse
+from et_pipeline.defs.specs import materialized, spec
+
+GROUP = "pairing"
+
+PAIRS = """Matched pairs: a control report and a variant report of the same opportunity, one row each.
+
+`<metric>_uplift` is variant minus control, turned so that positive is good for the variant. The pair's time is
+the control's. An experiment with a split above 50 % has no pairs until a human signed it off.
+
+    SELECT pair_time, market_id, edge_bps_control, edge_bps_variant, edge_bps_uplift FROM pairs
+    WHERE experiment_id = 'line-shop-v4' ORDER BY pair_time LIMIT 5;
+"""
+UNMATCHED = """Reports of an experiment that found no partner, one row each, with the reason.
+
+    SELECT experiment_id, arm, reason, count(*) FROM unmatched GROUP BY ALL ORDER BY ALL;
+"""
+CELLS = """Sufficient statistics of the uplift per experiment, metric, time block and market. They merge: all
+inference is computed from them.
+
+    SELECT block, market_id, n, sum / n AS mean_uplift FROM cells
+    WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY block, market_id;
+"""
+LINEAGE = {
+    f"{metric}_uplift": [("reports", metric), ("experiments", "plan")] for metric in REPORT_METRICS
+} | {
+    "pair_time": [("reports", "emitted_at")],
+    "control_report_id": [("reports", "report_id")],
+    "variant_report_id": [("reports", "report_id")],
+}
+
+
+@dg.multi_asset(
+    name="pairing",
+    specs=[
+        spec(
+            "pairs",
+            group=GROUP,
+            deps=["reports", "experiments", "sign_offs"],
+            description=PAIRS,
+            partitioned=True,
+            lineage=LINEAGE,
+        ),
+        spec(
+            "unmatched",
+            group=GROUP,
+            deps=["reports", "experiments", "sign_offs"],
+            description=UNMATCHED,
+            partitioned=True,
+        ),
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "one_pair_a_report",
+            asset="pairs",
+            description="No report stands in two pairs of an experiment.",
+            blocking=True,
+        ),
+        dg.AssetCheckSpec(
+            "match_rate",
+            asset="unmatched",
+            description="At most a quarter of each arm's reports go unmatched.",
+        ),
+    ],
+    partitions_def=EXPERIMENTS,
+    backfill_policy=ONE_RUN,
+    pool=POOL,
+)
+def pairing(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Pairs what is new; what it touches is paired again."""
+    from et_pipeline.defs import pairing_checks as checks
+    from et_pipeline.pairing.pairs import build_pairs, sampled
+    from et_pipeline.pairing.steps import stale_experiments
+
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        experiments = experiments_of(context)
+        outcome = build_pairs(connection, sampled(connection, experiments), engine=engine)
+        context.log.info(
+            f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
+            f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
+        )
+        changed = stale_experiments(connection, "stale_cells")
+        for table in ("pairs", "unmatched"):
+            note_partitions(context, connection, table, experiments, changed=changed, engine=engine)
+        yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
+        yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
+        yield checks.one_pair_a_report(engine)
+        yield checks.match_rate(engine)
+
+
+@dg.multi_asset(
+    name="cells",
+    specs=[
+        spec(
+            "cells",
+            group=GROUP,
+            deps=["pairs"],
+            description=CELLS,
+            partitioned=True,
+            lineage={
+                "n": [("pairs", "control_report_id")],
+                "sum": [("pairs", f"{metric}_uplift") for metric in REPORT_METRICS],
+            },
+        )
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "cells_count_the_pairs",
+            asset="cells",
+            description="Every pair with a value is counted in exactly one cell.",
+            blocking=True,
+        )
+    ],
+    partitions_def=EXPERIMENTS,
+    backfill_policy=ONE_RUN,
+    pool=POOL,
+)
+def cells(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Computes the stale cells again from their pairs."""
+    from et_pipeline.defs import pairing_checks as checks
+    from et_pipeline.pairing.cells import build_cells
+    from et_pipeline.pairing.steps import stale_experiments
+
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        experiments = experiments_of(context)
+        outcome = build_cells(connection, experiments, engine=engine)
+        context.log.info(f"{outcome.stale:,} stale cells in {outcome.blocks:,} blocks")
+        changed = stale_experiments(connection, "stale_paths")
+        note_partitions(context, connection, "cells", experiments, changed=changed)
+        yield materialized(connection, "cells", stale=outcome.stale, blocks=outcome.blocks)
+        yield checks.cells_count_the_pairs(engine)

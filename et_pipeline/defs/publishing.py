@@ -1,0 +1,133 @@
+"""The ops of the job `publish`: what is pending leaves the outbox, and what could not leave is visible."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from et_pipeline.defs.resource import Warehouse
+from et_pipeline.defs.specs import bullets
+
+POOL = "publishing"
+"""One run at a time delivers; apart from the warehouse's pool, since a network wait must block no tick."""
+PATIENCE = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+"""For a warehouse that is busy for long; destinations have their own backoff."""
+SHOWN = 50
+
+
+@dg.op(
+    out=dg.Out(int, description="Messages due now."),
+    description="Reads which messages are due, in one short transaction.",
+    pool=POOL,
+    retry_policy=PATIENCE,
+    tags={"dagster/kind/duckdb": ""},
+)
+def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
+    """Shows what is due, so that a run says what it set out to do."""
+    from datetime import UTC, datetime
+
+    from et_pipeline.publishing.outbox import pending
+
+    with warehouse.open() as connection:
+        due = pending(connection, now=datetime.now(UTC))
+    lines = [f"{item.message.event_id} {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
+    context.add_output_metadata({"due": len(due), "first": bullets(lines)})
+    return len(due)
+
+
+@dg.op(
+    out={
+        "result": dg.Out(int, description="Messages delivered."),
+        "left_behind": dg.Out(int, description="Messages that this round could not deliver."),
+    },
+    description="Sends what is due and records what became of it: at least once, by event id.",
+    pool=POOL,
+    retry_policy=PATIENCE,
+)
+def deliver_events(
+    context: dg.OpExecutionContext, warehouse: Warehouse, due: int
+) -> Iterator[dg.Output[int]]:
+    """Delivers; that a destination is away is not this op's failure but the next one's to tell."""
+    if due == 0:
+        yield dg.Output(0, "result")
+        yield dg.Output(0, "left_behind")
+        return
+    from et_pipeline.publishing.delivery import deliver
+
+    delivery = deliver(warehouse.settings)
+    for outcome in delivery.outcomes:
+        line = f"{outcome.event_id} → {outcome.destination}: {outcome.status}, {outcome.detail}"
+        write = context.log.info if outcome.status == "delivered" else context.log.error
+        write(line)
+    by_status = {status: len(delivery.with_status(status)) for status in ("delivered", "failed", "dead")}
+    yield dg.Output(by_status["delivered"], "result", metadata=by_status)
+    yield dg.Output(by_status["failed"] + by_status["dead"], "left_behind")
+
+
+@dg.op(
+    out=dg.Out(int, description="Messages that this round could not deliver."),
+    description="Writes `published/metrics.prom` for the operators' Prometheus.",
+    pool=POOL,
+    retry_policy=PATIENCE,
+)
+def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
+    """Writes the metrics also where something failed: that is when they are looked at."""
+    from et_pipeline.publishing.house_metrics import write_metrics
+
+    settings = warehouse.settings
+    with warehouse.open() as connection:
+        path = write_metrics(connection, settings)
+    context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
+    return left_behind
+
+
+@dg.op(
+    description="Fails the run where a message could not be delivered, so that a person sees it.",
+    pool=POOL,
+)
+def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> None:
+    """Says how all messages stand; raises where this round left something behind."""
+    from et_pipeline.publishing.outbox import counts, dead_letters
+
+    with warehouse.open() as connection:
+        standing = counts(connection)
+        dead = dead_letters(connection)
+    context.log.info(f"messages by destination and status: {standing}")
+    if left_behind:
+        lines = [f"{letter.event_id} → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
+        raise dg.Failure(
+            description=(
+                f"{left_behind} messages could not be delivered this time; {len(dead)} in all were given up "
+                "on and wait for `et outbox redeliver`, the others are tried again by themselves"
+            ),
+            metadata={"dead_letters": bullets(lines)},
+            allow_retries=False,
+        )
+
+
+@dg.op(
+    description="Reads the report bus on NATS to its present end into snapshot files.",
+    pool="report_bus",
+    out=dg.Out(int, description="Messages taken."),
+)
+def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
+    """An unreachable bus is recorded as an outage and fails the run."""
+    from et_pipeline.publishing.bus_snapshot import bus_snapshot
+    from et_pipeline.publishing.destinations import UnavailableError
+
+    try:
+        taken = bus_snapshot(warehouse.settings)
+    except UnavailableError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+    files = bullets(item.path.name for item in taken if item.path)
+    context.add_output_metadata({"files": files, "lines": sum(item.lines for item in taken)})
+    return sum(item.messages for item in taken)
+
+
+@dg.job(
+    description="Snapshots from the report bus on NATS; reports become files that a tick reads.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/max_runtime": 1800},
+)
+def collect() -> None:
+    """The bus → `report_bus/nats/`."""
+    take_bus_snapshots()

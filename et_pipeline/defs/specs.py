@@ -1,0 +1,162 @@
+"""What every asset of a table has: owners, freshness, lineage, metadata, and how a check says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from et_pipeline.defs.partitions import EXPERIMENTS
+from et_pipeline.warehouse.engine import Engine
+
+if TYPE_CHECKING:
+    import duckdb
+
+OWNERS = ["team:strategy-governance"]
+DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=25))
+"""Every UTC day makes a tick due, so what a tick publishes is never much older, unless ticks do not run."""
+
+
+def spec(
+    table: str,
+    *,
+    group: str,
+    deps: Sequence[str] = (),
+    description: str,
+    kinds: Iterable[str] = ("duckdb",),
+    partitioned: bool = False,
+    lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    fresh: bool = False,
+) -> dg.AssetSpec:
+    """The specification of an asset that is a table of the warehouse.
+
+    Args:
+        table: Name of asset and table.
+        group: The stage, as the diagram names it.
+        deps: Assets it is computed from.
+        description: What a row is, with an example (Markdown).
+        kinds: What shows as its kind in the UI.
+        partitioned: Whether it is partitioned by experiment.
+        lineage: For each column the (asset, column) pairs it comes from.
+        fresh: Whether the UI warns and alarms when it was not made for longer than `DAILY` says.
+
+    Returns:
+        The specification, with owners and column lineage.
+    """
+    metadata: dict[str, Any] = {}
+    if lineage:
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(dg.AssetKey(asset), source) for asset, source in sources]
+                for column, sources in lineage.items()
+            }
+        )
+    return dg.AssetSpec(
+        table,
+        group_name=group,
+        deps=list(deps),
+        description=description,
+        kinds=set(kinds),
+        owners=OWNERS,
+        metadata=metadata,
+        partitions_def=EXPERIMENTS if partitioned else None,
+        freshness_policy=DAILY if fresh else None,
+    )
+
+
+def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
+    """Row count and column schema of a table as the UI understands them.
+
+    Args:
+        connection: The warehouse.
+        table: Name of a table.
+
+    Returns:
+        Metadata with `dagster/row_count` and `dagster/column_schema`; descriptions are the table's comments.
+    """
+    count = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()
+    columns = connection.execute(
+        "SELECT column_name, data_type, comment, is_nullable FROM duckdb_columns() "
+        "WHERE table_name = ? AND NOT internal ORDER BY column_index",
+        [table],
+    ).fetchall()
+    return {
+        "dagster/row_count": dg.MetadataValue.int(count[0] if count else 0),
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    name=name,
+                    type=kind,
+                    description=comment,
+                    constraints=dg.TableColumnConstraints(nullable=nullable),
+                )
+                for name, kind, comment, nullable in columns
+            ]
+        ),
+    }
+
+
+def materialized(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    *,
+    engine: Engine | None = None,
+    version: dg.DataVersion | None = None,
+    **metadata: Any,
+) -> dg.MaterializeResult[Any]:
+    """The result of an asset that is a table: its row count, column schema and what else is worth showing.
+
+    Args:
+        connection: The warehouse.
+        table: Name of asset and table.
+        engine: Where its rows are; without one, in the warehouse.
+        version: Its data version; without one, each run makes a new one.
+        metadata: What else to show.
+    """
+    shown = table_metadata(connection, table)
+    if engine is not None:
+        ((rows,),) = engine.rows(f"SELECT count(*) FROM {table}")
+        shown["dagster/row_count"] = dg.MetadataValue.int(rows)
+    return dg.MaterializeResult(asset_key=table, metadata={**shown, **metadata}, data_version=version)
+
+
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>&:!#|~]")
+
+
+def bullets(lines: Iterable[str], empty: str = "none") -> dg.MarkdownMetadataValue:
+    """A list for the UI; what others wrote into a line stays text, never a link, an image or HTML."""
+    return dg.MetadataValue.md("\n".join(f"- {_MARKDOWN.sub(_escaped, line)}" for line in lines) or empty)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"
+
+
+SHOWN = 10
+"""Problems that a check names; the rest is counted."""
+
+
+def check_result(
+    asset: str, name: str, problems: Sequence[str], fine: str, *, warn: bool = False
+) -> dg.AssetCheckResult:
+    """The result of a check that lists what is wrong.
+
+    Args:
+        asset: The asset it guards.
+        name: Its name.
+        problems: A sentence for each thing that is wrong.
+        fine: What it says where nothing is.
+        warn: Whether a failure is a warning, not an error.
+    """
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
+        description="; ".join(problems[:SHOWN]) + more if problems else fine,
+        metadata={"problems": len(problems)},
+    )

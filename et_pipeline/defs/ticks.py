@@ -1,0 +1,128 @@
+"""What starts a tick: a sensor on the inputs, a schedule, and the request both share with `et tick`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import dagster as dg
+
+from et_pipeline.contracts.plan import read_plans
+from et_pipeline.defs.partitions import EXPERIMENT_PARTITIONS, EXPERIMENTS
+from et_pipeline.defs.resource import INPUTS_TAG, Warehouse
+from et_pipeline.due import LastTick, due, fingerprint, read_last_tick
+from et_pipeline.settings import Settings
+
+RETRY_WINDOW_S = 600
+"""What a tick did not bring back is asked for again after so long."""
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_database", "review_pages")
+"""What can run before there is any experiment."""
+
+
+class TickRequest(NamedTuple):
+    """One tick: a single run that looks at every experiment.
+
+    Attributes:
+        inputs: Fingerprint of the inputs it is started for.
+        new_experiments: Partitions to add before it starts.
+        tags: The run's tags: the fingerprint, and the range of partitions that it materialises whatever it
+            finds: from the first to the last experiment about which something is open. Dagster takes some
+            milliseconds for each partition of each asset, so a tick would take the longer the more
+            experiments ever were. What changes about one outside the range is noted all the same.
+        selection: The assets to run; None for all of them. Without any experiment only some can.
+    """
+
+    inputs: str
+    new_experiments: list[str]
+    tags: dict[str, str]
+    selection: list[dg.AssetKey] | None
+
+
+def tick_request(
+    settings: Settings, inputs: str, partitions: Sequence[str], last: LastTick | None
+) -> TickRequest:
+    """The tick that is wanted now.
+
+    Args:
+        settings: Where the plans are.
+        inputs: Fingerprint of the inputs.
+        partitions: The experiments that Dagster knows already, in its order.
+        last: The last complete tick.
+    """
+    plans, _ = read_plans(settings.experiments_dir)
+    new = sorted({plan.experiment_id for plan in plans.values()} - set(partitions))
+    every = [*partitions, *new]
+    tags = {INPUTS_TAG: inputs}
+    if every:
+        settled = frozenset() if last is None else last.settled
+        still_open = [name for name in every if name not in settled] or every[-1:]
+        tags |= {RANGE_START: still_open[0], RANGE_END: still_open[-1]}
+    return TickRequest(inputs, new, tags, None if every else [dg.AssetKey(name) for name in UNPARTITIONED])
+
+
+def prepare_tick(settings: Settings, instance: dg.DagsterInstance) -> TickRequest:
+    """The tick that is wanted now, its new partitions added already."""
+    known = instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
+    request = tick_request(settings, fingerprint(settings), known, read_last_tick(settings))
+    if request.new_experiments:
+        instance.add_dynamic_partitions(EXPERIMENT_PARTITIONS, request.new_experiments)
+    return request
+
+
+def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
+    return dg.RunRequest(run_key=run_key, tags=request.tags, asset_selection=request.selection)
+
+
+@dg.sensor(
+    job_name="tick",
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts a tick when a snapshot, plan or sign-off appears or changes, when the clock makes one due, or "
+    "when a published file is gone.",
+)
+def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+    """The cursor is what a tick was last requested for, so a restart repeats nothing."""
+    settings = warehouse.settings
+    inputs, last = fingerprint(settings), read_last_tick(settings)
+    if not due(settings, inputs, last):
+        return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
+    run_key = inputs
+    if last is not None and last.inputs == inputs:
+        # The clock made it due, or a published file is gone: then again after a while, should that not bring it back.
+        woken = settings.now() >= last.wake_at
+        run_key += (
+            f"@{last.wake_at.isoformat() if woken else int(settings.now().timestamp()) // RETRY_WINDOW_S}"
+        )
+    if context.cursor == run_key:
+        return dg.SkipReason("a tick for these inputs was requested already")
+    known = context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
+    request = tick_request(settings, inputs, known, last)
+    return dg.SensorResult(
+        run_requests=[_run_request(request, run_key)],
+        dynamic_partitions_requests=(
+            [EXPERIMENTS.build_add_request(request.new_experiments)] if request.new_experiments else []
+        ),
+        cursor=run_key,
+    )
+
+
+@dg.schedule(
+    job_name="tick",
+    cron_schedule="*/15 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="A tick every quarter of an hour, whatever the sensor saw: outages and days are noticed in time.",
+)
+def regular_ticks(
+    context: dg.ScheduleEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """One run over every experiment, unless nothing at all is due."""
+    settings = warehouse.settings
+    if not due(settings, fingerprint(settings), read_last_tick(settings)):
+        return dg.SkipReason("nothing is due")
+    request = prepare_tick(settings, context.instance)
+    moment = context.scheduled_execution_time or datetime.now(UTC)
+    return _run_request(request, f"{request.inputs}@{moment.isoformat()}")

@@ -1,0 +1,120 @@
+"""One look: what is known at its beginning, and the writing of what follows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from et_pipeline.common.times import naive_utc
+from et_pipeline.contracts.messages import DriftSignal, Event
+from et_pipeline.governance import announce, lifecycle, records, stall
+from et_pipeline.governance.records import Announced, Experiment
+from et_pipeline.governance.sign_off_records import SignOffDesk
+from et_pipeline.governance.sign_offs import SignOff
+from et_pipeline.warehouse import audit
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass
+class Look:
+    """What is known and what was changed in one look; its methods write in the caller's transaction.
+
+    Attributes:
+        connection: The warehouse.
+        now: The moment of the look.
+        states: State of every experiment.
+        told: Ids of the events that were told.
+        desk: The sign-offs.
+        outages: Why reports cannot be read now.
+        last_report: Time of the newest report.
+        announced: The announced verdicts, by experiment.
+        verdicts: The rows of `verdicts`, by experiment.
+        transitions: Changes of state in this look.
+        events: Events written in this look.
+        signals: Drift signals among them.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    now: datetime
+    states: dict[str, str]
+    told: set[str]
+    desk: SignOffDesk
+    outages: list[stall.Outage]
+    last_report: datetime | None
+    announced: dict[str, Announced]
+    verdicts: dict[str, dict[str, Any]]
+    transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    signals: list[DriftSignal] = field(default_factory=list)
+
+    def advance(self, experiment: Experiment, trigger: str, **detail: Any) -> None:
+        """Changes an experiment's state; see `lifecycle.advance`."""
+        before = self.states.get(experiment.experiment_id)
+        after = lifecycle.advance(self.connection, self.now, experiment.experiment_id, trigger, detail)
+        self.states[experiment.experiment_id] = after
+        self.transitions.append((experiment.experiment_id, before, after))
+
+    def tell(self, event: Event) -> bool:
+        """Writes an event into the outbox unless it was told before; says whether it is new."""
+        if event.event_id in self.told:
+            return False
+        self.told.add(event.event_id)
+        payload = event.payload
+        if event.kind == "reason_code":
+            head = audit.head(self.connection)
+            payload["payload"] = {**payload["payload"], "audit": {"seq": head.seq, "hash": head.hash}}
+        self.connection.execute(
+            "INSERT INTO events (event_id, kind, experiment_id, reason_code, severity, message, emitted_at, "
+            "payload, seq) SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(seq), 0) + 1 FROM events",
+            [
+                event.event_id,
+                event.kind,
+                event.experiment_id,
+                event.reason_code,
+                event.severity,
+                event.message,
+                naive_utc(event.emitted_at),
+                json.dumps(payload, ensure_ascii=False, allow_nan=False),
+            ],
+        )
+        self.events.append(event)
+        return True
+
+    def signal(self, signal: DriftSignal) -> None:
+        """Writes a drift signal and its event unless it was told before."""
+        if self.tell(signal.event(announce.signal_sentence(signal))):
+            row = signal._asdict() | {
+                "emitted_at": naive_utc(signal.emitted_at),
+                "since": signal.since and naive_utc(signal.since),
+            }
+            names, marks = ", ".join(row), ", ".join("?" for _ in row)
+            self.connection.execute(
+                f"INSERT INTO drift_signals ({names}) VALUES ({marks})", list(row.values())
+            )
+            self.signals.append(signal)
+
+    def ended(self, experiment: Experiment) -> bool:
+        """Whether an experiment is over: reports from after it were seen, or a block has passed since."""
+        grace = timedelta(microseconds=experiment.time_block_us)
+        seen = self.last_report is not None and self.last_report >= experiment.ends_at
+        return seen or naive_utc(self.now) >= experiment.ends_at + grace
+
+
+def open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> Look:
+    """A look that knows what is so far."""
+    told = connection.execute("SELECT event_id FROM events").fetchall()
+    return Look(
+        connection,
+        now,
+        dict(lifecycle.states(connection)),
+        {row[0] for row in told},
+        SignOffDesk(connection, now, checked),
+        stall.open_outages(connection),
+        records.last_report(connection),
+        records.announced(connection),
+        records.verdicts(connection),
+    )

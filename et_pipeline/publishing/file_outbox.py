@@ -1,0 +1,37 @@
+"""The embedded destination: one message a file under `outbox/`, where no real destination is connected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from et_pipeline.common.files import write_atomically
+from et_pipeline.publishing.destinations import Message, RefusedError, Send, UnavailableError
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+class FileOutbox:
+    """Messages as `<event_id>.json`; a file that is there already is the same message and stays as it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def open(self) -> Iterator[Send]:
+        """Nothing to connect; the folder is made with the first message."""
+        yield self._send
+
+    def _send(self, message: Message) -> str:
+        if not _SAFE_NAME.fullmatch(message.event_id):
+            raise RefusedError(f"event id {message.event_id!r} cannot be a file name")
+        path = self._folder / f"{message.event_id}.json"
+        try:
+            if path.exists():
+                return f"{path.name} was there already"
+            write_atomically(path, message.body + b"\n")
+        except OSError as error:
+            raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
+        return f"written to {path.name}"

@@ -1,0 +1,391 @@
+"""All configuration of the pipeline, read from the environment in one place.
+
+Every variable, its default and its meaning stand in `docs/configuration.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, cast, get_args
+from urllib.parse import urlsplit
+
+from et_pipeline.common.times import parse_duration
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class SettingsError(ValueError):
+    """A variable of the environment has a value that is not allowed."""
+
+
+class Secret:
+    """A value that shows itself only where it is asked to: no repr, message or log line holds it."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+@dataclass(frozen=True)
+class RegistrySettings:
+    """How to reach the StrategyRegistry.
+
+    Attributes:
+        url: `ET_REGISTRY_URL`: where drift signals are posted; https, or http to this machine.
+        token: `ET_REGISTRY_TOKEN`: the bearer token, None where the registry asks for none.
+        ca_file: `ET_REGISTRY_CA_FILE`: certificates to trust instead of the system's.
+        timeout_s: `ET_REGISTRY_TIMEOUT`: seconds to wait for a connection, and for each part of an answer.
+    """
+
+    url: str
+    token: Secret | None = None
+    ca_file: Path | None = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class NatsSettings:
+    """How to reach the report bus on NATS JetStream.
+
+    Attributes:
+        url: `ET_NATS_URL`: the server; `nats://` or `tls://`.
+        stream: `ET_NATS_STREAM`: the JetStream stream that holds the reports; it must exist.
+        subject: `ET_NATS_SUBJECT`: reports under this subject become snapshots.
+        publish_subject: `ET_NATS_PUBLISH_SUBJECT`: our own reports go here, and never become snapshots.
+        durable: `ET_NATS_DURABLE`: name of the consumer that remembers how far we have read.
+        creds_file: `ET_NATS_CREDS`: a NATS credentials file, None for a server without accounts.
+        ca_file: `ET_NATS_CA_FILE`: certificates to trust instead of the system's.
+        timeout_s: `ET_NATS_TIMEOUT`: seconds to wait for a connection and for an answer.
+    """
+
+    url: str
+    stream: str = "OPERATIONS_REPORTS"
+    subject: str = "operations.reports.>"
+    publish_subject: str = "operations.reports.experimenttracker"
+    durable: str = "experimenttracker"
+    creds_file: Path | None = None
+    ca_file: Path | None = None
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class SparkSettings:
+    """Where reports and pairs lie and are worked on when one machine does not suffice.
+
+    Attributes:
+        url: `ET_SPARK_URL`: a Spark Connect server, of Apache Spark or Sail.
+        reports: `ET_SPARK_REPORTS`: the folder of the data set, as the address that every worker uses for it.
+    """
+
+    url: str
+    reports: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The pipeline's configuration.
+
+    Attributes:
+        data_dir: `ET_DATA_DIR`: plans, snapshots, warehouse, published files.
+        mode: `ET_MODE`: `shadow_only` refuses limited-live plans; `limited_live` allows them.
+        max_clock_skew_us: `ET_MAX_CLOCK_SKEW`: how far in the future `emitted_at` may lie.
+        stall_after_us: `ET_STALL_AFTER`: without a new snapshot for so long, the bus counts as stalled;
+            None where the folder only has to be readable.
+        fixed_now: `ET_NOW`: a fixed clock, for replays; None for the real one.
+        memory_limit: `ET_MEMORY_LIMIT`: DuckDB's share of memory.
+        lock_timeout_s: `ET_LOCK_TIMEOUT`: seconds to wait for another writer.
+        delivery_attempts: `ET_DELIVERY_ATTEMPTS`: failed rounds after which a message is a dead letter.
+        registry: The StrategyRegistry, None where its messages go to files.
+        nats: The report bus on NATS, None where it is the folder and its messages go to files.
+        spark: `ET_ENGINE=spark`: the cluster; None where everything is in the warehouse.
+        log_path: `ET_LOG`: the file that log lines are appended to; None for stderr.
+        log_level: `ET_LOG_LEVEL`: the least severe lines that are written.
+        dagster_url: `ET_DAGSTER_URL`: where people open the Dagster UI; review pages link to their run there.
+    """
+
+    data_dir: Path
+    mode: Literal["shadow_only", "limited_live"] = "shadow_only"
+    max_clock_skew_us: int = 300_000_000
+    stall_after_us: int | None = None
+    fixed_now: datetime | None = None
+    memory_limit: str = "1GB"
+    lock_timeout_s: float = 120.0
+    delivery_attempts: int = 20
+    registry: RegistrySettings | None = None
+    nats: NatsSettings | None = None
+    spark: SparkSettings | None = None
+    log_path: Path | None = None
+    log_level: LogLevel = "info"
+    dagster_url: str = "http://localhost:3000"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings that the environment asks for.
+
+        Raises:
+            SettingsError: A value is not allowed; the message names variable, value and what is allowed.
+        """
+        env = os.environ if environ is None else environ
+        mode = env.get("ET_MODE", "shadow_only")
+        if mode not in ("shadow_only", "limited_live"):
+            raise SettingsError(f"ET_MODE is {mode!r}; allowed: shadow_only, limited_live")
+        data_dir = Path(env.get("ET_DATA_DIR", "data")).absolute()
+        level = env.get("ET_LOG_LEVEL", "info")
+        if level not in get_args(LogLevel):
+            raise SettingsError(f"ET_LOG_LEVEL is {level!r}; allowed: {', '.join(get_args(LogLevel))}")
+        log = env.get("ET_LOG") or str(data_dir / "logs" / "experimenttracker.ndjson")
+        return cls(
+            data_dir=data_dir,
+            mode=cast("Literal['shadow_only', 'limited_live']", mode),
+            max_clock_skew_us=_duration(env, "ET_MAX_CLOCK_SKEW", "5m"),
+            stall_after_us=_duration(env, "ET_STALL_AFTER", "") or None,
+            fixed_now=_instant(env, "ET_NOW"),
+            memory_limit=_memory(env, "ET_MEMORY_LIMIT", "1GB"),
+            lock_timeout_s=_seconds(env, "ET_LOCK_TIMEOUT", "120"),
+            delivery_attempts=_count(env, "ET_DELIVERY_ATTEMPTS", "20"),
+            registry=_registry(env),
+            nats=_nats(env),
+            spark=_spark(env),
+            log_path=None if log == "stderr" else Path(log).absolute(),
+            log_level=cast("LogLevel", level),
+            dagster_url=(_url(env, "ET_DAGSTER_URL", ("http", "https")) or cls.dagster_url).rstrip("/"),
+        )
+
+    def now(self) -> datetime:
+        """The present moment in UTC, or the fixed one."""
+        return self.fixed_now or datetime.now(UTC)
+
+    @property
+    def experiments_dir(self) -> Path:
+        """Where plans stand."""
+        return self.data_dir / "experiments"
+
+    @property
+    def report_bus_dir(self) -> Path:
+        """Where snapshots appear."""
+        return self.data_dir / "report_bus"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The pipeline's own DuckDB file."""
+        return self.data_dir / "warehouse" / "warehouse.duckdb"
+
+    @property
+    def last_tick_path(self) -> Path:
+        """The note that a complete tick leaves behind, see `due`."""
+        return self.warehouse_path.with_name("last_tick.json")
+
+    @property
+    def restoring_path(self) -> Path:
+        """There while a restore exchanges files: nothing else may use the data folder then."""
+        return self.data_dir / ".restoring" / "exchanging"
+
+    @property
+    def published_dir(self) -> Path:
+        """What analysts and reviewers read."""
+        return self.data_dir / "published"
+
+    @property
+    def analyst_path(self) -> Path:
+        """The analysts' DuckDB file."""
+        return self.published_dir / "experiments.duckdb"
+
+    @property
+    def pages_dir(self) -> Path:
+        """The review pages."""
+        return self.published_dir / "pages"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The house metrics, for Prometheus."""
+        return self.published_dir / "metrics.prom"
+
+    @property
+    def outbox_dir(self) -> Path:
+        """The embedded destination of messages."""
+        return self.data_dir / "outbox"
+
+    @property
+    def sign_offs_dir(self) -> Path:
+        """Where signed decisions are put."""
+        return self.data_dir / "sign_offs"
+
+    @property
+    def allowed_signers_path(self) -> Path:
+        """Who may sign."""
+        return self.data_dir / "allowed_signers"
+
+
+def _duration(env: Mapping[str, str], name: str, default: str) -> int:
+    text = env.get(name, default)
+    if not text:
+        return 0
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from error
+
+
+def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
+    text = env.get(name, default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise SettingsError(f"{name} is {text!r}; allowed: seconds between 0 and 86400")
+    return seconds
+
+
+def _memory(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name) or default
+    if not _MEMORY.fullmatch(text):
+        raise SettingsError(f"{name} is {text!r}; allowed: a number and its unit, for example 500MB or 2GB")
+    return text
+
+
+def _count(env: Mapping[str, str], name: str, default: str) -> int:
+    text = env.get(name, default)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise SettingsError(f"{name} is {text!r}; allowed: a whole number between 1 and 1000")
+    return int(text)
+
+
+def _instant(env: Mapping[str, str], name: str) -> datetime | None:
+    text = env.get(name)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} is {text!r}; allowed: an ISO-8601 time with offset") from error
+    if moment.tzinfo is None:
+        raise SettingsError(f"{name} is {text!r}, without an offset; write for example 2026-11-01T00:00:00Z")
+    return moment.astimezone(UTC)
+
+
+_MEMORY = re.compile(r"[1-9][0-9]{0,5}(\.[0-9]+)? ?[KMGT]i?B")
+"""What DuckDB takes as an amount of memory."""
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What a bearer token may be made of (RFC 6750, section 2.1)."""
+_NATS_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NATS_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+_NATS_FILTER = re.compile(r"([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?|>")
+_ADDRESS = re.compile(r"(/|[a-z][a-z0-9]*://)[^\s@]+")
+"""An absolute path or an address with a scheme, without credentials."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _registry(env: Mapping[str, str]) -> RegistrySettings | None:
+    url = _url(env, "ET_REGISTRY_URL", ("https", "http"))
+    token = env.get("ET_REGISTRY_TOKEN")
+    if url is None:
+        if token:
+            raise SettingsError("ET_REGISTRY_TOKEN is set, but not ET_REGISTRY_URL: set both or neither")
+        return None
+    if token and not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            "ET_REGISTRY_TOKEN holds a character that no bearer token has (a line end or a space, perhaps); "
+            "its value is not shown"
+        )
+    if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOOPBACK:
+        raise SettingsError(
+            f"ET_REGISTRY_URL is {url!r}; allowed: https, since a token must not travel in clear"
+        )
+    return RegistrySettings(
+        url=url,
+        token=Secret(token) if token else None,
+        ca_file=_file(env, "ET_REGISTRY_CA_FILE"),
+        timeout_s=_timeout(env, "ET_REGISTRY_TIMEOUT", "10"),
+    )
+
+
+def _nats(env: Mapping[str, str]) -> NatsSettings | None:
+    url = _url(env, "ET_NATS_URL", ("nats", "tls"))
+    if url is None:
+        return None
+    return NatsSettings(
+        url=url,
+        stream=_name(env, "ET_NATS_STREAM", NatsSettings.stream, _NATS_NAME),
+        subject=_name(env, "ET_NATS_SUBJECT", NatsSettings.subject, _NATS_FILTER),
+        publish_subject=_name(env, "ET_NATS_PUBLISH_SUBJECT", NatsSettings.publish_subject, _NATS_SUBJECT),
+        durable=_name(env, "ET_NATS_DURABLE", NatsSettings.durable, _NATS_NAME),
+        creds_file=_file(env, "ET_NATS_CREDS"),
+        ca_file=_file(env, "ET_NATS_CA_FILE"),
+        timeout_s=_timeout(env, "ET_NATS_TIMEOUT", "5"),
+    )
+
+
+def _spark(env: Mapping[str, str]) -> SparkSettings | None:
+    engine = env.get("ET_ENGINE") or "duckdb"
+    if engine not in ("duckdb", "spark"):
+        raise SettingsError(f"ET_ENGINE is {engine!r}; allowed: duckdb, spark")
+    url, reports = _url(env, "ET_SPARK_URL", ("sc",)), env.get("ET_SPARK_REPORTS")
+    if engine == "duckdb":
+        return None
+    if url is None or not reports:
+        missing = "ET_SPARK_URL" if url is None else "ET_SPARK_REPORTS"
+        raise SettingsError(
+            f"ET_ENGINE is 'spark', but {missing} is not set: set both ET_SPARK_URL and ET_SPARK_REPORTS"
+        )
+    if not _ADDRESS.fullmatch(reports):
+        raise SettingsError(
+            f"ET_SPARK_REPORTS is {reports!r}; allowed: an absolute path that every worker sees, or an address "
+            "such as s3a://bucket/reports, without spaces"
+        )
+    return SparkSettings(url, f"file://{reports}" if reports.startswith("/") else reports)
+
+
+def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:
+    url = env.get(name)
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if valid and "@" in parts.netloc:
+        raise SettingsError(f"{name} holds a user name or password, which would show in logs; leave it out")
+    if not valid:
+        shown = "not shown, since it holds an @" if "@" in url else repr(url)
+        raise SettingsError(
+            f"{name} is {shown}; allowed: {' or '.join(f'{scheme}://host' for scheme in schemes)}"
+        )
+    return url
+
+
+def _name(env: Mapping[str, str], name: str, default: str, pattern: re.Pattern[str]) -> str:
+    text = env.get(name) or default
+    if not pattern.fullmatch(text):
+        what = "letters, digits, - and _" if pattern is _NATS_NAME else "a NATS subject such as a.b.c"
+        raise SettingsError(f"{name} is {text!r}; allowed: {what}")
+    return text
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name)
+    if not text:
+        return None
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise SettingsError(f"{name} is {text!r}, which is no file")
+    return path
+
+
+def _timeout(env: Mapping[str, str], name: str, default: str) -> float:
+    seconds = _seconds(env, name, default)
+    if seconds == 0:
+        raise SettingsError(f"{name} is 0; allowed: seconds above 0, up to 86400")
+    return seconds

@@ -1,0 +1,253 @@
+"""The engine on a cluster over Spark Connect: Apache Spark or Sail. Rows lie in Parquet below one path.
+
+    reports/batch=<number>/day=<UTC day>/          sound reports, one folder an ingest
+    pairs/run=<name>/experiment_id=<experiment>/   pairs, written anew by a run that paired the experiment
+    unmatched/run=<name>/experiment_id=…/
+    scratch/<run>/                                 of a run that goes on
+
+Nothing is changed in place. What counts is what the warehouse says: batches up to its newest one, and one run
+for each experiment. Whatever a crash leaves behind is not named there, and swept away later.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from pyspark.sql import DataFrame
+from pyspark.sql.connect.session import SparkSession
+
+from et_pipeline.common.sql import among, load
+from et_pipeline.spark.dialect import KINDS, to_spark
+from et_pipeline.spark.storage import Storage
+
+if TYPE_CHECKING:
+    import duckdb
+    from pyarrow import RecordBatch, Table
+    from pyspark.sql.types import StructType
+
+
+ROWS = 100_000
+"""Rows that come back at once: of more than a row group (122,880) from Arrow DuckDB 2.0.0 sees none before the
+transaction's end, where the table is as new as they are."""
+REMOTE = ("pairs", "unmatched")
+"""The tables that this engine writes."""
+
+
+class SparkEngine:
+    """One run's use of a cluster, see `Engine`; made by `session.spark_engine`."""
+
+    local = False
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, session: SparkSession, storage: Storage
+    ) -> None:
+        self.connection = connection
+        self.session = session
+        self.storage = storage
+        self.run = uuid.uuid4().hex
+        self._numbers = count(1)
+        self._kept: dict[str, str] = {}
+        self._gone: dict[str, list[str]] = {name: [] for name in REMOTE}
+        self._written: set[str] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks at the warehouse again: which reports and pairs count now."""
+        self.send("displaced")
+        self._view_reports()
+        for table in REMOTE:
+            self._gone[table].clear()
+            self._view_remote(table)
+
+    def send(self, *tables: str) -> None:
+        """See `Engine`."""
+        for table in tables:
+            frame = pl.DataFrame(self.connection.sql(f"SELECT * FROM {table}"))
+            frame = frame.with_columns(
+                pl.col(pl.Datetime).dt.replace_time_zone("UTC"), pl.col(pl.UInt64).reinterpret(signed=True)
+            )
+            rows = self.session.createDataFrame(frame.to_arrow(), _schema(self._columns(table)))
+            rows.createOrReplaceTempView(table)
+
+    def keep(self, name: str, text: str) -> int:
+        """See `Engine`. The rows are written down, so that a lost worker costs no more than its own work."""
+        return self._keep(name, self.session.sql(to_spark(text)))
+
+    def keep_mapped(
+        self,
+        name: str,
+        tasks: Sequence[Mapping[str, object]],
+        function: Callable[[Iterator[RecordBatch]], Iterator[RecordBatch]],
+        columns: Mapping[str, str],
+    ) -> int:
+        """Keeps what a function makes of tasks on the workers, each task in a partition of its own."""
+        rows = self.session.createDataFrame(pl.DataFrame(tasks, infer_schema_length=None).to_arrow())
+        return self._keep(name, rows.repartition(len(tasks)).mapInArrow(function, _schema(columns)))
+
+    def keep_judged(
+        self,
+        name: str,
+        table: str,
+        buckets: int,
+        function: Callable[[Table], Table],
+        columns: Mapping[str, str],
+    ) -> int:
+        """Keeps what a function makes of all rows of a table that share a `report_key`, bucket by bucket."""
+        bucket = f"CAST(report_key % {buckets} AS INT) AS bucket"
+        rows = self.session.table(table).selectExpr("*", bucket)
+        return self._keep(name, rows.groupBy("bucket").applyInArrow(function, _schema(columns)))
+
+    def store(self, batch: int, text: str) -> None:
+        """Writes reports as a batch of the data set, over what a crash may have left; names them `stored_batch`."""
+        path = self.storage.path("reports", f"batch={batch}")
+        self.storage.remove("reports", f"batch={batch}")
+        self.session.sql(to_spark(text)).write.partitionBy("day").parquet(path)
+        self._batches(batch).where(f"batch = {batch}").createOrReplaceTempView("stored_batch")
+
+    def _keep(self, name: str, frame: DataFrame) -> int:
+        folder = f"{name}-{next(self._numbers)}"
+        frame.write.parquet(self.storage.path("scratch", self.run, folder))
+        self._forget(name)
+        self._kept[name] = folder
+        return self._view_kept(name, frame.schema)
+
+    def view(self, name: str, text: str) -> None:
+        """See `Engine`."""
+        self.session.sql(to_spark(text)).createOrReplaceTempView(name)
+
+    def insert(self, table: str, text: str) -> int:
+        """See `Engine`. Into a table of the warehouse the rows come back."""
+        frame = self.session.sql(to_spark(text))
+        if table in REMOTE:
+            run = f"run={self.run}"
+            before = self.storage.rows(table, run)
+            frame.write.mode("append").partitionBy("experiment_id").parquet(self.storage.path(table, run))
+            self._written.add(table)
+            self._view_remote(table)
+            return self.storage.rows(table, run) - before
+        if table in self._kept:
+            place = self._scratch(table)
+            before = self.storage.rows(*place)
+            frame.write.mode("append").parquet(self.storage.path(*place))
+            return self._view_kept(table, frame.schema) - before
+        found = frame.toArrow()
+        for start in range(0, found.num_rows, ROWS):
+            rows = found.slice(start, ROWS)  # noqa: F841 (DuckDB scans it by name)
+            self.connection.execute(f"INSERT INTO {table} SELECT * FROM rows")
+        return int(found.num_rows)
+
+    def delete(self, table: str, condition: str) -> None:
+        """See `Engine`: what earlier runs wrote into `pairs` and `unmatched`."""
+        self._gone[table].append(to_spark(f"SELECT {condition}").removeprefix("SELECT "))
+        self._view_remote(table)
+
+    def take(self, name: str, table: str, columns: str, condition: str) -> int:
+        """See `Engine`."""
+        rows = self.keep(name, f"SELECT {columns} FROM {table} WHERE {condition}")
+        self.delete(table, condition)
+        return rows
+
+    def drop(self, *names: str) -> None:
+        """See `Engine`."""
+        for name in names:
+            self._forget(name)
+
+    def drop_views(self, *names: str) -> None:
+        """Nothing to do: names are the session's, and go with it."""
+
+    def frame(self, text: str) -> pl.DataFrame:
+        """See `Engine`."""
+        frame = pl.DataFrame(self.session.sql(to_spark(text)).toArrow())
+        return frame.with_columns(pl.col(pl.Datetime).dt.replace_time_zone(None))
+
+    def rows(self, text: str) -> list[tuple[Any, ...]]:
+        """See `Engine`."""
+        return self.frame(text).rows()
+
+    def finish(self, experiments: Sequence[str]) -> None:
+        """Notes that these experiments' pairs are the ones of this run, and what pages tell of them."""
+        if not experiments:
+            return
+        inside = among(experiments)
+        for table, name in (
+            ("pair_blocks_elsewhere", "pair_blocks"),
+            ("unmatched_elsewhere", "unmatched_reasons"),
+        ):
+            self.connection.execute(f"DELETE FROM {table} WHERE {inside}")
+            self.insert(table, load(__package__, name).format(inside=inside))
+        self.connection.execute(f"DELETE FROM pairs_elsewhere WHERE {inside}")
+        self.connection.execute(
+            "INSERT INTO pairs_elsewhere SELECT unnest(?::VARCHAR[]), ?", [experiments, self.run]
+        )
+
+    def _columns(self, table: str) -> dict[str, str]:
+        """A table's columns and their types in Spark."""
+        rows = self.connection.execute(f"DESCRIBE {table}").fetchall()
+        return {name: KINDS[kind] for name, kind, *_ in rows}
+
+    def _read(self, table: str, folders: Sequence[str], **partitions: str) -> DataFrame:
+        """A data set's rows with the columns of its table; the folders' names are columns too."""
+        schema = _schema(self._columns(table) | partitions)
+        if not folders:
+            return self.session.createDataFrame([], schema)
+        return self.session.read.schema(schema).parquet(self.storage.path(table))
+
+    def _view_reports(self) -> None:
+        """`reports`: the sound ones of all ingests that were committed, without those taken out again."""
+        ((newest,),) = self.connection.execute("SELECT coalesce(max(batch), 0) FROM snapshots").fetchall()
+        self._batches(newest).createOrReplaceTempView("stored_reports")
+        sound = self.session.sql(to_spark(load(__package__, "reports")))
+        sound.select(*self._columns("reports")).createOrReplaceTempView("reports")
+
+    def _batches(self, newest: int) -> DataFrame:
+        folders = self.storage.names("reports") if newest else []
+        return self._read("reports", folders, day="STRING").where(f"batch <= {newest}")
+
+    def _view_remote(self, table: str) -> None:
+        """What a table is now: the runs that count, without what is gone, with what this run wrote."""
+        rows = self.connection.execute("SELECT experiment_id, run FROM pairs_elsewhere").fetchall()
+        present = " OR ".join(f"experiment_id = '{name}' AND run = '{run}'" for name, run in rows) or "false"
+        left = " AND ".join([f"({present})", *(f"NOT ({condition})" for condition in self._gone[table])])
+        folders = self.storage.names(table) if rows or table in self._written else []
+        whole = self._read(table, folders, run="STRING").where(f"{left} OR {self._own}")
+        whole.select(*self._columns(table)).createOrReplaceTempView(table)
+
+    @property
+    def _own(self) -> str:
+        """The condition that a row was written by this run."""
+        return f"run = '{self.run}'"
+
+    def _view_kept(self, name: str, schema: StructType) -> int:
+        """Names what was kept; returns its rows. Sail writes no file at all where there is no row."""
+        rows = self.storage.rows(*self._scratch(name))
+        frame: DataFrame
+        if rows:
+            frame = self.session.read.schema(schema).parquet(self.storage.path(*self._scratch(name)))
+        else:
+            frame = self.session.createDataFrame([], schema)
+        frame.createOrReplaceTempView(name)
+        return rows
+
+    def _scratch(self, name: str) -> tuple[str, str, str]:
+        return "scratch", self.run, self._kept[name]
+
+    def _forget(self, name: str) -> None:
+        if name in self._kept:
+            self.storage.remove(*self._scratch(name))
+            del self._kept[name]
+
+    def sweep(self) -> None:
+        """Takes away what no run needs any more; after the warehouse's commit."""
+        self.storage.remove("scratch")
+        rows = self.connection.execute("SELECT DISTINCT run FROM pairs_elsewhere").fetchall()
+        for table in REMOTE:
+            for name in set(self.storage.names(table)) - {f"run={run}" for (run,) in rows}:
+                self.storage.remove(table, name)
+
+
+def _schema(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns.items())

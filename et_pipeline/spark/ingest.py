@@ -1,0 +1,174 @@
+"""Ingest on a cluster: workers read and judge, reports go to the data set, the books stay in the warehouse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+import polars as pl
+
+from et_pipeline.common.sql import load
+from et_pipeline.ingest.ingest import Failure, Ingest, Reading, next_numbers, reading_of
+from et_pipeline.ingest.ledger import Ledger, Tally, append
+from et_pipeline.ingest.listing import SnapshotFile
+from et_pipeline.ingest.results import IngestResult, Progress
+from et_pipeline.ingest.sources import UnreadableError
+from et_pipeline.ingest.workers import tasks_of
+from et_pipeline.settings import Settings
+from et_pipeline.spark import worker as executor
+from et_pipeline.spark.engine import SparkEngine
+from et_pipeline.warehouse.connection import transaction
+
+ARRIVAL = ", ".join(
+    "r.line + o.lines_before AS line" if name == "line" else f"r.{name}" for name in executor.REPORT
+)
+"""A report `r` that was read, with its line counted through the file by `o`."""
+_KNOWN = {"report_id": "l.report_id", "report_key": "k.report_key", "content_hash": "l.content_hash"}
+LOST = ", ".join(
+    _KNOWN.get(name, f"CAST(NULL AS {kind}) AS {name}") for name, kind in executor.REPORT.items()
+)
+"""A content `l` that lost a conflict before: only its id, key and hash are known."""
+DISPLACED = (
+    "report_id", "strategy_id", "config_version", "mode", "correlation_id", "market_id", "outcome_id", "side",
+    "emitted_at", "opportunity_key",
+)  # fmt: skip
+BUCKET = 50_000
+"""Reports that are judged together, about: it bounds the memory of a worker."""
+
+
+def ingest_on_cluster(
+    engine: SparkEngine, settings: Settings, now: datetime, progress: Callable[[Progress], None] | None = None
+) -> IngestResult:
+    """Reads every new or changed snapshot of the bus into the data set; see `ingest`.
+
+    All files of a tick are one transaction. The reports are written first, as a batch that counts for nothing
+    until the warehouse knows of it: a crash leaves a batch that the next tick overwrites.
+    """
+    return _ClusterIngest(engine, settings, now, progress or (lambda _: None)).run()
+
+
+class _ClusterIngest(Ingest):
+    def __init__(
+        self,
+        engine: SparkEngine,
+        settings: Settings,
+        now: datetime,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        super().__init__(engine.connection, settings, now, progress)
+        self._engine = engine
+
+    def _ingest_files(
+        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
+    ) -> None:
+        if not files:
+            return
+        batch, first = next_numbers(self._connection)
+        numbered = dict(enumerate(files, first))
+        self._engine.keep_mapped(
+            "readings", list(self._tasks(numbered)), executor.read_parts, executor.READING
+        )
+        for number, error in self._broken().items():
+            failures.append((numbered.pop(number), error))
+        if numbered:
+            with transaction(self._connection):
+                self._settle(numbered, known, batch)
+        self._engine.drop("readings")
+
+    def _tasks(self, numbered: Mapping[int, SnapshotFile]) -> Iterator[dict[str, object]]:
+        """What the workers are to do: for each file its hash, and its sections as tasks of their own."""
+        latest = (self._latest - executor.EPOCH) // executor.MICROSECOND
+        for number, file in numbered.items():
+            path = self._path(file)
+            sections = [task.section for task in tasks_of(path, file.size, self._latest)]
+            for part, section in [(executor.HASH, None), *enumerate(sections)]:
+                yield {
+                    "snapshot_id": number,
+                    "path": str(path),
+                    "size": file.size,
+                    "mtime_ns": file.mtime_ns,
+                    "latest": latest,
+                    "part": part,
+                    "start": section.start if section else None,
+                    "end": section.end if section else None,
+                }
+
+    def _broken(self) -> dict[int, UnreadableError]:
+        rows = self._engine.rows(
+            "SELECT snapshot_id, reason, sentence FROM readings WHERE what = 'unreadable'"
+        )
+        return {number: UnreadableError(reason, sentence) for number, reason, sentence in rows}
+
+    def _settle(self, numbered: Mapping[int, SnapshotFile], known: dict[str, Reading], batch: int) -> None:
+        """Stores the reports of sound files and writes down where their lines went."""
+        ledger = Ledger(self._connection, batch)
+        engine = self._engine
+        ledger.tallies = {number: Tally(file.path) for number, file in numbered.items()}
+        self._count_parts(ledger)
+        ledger.quarantine(engine.frame(self._query("bad")))
+        self._judge(ledger, batch)
+        hashes = dict(engine.rows("SELECT snapshot_id, raw FROM readings WHERE what = 'hash'"))
+        readings = [reading_of(file, hashes[number], known, number) for number, file in numbered.items()]
+        self._record(ledger, readings, batch)
+        engine.refresh()
+        self._connection.execute("DELETE FROM reports_elsewhere")
+        engine.insert("reports_elsewhere", "SELECT count(*), max(emitted_at) FROM reports")
+        self._result.add(ledger, len(readings), sum(reading.revision > 1 for reading in readings), batch)
+        self._report(Ledger(self._connection, batch), 0)
+
+    def _count_parts(self, ledger: Ledger) -> None:
+        """Adds up the counts of the sections, and says how many lines of a file stand before each."""
+        parts: dict[tuple[int, int], int] = {}
+        for number, part, lines, size, skipped in self._engine.rows(
+            "SELECT snapshot_id, part, lines, bytes, skipped FROM readings WHERE what = 'part'"
+        ):
+            if (tally := ledger.tallies.get(number)) is None:
+                continue
+            tally.lines += lines
+            tally.skipped.update(json.loads(skipped))
+            ledger.bytes += size
+            parts[number, part] = parts.get((number, part), 0) + lines
+        offsets, before, last = [], 0, None
+        for (number, part), lines in sorted(parts.items()):
+            before, last = (before if number == last else 0), number
+            offsets.append((number, part, before))
+            before += lines
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE offsets (snapshot_id INTEGER, part INTEGER, lines_before BIGINT)"
+        )
+        if offsets:
+            self._connection.executemany("INSERT INTO offsets VALUES (?, ?, ?)", offsets)
+        self._engine.send("offsets")
+
+    def _judge(self, ledger: Ledger, batch: int) -> None:
+        """Splits the arrivals: those with keys of their own are reports, the others are judged together."""
+        engine = self._engine
+        columns = ", ".join(executor.REPORT)
+        engine.view("arrivals", self._query("arrivals", columns=ARRIVAL))
+        engine.keep("repeated", self._query("repeated"))
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {self._query('lost')}")
+        engine.send("lost")
+        contested = engine.keep("contested", self._query("contested", columns=columns, lost=LOST))
+        engine.keep_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
+        engine.store(batch, self._query("kept", columns=columns))
+        for number, reports in engine.rows(
+            "SELECT snapshot_id, count(*) FROM stored_batch GROUP BY snapshot_id"
+        ):
+            ledger.tallies[number].reports = reports
+        fates = "SELECT snapshot_id, count(*) FROM judged WHERE fate = 'duplicate' GROUP BY snapshot_id"
+        for number, duplicates in engine.rows(fates):
+            ledger.tallies[number].duplicates = duplicates
+        displaced = self._fated("displaced")
+        append(self._connection, "displaced", displaced.select(DISPLACED).with_columns(batch=pl.lit(batch)))
+        ledger.take_back(displaced)
+        ledger.quarantine_conflicts(self._fated("conflict"))
+        engine.drop("repeated", "contested", "judged")
+
+    def _fated(self, fate: str) -> pl.DataFrame:
+        """The judged reports of one fate, as the warehouse has them."""
+        rows = self._engine.session.table("judged").where(f"fate = '{fate}'").toArrow()
+        return executor.from_arrow(rows).drop("fate")
+
+    def _query(self, name: str, **fragments: str) -> str:
+        return load(__package__, name).format(**fragments)

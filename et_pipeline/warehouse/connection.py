@@ -1,0 +1,213 @@
+"""The warehouse: the pipeline's own DuckDB file, opened by one writer at a time, migrated forward."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from et_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+AUDIT_HEAD = "audit_head"
+"""The file beside the warehouse that notes the newest row of its audit log."""
+_DAMAGE = re.compile(r"corrupt|checksum", re.IGNORECASE)
+_MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be opened; the message says why and what to do."""
+
+
+@contextmanager
+def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens the warehouse for writing and closes it again.
+
+    Another process that holds it is waited for, up to `settings.lock_timeout_s`; the lock dies with its
+    process, so a killed tick blocks nobody.
+
+    Args:
+        settings: Where it lies and how much memory it may take.
+        path: Another file than the settings', for a rebuild.
+
+    Yields:
+        A connection outside any transaction, with the newest schema.
+
+    Raises:
+        WarehouseError: It is held by another process, corrupt, or newer than this program.
+    """
+    with locked(settings, path=path) as file, connected(settings, file) as connection:
+        yield connection
+
+
+@contextmanager
+def locked(settings: Settings, *, path: Path | None = None, restoring: bool = False) -> Iterator[Path]:
+    """Keeps other writers away from the warehouse's file, without opening it.
+
+    Args:
+        settings: Where it lies and how long to wait.
+        path: Another file than the settings', for a rebuild.
+        restoring: The caller is the restore that others have to wait for.
+
+    Yields:
+        The file, which may not exist yet.
+
+    Raises:
+        WarehouseError: It is held by another process, or half restored.
+    """
+    if settings.restoring_path.exists() and not restoring:
+        raise WarehouseError(
+            f"a restore did not come to its end, and {settings.data_dir} is half of one thing and half of "
+            f"another; finish it with the same command: et restore (see {settings.restoring_path})"
+        )
+    path = path or settings.warehouse_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"), timeout=settings.lock_timeout_s)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise WarehouseError(
+            f"{path} is in use by another tick for more than {settings.lock_timeout_s:g} s; "
+            "wait for it to end, or raise ET_LOCK_TIMEOUT"
+        ) from error
+    try:
+        yield path
+    finally:
+        lock.release()
+
+
+@contextmanager
+def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens the warehouse's file, for a caller who has it `locked`.
+
+    Raises:
+        WarehouseError: It is corrupt, lost, or newer than this program.
+    """
+    import duckdb
+
+    had_history = path.with_name(AUDIT_HEAD).exists()
+    if had_history and not path.exists():
+        raise WarehouseError(_lost(path))
+    try:
+        connection = duckdb.connect(
+            str(path),
+            config={
+                "memory_limit": settings.memory_limit,
+                "temp_directory": str(path.with_suffix(".tmp")),
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
+    except duckdb.Error as error:
+        raise WarehouseError(
+            f"{path} cannot be opened; restore it from a backup (et restore): {error}"
+        ) from error
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
+        if had_history and not _has_schema(connection):
+            raise WarehouseError(_lost(path))
+        migrate(connection)
+        yield connection
+    except duckdb.Error as error:
+        if _DAMAGE.search(str(error)):
+            raise WarehouseError(
+                f"{path} is damaged; restore it from a backup (et restore): {error}"
+            ) from error
+        raise
+    finally:
+        connection.close()
+
+
+def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+    return bool(
+        connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_version'").fetchall()
+    )
+
+
+def _lost(path: Path) -> str:
+    """DuckDB takes a file that lost its blocks for a new one, and history would begin anew without a word."""
+    return (
+        f"{path} is gone or empty, but {AUDIT_HEAD} beside it knows of a history: restore it from a backup "
+        f"(et restore), or remove {AUDIT_HEAD} too to begin anew"
+    )
+
+
+def checkpointed(settings: Settings, path: Path) -> int:
+    """Brings everything into the warehouse's one file, for a caller who has it `locked`.
+
+    Returns:
+        The size of a block in bytes.
+
+    Raises:
+        WarehouseError: It cannot be opened, or did not write its log into its file.
+    """
+    log = path.with_name(f"{path.name}.wal")
+    with connected(settings, path) as connection:
+        connection.execute("CHECKPOINT")
+        if log.exists() and log.stat().st_size:
+            # What a crash cut off is passed over by DuckDB, which lets go of it only when something changes.
+            connection.execute("CREATE VIEW cut_off AS SELECT 1; DROP VIEW cut_off; CHECKPOINT")
+        row = connection.execute(
+            "SELECT block_size FROM pragma_database_size() WHERE database_name = current_database()"
+        ).fetchone()
+    if row is None or (log.exists() and log.stat().st_size):
+        raise WarehouseError(f"{path} still has a write-ahead log after a checkpoint; is it open elsewhere?")
+    return int(row[0])
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """All or nothing: commits at the end, rolls back where anything is raised."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Number and text of every migration, in order."""
+    folder = files(__package__ or "").joinpath("migrations")
+    found = [(match[1], item) for item in folder.iterdir() if (match := _MIGRATION.fullmatch(item.name))]
+    return [
+        (int(number), item.read_text(encoding="utf-8"))
+        for number, item in sorted(found, key=lambda pair: pair[0])
+    ]
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> int:
+    """Brings the warehouse to the newest schema, one transaction a step.
+
+    Returns:
+        The schema's version now.
+
+    Raises:
+        WarehouseError: The warehouse was written by a newer program.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)"
+    )
+    ((present,),) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
+    steps = migrations()
+    newest = steps[-1][0]
+    if present > newest:
+        raise WarehouseError(
+            f"the warehouse has schema version {present}, this program knows up to {newest}: "
+            "install the newer program, or restore a backup"
+        )
+    for number, text in steps:
+        if number > present:
+            with transaction(connection):
+                connection.execute(text)
+                connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [number])
+    return newest

@@ -1,0 +1,117 @@
+"""Ingest on a cluster: the same accounting, quarantine, duplicates and conflicts as in the warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from et_pipeline.defs.ingest_checks import evaluate
+from et_pipeline.ingest import workers
+from et_pipeline.ingest.ingest import ingest
+from et_pipeline.ingest.results import IngestResult
+from et_pipeline.settings import Settings, SparkSettings
+from et_pipeline.spark import worker as executor
+from et_pipeline.spark.ingest import ingest_on_cluster
+from et_pipeline.spark.session import spark_engine
+from et_pipeline.warehouse.connection import open_warehouse
+from et_pipeline_tests.ingest.lab import NOW, compressed, ndjson, report
+
+BOOKS = (
+    "SELECT * EXCLUDE (ingested_at, mtime_ns, batch, snapshot_id) FROM snapshots",
+    "SELECT * EXCLUDE (snapshot_id) FROM quarantine",
+    "SELECT kind, sum(lines) FROM skipped GROUP BY ALL",
+    "SELECT * EXCLUDE (batch) FROM displaced",
+    "SELECT path, reason, sentence FROM unreadable",
+)
+
+
+class Pair:
+    """The same report bus, ingested into a warehouse and into a data set."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.local = Settings(data_dir=folder / "local")
+        self.remote = Settings(data_dir=folder / "remote", spark=SparkSettings(url, f"file://{folder}/set"))
+        self.write("keep.tmp", b"")
+
+    def write(self, name: str, content: bytes) -> None:
+        for settings in (self.local, self.remote):
+            path = settings.report_bus_dir / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(compressed(path, content))
+
+    def ingest(self) -> tuple[IngestResult, IngestResult]:
+        """Ingests on both sides, and holds all that is known afterwards against each other."""
+        assert self.remote.spark is not None
+        with open_warehouse(self.local) as local, open_warehouse(self.remote) as remote:
+            here = ingest(local, self.local, NOW)
+            with spark_engine(self.remote.spark, remote) as engine:
+                there = ingest_on_cluster(engine, self.remote, NOW)
+                for query in BOOKS:
+                    assert rows(remote, query) == rows(local, query), query
+                columns = [name for name in executor.REPORT if name != "snapshot_id"]
+                stored = pl.DataFrame(local.sql(f"SELECT {', '.join(columns)} FROM reports"))
+                found = executor.from_arrow(engine.session.table("reports").select(*columns).toArrow())
+                assert found.sort("report_id").equals(stored.sort("report_id"))
+                assert all(
+                    check.passed for check in evaluate(engine, there) if check.severity.value == "ERROR"
+                )
+        return here, there
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return connection.execute(f"{query} ORDER BY ALL").fetchall()
+
+
+def test_the_books_are_the_same_tick_after_tick(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "SECTION_BYTES", 2_000)
+    pair = Pair(tmp_path, cluster)
+    many = [report(f"r{number}", emitted_at=f"2026-11-0{number % 7 + 1}T12:00:00Z") for number in range(40)]
+    broken = b'{"a": 1,}\n\n' + b"x" * 30 + b"\n"
+    pair.write(
+        "a.ndjson", ndjson(many[:20]) + broken + ndjson([*many[20:], {"kind": "RiskReport"}]) + b'{"cut'
+    )
+    pair.write("b.ndjson.gz", ndjson([many[3], many[3], report("c1"), report("c1", side="SELL")]))
+    pair.write("bad.ndjson.zst", ndjson([report("z")]))
+    for settings in (pair.local, pair.remote):
+        path = settings.report_bus_dir / "bad.ndjson.zst"
+        path.write_bytes(path.read_bytes()[:-3])
+    here, there = pair.ingest()
+    assert (there.lines, there.reports, there.duplicates, there.quarantined) == (
+        here.lines, here.reports, here.duplicates, here.quarantined,
+    )  # fmt: skip
+    assert (
+        there.duplicates == 2
+        and there.reasons["conflict"] == 1
+        and set(there.unreadable) == {"bad.ndjson.zst"}
+    )
+
+    earlier = [report(name, emitted_at="2026-10-30T00:00:00Z") for name in ("r1", "r2")]
+    late = report("late", emitted_at="2026-10-01T00:00:00Z")
+    pair.write(
+        "c.ndjson", ndjson([*earlier, many[5], report("c1", side="SELL"), late, report("c1", market_id="m9")])
+    )
+    here, there = pair.ingest()
+    assert there.displaced == here.displaced >= 2 and there.batches == [2]
+    pair.write("a.ndjson", ndjson(many))
+    _, there = pair.ingest()
+    assert there.changed == 1 and there.displaced == 0
+    assert pair.ingest()[1].files == 0
+
+
+def test_a_batch_that_a_crash_left_behind_counts_for_nothing(cluster: str, tmp_path: Path) -> None:
+    pair = Pair(tmp_path, cluster)
+    pair.write("a.ndjson", ndjson([report("r1")]))
+    pair.ingest()
+    left = tmp_path / "set" / "reports" / "batch=2" / "day=2026-11-05"
+    left.mkdir(parents=True)
+    part = next((tmp_path / "set" / "reports" / "batch=1").rglob("*.parquet"))
+    (left / "part-0.parquet").write_bytes(part.read_bytes())
+    assert pair.ingest()[1].files == 0
+    pair.write("b.ndjson", ndjson([report("r2")]))
+    assert pair.ingest()[1].reports == 1

@@ -1,0 +1,81 @@
+"""Random cases full of ties: a cluster pairs them exactly as the warehouse does, tick after tick."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from et_pipeline.settings import SparkSettings
+from et_pipeline.spark.session import spark_engine
+from et_pipeline.warehouse.connection import transaction
+from et_pipeline_tests.pairing.lab import START, Lab, report, variant_report
+from et_pipeline_tests.pairing.test_order import EXPERIMENTS, plan_all
+from et_pipeline_tests.spark.lab import open_twins
+
+
+def history(chance: random.Random, size: int) -> list[dict[str, Any]]:
+    """Reports of few opportunities at few moments, with values that add up differently in another order."""
+    items = []
+    for number in range(size):
+        make = chance.choice([report, variant_report])
+        changes: dict[str, Any] = {
+            "market_id": chance.choice(["m1", "m2"]),
+            "config_version": chance.choice("12"),
+            "edge_bps": chance.choice([None, 0.1, 0.2, 0.3, -1e4, chance.uniform(-100, 100)]),
+            "slippage_bps": chance.choice([None, chance.uniform(-10, 10)]),
+            "filled_size": chance.choice([None, chance.uniform(0, 100)]),
+            "asked_size": chance.choice([None, 0.0, chance.uniform(0, 100)]),
+        }
+        if make is variant_report:
+            changes |= {"strategy_id": chance.choice("vw"), "mode": chance.choice(["live", "replay"])}
+        moment = chance.randrange(0, 56 * 60, chance.choice([1, 60, 60]))
+        items.append(make(f"r{number:03}", f"o{chance.randrange(size // 4)}", moment, **changes))
+    return items
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    reports = history(chance, 80)
+    with open_twins(cluster, tmp_path) as twins:
+        for lab in (twins.local, twins.remote):
+            plan_all(lab)
+        cuts = sorted(chance.sample(range(len(reports)), 2))
+        for start, end in zip([0, *cuts], [*cuts, len(reports)], strict=True):
+            twins.ingest(*reports[start:end])
+            twins.tick(EXPERIMENTS if end == len(reports) else chance.sample(EXPERIMENTS, 2))
+        twins.ingest(displaced=chance.sample(reports, 4))
+        twins.tick(EXPERIMENTS)
+        assert twins.local.rows("SELECT count(*) FROM pairs WHERE candidates > 1") > [(0,)], "no ties at all"
+
+
+def test_what_nothing_touched_is_not_paired_again(cluster: str, tmp_path: Path) -> None:
+    with open_twins(cluster, tmp_path) as twins:
+        twins.plan("one")
+        twins.plan("other", control_strategy_id="c2", variant_strategy_id="v2")
+        twins.ingest(report("r1", "o1"), variant_report("r2", "o1"))
+        twins.tick(["one", "other"])
+        twins.remote.connection.execute("DELETE FROM stale_paths")
+        runs = dict(twins.remote.rows("SELECT experiment_id, run FROM pairs_elsewhere"))
+        twins.ingest(report("r3", "o2", 7200.0), variant_report("r4", "o2", 60.0))
+        twins.tick(["one", "other"])
+        now = dict(twins.remote.rows("SELECT experiment_id, run FROM pairs_elsewhere"))
+        assert now["one"] != runs["one"] and now["other"] == runs["other"]
+        folders = {item.name for item in (tmp_path / "pairs").iterdir()}
+        assert folders <= {f"run={run}" for run in now.values()}, "what no run needs is swept away"
+        assert not (tmp_path / "scratch").exists()
+        assert twins.remote.rows("SELECT block FROM stale_paths") == [(START + timedelta(hours=2),)]
+
+
+def test_many_rows_come_back_inside_a_transaction(sail: str, lab: Lab, tmp_path: Path) -> None:
+    """More than a row group of the warehouse."""
+    settings = SparkSettings(sail, f"file://{tmp_path}")
+    with spark_engine(settings, lab.connection) as engine, transaction(lab.connection):
+        engine.session.range(300_000).createOrReplaceTempView("many")
+        lab.connection.execute("CREATE TEMP TABLE numbers (number BIGINT)")
+        assert engine.insert("numbers", "SELECT id AS number FROM many") == 300_000
+        assert lab.rows("SELECT count(DISTINCT number) FROM numbers") == [(300_000,)]
