@@ -2,78 +2,99 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The environment is made in two stages: what the program needs, then what its tests need besides.
+RUNTIME := $(VENV)/.runtime-ready
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-spark test-ui ui simulate faults bench scale soak fuzz clean
+.PHONY: help runtime ready demo ui test test-ui test-spark faults soak fuzz simulate bench scale clean
 
-demo: $(READY)
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+# Makes an environment ($1) and installs into it ($2): with uv where it is on the path or can be had, else with pip, at
+# the same versions. Bytecode is compiled here: where PYTHONDONTWRITEBYTECODE is set, every process would otherwise
+# compile all that it imports.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
+		|| { echo "Python 3.11 to 3.13 is needed; set PYTHON=python3.12 or the like"; exit 1; }
+	@[ -x $1/bin/python ] || $(PYTHON) -m venv $1
+	@uv --version >/dev/null 2>&1 || $1/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt uv || echo "uv cannot be had here; pip does the same, in more time"
+	PATH="$1/bin:$$PATH" uv pip install --quiet --compile-bytecode --python $1/bin/python --constraint constraints.txt $2 \
+		|| $1/bin/python -m pip install --quiet --compile --disable-pip-version-check --constraint constraints.txt $2
+endef
+
+$(RUNTIME): pyproject.toml constraints.txt
+	$(call install,$(VENV),--editable .)
+	@touch $@
+
+$(READY): $(RUNTIME)
+	$(call install,$(VENV),--editable '.[dev]')
+	@touch $@
+
+# The project's own files change without an installation.
+runtime: $(RUNTIME)
+	@$(BIN)/python -m compileall -q et_pipeline
+
+ready: $(READY) runtime
+	@$(BIN)/python -m compileall -q et_pipeline_tests
+
+demo: runtime ## sample reports, the real job, a table of verdicts
 	@$(BIN)/et demo
 
-test: $(READY)
+ui: runtime ## the Dagster UI, its sensors on
+	@$(BIN)/et ui
+
+test: ready ## lint, types and tests: some ten minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
 	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark' -n auto --dist loadgroup --durations=10
 
-# A Spark distribution of its own, 0.5 GB; needs Java 17 or newer.
+test-ui: ready ## the whole Dagster UI in a browser
+	$(BIN)/pytest -m ui
+
+# A Spark distribution of its own, 0.5 GB.
 SPARK_READY := $(VENV)-spark/.ready
 WITH_SPARK = SPARK_HOME=$$($(VENV)-spark/bin/python -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
 $(SPARK_READY): constraints.txt
 	@command -v java >/dev/null || { echo "Java 17 or newer is needed, and there is no java on the path"; exit 1; }
-	$(PYTHON) -m venv $(VENV)-spark
-	$(VENV)-spark/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pyspark
-	@touch $(SPARK_READY)
+	$(call install,$(VENV)-spark,pyspark)
+	@touch $@
 
-test-spark: $(READY) $(SPARK_READY)
+test-spark: ready $(SPARK_READY) ## the stages on a Spark cluster on this machine; needs Java 17 or newer
 	$(WITH_SPARK) $(BIN)/pytest -m spark --durations=10 et_pipeline_tests/spark
 
-test-ui: $(READY)
-	$(BIN)/pytest -m ui
+faults: ready ## what breaks, and what has to hold then: docs/reliability.md
+	$(BIN)/python -m et_pipeline_tests.faults
+	$(BIN)/pytest -m faults -n auto --dist loadgroup
 
-ui: $(READY)
-	@$(BIN)/et ui
+soak: ready ## an hour of simulated weeks; SECONDS=600 for ten minutes
+	$(BIN)/python -m et_pipeline_tests.faults.soak $(if $(SECONDS),--seconds $(SECONDS))
 
-simulate: $(READY)
+# A failing case is left in the present folder.
+FUZZ_TARGETS ?= reader plan sign_off packed
+fuzz: ## coverage-guided, ten minutes a target; SECONDS=60 for less
+	$(call install,$(VENV)-fuzz,--editable '.[fuzz]')
+	for target in $(FUZZ_TARGETS); do \
+		$(VENV)-fuzz/bin/python -m et_pipeline_tests.faults.fuzz $$target $(or $(SECONDS),600) || exit 1; done
+
+simulate: ready ## the statistics, held against simulated truth
 	$(BIN)/python -m et_pipeline_tests.statistics.simulate
 	$(BIN)/python -m et_pipeline_tests.statistics.bounded_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.drift_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.sample_ratio_simulation
 
-# Coverage-guided, ten minutes a target; SECONDS=60 for less. A failing case is left in the present folder.
-FUZZ_TARGETS ?= reader plan sign_off packed
-fuzz:
-	$(PYTHON) -m venv $(VENV)-fuzz
-	$(VENV)-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,fuzz]'
-	for target in $(FUZZ_TARGETS); do \
-		$(VENV)-fuzz/bin/python -m et_pipeline_tests.faults.fuzz $$target $(or $(SECONDS),600) || exit 1; done
-
-# An hour of simulated weeks; SECONDS=600 for ten minutes.
-soak: $(READY)
-	$(BIN)/python -m et_pipeline_tests.faults.soak $(if $(SECONDS),--seconds $(SECONDS))
-
-# What breaks, and what has to hold then: docs/reliability.md.
-faults: $(READY)
-	$(BIN)/python -m et_pipeline_tests.faults
-	$(BIN)/pytest -m faults -n auto --dist loadgroup
-
 # The baselines of the benchmarks bring pyarrow along, which the project itself does without.
-bench:
-	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
+bench: ## speed and memory, each against a baseline
+	$(call install,$(VENV)-bench,--editable '.[bench]')
 	$(VENV)-bench/bin/python -m et_pipeline_tests.benchmarks
 
-# Half an hour or more, and 30 GB under TMPDIR; make scale SIZES="1000000 3000000" for less.
+# 30 GB under TMPDIR; make scale SIZES="1000000 3000000" for less.
 # ENGINE=sail or ENGINE=spark for a cluster on this machine; Spark needs Java.
 SIZES ?= 1000000 3000000 10000000 30000000
 ENGINE ?= duckdb
-scale: $(READY) $(if $(filter spark,$(ENGINE)),$(SPARK_READY))
+scale: ready $(if $(filter spark,$(ENGINE)),$(SPARK_READY)) ## how it grows with the reports; half an hour or more
 	@$(if $(filter spark,$(ENGINE)),$(WITH_SPARK)) $(BIN)/python -m et_pipeline_tests.benchmarks.scale --engine $(ENGINE) $(SIZES)
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
-		|| { echo "Python 3.11 to 3.13 is needed; set PYTHON=python3.12 or the like"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,dev]'
-	@touch $(READY)
-
-clean:
+clean: ## removes the environments, not your data
 	rm -rf $(VENV) $(VENV)-bench $(VENV)-spark $(VENV)-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
