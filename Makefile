@@ -20,7 +20,8 @@ define install
 	@[ -x $1/bin/python ] || $(PYTHON) -m venv $1
 	@uv --version >/dev/null 2>&1 || $1/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt uv || echo "uv cannot be had here; pip does the same, in more time"
-	PATH="$1/bin:$$PATH" uv pip install --quiet --compile-bytecode --python $1/bin/python --constraint constraints.txt $2 \
+	@echo "Installing into $1"
+	@PATH="$1/bin:$$PATH" uv pip install --quiet --compile-bytecode --python $1/bin/python --constraint constraints.txt $2 \
 		|| $1/bin/python -m pip install --quiet --compile --disable-pip-version-check --constraint constraints.txt $2
 endef
 
