@@ -30,7 +30,8 @@ class LastTick(NamedTuple):
 
     Attributes:
         inputs: Fingerprint of the inputs it was started for.
-        wake_at: When the clock alone makes the next tick due (a UTC day, an `ends_at`, a stall).
+        wake_at: When the clock alone makes the next tick due (a UTC day, an `ends_at`, a stall, a report
+            that waits for its time).
         settled: Experiments about which nothing is open any more; a tick looks at them all the same.
     """
 
@@ -104,7 +105,12 @@ def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> date
     """The next moment at which the clock alone makes a tick due, see `wake.sql`."""
     now = naive_utc(settings.now())
     row = connection.execute(
-        load(__package__ or "", "wake"), {"now": now, "stall_after_us": settings.stall_after_us}
+        load(__package__ or "", "wake"),
+        {
+            "now": now,
+            "stall_after_us": settings.stall_after_us,
+            "max_clock_skew_us": settings.max_clock_skew_us,
+        },
     ).fetchone()
     assert row is not None, "midnight always comes"
     moment: datetime = row[0]

@@ -7,6 +7,8 @@ FROM (
     UNION ALL
     SELECT ends_at + to_microseconds(time_block_us) FROM experiments
     UNION ALL
+    SELECT min(emitted_at) - to_microseconds($max_clock_skew_us::BIGINT) FROM early_reports
+    UNION ALL
     SELECT max(ingested_at) + to_microseconds($stall_after_us::BIGINT) FROM snapshots
 ) AS moments
 WHERE moment > $now

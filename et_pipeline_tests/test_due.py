@@ -133,7 +133,7 @@ def test_the_next_wake_is_the_first_that_is_still_to_come(settings: Settings):
     with open_warehouse(settings) as connection:
         assert next_wake(connection, now) == midnight
         connection.execute(
-            "INSERT INTO snapshots SELECT 'a', 1, 1, 'h', '2026-10-05 13:00', 0, 0, 0, 0, 0, 1, 1, false, 1"
+            "INSERT INTO snapshots SELECT 'a', 1, 1, 'h', '2026-10-05 13:00', 0, 0, 0, 0, 0, 1, 1, false, 1, 0"
         )
         assert next_wake(connection, now) == midnight, "without ET_STALL_AFTER silence is no outage"
         stalling = replace(now, stall_after_us=3_600_000_000)

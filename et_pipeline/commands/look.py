@@ -267,6 +267,7 @@ def validate(
                 "reports": report.reports,
                 "skipped": report.skipped,
                 "quarantined": report.quarantined,
+                "waiting": report.waiting,
                 "problems": problems,
             }
         )
@@ -279,6 +280,8 @@ def validate(
             counts = (
                 f" ({result['lines']:,} lines, {result['quarantined']:,} bad)" if "lines" in result else ""
             )
+            if result.get("waiting"):
+                counts += f", {result['waiting']:,} ahead of the clock: they would wait for their time"
             console.print(f"{mark} {terminal.plain(result['path'])}{counts}", soft_wrap=True)
             for problem in result["problems"]:
                 console.print(f"  {terminal.plain(problem)}", soft_wrap=True)

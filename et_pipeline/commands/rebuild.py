@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -110,7 +111,12 @@ def compare(
         for table in ("experiments", "experiment_metrics", "audit_log"):
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM present.{table}")
         say("Reading the snapshots")
-        ingest(connection, present, present.now(), lambda progress: say(f"Reading the snapshots: {progress}"))
+        ingest(
+            connection,
+            present,
+            _clock(connection, present),
+            lambda progress: say(f"Reading the snapshots: {progress}"),
+        )
         sampled = [
             row[0]
             for row in connection.execute(
@@ -124,6 +130,15 @@ def compare(
         build_evidence(connection, sampled)
         say("Comparing")
         return [_difference(connection, table, columns) for table, columns in TOLERANT.items()]
+
+
+def _clock(connection: duckdb.DuckDBPyConnection, present: Settings) -> datetime:
+    """The moment to read the snapshots at: what waits in the present warehouse has to wait here too."""
+    [(first,)] = connection.execute("SELECT min(emitted_at) FROM present.early_reports").fetchall()
+    if first is None:
+        return present.now()
+    before: datetime = first.replace(tzinfo=UTC) - timedelta(microseconds=present.max_clock_skew_us + 1)
+    return min(present.now(), before)
 
 
 def _difference(connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> Difference:

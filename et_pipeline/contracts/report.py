@@ -16,7 +16,6 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
-from et_pipeline.common.times import naive_utc
 from et_pipeline.common.untrusted import CONTROL_CHARACTERS
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
 
@@ -49,6 +48,12 @@ TIME_PATTERN = (
 )
 """ISO-8601 with offset, as RFC 3339 profiles it, years 1970 to 2999; digits beyond microseconds are cut."""
 
+LATEST = datetime(2200, 12, 31, 23, 59, 59, 999_999)
+"""The latest moment (UTC) that a report may name: no plan's window reaches further.
+
+A clock that runs ahead is another matter: such a report is sound and waits until its moment has come.
+"""
+
 Reason = Literal[
     "line_too_long",
     "blank_line",
@@ -78,7 +83,7 @@ ALLOWED: dict[str, str] = {
     "unknown_mode": " or ".join(MODES),
     "unknown_side": " or ".join(SIDES),
     "bad_time": "ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
-    "in_the_future": "a moment that is not later than the clock plus the skew allowed (ET_MAX_CLOCK_SKEW)",
+    "in_the_future": "a moment before the year 2201; no experiment ends later",
     "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
     "replay_not_from_backtester": f"mode replay from bot_id {BACKTESTER_BOT_ID} only",
     **{f"metric_out_of_bounds:{name}": CATALOGUE[name].allowed for name in REPORT_METRICS},
@@ -116,11 +121,8 @@ def _replays_come_from_the_backtester(data: pa.PolarsData) -> pl.LazyFrame:
     return data.lazyframe.select(own.fill_null(True))
 
 
-def report_schema(latest: datetime) -> pa.DataFrameSchema:
-    """The rules of a report, on columns.
-
-    Args:
-        latest: The latest moment (UTC) that `emitted_at` may name.
+def report_schema() -> pa.DataFrameSchema:
+    """The rules of a report, on columns. They know no clock: what is sound once is sound for ever.
 
     Returns:
         Schema of a frame with the columns `STRINGS`, `emitted_at` (naive UTC microseconds, null where the
@@ -136,7 +138,7 @@ def report_schema(latest: datetime) -> pa.DataFrameSchema:
             "side": pa.Column(pl.String, pa.Check.isin(SIDES, error="unknown_side")),
             "emitted_at": pa.Column(
                 pl.Datetime("us"),
-                pa.Check.less_than_or_equal_to(naive_utc(latest), error="in_the_future"),
+                pa.Check.less_than_or_equal_to(LATEST, error="in_the_future"),
             ),
             **{name: _metric(CATALOGUE[name]) for name in REPORT_METRICS},
         },
@@ -210,7 +212,7 @@ def shortened(value: object, limit: int = 80) -> str:
 def json_schema() -> dict[str, Any]:
     """The same rules as a JSON Schema (draft 2020-12), for the teams that emit reports.
 
-    What a schema cannot say: a clock's future, a calendar's impossible days, repeated keys, and that a
+    What a schema cannot say: a calendar's impossible days, years after 2200, repeated keys, and that a
     report id is used once. A metric that is null counts as not reported.
     """
     identifier = {

@@ -20,9 +20,10 @@ GROUP = "ingest"
 LOG_EVERY_S = 5.0
 
 SNAPSHOTS = """Every reading of a snapshot file, one row each, and where its lines went:
-`lines = reports + duplicates + skipped + quarantined`. A file that changed is read again and flagged.
+`lines = reports + duplicates + skipped + quarantined + waiting`. A file that changed is read again and flagged;
+its bad lines count where they were read last. A report whose time lies ahead of the clock waits in `early_reports`.
 
-    SELECT path, lines, reports, duplicates, skipped, quarantined FROM snapshots ORDER BY ingested_at;
+    SELECT path, lines, reports, duplicates, skipped, quarantined, waiting FROM snapshots ORDER BY ingested_at;
 """
 
 REPORTS = """Sound OperationsReports, one row a report id. Of several contents under one id the one with the
@@ -97,6 +98,8 @@ def ingest(
                 version=SHARED,
                 new=result.reports,
                 duplicates=result.duplicates,
+                waiting=result.waiting,
+                no_longer_waiting=result.due,
                 displaced=result.displaced,
                 skipped=dict(sorted(result.skipped.items())),
             ),
@@ -111,7 +114,8 @@ def ingest(
     context.log.info(
         f"ingest: {result.files} files, {result.lines:,} lines in {result.seconds:.1f} s "
         f"({result.mb_per_second:.1f} MB/s), {result.reports:,} new reports, {result.duplicates:,} duplicates, "
-        f"{result.skipped.total():,} skipped, {result.quarantined:,} quarantined"
+        f"{result.skipped.total():,} skipped, {result.quarantined:,} quarantined, {result.waiting:,} waiting for "
+        f"their time, {result.due:,} whose time has come"
     )
     for path, reason in sorted(result.unreadable.items()):
         context.log.warning(f"cannot be read: {path or settings.report_bus_dir}: {reason}")

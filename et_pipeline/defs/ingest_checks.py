@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -22,13 +21,18 @@ CHECKS = [
         "every_line_accounted_for",
         asset="snapshots",
         blocking=True,
-        description="lines = reports + duplicates + skipped + quarantined, per file.",
+        description="lines = reports + duplicates + skipped + quarantined + waiting, per file.",
     ),
     dg.AssetCheckSpec(
         "snapshots_readable", asset="snapshots", description="Every snapshot in the bus could be read."
     ),
     dg.AssetCheckSpec(
         "snapshots_unchanged", asset="snapshots", description="No snapshot changed after it was read."
+    ),
+    dg.AssetCheckSpec(
+        "clocks_agree",
+        asset="snapshots",
+        description="No report waits because its time lies ahead of the clock.",
     ),
     dg.AssetCheckSpec(
         "report_ids_unique",
@@ -61,6 +65,7 @@ def evaluate(engine: Engine, result: IngestResult) -> list[dg.AssetCheckResult]:
         _accounted_for(engine, first),
         _readable(result),
         _unchanged(engine.connection, first),
+        _clocks_agree(engine.connection),
         _ids_unique(engine, first),
         _schema_kept(engine, first),
         _little_quarantine(result),
@@ -96,6 +101,15 @@ def _unchanged(connection: duckdb.DuckDBPyConnection, first: int | None) -> dg.A
     return check_result("snapshots", "snapshots_unchanged", problems, "no snapshot changed", warn=True)
 
 
+def _clocks_agree(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
+    problems = [
+        f"{bot_id}: {lines:,} lines wait, the first until {first:%Y-%m-%d %H:%M:%S} UTC, the last until "
+        f"{last:%Y-%m-%d %H:%M:%S}; look at the emitter's clock"
+        for bot_id, lines, first, last in connection.execute(load("et_pipeline.ingest", "waiting")).fetchall()
+    ]
+    return check_result("snapshots", "clocks_agree", problems, "no report waits for its time", warn=True)
+
+
 def _ids_unique(engine: Engine, first: int | None) -> dg.AssetCheckResult:
     rows = engine.rows(_query("repeated_ids", first=first)) if first is not None else []
     problems = [f"{report_id} stands {times} times" for report_id, times in rows]
@@ -109,7 +123,7 @@ def _schema_kept(engine: Engine, first: int | None) -> dg.AssetCheckResult:
     from et_pipeline.contracts.report import STRINGS, faults, report_schema
 
     frame = engine.frame(_query("new_reports", first=first, rows=SAMPLE_ROWS))
-    found = faults(frame.select(*STRINGS, "emitted_at", *REPORT_METRICS), report_schema(datetime.max))
+    found = faults(frame.select(*STRINGS, "emitted_at", *REPORT_METRICS), report_schema())
     problems = [f"{frame.item(row, 'report_id')}: {fault.sentence}" for row, fault in found.items()]
     return check_result("reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at")
 

@@ -39,12 +39,21 @@ FINAL = ("broken_stream", "compression_bomb", "broken_parquet")
 
 
 class Reading(NamedTuple):
-    """The latest reading of a path: what the file was then, and the numbers it got."""
+    """The latest reading of a path: what the file was then, and the numbers it got.
+
+    Attributes:
+        stamp: Size and time of the file.
+        content_hash: Hash of its bytes; empty where it has to be read once more, whatever it holds.
+        revision: How often the path was read, this time included.
+        snapshot_id: Number of the reading.
+        changed: Whether the reading before found other content.
+    """
 
     stamp: Stamp
     content_hash: str
     revision: int
     snapshot_id: int
+    changed: bool = False
 
 
 Failure = tuple[SnapshotFile, UnreadableError]
@@ -118,7 +127,9 @@ class Ingest:
     def _ingest_files(
         self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
     ) -> None:
-        """Reads files; those that cannot be read are added to `failures`."""
+        """Takes in what is due and reads files; those that cannot be read are added to `failures`."""
+        if self._any_due():
+            self._ingest_due()
         remaining = files
         while remaining:
             try:
@@ -126,6 +137,18 @@ class Ingest:
             except _FileError as error:
                 failures.append((error.file, error.cause))
                 remaining = [file for file in remaining if file != error.file]
+
+    def _any_due(self) -> bool:
+        query = "SELECT EXISTS (FROM early_reports WHERE emitted_at <= $latest)"
+        return self._connection.execute(query, {"latest": self._latest}).fetchall() == [(True,)]
+
+    def _ingest_due(self) -> None:
+        with transaction(self._connection):
+            batch, _ = next_numbers(self._connection)
+            store = Store(self._connection, batch, self._latest)
+            store.add_due()
+            store.flush()
+        self._result.add(store, 0, 0, batch)
 
     def _without_touched(
         self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
@@ -150,7 +173,7 @@ class Ingest:
         """Takes group by group off `remaining`, each in a transaction of its own."""
         sizes = [(self._path(file), file.size) for file in remaining]
         with (
-            closing(read_files(sizes, self._latest, worker_count())) as contents,
+            closing(read_files(sizes, worker_count())) as contents,
             ThreadPoolExecutor(1) as hashing,
         ):
             for group in grouped(remaining.copy()):
@@ -166,14 +189,14 @@ class Ingest:
     ) -> None:
         with transaction(self._connection):
             batch, next_id = next_numbers(self._connection)
-            store = Store(self._connection, batch)
+            store = Store(self._connection, batch, self._latest)
             hashes = []
             for snapshot_id, file in enumerate(group, next_id):
                 with _blaming(file):
                     digest = hashing.submit(content_hash, self._path(file))
                     store.tallies[snapshot_id] = Tally(file.path)
                     for part in next(contents):
-                        store.add(snapshot_id, part)
+                        store.add_batch(snapshot_id, part)
                         self._report(store, snapshot_id - next_id)
                     hashes.append(digest.result())
                     with unreadable(self._path(file)):
@@ -185,7 +208,7 @@ class Ingest:
                 for number, (file, digest) in enumerate(zip(group, hashes, strict=True), next_id)
             ]
             self._record(store, readings, batch)
-        self._result.add(store, len(group), sum(reading.revision > 1 for reading in readings), batch)
+        self._result.add(store, len(group), sum(reading.changed for reading in readings), batch)
 
     def _record(self, ledger: Ledger, readings: list[Reading], batch: int) -> None:
         """Notes the readings of a transaction and where their lines went."""
@@ -204,17 +227,21 @@ class Ingest:
                     "duplicates": tally.duplicates,
                     "skipped": tally.skipped.total(),
                     "quarantined": tally.quarantined,
+                    "waiting": tally.waiting,
                     "snapshot_id": reading.snapshot_id,
                     "revision": reading.revision,
-                    "changed": reading.revision > 1,
+                    "changed": reading.changed,
                     "batch": batch,
                 }
             )
             skipped += [(reading.snapshot_id, *item) for item in sorted(tally.skipped.items())]
-        append(self._connection, "snapshots", pl.DataFrame(snapshots))
+        if snapshots:
+            append(self._connection, "snapshots", pl.DataFrame(snapshots))
         if skipped:
             frame = pl.DataFrame(skipped, schema=["snapshot_id", "kind", "lines"], orient="row")
             append(self._connection, "skipped", frame)
+        if any(reading.revision > 1 for reading in readings):
+            self._connection.execute(load(__package__, "supersede"))
 
     def _path(self, file: SnapshotFile) -> Path:
         return self._settings.report_bus_dir / file.path
@@ -260,8 +287,10 @@ def _blaming(file: SnapshotFile) -> Iterator[None]:
 
 def reading_of(file: SnapshotFile, digest: str, known: Mapping[str, Reading], number: int) -> Reading:
     """The reading of a file, with the number of times that its path was read so far."""
-    revision = known[file.path].revision + 1 if file.path in known else 1
-    return Reading(file.stamp, digest, revision, number)
+    before = known.get(file.path)
+    if before is None:
+        return Reading(file.stamp, digest, 1, number)
+    return Reading(file.stamp, digest, before.revision + 1, number, before.content_hash not in ("", digest))
 
 
 def content_hash(path: Path) -> str:
@@ -304,8 +333,15 @@ def pending_snapshots(connection: DuckDBPyConnection, settings: Settings) -> lis
     return pending(list_snapshots(settings.report_bus_dir).files, stamps)
 
 
+def newest_batch(connection: DuckDBPyConnection) -> int:
+    """The number of the newest committed transaction, 0 where there is none."""
+    query = "SELECT coalesce(max(batch), 0) FROM (SELECT batch FROM snapshots UNION ALL FROM early_batches)"
+    [(batch,)] = connection.execute(query).fetchall()
+    return int(batch)
+
+
 def next_numbers(connection: DuckDBPyConnection) -> tuple[int, int]:
     """The numbers of the next transaction and of the next reading."""
-    query = "SELECT coalesce(max(batch), 0) + 1, coalesce(max(snapshot_id), 0) + 1 FROM snapshots"
-    [(batch, snapshot_id)] = connection.execute(query).fetchall()
-    return batch, snapshot_id
+    query = "SELECT coalesce(max(snapshot_id), 0) + 1 FROM snapshots"
+    [(snapshot_id,)] = connection.execute(query).fetchall()
+    return newest_batch(connection) + 1, snapshot_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,6 +26,7 @@ class Tally:
     reports: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    waiting: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -34,6 +36,7 @@ class Ledger:
     Attributes:
         tallies: Per snapshot id what became of its lines.
         displaced: Reports that were taken out again.
+        due: Reports that waited and whose time has come.
         reasons: Lines put into quarantine, per reason.
         bytes: Bytes of text read.
     """
@@ -41,6 +44,7 @@ class Ledger:
     def __init__(self, connection: DuckDBPyConnection, batch: int) -> None:
         self.tallies: dict[int, Tally] = {}
         self.displaced = 0
+        self.due = 0
         self.reasons: Counter[str] = Counter()
         self.bytes = 0
         self._connection = connection
@@ -63,15 +67,7 @@ class Ledger:
         """Puts stored reports that an arrival replaced into quarantine, under the file and line they came from."""
         self.displaced += len(reports)
         self.quarantine_conflicts(reports)
-        for snapshot_id, lines in _per_snapshot(reports):
-            if snapshot_id in self.tallies:
-                self.tallies[snapshot_id].reports -= lines
-            else:
-                self._connection.execute(
-                    "UPDATE snapshots SET reports = reports - $lines, quarantined = quarantined + $lines "
-                    "WHERE snapshot_id = $id",
-                    {"lines": lines, "id": snapshot_id},
-                )
+        self.count("reports", reports, -1)
 
     def quarantine(self, bad: pl.DataFrame) -> None:
         """Puts lines into quarantine."""
@@ -79,9 +75,7 @@ class Ledger:
             return
         for reason, lines in bad.group_by("reason").len().iter_rows():
             self.reasons[reason] += lines
-        for snapshot_id, lines in _per_snapshot(bad):
-            if snapshot_id in self.tallies:
-                self.tallies[snapshot_id].quarantined += lines
+        self.count("quarantined", bad)
         paths = pl.DataFrame(self._paths(bad["snapshot_id"].unique().to_list()), schema=_PATHS, orient="row")
         rows = bad.with_columns(pl.col("snapshot_id").cast(pl.Int32)).join(paths, on="snapshot_id")
         append(self._connection, "quarantine", rows)
@@ -95,11 +89,38 @@ class Ledger:
             found += self._connection.execute(query, {"ids": older}).fetchall()
         return found
 
-    def count(self, what: str, reports: pl.DataFrame) -> None:
-        """Notes what became of reports: they are `what`, an attribute of `Tally`."""
-        for snapshot_id, lines in _per_snapshot(reports):
-            tally = self.tallies[snapshot_id]
+    def wait(self, reports: pl.DataFrame) -> None:
+        """Puts reports whose time has not come yet into `early_reports`."""
+        if len(reports):
+            self.count("waiting", reports)
+            append(self._connection, "early_reports", reports)
+
+    def take_due(self, latest: datetime) -> pl.DataFrame:
+        """Takes the reports out of `early_reports` that name a moment up to this one (UTC); they are arrivals now."""
+        due = "FROM early_reports WHERE emitted_at <= $latest"
+        reports = pl.DataFrame(self._connection.sql(f"SELECT * {due}", params={"latest": latest}))
+        if len(reports):
+            self._connection.execute(f"DELETE {due}", {"latest": latest})
+            self._connection.execute("INSERT INTO early_batches VALUES (?)", [self._batch])
+            self.count("waiting", reports, -1)
+            self.due += len(reports)
+        return reports
+
+    def count(self, what: str, lines: pl.DataFrame, sign: int = 1) -> None:
+        """Notes what became of lines: they are `what`, an attribute of `Tally`; with sign -1, they no longer are."""
+        for snapshot_id, number in _per_snapshot(lines):
+            self.add(snapshot_id, what, sign * number)
+
+    def add(self, snapshot_id: int, what: str, lines: int) -> None:
+        """Notes that so many lines of a reading are `what`, also where an earlier transaction read them."""
+        tally = self.tallies.get(snapshot_id)
+        if tally is not None:
             setattr(tally, what, getattr(tally, what) + lines)
+        else:
+            self._connection.execute(
+                f'UPDATE snapshots SET "{what}" = "{what}" + $lines WHERE snapshot_id = $id',
+                {"lines": lines, "id": snapshot_id},
+            )
 
 
 def append(connection: DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:

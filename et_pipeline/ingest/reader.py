@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,12 +44,11 @@ class Batch(NamedTuple):
     size: int
 
 
-def read_snapshot(path: Path, latest: datetime, section: Section | None = None) -> Iterator[Batch]:
+def read_snapshot(path: Path, section: Section | None = None) -> Iterator[Batch]:
     """Reads a snapshot strictly.
 
     Args:
         path: File with one of the endings `SUFFIXES`.
-        latest: The latest moment (UTC) that `emitted_at` may name.
         section: Only this part of a plain NDJSON file; line numbers then count from its first line.
 
     Yields:
@@ -61,13 +59,13 @@ def read_snapshot(path: Path, latest: datetime, section: Section | None = None) 
     """
     if path.name.endswith(".parquet"):
         for rows in read_parquet(path):
-            yield _judged(*rows, latest)
+            yield _judged(*rows)
         return
     with opened(path, section) as read:
-        yield from read_lines(read, latest, at_start=section is None or section.start == 0)
+        yield from read_lines(read, at_start=section is None or section.start == 0)
 
 
-def read_lines(read: Read, latest: datetime, *, at_start: bool = True) -> Iterator[Batch]:
+def read_lines(read: Read, *, at_start: bool = True) -> Iterator[Batch]:
     """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its start is passed over."""
     templates: list[Template] = []
     rows, kept, first = Rows(templates), _Kept(), 1
@@ -80,10 +78,10 @@ def read_lines(read: Read, latest: datetime, *, at_start: bool = True) -> Iterat
         kept.add(first, block)
         first += rows.add_block(block, first)
         if kept.size >= BATCH_BYTES or len(rows.bad) >= MAX_BAD_LINES:
-            yield _finish_rows(rows, kept, latest)
+            yield _finish_rows(rows, kept)
             rows, kept = Rows(templates), _Kept()
     if rows.count:
-        yield _finish_rows(rows, kept, latest)
+        yield _finish_rows(rows, kept)
 
 
 def _pieces(block: bytes | LongLine) -> Iterator[bytes | LongLine]:
@@ -123,8 +121,8 @@ class _Kept:
         return raw_text(self._split[first][line - first].removesuffix(b"\r"))
 
 
-def _finish_rows(rows: Rows, kept: _Kept, latest: datetime) -> Batch:
-    return _judged(rows.frame(), rows.bad, rows.skipped, rows.count, kept.size, kept.raw, latest)
+def _finish_rows(rows: Rows, kept: _Kept) -> Batch:
+    return _judged(rows.frame(), rows.bad, rows.skipped, rows.count, kept.size, kept.raw)
 
 
 def _judged(
@@ -134,11 +132,10 @@ def _judged(
     lines: int,
     size: int,
     raw: Callable[[int], str],
-    latest: datetime,
 ) -> Batch:
     """Holds the rows to the schema: the good ones get their keys, the others go to quarantine."""
     frame = frame.with_columns(parse_times(frame["emitted_at"]))
-    found = faults(frame.drop("extra", "line"), report_schema(latest))
+    found = faults(frame.drop("extra", "line"), report_schema())
     if found:
         numbers = frame["line"].gather(list(found)).to_list()
         bad = sorted(

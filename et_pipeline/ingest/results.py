@@ -48,6 +48,8 @@ class IngestResult:
         files: Snapshots read.
         changed: Of these, the ones whose content changed since they were read first.
         lines, reports, duplicates, skipped, quarantined: Lines, and where they went; `skipped` per kind.
+        waiting: Reports that wait, because their time lies ahead of the clock.
+        due: Reports that waited before and were taken in: they stand in no other count.
         displaced: Stored reports that a conflict put into quarantine.
         reasons: Lines put into quarantine, per reason.
         unreadable: Files that cannot be read now, with the reason.
@@ -63,6 +65,8 @@ class IngestResult:
     duplicates: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     quarantined: int = 0
+    waiting: int = 0
+    due: int = 0
     displaced: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -82,10 +86,12 @@ class IngestResult:
             self.reports += tally.reports
             self.duplicates += tally.duplicates
             self.quarantined += tally.quarantined
+            self.waiting += tally.waiting
             self.skipped.update(tally.skipped)
         self.files += files
         self.changed += changed
         self.displaced += ledger.displaced
+        self.due += ledger.due
         self.reasons.update(ledger.reasons)
         self.bytes += ledger.bytes
         self.batches.append(batch)

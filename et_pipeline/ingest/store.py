@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,29 +23,43 @@ groups (of 122,880) at once DuckDB writes each on a core of its own, at two thir
 class Store(Ledger):
     """One transaction's worth of arrivals, on their way into the warehouse; see `Ledger`."""
 
-    def __init__(self, connection: DuckDBPyConnection, batch: int) -> None:
+    def __init__(self, connection: DuckDBPyConnection, batch: int, latest: datetime) -> None:
+        """Starts empty; reports that name a moment after `latest` (UTC) wait."""
         super().__init__(connection, batch)
-        self._waiting: list[pl.DataFrame] = []
+        self._latest = latest
+        self._arrived: list[pl.DataFrame] = []
         self._rows = 0
 
-    def add(self, snapshot_id: int, batch: Batch) -> None:
+    def add_batch(self, snapshot_id: int, batch: Batch) -> None:
         """Takes a batch of a snapshot that has its tally."""
         tally = self.tallies[snapshot_id]
         tally.lines += batch.lines
         self.bytes += batch.size
         tally.skipped.update(batch.skipped)
         self.quarantine(batch.bad.with_columns(snapshot_id=pl.lit(snapshot_id)))
-        if len(batch.reports):
-            self._waiting.append(batch.reports.with_columns(snapshot_id=pl.lit(snapshot_id, pl.Int32)))
-            self._rows += len(batch.reports)
+        reports = batch.reports.with_columns(snapshot_id=pl.lit(snapshot_id, pl.Int32))
+        early = pl.col("emitted_at") > self._latest
+        if reports.select(early.any()).item():
+            self.wait(reports.filter(early))
+            reports = reports.filter(~early)
+        self._arrive(reports)
+
+    def add_due(self) -> None:
+        """Takes the reports whose time has come."""
+        self._arrive(self.take_due(self._latest))
+
+    def _arrive(self, reports: pl.DataFrame) -> None:
+        if len(reports):
+            self._arrived.append(reports)
+            self._rows += len(reports)
         if self._rows >= STORE_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Stores the arrivals that wait."""
-        if not self._waiting:
+        """Stores the arrivals gathered so far."""
+        if not self._arrived:
             return
-        frame, self._waiting, self._rows = pl.concat(self._waiting), [], 0
+        frame, self._arrived, self._rows = pl.concat(self._arrived), [], 0
         stored = self._known("stored", frame)
         doubtful = bool(len(stored)) or frame["report_key"].n_unique() < len(frame)
         quarantined = self._known("quarantined", frame) if doubtful else frame.clear()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from et_pipeline.common.times import naive_utc
 from et_pipeline.ingest.decode import BadLine
 from et_pipeline.ingest.listing import SUFFIXES
 from et_pipeline.ingest.reader import read_snapshot
@@ -26,6 +27,7 @@ class Validation(NamedTuple):
         reports: Lines that are sound reports; whether an id is used twice only an ingest can tell.
         skipped: Lines per kind that is not ours.
         quarantined: Lines that would go to quarantine.
+        waiting: Sound reports, counted in `reports` too, that would wait: their time lies ahead of the clock.
         quarantine: The first `MAX_ROWS` of them. A file that cannot be read as a whole is line 0.
     """
 
@@ -33,6 +35,7 @@ class Validation(NamedTuple):
     reports: int
     skipped: dict[str, int]
     quarantined: int
+    waiting: int
     quarantine: list[BadLine]
 
 
@@ -43,18 +46,19 @@ def validate_snapshot(path: Path, settings: Settings) -> Validation:
         path: The file.
         settings: How far `emitted_at` may lie in the future.
     """
-    latest = settings.now() + timedelta(microseconds=settings.max_clock_skew_us)
-    lines = reports = quarantined = 0
+    latest = naive_utc(settings.now()) + timedelta(microseconds=settings.max_clock_skew_us)
+    lines = reports = quarantined = waiting = 0
     skipped: Counter[str] = Counter()
     rows: list[BadLine] = []
     try:
-        for batch in read_snapshot(path, latest):
+        for batch in read_snapshot(path):
             lines += batch.lines
             reports += len(batch.reports)
+            waiting += int((batch.reports["emitted_at"] > latest).sum())
             skipped.update(batch.skipped)
             quarantined += len(batch.bad)
             rows += [BadLine(*row) for row in batch.bad.head(MAX_ROWS - len(rows)).iter_rows()]
     except UnreadableError as error:
         rows.append(BadLine(0, error.reason, error.sentence, ""))
         quarantined += 1
-    return Validation(lines, reports, dict(skipped), quarantined, rows)
+    return Validation(lines, reports, dict(skipped), quarantined, waiting, rows)

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event
@@ -27,16 +26,15 @@ class Task(NamedTuple):
     """A file or a section of it, to be read."""
 
     path: Path
-    latest: datetime
     section: Section | None
 
 
-def tasks_of(path: Path, size: int, latest: datetime) -> list[Task]:
+def tasks_of(path: Path, size: int) -> list[Task]:
     """A file as tasks: sections of a plain file, the whole of any other."""
     if not path.name.endswith(".ndjson") or size <= SECTION_BYTES:
-        return [Task(path, latest, None)]
+        return [Task(path, None)]
     starts = range(0, size, SECTION_BYTES)
-    return [Task(path, latest, Section(start, min(start + SECTION_BYTES, size))) for start in starts]
+    return [Task(path, Section(start, min(start + SECTION_BYTES, size))) for start in starts]
 
 
 def worker_count() -> int:
@@ -45,14 +43,11 @@ def worker_count() -> int:
     return min(MAX_WORKERS, cores)
 
 
-def read_files(
-    files: list[tuple[Path, int]], latest: datetime, workers: int
-) -> Generator[Iterator[Batch], None, None]:
+def read_files(files: list[tuple[Path, int]], workers: int) -> Generator[Iterator[Batch], None, None]:
     """Reads files, each to an iterator of its batches, in order.
 
     Args:
         files: Paths and sizes.
-        latest: The latest moment that `emitted_at` may name.
         workers: How many threads.
 
     Yields:
@@ -61,7 +56,7 @@ def read_files(
     Raises:
         UnreadableError: While the batches of a file are read; then the whole reading is over.
     """
-    per_file = [tasks_of(path, size, latest) for path, size in files]
+    per_file = [tasks_of(path, size) for path, size in files]
     with _Pool([task for tasks in per_file for task in tasks], workers) as pool:
         for tasks in per_file:
             yield _joined(pool, len(tasks))

@@ -2,4 +2,4 @@
 SELECT {columns}
 FROM readings AS r
 INNER JOIN offsets AS o ON o.snapshot_id = r.snapshot_id AND o.part = r.part
-WHERE r.what = 'report'
+WHERE r.what = '{what}'

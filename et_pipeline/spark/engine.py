@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.connect.session import SparkSession
 
 from et_pipeline.common.sql import among, load
+from et_pipeline.ingest.ingest import newest_batch
 from et_pipeline.spark.dialect import KINDS, to_spark
 from et_pipeline.spark.storage import Storage
 
@@ -85,6 +86,8 @@ class SparkEngine:
         columns: Mapping[str, str],
     ) -> int:
         """Keeps what a function makes of tasks on the workers, each task in a partition of its own."""
+        if not tasks:
+            return self._keep(name, self.session.createDataFrame([], _schema(columns)))
         rows = self.session.createDataFrame(pl.DataFrame(tasks, infer_schema_length=None).to_arrow())
         return self._keep(name, rows.repartition(len(tasks)).mapInArrow(function, _schema(columns)))
 
@@ -198,8 +201,7 @@ class SparkEngine:
 
     def _view_reports(self) -> None:
         """`reports`: the sound ones of all ingests that were committed, without those taken out again."""
-        ((newest,),) = self.connection.execute("SELECT coalesce(max(batch), 0) FROM snapshots").fetchall()
-        self._batches(newest).createOrReplaceTempView("stored_reports")
+        self._batches(newest_batch(self.connection)).createOrReplaceTempView("stored_reports")
         sound = self.session.sql(to_spark(load(__package__, "reports")))
         sound.select(*self._columns("reports")).createOrReplaceTempView("reports")
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from et_pipeline.common.sql import load
+from et_pipeline.common.sql import ArrowStream, load
 from et_pipeline.ingest.ingest import Failure, Ingest, Reading, next_numbers, reading_of
 from et_pipeline.ingest.ledger import Ledger, Tally, append
 from et_pipeline.ingest.listing import SnapshotFile
@@ -62,7 +62,7 @@ class _ClusterIngest(Ingest):
     def _ingest_files(
         self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
     ) -> None:
-        if not files:
+        if not files and not self._any_due():
             return
         batch, first = next_numbers(self._connection)
         numbered = dict(enumerate(files, first))
@@ -71,7 +71,7 @@ class _ClusterIngest(Ingest):
         )
         for number, error in self._broken().items():
             failures.append((numbered.pop(number), error))
-        if numbered:
+        if numbered or self._any_due():
             with transaction(self._connection):
                 self._settle(numbered, known, batch)
         self._engine.drop("readings")
@@ -81,7 +81,7 @@ class _ClusterIngest(Ingest):
         latest = (self._latest - executor.EPOCH) // executor.MICROSECOND
         for number, file in numbered.items():
             path = self._path(file)
-            sections = [task.section for task in tasks_of(path, file.size, self._latest)]
+            sections = [task.section for task in tasks_of(path, file.size)]
             for part, section in [(executor.HASH, None), *enumerate(sections)]:
                 yield {
                     "snapshot_id": number,
@@ -107,6 +107,11 @@ class _ClusterIngest(Ingest):
         ledger.tallies = {number: Tally(file.path) for number, file in numbered.items()}
         self._count_parts(ledger)
         ledger.quarantine(engine.frame(self._query("bad")))
+        ledger.wait(executor.from_arrow(engine.frame(self._query("arrivals", columns=ARRIVAL, what="early"))))
+        come = ArrowStream(ledger.take_due(self._latest))  # noqa: F841 (DuckDB scans it by name)
+        columns = ", ".join(executor.REPORT)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE due AS SELECT {columns} FROM come")
+        engine.send("due")
         self._judge(ledger, batch)
         hashes = dict(engine.rows("SELECT snapshot_id, raw FROM readings WHERE what = 'hash'"))
         readings = [reading_of(file, hashes[number], known, number) for number, file in numbered.items()]
@@ -114,7 +119,7 @@ class _ClusterIngest(Ingest):
         engine.refresh()
         self._connection.execute("DELETE FROM reports_elsewhere")
         engine.insert("reports_elsewhere", "SELECT count(*), max(emitted_at) FROM reports")
-        self._result.add(ledger, len(readings), sum(reading.revision > 1 for reading in readings), batch)
+        self._result.add(ledger, len(readings), sum(reading.changed for reading in readings), batch)
         self._report(Ledger(self._connection, batch), 0)
 
     def _count_parts(self, ledger: Ledger) -> None:
@@ -145,9 +150,10 @@ class _ClusterIngest(Ingest):
         """Splits the arrivals: those with keys of their own are reports, the others are judged together."""
         engine = self._engine
         columns = ", ".join(executor.REPORT)
-        engine.view("arrivals", self._query("arrivals", columns=ARRIVAL))
+        arrived = self._query("arrivals", columns=ARRIVAL, what="report")
+        engine.view("arrivals", f"{arrived} UNION ALL SELECT {columns} FROM due")
         engine.keep("repeated", self._query("repeated"))
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {self._query('lost')}")
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {self._query('cluster_lost')}")
         engine.send("lost")
         contested = engine.keep("contested", self._query("contested", columns=columns, lost=LOST))
         engine.keep_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
@@ -155,10 +161,10 @@ class _ClusterIngest(Ingest):
         for number, reports in engine.rows(
             "SELECT snapshot_id, count(*) FROM stored_batch GROUP BY snapshot_id"
         ):
-            ledger.tallies[number].reports = reports
+            ledger.add(number, "reports", reports)
         fates = "SELECT snapshot_id, count(*) FROM judged WHERE fate = 'duplicate' GROUP BY snapshot_id"
         for number, duplicates in engine.rows(fates):
-            ledger.tallies[number].duplicates = duplicates
+            ledger.add(number, "duplicates", duplicates)
         displaced = self._fated("displaced")
         append(self._connection, "displaced", displaced.select(DISPLACED).with_columns(batch=pl.lit(batch)))
         ledger.take_back(displaced)

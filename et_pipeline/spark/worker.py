@@ -55,7 +55,8 @@ READING = REPORT | {
     "bytes": "BIGINT",
     "skipped": "STRING",
 }
-"""What a task gives: `what` is `report`, `bad`, `part` (counts), `hash` or `unreadable`."""
+"""What a task gives: `what` is `report`, `early` (a report that has to wait), `bad`, `part` (counts), `hash` or
+`unreadable`."""
 JUDGED = REPORT | {"fate": "STRING"}
 ROWS = 50_000
 """Rows of a batch of Arrow, at most."""
@@ -77,8 +78,8 @@ def _read(task: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
             yield pl.DataFrame({"what": ["hash"], "raw": [content_hash(path)]}).with_columns(own)
         else:
             section = None if task["end"] is None else Section(task["start"], task["end"])
-            for batch in read_snapshot(path, latest, section):
-                yield from (frame.with_columns(own) for frame in _accounted(batch))
+            for batch in read_snapshot(path, section):
+                yield from (frame.with_columns(own) for frame in _accounted(batch, latest))
         with unreadable(path):
             refuse_changed(path, (task["size"], task["mtime_ns"]))
     except UnreadableError as error:
@@ -86,8 +87,9 @@ def _read(task: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame(row).with_columns(own)
 
 
-def _accounted(batch: Batch) -> Iterator[pl.DataFrame]:
-    yield batch.reports.with_columns(what=pl.lit("report"))
+def _accounted(batch: Batch, latest: datetime) -> Iterator[pl.DataFrame]:
+    early = pl.col("emitted_at") > latest
+    yield batch.reports.with_columns(what=pl.when(early).then(pl.lit("early")).otherwise(pl.lit("report")))
     yield batch.bad.with_columns(what=pl.lit("bad"))
     counts = {"lines": [batch.lines], "bytes": [batch.size], "skipped": [json.dumps(batch.skipped)]}
     yield pl.DataFrame({"what": ["part"], **counts})
@@ -108,7 +110,7 @@ def judge(rows: pa.Table) -> pa.Table:
     return _arrow(pl.concat(part.with_columns(fate=pl.lit(fate)) for fate, part in fates.items()), JUDGED)
 
 
-def from_arrow(rows: pa.Table) -> pl.DataFrame:
+def from_arrow(rows: pa.Table | pl.DataFrame) -> pl.DataFrame:
     """Rows from the cluster as the warehouse has them: times without a zone, keys unsigned."""
     frame = pl.DataFrame(rows)
     return frame.with_columns(

@@ -36,7 +36,7 @@ metrics:
   - {name: latency_ms, role: secondary}
 """
 ONE_SNAPSHOT = """INSERT INTO snapshots
-SELECT 'stored.ndjson', 0, 0, '', now(), count(*), count(*), 0, 0, 0, 1, 1, false, max(batch) FROM reports"""
+SELECT 'stored.ndjson', 0, 0, '', now(), count(*), count(*), 0, 0, 0, 1, 1, false, max(batch), 0 FROM reports"""
 TEXTS = ("schema_version", "report_id", "strategy_id", "config_version", "mode")
 PLACE = ("correlation_id", "market_id", "outcome_id", "side")
 FIELDS = f"""{", ".join(TEXTS)}, {", ".join(PLACE)}, 'OperationsReport' AS kind,

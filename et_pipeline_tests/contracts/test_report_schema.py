@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from et_pipeline.contracts.report import (
     ALLOWED,
     FIELDS,
     IDENTIFIERS,
+    LATEST,
     STRINGS,
     TIME_PATTERN,
     Reason,
@@ -29,7 +30,7 @@ from et_pipeline.contracts.report import (
     json_schema,
     report_schema,
 )
-from et_pipeline_tests.ingest.lab import NOW, ndjson, read, report
+from et_pipeline_tests.ingest.lab import ndjson, read, report
 
 PUBLISHED = json.loads(
     files("et_pipeline.contracts").joinpath("operations_report.schema.json").read_text("utf-8")
@@ -44,7 +45,7 @@ def _is_moment(value: object) -> bool:
     if not isinstance(value, str) or not re.fullmatch(TIME_PATTERN, value):
         return not isinstance(value, str)
     try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value)) <= NOW
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value)) <= LATEST.replace(tzinfo=UTC)
     except ValueError:
         return False
 
@@ -170,7 +171,7 @@ def frame(**columns: Any) -> pl.DataFrame:
 def test_bounds_come_from_the_catalogue(name: str) -> None:
     metric = CATALOGUE[name]
     step = 1e-6
-    schema = report_schema(NOW)
+    schema = report_schema()
     for value, sound in (
         (metric.upper, True),
         (metric.upper * (1 + step), False),
@@ -194,28 +195,27 @@ def test_the_first_broken_rule_in_the_order_of_fields_is_the_reason() -> None:
         ("unknown_side", {"side": "BUY"}),
         ("metric_out_of_bounds", {"edge_bps": 1.0}),
     ):
-        assert faults(row, report_schema(NOW))[0].reason == reason
+        assert faults(row, report_schema())[0].reason == reason
         row = row.with_columns(**{name: pl.lit(value) for name, value in repaired.items()})
-    assert faults(row, report_schema(NOW)) == {}
+    assert faults(row, report_schema()) == {}
 
 
 def test_rules_between_fields() -> None:
-    schema = report_schema(NOW)
+    schema = report_schema()
     assert faults(frame(**dict.fromkeys(REPORT_METRICS)), schema)[0].reason == "no_metrics"
     assert faults(frame(mode="replay"), schema)[0].reason == "replay_not_from_backtester"
     assert faults(frame(mode="replay", bot_id="gov.backtester"), schema) == {}
     assert faults(frame(mode=None, bot_id=None), schema)[0].reason == "missing_field"
 
 
-def test_the_clock_decides_to_the_microsecond() -> None:
-    moment = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    row = frame(emitted_at=moment.replace(tzinfo=None))
-    assert faults(row, report_schema(moment)) == {}
-    assert faults(row, report_schema(moment.replace(hour=11, minute=59)))[0].reason == "in_the_future"
+def test_the_latest_moment_is_the_same_for_every_clock_to_the_microsecond() -> None:
+    assert faults(frame(emitted_at=LATEST), report_schema()) == {}
+    row = frame(emitted_at=LATEST + timedelta(microseconds=1))
+    assert faults(row, report_schema())[0].reason == "in_the_future"
 
 
 def test_every_reason_of_the_schema_says_what_is_allowed() -> None:
-    schema = report_schema(NOW)
+    schema = report_schema()
     checks = [check for column in schema.columns.values() for check in column.checks] + list(schema.checks)
     reasons = {check.error for check in checks}
     assert reasons <= set(get_args(Reason))

@@ -20,14 +20,14 @@ from et_pipeline.governance.sign_offs import Document
 from et_pipeline.ingest.documents import Skipped, parse_line
 from et_pipeline.ingest.reader import read_lines
 from et_pipeline.ingest.sources import UnreadableError
-from et_pipeline_tests.ingest.lab import NOW, Read
+from et_pipeline_tests.ingest.lab import Read
 
 CORPUS = Path(__file__).parent / "corpus"
 
 
 def reader(content: bytes) -> None:
     """Many lines at once give what each gives alone; the accounting balances; what is taken is plain JSON."""
-    together = Read.of(read_lines(io.BytesIO(content).read, NOW))
+    together = Read.of(read_lines(io.BytesIO(content).read))
     lines = split_lines(content)
     assert together.lines == len(lines)
     reasons = {bad.line: bad.reason for bad in together.bad}

@@ -269,7 +269,7 @@ def test_file_names_that_are_no_text_are_told_as_text(hostile) -> None:
 def test_short_lines_are_taken_in_small_batches(tmp_path: Path) -> None:
     """A quarantined line takes a hundred times the memory of the one byte that it may have."""
     path = lab.write(tmp_path / "x.ndjson", b"\n" * 400_000)
-    sizes = [len(batch.bad) for batch in read_snapshot(path, lab.NOW)]
+    sizes = [len(batch.bad) for batch in read_snapshot(path)]
     assert sum(sizes) == 400_000
     assert max(sizes) <= MAX_BAD_LINES + SMALL_BYTES
 
@@ -287,7 +287,7 @@ def test_a_dictionary_bomb_is_refused(tmp_path: Path) -> None:
         )
     assert path.stat().st_size < 1_000_000
     with pytest.raises(Exception, match="unpacks to more bytes") as caught:
-        for _ in read_snapshot(path, lab.NOW):
+        for _ in read_snapshot(path):
             pass
     assert caught.value.reason == "compression_bomb"
 

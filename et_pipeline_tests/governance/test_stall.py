@@ -19,7 +19,7 @@ from et_pipeline.governance.stall import (
 
 def snapshot(world, at):
     world.connection.execute(
-        "INSERT INTO snapshots VALUES ('a.ndjson', 1, 1, 'h', ?, 0, 0, 0, 0, 0, 1, 1, false, 1)",
+        "INSERT INTO snapshots VALUES ('a.ndjson', 1, 1, 'h', ?, 0, 0, 0, 0, 0, 1, 1, false, 1, 0)",
         [at.replace(tzinfo=None)],
     )
 

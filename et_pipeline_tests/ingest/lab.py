@@ -82,7 +82,7 @@ class Read:
     """Everything the reader finds in a file, with the balance asserted."""
 
     def __init__(self, path: Path) -> None:
-        self._take(list(read_snapshot(path, NOW)))
+        self._take(list(read_snapshot(path)))
 
     @classmethod
     def of(cls, batches: Iterable[Batch]) -> Self:

@@ -20,6 +20,13 @@ from et_pipeline_tests.ingest.lab import NOW, line, ndjson, report, rows, run, w
 
 COUNTS = "SELECT path, revision, changed, lines, reports, duplicates, skipped, quarantined FROM snapshots ORDER BY ALL"
 
+BALANCE = """
+SELECT path, revision FROM snapshots s
+WHERE lines <> reports + duplicates + skipped + quarantined + waiting
+   OR skipped <> (SELECT coalesce(sum(lines), 0) FROM skipped k WHERE k.snapshot_id = s.snapshot_id)
+   OR quarantined <> (SELECT count(*) FROM quarantine q WHERE q.snapshot_id = s.snapshot_id)
+"""
+
 
 def bus(settings: Settings, name: str, *documents: Any) -> Path:
     return write(settings.report_bus_dir / name, ndjson(documents))
@@ -139,7 +146,39 @@ def test_the_future_is_judged_by_the_clock_and_the_skew_allowed(settings: Settin
         moment = (NOW + timedelta(seconds=seconds)).isoformat()
         bus(settings, f"{name}.ndjson", report(name, emitted_at=moment))
     result = run(settings)
-    assert (result.reports, dict(result.reasons)) == (1, {"in_the_future": 1})
+    assert (result.reports, result.waiting, dict(result.reasons)) == (1, 1, {})
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "ndjson.zst"])
+def test_a_file_that_grows_counts_its_bad_and_foreign_lines_once(settings: Settings, suffix: str) -> None:
+    path = settings.report_bus_dir / f"hour.{suffix}"
+    start = b"{broken\n" + line({"kind": "Heartbeat"}) + b"\n"
+    content = [ndjson([report(f"r{number}")]) for number in range(4)]
+    bus(settings, "other.ndjson", report("x", side="?"), {"kind": "Heartbeat"})
+    for number in range(4):
+        cut = line(report("last"))[:-20] if number < 3 else b""
+        write(path, start + b"".join(content[: number + 1]) + cut)
+        run(settings)
+        assert rows(settings, BALANCE) == []
+    quarantined = "SELECT path, line, reason, snapshot_id FROM quarantine ORDER BY ALL"
+    assert rows(settings, quarantined) == [
+        (path.name, 1, "malformed_json", 5),
+        ("other.ndjson", 1, "unknown_side", 2),
+    ]
+    assert rows(settings, "SELECT snapshot_id, kind, lines FROM skipped ORDER BY ALL") == [
+        (2, "Heartbeat", 1),
+        (5, "Heartbeat", 1),
+    ]
+    assert rows(settings, "SELECT sum(reports), sum(skipped), sum(quarantined) FROM snapshots") == [(4, 2, 2)]
+
+
+def test_a_conflict_in_a_file_that_grows_stays_one_conflict(settings: Settings) -> None:
+    documents = [report("a"), report("a", market_id="other"), report("b")]
+    for number in (2, 3):
+        bus(settings, "hour.ndjson", *documents[:number])
+        run(settings)
+        assert rows(settings, BALANCE) == []
+        assert rows(settings, "SELECT reason, count(*) FROM quarantine GROUP BY 1") == [("conflict", 1)]
 
 
 def test_groups_of_files_are_transactions(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,14 +139,13 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
 def test_sections_of_a_file_give_the_same_reports_and_line_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import datetime
 
     from et_pipeline.ingest import workers
 
     monkeypatch.setattr(workers, "SECTION_BYTES", 5_000)
     content = CONTENT.replace(b'"side":"BUY"', b'"side":"HOLD"', 7)
     path = write(tmp_path / "x.ndjson", content)
-    [batches] = [list(b) for b in workers.read_files([(path, len(content))], datetime(2027, 1, 1), 3)]
+    [batches] = [list(b) for b in workers.read_files([(path, len(content))], 3)]
     expected = read(tmp_path, content)
     assert len(batches) > 10
     assert [row for batch in batches for row in batch.reports.to_dicts()] == expected.reports

@@ -108,7 +108,7 @@ def test_a_destination_that_is_away_and_a_bus_that_is_out_show(settings, put_eve
 def test_inputs_are_stale_after_the_time_that_was_set(settings):
     with open_warehouse(settings) as connection:
         connection.execute(
-            "INSERT INTO snapshots VALUES ('a', 1, 1, 'h', ?, 10, 7, 0, 0, 3, 1, 1, false, 1)",
+            "INSERT INTO snapshots VALUES ('a', 1, 1, 'h', ?, 10, 7, 0, 0, 3, 1, 1, false, 1, 0)",
             [NOW.replace(tzinfo=None)],
         )
     patient = replace(settings, stall_after_us=3_600_000_000)

@@ -71,7 +71,7 @@ def open_twins(url: str, folder: Path) -> Iterator[Twins]:
 def as_dataset(lab: Lab, folder: Path) -> None:
     """Writes a warehouse's newest batch as an ingest on a cluster leaves it behind."""
     lab.connection.execute(
-        "INSERT INTO snapshots SELECT 'p', 0, 0, '', now()::TIMESTAMP, 0, 0, 0, 0, 0, 1, 1, false, ?",
+        "INSERT INTO snapshots SELECT 'p', 0, 0, '', now()::TIMESTAMP, 0, 0, 0, 0, 0, 1, 1, false, ?, 0",
         [lab.batch],
     )
     rows = pl.DataFrame(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ BOOKS = (
     "SELECT kind, sum(lines) FROM skipped GROUP BY ALL",
     "SELECT * EXCLUDE (batch) FROM displaced",
     "SELECT path, reason, sentence FROM unreadable",
+    "SELECT * EXCLUDE (snapshot_id) FROM early_reports",
 )
 
 
@@ -43,13 +45,13 @@ class Pair:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(compressed(path, content))
 
-    def ingest(self) -> tuple[IngestResult, IngestResult]:
+    def ingest(self, now: datetime = NOW) -> tuple[IngestResult, IngestResult]:
         """Ingests on both sides, and holds all that is known afterwards against each other."""
         assert self.remote.spark is not None
         with open_warehouse(self.local) as local, open_warehouse(self.remote) as remote:
-            here = ingest(local, self.local, NOW)
+            here = ingest(local, self.local, now)
             with spark_engine(self.remote.spark, remote) as engine:
-                there = ingest_on_cluster(engine, self.remote, NOW)
+                there = ingest_on_cluster(engine, self.remote, now)
                 for query in BOOKS:
                     assert rows(remote, query) == rows(local, query), query
                 columns = [name for name in executor.REPORT if name != "snapshot_id"]
@@ -98,10 +100,24 @@ def test_the_books_are_the_same_tick_after_tick(
     )
     here, there = pair.ingest()
     assert there.displaced == here.displaced >= 2 and there.batches == [2]
-    pair.write("a.ndjson", ndjson(many))
+    pair.write("a.ndjson", ndjson(many) + broken)
     _, there = pair.ingest()
     assert there.changed == 1 and there.displaced == 0
     assert pair.ingest()[1].files == 0
+
+
+def test_reports_ahead_of_the_clock_wait_and_are_taken_in(cluster: str, tmp_path: Path) -> None:
+    pair = Pair(tmp_path, cluster)
+    early = [report(f"e{m}", emitted_at=(NOW + timedelta(minutes=m)).isoformat()) for m in (6, 8, 20)]
+    pair.write("a.ndjson", ndjson([report("r1"), *early]))
+    assert pair.ingest()[1].waiting == 3
+    here, there = pair.ingest(NOW + timedelta(minutes=2))
+    assert (there.due, there.files, there.batches) == (here.due, here.files, here.batches) == (1, 0, [2])
+    pair.write("b.ndjson", ndjson([report("r2"), early[1], report("e20")]))
+    here, there = pair.ingest(NOW + timedelta(minutes=5))
+    assert there.due == here.due == 1
+    assert there.batches == [3] and there.waiting == 0
+    assert pair.ingest(NOW + timedelta(minutes=30))[1].due == 1
 
 
 def test_a_batch_that_a_crash_left_behind_counts_for_nothing(cluster: str, tmp_path: Path) -> None:
