@@ -153,7 +153,7 @@ class _ClusterIngest(Ingest):
         arrived = self._query("arrivals", columns=ARRIVAL, what="report")
         engine.view("arrivals", f"{arrived} UNION ALL SELECT {columns} FROM due")
         engine.keep("repeated", self._query("repeated"))
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {self._query('cluster_lost')}")
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {self._query('lost')}")
         engine.send("lost")
         contested = engine.keep("contested", self._query("contested", columns=columns, lost=LOST))
         engine.keep_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
