@@ -102,7 +102,7 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, lef
             deps=["analyst_database"],
             description=REVIEW_PAGES,
             fresh=True,
-            kinds=("html", "matplotlib"),
+            kinds=("html",),
         )
     ],
     pool=POOL,
@@ -121,7 +121,8 @@ def review_pages(
 
     settings = warehouse.settings
     pages = write_pages(settings, run_id=context.run.run_id)
-    for experiment_id, plot in interval_path_plots(settings, pages.drawn).items():
+    changed = [name for name in pages.drawn if name not in pages.refreshed]
+    for experiment_id, plot in interval_path_plots(settings, changed).items():
         context.log_event(
             dg.AssetObservation(
                 "intervals", partition=experiment_id, metadata={"interval_path": dg.MetadataValue.md(plot)}

@@ -1,56 +1,72 @@
-"""The charts of a review page, as SVG that follows the page's colours and fonts, and as PNG for the Dagster UI.
+"""The charts of a review page: values become shapes and words at coordinates, which `templates/chart.svg` draws.
 
-Each `draw_*` function draws on matplotlib axes in the colours of a `Palette`. For SVG these are placeholders
-that become CSS variables, so one drawing serves light, dark and paper.
+Nothing here knows colours or fonts: a shape has the name of its look, and the template gives it one that follows
+the page in light, in dark and on paper.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
-from xml.sax.saxutils import escape
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
+from et_pipeline.insight.scales import Scale, time_ticks, value_ticks
 
 POINTS = 400
 """Points of a path that a chart shows; more cannot be told apart."""
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "experimenttracker",
-    "font.family": "sans-serif",
-    "font.size": 12,
-    "axes.unicode_minus": True,
-    "path.simplify": True,
-}
+_DIGIT, _LINE = 6.9, 16
+"""Room for one digit of a tick's label and for a line of text, in pixels."""
 
 
-class Palette(NamedTuple):
-    """The colours of a chart."""
+class Shape(NamedTuple):
+    """One line, area or dot.
 
-    ink: str
-    muted: str
-    line: str
-    accent: str
-    good: str
-    bad: str
-    paper: str
+    Attributes:
+        look: Name of its look in `templates/chart.svg`.
+        path: SVG path data.
+    """
+
+    look: str
+    path: str
 
 
-PLACEHOLDERS = Palette("#010101", "#010102", "#010103", "#010104", "#010105", "#010106", "#010107")
-LIGHT = Palette("#1b1e24", "#5b626e", "#dcdedb", "#2b5fd0", "#13714a", "#b3261e", "#ffffff")
+class Words(NamedTuple):
+    """One piece of text.
+
+    Attributes:
+        look: Name of its look in `templates/chart.svg`.
+        x: Pixel from the left.
+        y: Pixel of the baseline from the top.
+        text: What it says.
+    """
+
+    look: str
+    x: float
+    y: float
+    text: str
+
+
+class Chart(NamedTuple):
+    """A chart, ready to be drawn.
+
+    Attributes:
+        width: Width in pixels at which text has its natural size.
+        height: Height in the same unit.
+        box: Left, top, width and height of the field to which `inside` is cut off.
+        inside: Shapes, in coordinates of the field, the undermost first.
+        above: Shapes over them that may reach beyond the field, in the same coordinates.
+        words: Text, in coordinates of the whole chart.
+    """
+
+    width: int
+    height: int
+    box: tuple[float, float, float, float]
+    inside: list[Shape]
+    above: list[Shape]
+    words: list[Words]
 
 
 class Series(NamedTuple):
@@ -86,7 +102,7 @@ class Bar(NamedTuple):
         upper: Upper end of it.
         limit: What a guardrail must stay above (minus its margin), None elsewhere.
         equal: Margin of equivalence, None where there is none.
-        tone: `good`, `bad` or `open`.
+        tone: `good`, `bad`, `open` or `calm`.
     """
 
     label: str
@@ -99,202 +115,203 @@ class Bar(NamedTuple):
     tone: str
 
 
-def draw_path(
-    axes: Axes,
-    palette: Palette,
+class _Frame(NamedTuple):
+    """An empty chart with a time axis, a value axis and a grid; `chart` holds these.
+
+    Attributes:
+        chart: The chart.
+        x: Moments as microseconds since 1970 → pixels of the field.
+        y: Values → pixels of the field.
+    """
+
+    chart: Chart
+    x: Scale
+    y: Scale
+
+    def times(self, moments: NDArray[np.datetime64] | np.datetime64) -> NDArray[np.float64]:
+        return self.x(_microseconds(moments))
+
+    def level(self, look: str, value: float) -> Shape:
+        """A horizontal line through the field."""
+        return Shape(look, f"M0,{self.y(value):.1f}H{self.chart.box[2]:.0f}")
+
+
+def path_chart(
     series: Series,
     *,
     unit: str,
+    width: int,
+    height: int,
     decided: datetime | None = None,
     limits: Sequence[float] = (),
-) -> None:
+) -> Chart:
     """The interval path: band, mean, zero, margins, and the moment of decision."""
     shown = series.thinned()
-    axes.fill_between(shown.as_of, shown.lower, shown.upper, color=palette.accent, alpha=0.16, linewidth=0)
-    axes.plot(shown.as_of, shown.lower, color=palette.accent, linewidth=0.8, alpha=0.7)
-    axes.plot(shown.as_of, shown.upper, color=palette.accent, linewidth=0.8, alpha=0.7)
-    axes.plot(shown.as_of, shown.mean, color=palette.accent, linewidth=2)
-    axes.axhline(0, color=palette.ink, linewidth=1)
-    for limit in limits:
-        axes.axhline(limit, color=palette.muted, linewidth=1, dashes=(4, 3))
+    frame = _frame(width, height, f"uplift, {unit}", (shown.as_of[0], shown.as_of[-1]),
+                   _vertical_range(series, limits))  # fmt: skip
+    chart, x = frame.chart, frame.times(shown.as_of)
+    mean, lower, upper = (frame.y(ends) for ends in (shown.mean, shown.lower, shown.upper))
+    chart.inside.extend([
+        Shape("band", _band(x, lower, upper)),
+        Shape("end", _line(x, lower) + _line(x, upper)),
+        Shape("curve", _line(x, mean)),
+        frame.level("zero", 0.0),
+        *(frame.level("margin", limit) for limit in limits),
+    ])  # fmt: skip
     if decided is not None:
-        axes.axvline(np.datetime64(decided), color=palette.ink, linewidth=1, dashes=(1, 2))  # type: ignore[arg-type]
-        at = int(np.searchsorted(series.as_of, np.datetime64(decided)))
-        if at < len(series.as_of):
-            axes.plot([series.as_of[at]], [series.mean[at]], "o", color=palette.accent, markeredgecolor=palette.paper,
-                      markeredgewidth=1.5, markersize=8, clip_on=False)  # fmt: skip
-    axes.set_ylim(*_vertical_range(series, limits))
-    _frame(axes, palette)
-    axes.set_ylabel(f"uplift, {unit}", color=palette.muted)
+        moment = np.datetime64(decided)
+        chart.inside.append(Shape("moment", f"M{frame.times(moment):.1f},0V{chart.box[3]:.0f}"))
+        at = int(np.searchsorted(series.as_of, moment))
+        if at < len(series.as_of) and np.isfinite(series.mean[at]):
+            chart.above.extend(
+                _dot("open", float(frame.times(series.as_of[at])), float(frame.y(series.mean[at])))
+            )
+    return chart
 
 
 def _vertical_range(series: Series, limits: Sequence[float]) -> tuple[float, float]:
     """What to show: all but the first tenth of the intervals, which are so wide that they hide the rest."""
     known = np.flatnonzero(np.isfinite(series.lower))
     late = known[len(known) // 10 :]
-    ends = np.concatenate([series.lower[late], series.upper[late], series.mean[-1:], [0.0, *limits]])
-    ends = ends[np.isfinite(ends)]
-    low, high = float(ends.min()), float(ends.max())
-    room = 0.06 * (high - low) or 1.0
-    return low - room, high + room
+    return _range([*series.lower[late], *series.upper[late], *series.mean[-1:], 0.0, *limits], 0.06)
 
 
-def draw_forest(axes: Axes, palette: Palette, bars: Sequence[Bar]) -> None:
+def _range(values: Iterable[float], room: float) -> tuple[float, float]:
+    """The ends of the finite values, and a share of their distance more on both sides."""
+    finite = [value for value in values if np.isfinite(value)]
+    low, high = min(finite), max(finite)
+    more = room * (high - low) or 1.0
+    return low - more, high + more
+
+
+def forest_chart(bars: Sequence[Bar], *, width: int) -> Chart:
     """Every metric's interval on its own scale, all with zero in the middle and better to the right."""
-    axes.axvline(0, color=palette.ink, linewidth=1)
+    pitch, side = 56, 8.0
+    height = pitch * len(bars) + 30
+    middle, bottom = width / 2, pitch * len(bars) + 6
+    chart = Chart(
+        width, height, (0.0, 0.0, width, height), [Shape("zero", f"M{middle:.1f},0V{bottom}")], [], []
+    )
     for row, bar in enumerate(bars):
         figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal]
         span = 1.12 * max((abs(value) for value in figures if value is not None), default=1.0) or 1.0
-        color = {"good": palette.good, "bad": palette.bad}.get(bar.tone, palette.accent)
-        axes.text(-1, row - 0.32, bar.label, ha="left", va="center", color=palette.ink, weight="bold")
-        axes.text(1, row - 0.32, bar.text, ha="right", va="center", color=palette.muted)
+        x = Scale(-span, span, side, width - side)
+        top, y = pitch * row, pitch * row + 38
+        chart.words.extend([
+            Words("name", side, top + 20, bar.label),
+            Words("figures", width - side, top + 20, bar.text),
+        ])  # fmt: skip
         if bar.equal is not None:
-            axes.fill_betweenx(
-                [row - 0.05, row + 0.35],
-                -bar.equal / span,
-                bar.equal / span,
-                color=palette.muted,
-                alpha=0.16,
-                linewidth=0,
-            )
+            chart.inside.append(Shape("equal", f"M{x(-bar.equal):.1f},{y - 11}H{x(bar.equal):.1f}v22"
+                                               f"H{x(-bar.equal):.1f}z"))  # fmt: skip
         if bar.limit is not None:
-            axes.plot(
-                [bar.limit / span] * 2,
-                [row - 0.05, row + 0.35],
-                color=palette.muted,
-                linewidth=1.2,
-                dashes=(3, 2),
-            )
+            chart.inside.append(Shape("limit", f"M{x(bar.limit):.1f},{y - 11}v22"))
         if bar.lower is not None and bar.upper is not None:
-            axes.plot([bar.lower / span, bar.upper / span], [row + 0.15] * 2, color=color, linewidth=4,
-                      solid_capstyle="round")  # fmt: skip
+            look = f"interval-{bar.tone}"
+            chart.inside.append(Shape(look, f"M{x(bar.lower):.1f},{y}H{x(bar.upper):.1f}"))
         if bar.mean is not None:
-            axes.plot([bar.mean / span], [row + 0.15], "o", color=color, markeredgecolor=palette.paper,
-                      markeredgewidth=1.5, markersize=8)  # fmt: skip
-    axes.text(-0.03, len(bars) - 0.3, "← worse", ha="right", va="center", color=palette.muted)
-    axes.text(0.03, len(bars) - 0.3, "better →", ha="left", va="center", color=palette.muted)
-    axes.set_xlim(-1.02, 1.02)
-    axes.set_ylim(len(bars) - 0.05, -0.6)
-    axes.axis("off")
+            chart.above.extend(_dot(bar.tone, float(x(bar.mean)), y))
+    chart.words.extend([
+        Words("worse", middle - 12, bottom + 16, "← worse"),
+        Words("better", middle + 12, bottom + 16, "better →"),
+    ])  # fmt: skip
+    return chart
 
 
-def draw_counts(
-    axes: Axes, palette: Palette, starts: NDArray[np.datetime64], counts: NDArray[np.int64]
-) -> None:
+def counts_chart(
+    starts: NDArray[np.datetime64], counts: NDArray[np.int64], *, width: int, height: int
+) -> Chart:
     """Pairs over time, as bars that stand for equal spans of time."""
-    width = (starts[1] - starts[0]) if len(starts) > 1 else np.timedelta64(1, "h")
-    axes.bar(starts, counts, width=width * 0.86, align="edge", color=palette.accent, linewidth=0)
-    axes.set_ylim(bottom=0)
-    _frame(axes, palette)
-    axes.set_ylabel("pairs", color=palette.muted)
+    span = (starts[1] - starts[0]) if len(starts) > 1 else np.timedelta64(1, "h")
+    frame = _frame(width, height, "pairs", (starts[0], starts[-1] + span),
+                   (0.0, 1.05 * max(1.0, float(counts.max()))))  # fmt: skip
+    left, right = frame.times(starts), frame.times(starts + span)
+    tops, floor = frame.y(counts.astype(np.float64)), frame.chart.box[3]
+    bars = (
+        f"M{x:.1f},{floor:.1f}V{y:.1f}h{wide:.2f}V{floor:.1f}z"
+        for x, y, wide in zip(left, tops, 0.86 * (right - left), strict=True)
+    )
+    frame.chart.inside.append(Shape("bars", "".join(bars)))
+    return frame.chart
 
 
-def draw_line(
-    axes: Axes,
-    palette: Palette,
+def line_chart(
     as_of: NDArray[np.datetime64],
     values: NDArray[np.float64],
     *,
     label: str,
     reference: float,
     reference_label: str,
-) -> None:
+    width: int,
+    height: int,
+) -> Chart:
     """One figure over time against the value it is held to."""
-    axes.plot(as_of, values, color=palette.accent, linewidth=2)
-    axes.axhline(reference, color=palette.muted, linewidth=1, dashes=(4, 3))
-    axes.annotate(reference_label, (0, reference), xycoords=("axes fraction", "data"), xytext=(4, 3),
-                  textcoords="offset points", color=palette.muted, fontsize=11)  # fmt: skip
-    axes.margins(y=0.12)
-    _frame(axes, palette)
-    axes.set_ylabel(label, color=palette.muted)
+    frame = _frame(width, height, label, (as_of[0], as_of[-1]), _range([*values, reference], 0.12))
+    chart, (left, top, *_) = frame.chart, frame.chart.box
+    chart.inside.extend([
+        Shape("curve", _line(frame.times(as_of), frame.y(values))),
+        frame.level("margin", reference),
+    ])  # fmt: skip
+    chart.words.append(Words("note", left + 4, top + float(frame.y(reference)) - 4, reference_label))
+    return chart
 
 
-def _frame(axes: Axes, palette: Palette) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(palette.line)
-    axes.grid(axis="y", color=palette.line, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=palette.muted, length=0, labelsize=11)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_formatter(formatter)
-    axes.margins(x=0.01)
+def _frame(
+    width: int,
+    height: int,
+    label: str,
+    moments: tuple[np.datetime64, np.datetime64],
+    values: tuple[float, float],
+) -> _Frame:
+    """Axes with their ticks, grid and label; the field is what their words leave free."""
+    marks = value_ticks(*values)
+    left = _LINE + 12 + _DIGIT * max((len(text) for _, text in marks), default=0)
+    top, wide, high = 8.0, round(width - left - 16.0, 1), height - 8.0 - 24
+    first, last = (moment.astype("datetime64[us]") for moment in moments)
+    edge = (last - first) // 100
+    first, last = first - edge, last + edge
+    x = Scale(float(_microseconds(first)), float(_microseconds(last)), 0.0, wide)
+    y = Scale(*values, high, 0.0)
+    chart = Chart(width, height, (round(left, 1), top, wide, high), [], [], [])
+    for value, text in marks:
+        chart.inside.append(Shape("grid", f"M0,{y(value):.1f}H{wide:.1f}"))
+        chart.words.append(Words("value", round(left - 7, 1), round(top + float(y(value)) + 4, 1), text))
+    chart.inside.append(Shape("axis", f"M0,{high - 0.5:.1f}H{wide:.1f}"))
+    for moment, text in time_ticks(first.item(), last.item(), most=min(7, int(wide / 56))):
+        at = left + float(x(_microseconds(np.datetime64(moment))))
+        chart.words.append(Words("time", round(at, 1), top + high + 18, text))
+    chart.words.append(Words("unit", 11, round(top + high / 2, 1), label))
+    return _Frame(chart, x, y)
 
 
-def svg(
-    draw: Callable[[Axes, Palette], None], *, name: str, title: str, description: str, width: int, height: int
-) -> str:
-    """One chart as an SVG element to stand in an HTML page.
-
-    Args:
-        draw: Draws on the axes.
-        name: Prefix of every id in it, unique on the page.
-        title: What it shows, in a few words.
-        description: What it says, for those who cannot see it.
-        width: Width in CSS pixels at which text has its natural size.
-        height: Height in the same unit.
-    """
-    with rc_context(_STYLE):
-        figure = _figure(draw, PLACEHOLDERS, width, height)
-        FigureCanvasSVG(figure)
-        out = io.StringIO()
-        figure.savefig(
-            out,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
-    return _for_page(out.getvalue(), name, title, description, width, height)
+def _microseconds(moments: NDArray[np.datetime64] | np.datetime64) -> NDArray[np.float64]:
+    return moments.astype("datetime64[us]").astype(np.int64).astype(np.float64)
 
 
-def png(draw: Callable[[Axes, Palette], None], *, width: int, height: int) -> bytes:
-    """One chart as a PNG image on white."""
-    with rc_context(_STYLE):
-        figure = _figure(draw, LIGHT, width, height)
-        canvas = FigureCanvasAgg(figure)
-        out = io.BytesIO()
-        canvas.print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return out.getvalue()
+def _runs(*columns: NDArray[np.float64]) -> list[slice]:
+    """The stretches in which every column has a value."""
+    known = np.isfinite(np.vstack(columns)).all(axis=0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
+    return [slice(first, end) for first, end in edges.reshape(-1, 2).tolist()]
 
 
-def _figure(draw: Callable[[Axes, Palette], None], palette: Palette, width: int, height: int) -> Figure:
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained", facecolor=palette.paper)
-    axes: Any = figure.add_subplot()
-    draw(axes, palette)
-    return figure
+def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    return "L".join(f"{right:.1f},{down:.1f}" for right, down in zip(x.tolist(), y.tolist(), strict=True))
 
 
-_COLORS = {getattr(PLACEHOLDERS, field): f"var(--{field})" for field in Palette._fields}
-_PATHS = re.compile(r' (?:d|transform|x|y)="[^"]*"')
-_DECIMALS = re.compile(r"(\.\d\d)\d+")
-_IDS = re.compile(r'\bid="([^"]+)"|url\(#([^)]+)\)|xlink:href="#([^"]+)"')
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """A line that is broken where there is no value."""
+    return "".join(f"M{_points(x[run], y[run])}" for run in _runs(y))
 
 
-def _for_page(text: str, name: str, title: str, description: str, width: int, height: int) -> str:
-    """The element alone, with the page's colours and fonts, ids of its own, and words for screen readers."""
-    body = text[text.index("<svg") :]
-    body = body[body.index(">") + 1 : body.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = _IDS.sub(lambda match: _renamed(match, name), body)
-    for placeholder, variable in _COLORS.items():
-        body = body.replace(placeholder, variable)
-    body = _PATHS.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), body)
-    body = re.sub(r">\s+<", "><", body).strip()
-    return (
-        f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" aria-labelledby="{name}-title {name}-desc"'
-        ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
-        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
-        f"{body}</svg>"
+def _band(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> str:
+    """The area between two lines, wherever both have a value."""
+    return "".join(
+        f"M{_points(x[run], upper[run])}L{_points(x[run][::-1], lower[run][::-1])}z"
+        for run in _runs(lower, upper)
     )
 
 
-def _renamed(match: re.Match[str], name: str) -> str:
-    own, clip, link = match.groups()
-    if own:
-        return f'id="{name}-{own}"'
-    return f"url(#{name}-{clip})" if clip else f'xlink:href="#{name}-{link}"'
+def _dot(tone: str, x: float, y: float) -> list[Shape]:
+    """A dot with a rim in the colour of the paper: lines without length, and with round ends."""
+    return [Shape("rim", f"M{x:.1f},{y:.1f}h0"), Shape(f"dot-{tone}", f"M{x:.1f},{y:.1f}h0")]

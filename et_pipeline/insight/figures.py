@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from et_pipeline.common import text
 from et_pipeline.insight import charts
-from et_pipeline.insight.charts import Bar, Series
+from et_pipeline.insight.charts import Bar, Chart, Series
 from et_pipeline.insight.findings import Findings, Standing, finite
 from et_pipeline.insight.read import ExperimentData, Row
+
+SMALL = (430, 220)
+"""Width and height of the charts that stand two in a row."""
 
 
 class Figure(NamedTuple):
     """One chart of a page.
 
     Attributes:
+        name: Prefix of every id in it, unique on the page.
         title: Its heading.
         note: How to read it.
+        description: What it says, for those who cannot see it.
         source: Where its figures are in the database.
-        wide: Its SVG; for narrow screens too where there is no other.
-        narrow: Its SVG for narrow screens, or None.
+        wide: The chart; for narrow screens too where there is no other.
+        narrow: The chart for narrow screens, or None.
     """
 
+    name: str
     title: str
     note: str
+    description: str
     source: str
-    wide: str
-    narrow: str | None = None
+    wide: Chart
+    narrow: Chart | None = None
 
 
 def series_of(rows: list[Row]) -> Series:
@@ -57,22 +63,21 @@ def path_figures(data: ExperimentData, findings: Findings) -> dict[str, Figure]:
         if len(rows) < 2:
             continue
         series = series_of(rows)
-        draw = partial(
-            charts.draw_path, series=series, unit=standing.unit, decided=decided, limits=_limits(standing)
-        )
+
+        def chart(width: int, height: int, series: Series = series, standing: Standing = standing) -> Chart:
+            return charts.path_chart(series, unit=standing.unit, width=width, height=height, decided=decided,
+                                     limits=_limits(standing))  # fmt: skip
+
         primary = standing.role == "primary"
-        title = f"Interval path of {standing.name}"
-        description = _described(standing, series, decided)
-        name = f"path-{standing.name}"
         found[standing.name] = Figure(
-            title,
+            f"path-{standing.name}",
+            f"Interval path of {standing.name}",
             "",
+            _described(standing, series, decided),
             "interval_path.mean_uplift, ci_lower, ci_upper by as_of",
-            charts.svg(draw, name=name, title=title, description=description,
-                       width=880 if primary else 430, height=320 if primary else 220),
-            charts.svg(draw, name=f"{name}-narrow", title=title, description=description, width=400, height=300)
-            if primary else None,
-        )  # fmt: skip
+            chart(880, 320) if primary else chart(*SMALL),
+            chart(400, 300) if primary else None,
+        )
     return found
 
 
@@ -106,24 +111,16 @@ def forest_figure(findings: Findings) -> Figure | None:
     ]
     if not bars:
         return None
-    said = "; ".join(f"{bar.label}: {bar.text}" for bar in bars)
     return Figure(
+        "forest",
         "Every metric against its margin",
         "Each metric has its own scale, zero in the middle; better for the variant is to the right. "
         "A dashed tick is a guardrail's margin, a grey field is what the plan calls equal.",
+        "; ".join(f"{bar.label}: {bar.text}" for bar in bars),
         "interval_path.mean_uplift, ci_lower, ci_upper; "
         "experiment_metrics.non_inferiority_margin, equivalence_margin",
-        *(
-            charts.svg(
-                partial(charts.draw_forest, bars=bars),
-                name=name,
-                title="Interval of every metric",
-                description=said,
-                width=width,
-                height=30 + 58 * len(bars),
-            )
-            for name, width in (("forest", 880), ("forest-narrow", 400))
-        ),
+        charts.forest_chart(bars, width=880),
+        charts.forest_chart(bars, width=400),
     )
 
 
@@ -134,13 +131,13 @@ def sample_figures(data: ExperimentData) -> list[Figure]:
         rows = data.pairs_over_time
         counts = np.array([row["pairs"] for row in rows], dtype=np.int64)
         found.append(
-            _small(
+            Figure(
+                "pairs",
                 "Pairs over time",
                 "Matched pairs in equal spans of time.",
-                "pairs.pair_time",
-                partial(charts.draw_counts, starts=_times(rows, "start"), counts=counts),
-                "pairs",
                 f"{text.number(int(counts.sum()))} pairs; the fullest span has {text.number(int(counts.max()))}.",
+                "pairs.pair_time",
+                charts.counts_chart(_times(rows, "start"), counts, width=SMALL[0], height=SMALL[1]),
             )
         )
     if len(data.tables["sample_ratio"]) > 1:
@@ -154,37 +151,29 @@ def sample_figures(data: ExperimentData) -> list[Figure]:
 
 def _ratio(rows: list[Row]) -> Figure:
     observed = np.array([np.nan if row["observed_share"] is None else row["observed_share"] for row in rows])
-    return _small(
+    return Figure(
+        "ratio",
         "Traffic split",
         "The variant's share of opportunities against the planned one.",
-        "sample_ratio.observed_share, planned_share",
-        partial(charts.draw_line, as_of=_times(rows, "as_of"), values=100 * observed, label="variant, %",
-                reference=100 * rows[-1]["planned_share"], reference_label="planned"),
-        "ratio",
         f"{text.percent(rows[-1]['observed_share'])} observed, {text.percent(rows[-1]['planned_share'])} planned.",
+        "sample_ratio.observed_share, planned_share",
+        charts.line_chart(_times(rows, "as_of"), 100 * observed, label="variant, %",
+                          reference=100 * rows[-1]["planned_share"], reference_label="planned",
+                          width=SMALL[0], height=SMALL[1]),
     )  # fmt: skip
 
 
 def _drift(metric: str, rows: list[Row]) -> Figure:
     evidence = np.array([row["log_evidence"] for row in rows], dtype=np.float64)
     step = max(1, len(rows) // charts.POINTS)
-    alarm = any(row["alarm"] for row in rows)
     bar = text.number(-rows[-1]["margin"] or 0.0)
-    return _small(
+    return Figure(
+        f"drift-{metric}",
         f"Change detector on {metric}",
         f"Evidence (natural logarithm) that the mean fell below {bar} at some time.",
+        "It alarms." if any(row["alarm"] for row in rows) else "It does not alarm.",
         "drift.log_evidence, threshold, margin",
-        partial(charts.draw_line, as_of=_times(rows, "as_of")[::-step][::-1], values=evidence[::-step][::-1],
-                label="log evidence", reference=rows[-1]["threshold"], reference_label="alarm"),
-        f"drift-{metric}",
-        "It alarms." if alarm else "It does not alarm.",
+        charts.line_chart(_times(rows, "as_of")[::-step][::-1], evidence[::-step][::-1], label="log evidence",
+                          reference=rows[-1]["threshold"], reference_label="alarm",
+                          width=SMALL[0], height=SMALL[1]),
     )  # fmt: skip
-
-
-def _small(title: str, note: str, source: str, draw: partial[None], name: str, description: str) -> Figure:
-    return Figure(
-        title,
-        note,
-        source,
-        charts.svg(draw, name=name, title=title, description=description, width=430, height=220),
-    )

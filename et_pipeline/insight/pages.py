@@ -5,25 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from et_pipeline.common import text
 from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.insight.published import PAGE_NOTES
+from et_pipeline.insight.rendering import environment, part
 from et_pipeline.settings import Settings
 
-_HASH = re.compile(r"[0-9a-f]{40,}")
+_MESSAGES = re.compile(b"<!-- messages -->.*?<!-- end of messages -->", re.DOTALL)
 
 
 class Pages(NamedTuple):
@@ -31,13 +28,15 @@ class Pages(NamedTuple):
 
     Attributes:
         folder: Where they stand.
-        drawn: Experiments whose page was drawn, since something in it changed.
+        drawn: Experiments whose page was written, since something in it changed.
+        refreshed: Those of them in which only the deliveries of messages changed; all else was left as it was.
         kept: Experiments whose page is as it was.
         removed: Pages of experiments that are no more.
     """
 
     folder: Path
     drawn: list[str]
+    refreshed: list[str]
     kept: list[str]
     removed: list[str]
 
@@ -46,12 +45,14 @@ class Note(NamedTuple):
     """What a page was drawn from.
 
     Attributes:
-        figure: Changes whenever the page would.
+        figure: Changes whenever something else than a delivery changes the page.
         run_id: The run that decided what it says.
+        deliveries: Changes whenever a delivery changes the page.
     """
 
     figure: str
     run_id: str | None
+    deliveries: str = ""
 
 
 def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
@@ -73,25 +74,39 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
         public_folder(made)
     before = _notes(folder)
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
-        now, drawn = {}, []
-        for experiment_id, figure in sorted(read.fingerprints(connection).items()):
+        now, whole, delivered = {}, [], []
+        for experiment_id, (figure, deliveries) in sorted(read.fingerprints(connection).items()):
             old = before.get(experiment_id, Note("", None))
-            now[experiment_id] = note = Note(f"{figure}-{_program()}", run_id or old.run_id)
-            path = folder / f"{experiment_id}.html"
-            if old.figure == note.figure and path.exists():
-                now[experiment_id] = old
+            if old.figure != f"{figure}-{_program()}" or not (folder / f"{experiment_id}.html").exists():
+                now[experiment_id] = Note(f"{figure}-{_program()}", run_id or old.run_id, deliveries)
+                whole.append(experiment_id)
                 continue
-            page = experiment_page(
-                connection, experiment_id, run_id=note.run_id, dagster_url=settings.dagster_url
-            )
-            write_atomically(path, page.encode(), public=True)
-            drawn.append(experiment_id)
+            now[experiment_id] = old._replace(deliveries=deliveries)
+            if old.deliveries != deliveries:
+                delivered.append(experiment_id)
+        messages = read.messages(connection, delivered)
+        refreshed = [name for name in delivered if _refresh(folder / f"{name}.html", messages.get(name, []))]
+        whole += sorted(set(delivered) - set(refreshed))
+        for data in read.read_experiments(connection, whole):
+            name = data.experiment["experiment_id"]
+            page = _page(data, run_id=now[name].run_id, dagster_url=settings.dagster_url)
+            write_atomically(folder / f"{name}.html", page.encode(), public=True)
         write_atomically(folder / "index.html", index_page(connection).encode(), public=True)
     removed = sorted(set(before) - set(now))
     for experiment_id in removed:
         (folder / f"{experiment_id}.html").unlink(missing_ok=True)
     write_atomically(folder / PAGE_NOTES, json.dumps(now, sort_keys=True).encode())
-    return Pages(folder, drawn, sorted(set(now) - set(drawn)), removed)
+    drawn = sorted([*whole, *refreshed])
+    return Pages(folder, drawn, refreshed, sorted(set(now) - set(drawn)), removed)
+
+
+def _refresh(path: Path, messages: list[read.Row]) -> bool:
+    """Writes the part about messages into a page that is there; False where it has no such part."""
+    new = part("messages.html", "messages", messages).encode()
+    page, found = _MESSAGES.subn(lambda _: new, path.read_bytes())
+    if found == 1:
+        write_atomically(path, page, public=True)
+    return found == 1
 
 
 def experiment_page(
@@ -106,11 +121,14 @@ def experiment_page(
     Raises:
         KeyError: The database has no such experiment.
     """
-    data = read.read_experiment(connection, experiment_id)
+    return _page(read.read_experiment(connection, experiment_id), run_id=run_id, dagster_url=dagster_url)
+
+
+def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) -> str:
     findings = find(data)
     paths = path_figures(data, findings)
     primary = findings.headline.name if findings.headline else ""
-    return _environment().get_template("experiment.html").render(
+    return environment().get_template("experiment.html").render(
         data=data,
         findings=findings,
         forest=forest_figure(findings),
@@ -130,7 +148,7 @@ def index_page(connection: duckdb.DuckDBPyConnection) -> str:
         row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
     known = {row["experiment_id"] for row in experiments}
     refusals = read.rows(connection, "SELECT * FROM plan_refusals ORDER BY path, key")
-    return _environment().get_template("index.html").render(
+    return environment().get_template("index.html").render(
         experiments=experiments,
         refusals=[row for row in refusals if row["experiment_id"] not in known],
         units={name: metric.unit for name, metric in CATALOGUE.items()},
@@ -138,53 +156,11 @@ def index_page(connection: duckdb.DuckDBPyConnection) -> str:
     )  # fmt: skip
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("et_pipeline.insight"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": text.number,
-        "interval": text.interval,
-        "percent": text.percent,
-        "moment": text.moment,
-        "duration": text.duration,
-        "difference": _difference,
-        "facts": _facts,
-    }
-    environment.globals["css"] = _css()
-    return environment
-
-
-def _css() -> Any:
-    from markupsafe import Markup
-
-    return Markup(files(__package__ or "").joinpath("templates/page.css").read_text(encoding="utf-8"))
-
-
-def _difference(mean: float | None, point: Mapping[str, Any]) -> str:
-    """A mean uplift with as many decimals as its interval shows."""
-    return text.signed(mean, text.decimals_of(point.get("ci_lower"), point.get("ci_upper"), mean))
-
-
-def _facts(detail: str) -> list[tuple[str, str]]:
-    """The figures of an audit row as names and values: hashes by their beginning, nothing nested (a whole plan)."""
-    return [
-        (name.replace("_", " "), f"{value[:16]}…" if _HASH.fullmatch(str(value)) else str(value))
-        for name, value in json.loads(detail or "{}").items()
-        if not isinstance(value, dict | list)
-    ]
-
-
 def _notes(folder: Path) -> dict[str, Note]:
     """What the pages were drawn from; nothing where the notes are missing or damaged: all are drawn again."""
     try:
         notes = json.loads((folder / PAGE_NOTES).read_text(encoding="utf-8"))
-        return {experiment_id: Note(figure, run_id) for experiment_id, (figure, run_id) in notes.items()}
+        return {experiment_id: Note(*note) for experiment_id, note in notes.items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -193,5 +169,7 @@ def _notes(folder: Path) -> dict[str, Note]:
 def _program() -> str:
     """A hash of this package: a page drawn by another version is drawn again."""
     root = Path(__file__).parent
-    parts = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".sql", ".html", ".css"))
+    parts = sorted(
+        path for path in root.rglob("*") if path.suffix in (".py", ".sql", ".html", ".svg", ".css")
+    )
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:16]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from functools import partial
 
 import duckdb
 
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.insight import charts
+from et_pipeline.insight.charts import path_chart
 from et_pipeline.insight.figures import series_of
 from et_pipeline.insight.read import Row, rows
+from et_pipeline.insight.rendering import part
 from et_pipeline.settings import Settings
 
 
-def interval_path_png(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> bytes | None:
-    """The primary metric's interval path as a PNG of a few tens of kilobytes.
+def interval_path_svg(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> str | None:
+    """The primary metric's interval path as an SVG image of a few tens of kilobytes.
 
     Args:
         connection: The warehouse or the analyst database.
@@ -30,22 +30,25 @@ def interval_path_png(connection: duckdb.DuckDBPyConnection, experiment_id: str)
     if len(path) < 2:
         return None
     first = path[0]
-    draw = partial(
-        charts.draw_path,
-        series=series_of(path),
+    chart = path_chart(
+        series_of(path),
         unit=_unit(first),
+        width=720,
+        height=280,
         decided=first["decided_as_of"],
         limits=[] if (margin := first["equivalence_margin"]) is None else [-margin, margin],
     )
-    return charts.png(draw, width=720, height=280)
+    title = f"Interval path of {experiment_id}"
+    return part("chart.svg", "draw", chart, "path", title, f"{len(path)} block ends.", stands_alone=True)
 
 
 def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> str | None:
     """The same as Markdown with the image in it, as the Dagster UI shows it; None where there is none."""
-    image = interval_path_png(connection, experiment_id)
+    image = interval_path_svg(connection, experiment_id)
     if image is None:
         return None
-    return f"![interval path of {experiment_id}](data:image/png;base64,{base64.b64encode(image).decode()})"
+    data = base64.b64encode(image.encode()).decode()
+    return f"![interval path of {experiment_id}](data:image/svg+xml;base64,{data})"
 
 
 def interval_path_plots(settings: Settings, experiments: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,9 @@ TABLES = {
     "plan_refusals": "refused_at, path, key",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
+AT_ONCE = 10
+"""Experiments that one query reads: enough to share its cost, few enough that their rows fit into memory."""
+_OF_THESE = "SELECT * FROM {} WHERE experiment_id IN (SELECT unnest($ids))"
 
 
 class ExperimentData(NamedTuple):
@@ -56,44 +60,63 @@ def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: object =
     return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
 
 
+def read_experiments(
+    connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]
+) -> Iterator[ExperimentData]:
+    """Reads what the pages of experiments show, several experiments with one query a table.
+
+    Raises:
+        KeyError: The database has no such experiment.
+    """
+    for first in range(0, len(experiments), AT_ONCE):
+        ids = list(experiments[first : first + AT_ONCE])
+        known = _each(connection, _OF_THESE.format("experiments"), ids)
+        verdicts = _each(connection, "FROM (SELECT unnest($ids) AS experiment_id) "
+                                     "LEFT JOIN verdicts USING (experiment_id) SELECT *", ids)  # fmt: skip
+        tables = {
+            table: _each(connection, f"{_OF_THESE.format(table)} ORDER BY {order}", ids)
+            for table, order in TABLES.items()
+        }
+        events = messages(connection, ids)
+        unmatched = _each(connection, load(__package__ or "", "unmatched"), ids)
+        pairs_over_time = _each(connection, load(__package__ or "", "pairs_over_time"), ids)
+        outages = _each(connection, load(__package__ or "", "outages"), ids)
+        for name in ids:
+            if name not in known:
+                raise KeyError(name)
+            yield ExperimentData(
+                experiment=known[name][0],
+                verdict=verdicts[name][0],
+                tables={table: found.get(name, []) for table, found in tables.items()},
+                events=events.get(name, []),
+                unmatched=unmatched.get(name, []),
+                pairs_over_time=pairs_over_time.get(name, []),
+                outages=outages.get(name, []),
+            )
+
+
 def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> ExperimentData:
     """Reads what the page of one experiment shows.
 
     Raises:
         KeyError: The database has no such experiment.
     """
-    one = {"id": experiment_id}
-    experiments = rows(connection, "SELECT * FROM experiments WHERE experiment_id = $id", one)
-    if not experiments:
-        raise KeyError(experiment_id)
-    verdicts = rows(
-        connection,
-        "FROM (SELECT $id AS experiment_id) LEFT JOIN verdicts USING (experiment_id) SELECT *",
-        one,
-    )
-    tables = {
-        table: rows(connection, f"SELECT * FROM {table} WHERE experiment_id = $id ORDER BY {order}", one)
-        for table, order in TABLES.items()
-    }
-    return ExperimentData(
-        experiment=experiments[0],
-        verdict=verdicts[0],
-        tables=tables,
-        events=rows(connection, load(__package__ or "", "events"), one),
-        unmatched=rows(
-            connection,
-            "SELECT arm, reason, count(*) AS reports FROM unmatched WHERE experiment_id = $id GROUP BY ALL "
-            "UNION ALL SELECT arm, reason, reports FROM unmatched_elsewhere WHERE experiment_id = $id "
-            "ORDER BY ALL",
-            one,
-        ),
-        pairs_over_time=rows(connection, load(__package__ or "", "pairs_over_time"), one),
-        outages=rows(
-            connection,
-            "SELECT * FROM outages WHERE since < $ends AND coalesce(until, $ends) > $starts ORDER BY since",
-            {"starts": experiments[0]["starts_at"], "ends": experiments[0]["ends_at"]},
-        ),
-    )
+    return next(read_experiments(connection, [experiment_id]))
+
+
+def messages(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> dict[str, list[Row]]:
+    """The messages of each experiment that has any, each with how its delivery stands."""
+    return _each(connection, load(__package__ or "", "events"), experiments)
+
+
+def _each(
+    connection: duckdb.DuckDBPyConnection, query: str, experiments: Sequence[str]
+) -> dict[str, list[Row]]:
+    """The rows of a query by their experiment."""
+    found: dict[str, list[Row]] = {}
+    for row in rows(connection, query, {"ids": list(experiments)}):
+        found.setdefault(row["experiment_id"], []).append(row)
+    return found
 
 
 def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
@@ -101,9 +124,13 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return rows(connection, load(__package__ or "", "index"))
 
 
-def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """For each experiment a figure that changes whenever its page would; see `fingerprints.sql`."""
-    return dict(connection.execute(load(__package__ or "", "fingerprints")).fetchall())
+def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
+    """For each experiment two figures that change whenever its page would; see `fingerprints.sql`.
+
+    The second one follows the deliveries of its messages, the first one everything else.
+    """
+    found = connection.execute(load(__package__ or "", "fingerprints")).fetchall()
+    return {experiment_id: (figure, deliveries) for experiment_id, figure, deliveries in found}
 
 
 def latest_time(connection: duckdb.DuckDBPyConnection) -> datetime | None:

@@ -42,8 +42,6 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(et_pipeline.__path__, "et_pipeline."):
         if module.name not in ("et_pipeline.__main__", *SPARK):
             importlib.import_module(module.name)
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"):
-        importlib.import_module(name)
     from et_pipeline.definitions import defs
 
     for job in ("tick", "publish"):

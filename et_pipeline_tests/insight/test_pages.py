@@ -1,9 +1,11 @@
+import base64
 import json
 import re
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from shutil import copyfile, copytree
+from xml.etree import ElementTree
 
 import duckdb
 import pytest
@@ -12,7 +14,7 @@ from et_pipeline.experiments.registration import register
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.insight.next_steps import command, next_step
 from et_pipeline.insight.pages import experiment_page, write_pages
-from et_pipeline.insight.plots import interval_path_markdown, interval_path_png
+from et_pipeline.insight.plots import interval_path_markdown, interval_path_svg
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.read import read_experiment
 from et_pipeline.settings import Settings
@@ -229,6 +231,47 @@ def test_only_pages_that_changed_are_drawn_again(sample_run: Path, tmp_path: Pat
     assert "/runs/the-tick" in page(settings, "line-shop-v4"), "a delivery does not change which run decided"
 
 
+def test_a_delivery_changes_the_part_about_messages_alone(sample_run: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    settings.warehouse_path.parent.mkdir(parents=True)
+    settings.warehouse_path.write_bytes((sample_run / "warehouse" / "warehouse.duckdb").read_bytes())
+    publish_analyst_database(settings)
+    write_pages(settings, run_id="the-tick")
+
+    def deliver(status: str) -> None:
+        with open_warehouse(settings) as connection:
+            connection.execute(
+                "UPDATE deliveries SET status = ? WHERE event_id IN (SELECT event_id FROM events "
+                "WHERE experiment_id IN ('line-shop-v4', 'quote-refresh-2s'))",
+                [status],
+            )
+        publish_analyst_database(settings)
+
+    def as_if_drawn_whole(name: str) -> str:
+        with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+            return experiment_page(connection, name, run_id="the-tick")
+
+    changed = ["line-shop-v4", "quote-refresh-2s"]
+    deliver("failed")
+    pages = write_pages(settings)
+    assert (pages.drawn, pages.refreshed) == (changed, changed)
+    assert [page(settings, name) for name in changed] == [as_if_drawn_whole(name) for name in changed]
+    assert "failed" in visible(page(settings, "line-shop-v4"))
+
+    (settings.pages_dir / "line-shop-v4.html").write_text("cut off")
+    deliver("delivered")
+    pages = write_pages(settings, run_id="a-later-tick")
+    assert (pages.drawn, pages.refreshed) == (changed, ["quote-refresh-2s"])
+    assert [page(settings, name) for name in changed] == [as_if_drawn_whole(name) for name in changed]
+
+
+def test_pages_drawn_together_are_the_pages_drawn_alone(sample: Settings) -> None:
+    with duckdb.connect(str(sample.analyst_path), read_only=True) as connection:
+        for name in SAMPLES:
+            alone = experiment_page(connection, name, run_id="0f1e2d3c-run", dagster_url=sample.dagster_url)
+            assert page(sample, name) == alone
+
+
 def test_a_page_of_an_experiment_that_is_no_more_is_removed(settings: Settings) -> None:
     (settings.experiments_dir / "hostile.yaml").write_text(HOSTILE)
     with open_warehouse(settings) as connection:
@@ -266,16 +309,21 @@ def test_before_anything_is_published_it_says_so(settings: Settings) -> None:
         write_pages(settings)
 
 
-def test_the_plot_for_the_dagster_ui_is_a_small_png(sample: Settings) -> None:
+def test_the_plot_for_the_dagster_ui_is_a_small_image_that_stands_alone(sample: Settings) -> None:
     with duckdb.connect(str(sample.analyst_path), read_only=True) as connection:
-        image = interval_path_png(connection, "line-shop-v4")
+        image = interval_path_svg(connection, "line-shop-v4")
         assert image is not None
-        assert image.startswith(b"\x89PNG")
         assert 5_000 < len(image) < 60_000
+        root = ElementTree.fromstring(image)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        used = set(re.findall(r"var\((--\w+)\)", image))
+        assert used <= set(re.findall(r"(--\w+):", root.attrib["style"])), "it brings its colours along"
         markdown = interval_path_markdown(connection, "line-shop-v4")
         assert markdown is not None
-        assert markdown.startswith("![interval path of line-shop-v4](data:image/png;base64,")
-        assert interval_path_png(connection, "wide-split-props") is None
+        head, data = markdown.removesuffix(")").split("base64,")
+        assert head == "![interval path of line-shop-v4](data:image/svg+xml;"
+        assert base64.b64decode(data).decode() == image
+        assert interval_path_svg(connection, "wide-split-props") is None
 
 
 def test_a_split_that_nobody_signed_is_never_called_signed_off(sample: Settings) -> None:
