@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,13 +114,13 @@ def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:
         text = json.dumps(rows.row(line - first, named=True), default=str, ensure_ascii=False)
         return text if len(text) <= RAW_CHARACTERS else text[:RAW_CHARACTERS] + "…"
 
-    part = rows.with_columns(line=pl.int_range(first, first + len(rows), dtype=pl.Int64))
-    typed, others = _split(part)
+    lines = pl.int_range(first, first + len(rows), dtype=pl.Int64, eager=True).alias("line")
+    plain = _plain(rows)
+    typed = _typed(rows.filter(plain)).with_columns(lines.filter(plain))
     bad: list[BadLine] = []
     skipped: Counter[str] = Counter()
     exact = []
-    for row in others.iter_rows(named=True):
-        line = row.pop("line")
+    for line, row in zip(lines.filter(~plain), rows.filter(~plain).iter_rows(named=True), strict=True):
         outcome = judge(_as_document(row))
         if isinstance(outcome, Document):
             exact.append((*outcome.texts.values(), *outcome.metrics.values(), outcome.extra, line))
@@ -128,41 +129,49 @@ def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:
         else:
             bad.append(BadLine(line, outcome.reason, outcome.sentence, raw(line)))
     frame = pl.concat([typed, pl.DataFrame(exact, schema=ROWS_SCHEMA, orient="row")]).sort("line")
-    return ParquetRows(frame, bad, skipped, len(part), int(rows.estimated_size()), raw)
+    return ParquetRows(frame, bad, skipped, len(rows), int(rows.estimated_size()), raw)
 
 
-def _split(part: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows that need no look at each of them, as `ROWS_SCHEMA` has them, and all others.
+def _plain(rows: pl.DataFrame) -> pl.Series:
+    """Which rows need no look at each of them: reports with columns of the right types and no unknown fields.
 
-    Those rows are reports whose columns have the right types and that have no unknown fields.
+    Nothing is added to the rows: every name that a column of ours could have may be an unknown field's.
     """
-    schema = part.schema
+    schema = rows.schema
     metrics = schema.get("metrics")
     if not (
         all(schema.get(name) == pl.String for name in (*STRINGS, "kind"))
         and isinstance(metrics, pl.Struct)
-        and all(field.name in REPORT_METRICS and field.dtype.is_float() for field in metrics.fields)
-        and (moment := _moment(schema.get("emitted_at"))) is not None
+        and all(field.name in REPORT_METRICS and _is_fraction(field.dtype) for field in metrics.fields)
+        and _moment(schema.get("emitted_at")) is not None
     ):
-        return pl.DataFrame(schema=ROWS_SCHEMA), part
-    unknown = [name for name in part.columns if name not in (*FIELDS, "line")]
+        return pl.repeat(value=False, n=len(rows), eager=True)
+    unknown = [name for name in rows.columns if name not in FIELDS]
     plain = (pl.col("kind") == KIND) & (pl.col("bot_id") != OWN_BOT_ID) & pl.col("metrics").is_not_null()
     plain &= pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_null() for name in unknown))
-    marked = part.with_columns(plain=plain.fill_null(value=False))
-    present = {field.name for field in metrics.fields}
-    typed = marked.filter("plain").select(
+    return rows.select(plain.fill_null(value=False)).to_series()
+
+
+def _typed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Such rows as `ROWS_SCHEMA` has them, without their numbers."""
+    moment = _moment(rows.schema.get("emitted_at"))
+    metrics = rows.schema.get("metrics")
+    if rows.is_empty() or moment is None or not isinstance(metrics, pl.Struct):
+        return pl.DataFrame(schema={name: kind for name, kind in ROWS_SCHEMA.items() if name != "line"})
+    present = {field.name: field.dtype for field in metrics.fields}
+    values = {name: pl.col("metrics").struct.field(name) for name in present}
+    # by its text a decimal becomes the nearest double; a division rounds twice
+    exact = {name: values[name].cast(pl.String) for name, kind in present.items() if kind.is_decimal()}
+    return rows.select(
         *STRINGS,
         moment.alias("emitted_at"),
-        *(
-            (pl.col("metrics").struct.field(name) if name in present else pl.lit(None))
-            .cast(pl.Float64)
-            .alias(name)
-            for name in REPORT_METRICS
-        ),
+        *((values | exact).get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in REPORT_METRICS),
         pl.lit(None, pl.String).alias("extra"),
-        "line",
     )
-    return typed, marked.filter(~pl.col("plain")).drop("plain")
+
+
+def _is_fraction(kind: pl.DataType) -> bool:
+    return kind.is_float() or kind.is_decimal()
 
 
 def _moment(kind: pl.DataType | None) -> pl.Expr | None:
@@ -182,7 +191,9 @@ def _as_document(row: dict[str, Any]) -> dict[str, Any]:
     if isinstance(moment, datetime):
         document["emitted_at"] = moment.isoformat(timespec="microseconds")
     if isinstance(metrics, dict):  # NaN and infinity stay numbers here: the schema names them out of bounds
-        document["metrics"] = {n: v if n in REPORT_METRICS else _as_json(v) for n, v in metrics.items()}
+        document["metrics"] = {
+            n: v if n in REPORT_METRICS and isinstance(v, float) else _as_json(v) for n, v in metrics.items()
+        }
     return document
 
 
@@ -190,6 +201,8 @@ def _as_json(value: Any) -> Any:
     """A value as it would stand in JSON; what JSON has no word for becomes text."""
     if isinstance(value, dict):
         return {name: _as_json(item) for name, item in value.items()}
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, list):
         return [_as_json(item) for item in value]
     if (

@@ -6,13 +6,17 @@ import json
 import random
 import tracemalloc
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.ingest.decode import RAW_CHARACTERS
+from et_pipeline.contracts.report import FIELDS
+from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA
 from et_pipeline.ingest.sources import BLOCK_BYTES, MAX_LINE_BYTES
 from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write, write_parquet
 
@@ -344,6 +348,57 @@ def test_parquet_rows_are_held_to_the_same_rules(tmp_path: Path) -> None:
     ]
     assert found.skipped == {"Heartbeat": 1, "OperationsReport (own)": 1}
     assert json.loads(found.bad[3].raw)["mode"] == "paper"
+
+
+OWN_NAMES = sorted(
+    {
+        *ROWS_SCHEMA,
+        *("line", "plain", "row", "raw", "text", "sound", "source", "doubtful", "kind_", "p1", "p3"),
+        *("snapshot_id", "batch", "report_key", "opportunity_key", "content_hash", "metrics_", "lines"),
+    }
+    - {*FIELDS, *REPORT_METRICS}
+)
+
+
+@pytest.mark.parametrize("value", ["x", -3.5, 7, True, Decimal("-3.25"), ["a", "b"]])
+@pytest.mark.parametrize("name", [*OWN_NAMES, *REPORT_METRICS])
+def test_an_unknown_field_is_kept_whatever_its_name_in_every_format(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    """Its name may be one that the reader or the warehouse uses for a column of its own."""
+    documents = [report(f"r{number}", schema_version="1.1", **{name: value}) for number in range(3)]
+    documents.append(report("r3"))
+    json_value = float(value) if isinstance(value, Decimal) else value
+    ours = read(tmp_path, ndjson([{**row, name: json_value} if name in row else row for row in documents]))
+    theirs = Read(write_parquet(tmp_path / "x.parquet", [{name: None} | row for row in documents]))
+    assert theirs.content == ours.content
+    assert [json.loads(row["extra"]) for row in ours.reports[:3]] == [{name: json_value}] * 3
+    assert [row["line"] for row in theirs.reports] == [1, 2, 3, 4]
+
+
+@settings(max_examples=60)
+@given(
+    values=st.lists(
+        st.decimals(-9999, 9999, places=9) | st.decimals(-1, 1, places=18) | st.none(), min_size=1, max_size=9
+    ),
+    unknown=st.booleans(),
+)
+def test_decimal_metrics_are_the_numbers_that_they_would_be_as_json(
+    tmp_path_factory: pytest.TempPathFactory, values: list[Decimal | None], unknown: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("decimals")
+    metrics = [{"edge_bps": value, "latency_ms": Decimal("1.5")} for value in values]
+    frame = pl.DataFrame([report(f"r{number}") for number in range(len(values))]).with_columns(
+        metrics=pl.Series(
+            metrics, dtype=pl.Struct({"edge_bps": pl.Decimal(38, 18), "latency_ms": pl.Decimal(18, 3)})
+        )
+    )
+    frame = frame.with_columns(note=pl.lit("n")) if unknown else frame
+    frame.write_parquet(folder / "x.parquet")
+    found = Read(folder / "x.parquet")
+    expected = [None if value is None else float(value) for value in values]
+    assert [row["edge_bps"] for row in found.reports] == expected
+    assert {row["latency_ms"] for row in found.reports} == {1.5}
 
 
 def test_parquet_of_another_shape_is_refused_row_by_row(tmp_path: Path) -> None:
