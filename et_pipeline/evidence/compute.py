@@ -12,7 +12,7 @@ import polars as pl
 
 from et_pipeline.common.sql import ArrowStream, among, load
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.evidence.paths import Decision, inference_cells, path_frame, read_cells
+from et_pipeline.evidence.paths import Decision, finite, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.power import further_pairs
@@ -209,7 +209,8 @@ def _drift(
         _insert(
             connection,
             "drift",
-            rows.filter(pl.col("block") >= blocks[start])
+            finite(rows)
+            .filter(pl.col("block") >= blocks[start])
             .select(
                 "log_evidence",
                 "alarm",
@@ -260,7 +261,7 @@ def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:
 def _sample_ratio(counts: pl.DataFrame, experiment_id: str, share: float, block_us: int) -> pl.DataFrame:
     """The rows of one experiment, from its opportunities per block."""
     path = sample_ratio_path(counts["variant"].to_numpy(), counts["control"].to_numpy(), split=share)
-    return pl.DataFrame(
+    rows = pl.DataFrame(
         {
             "as_of": (counts["block"] + block_us).cast(pl.Datetime("us")),
             "n_control": path.control,
@@ -270,7 +271,8 @@ def _sample_ratio(counts: pl.DataFrame, experiment_id: str, share: float, block_
             "p_value": path.p_value,
             "alarm": path.alarm,
         }
-    ).with_columns(experiment_id=pl.lit(experiment_id), planned_share=pl.lit(share))
+    )
+    return finite(rows).with_columns(experiment_id=pl.lit(experiment_id), planned_share=pl.lit(share))
 
 
 def _microseconds(moment: datetime) -> int:

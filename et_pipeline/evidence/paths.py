@@ -98,8 +98,8 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
         frame: The metric's cells, at least one, see `read_cells`.
 
     Returns:
-        One row per block that has pairs, in time order. Ends that are not bounded yet are infinite, other
-        numbers that do not exist yet are null.
+        One row per block that has pairs, in time order. Numbers that do not exist yet are null, ends that are
+        not bounded yet too.
     """
     path, alarm = _estimate(decision, frame)
     n_rows = len(path.block)
@@ -126,15 +126,25 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
             "closed": np.arange(n_rows) < n_rows - 1,
         }
     )
-    return columns.with_columns(
+    return finite(columns).with_columns(
         pl.col("as_of").cast(pl.Datetime("us")),
-        pl.selectors.float().fill_nan(None),
         experiment_id=pl.lit(decision.experiment_id),
         metric=pl.lit(decision.metric),
         role=pl.lit(decision.role),
         method=pl.lit(METHODS[decision.estimator]),
         plan_hash=pl.lit(decision.plan_hash),
     )
+
+
+def finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows as tables have them: no number is NaN or infinite.
+
+    An average over a column would be neither a number nor an error where one row says infinite. What is not
+    known or not bounded is null; evidence beyond what a double holds is the largest double.
+    """
+    bounded = frame.with_columns(pl.col("^e_value$").clip(upper_bound=np.finfo(np.float64).max))
+    floats = pl.selectors.float()
+    return bounded.with_columns(pl.when(floats.is_finite()).then(floats))
 
 
 def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import polars as pl
 import pytest
 
 from et_pipeline.evidence.compute import build_evidence, read_decisions
-from et_pipeline.evidence.paths import inference_cells, read_cells
+from et_pipeline.evidence.paths import finite, inference_cells, read_cells
 from et_pipeline.inference.cells import as_cells
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.twoway import interval_path
@@ -85,8 +87,39 @@ def test_below_ten_clusters_nothing_is_ready_and_the_interval_unbounded(connecti
         "SELECT effective_clusters, ready, ci_lower, ci_upper, se IS NULL FROM interval_path ORDER BY as_of"
     ).fetchall()
     # One hour: 3²/3² blocks before the toll of their uncertainty; its spread cannot be known, so se is null.
-    assert rows[0][1:] == (False, -math.inf, math.inf, True)
+    assert rows[0][1:] == (False, None, None, True)
     assert all(clusters < 10 and not ready for clusters, ready, *_ in rows)
+
+
+def not_finite(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Every column of the warehouse that holds NaN or an infinite number."""
+    columns = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE data_type = 'DOUBLE' AND NOT internal"
+    ).fetchall()
+    return [
+        (table, column)
+        for table, column in columns
+        if connection.execute(f"SELECT EXISTS (FROM {table} WHERE NOT isfinite({column}))").fetchall()
+        == [(True,)]
+    ]
+
+
+@pytest.mark.parametrize("estimator", ["mean", "bounded"])
+def test_no_number_in_a_table_is_infinite(connection, estimator):
+    connection.execute("UPDATE experiment_metrics SET estimator = ?", [estimator])
+    put_cells(connection, [*HAND, *((hour, "c", [9000.0 - hour]) for hour in range(4, 300))])
+    build_evidence(connection, ["exp"])
+    unbounded = connection.execute("SELECT count(*) FROM interval_path WHERE ci_lower IS NULL").fetchone()
+    assert (unbounded != (0,)) == (estimator == "mean"), "a bounded metric has an interval from the beginning"
+    assert not_finite(connection) == []
+
+
+def test_evidence_beyond_what_a_double_holds_is_the_largest_double():
+    frame = pl.DataFrame({"e_value": [1.0, math.inf, math.nan], "ci_lower": [0.5, -math.inf, math.nan]})
+    assert finite(frame).to_dict(as_series=False) == {
+        "e_value": [1.0, sys.float_info.max, None],
+        "ci_lower": [0.5, None, None],
+    }
 
 
 def test_diagnostics_by_hand(connection):
