@@ -16,7 +16,8 @@ from et_pipeline.experiments.registration import register
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline.settings import Settings, SparkSettings
-from et_pipeline.spark.engine import SparkEngine, spark_engine
+from et_pipeline.spark.engine import SparkEngine
+from et_pipeline.spark.session import spark_engine
 from et_pipeline.warehouse.engine import Engine
 from et_pipeline_tests.pairing.lab import Lab, open_lab
 
