@@ -32,12 +32,10 @@ class LastTick(NamedTuple):
         inputs: Fingerprint of the inputs it was started for.
         wake_at: When the clock alone makes the next tick due (a UTC day, an `ends_at`, a stall, a report
             that waits for its time).
-        settled: Experiments about which nothing is open any more; a tick looks at them all the same.
     """
 
     inputs: str
     wake_at: datetime
-    settled: frozenset[str] = frozenset()
 
 
 def fingerprint(settings: Settings) -> str:
@@ -86,18 +84,14 @@ def read_last_tick(settings: Settings) -> LastTick | None:
     try:
         document = json.loads(settings.last_tick_path.read_text(encoding="utf-8"))
         wake_at = datetime.fromisoformat(document["wake_at"])
-        return LastTick(document["inputs"], wake_at, frozenset(document["settled"]))
+        return LastTick(document["inputs"], wake_at)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_last_tick(settings: Settings, tick: LastTick) -> None:
     """Notes a complete tick, atomically."""
-    document = {
-        "inputs": tick.inputs,
-        "wake_at": tick.wake_at.isoformat(),
-        "settled": sorted(tick.settled),
-    }
+    document = {"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}
     write_atomically(settings.last_tick_path, json.dumps(document).encode())
 
 

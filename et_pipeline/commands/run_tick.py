@@ -147,7 +147,6 @@ def _run_tick(
         tags={**request.tags, **IN_JOB_HISTORY},
         run_config=run_config,
         raise_on_error=False,
-        asset_selection=request.selection,
         run_id=run_id,
     )
     if not result.success:

@@ -5,16 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.defs.partitions import (
-    EXPERIMENTS,
-    ONE_RUN,
-    experiments_of,
-    facts_by_experiment,
-    note_partitions,
-    tag_experiments,
-)
+from et_pipeline.defs.partitions import SHARED, SOURCES, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import materialized, spec
+from et_pipeline.experiments.registered import registered_ids
 
 GROUP = "inference"
 
@@ -27,8 +21,8 @@ looked at after every block, although pairs of one market and pairs of one hour 
     SELECT as_of, mean_uplift, ci_lower, ci_upper FROM interval_path
     WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY as_of;
 """,
-    "intervals": """The newest row of `interval_path` per experiment and metric. The plot of a whole path:
-*Partitions* → an experiment → `interval_path` → *Show Markdown*.
+    "intervals": """The newest row of `interval_path` per experiment and metric. The plot of a whole path is on
+the asset `experiment`.
 
     SELECT metric, n_pairs, mean_uplift, ci_lower, ci_upper FROM intervals
     WHERE experiment_id = 'line-shop-v4';
@@ -81,7 +75,6 @@ DEPS = {
             deps=DEPS[table],
             description=DESCRIPTIONS[table],
             kinds=("duckdb", "numpy", "scipy"),
-            partitioned=True,
             lineage=LINEAGE.get(table),
         )
         for table in DESCRIPTIONS
@@ -104,36 +97,23 @@ DEPS = {
             blocking=True,
         ),
     ],
-    partitions_def=EXPERIMENTS,
-    backfill_policy=ONE_RUN,
     pool=POOL,
 )
 def evidence(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Computes the paths of experiments whose cells changed."""
-    from et_pipeline.common.sql import load
     from et_pipeline.defs import evidence_checks as checks
     from et_pipeline.evidence.compute import build_evidence
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        experiments = experiments_of(context)
-        outcome = build_evidence(connection, experiments, engine=engine)
+        outcome = build_evidence(connection, registered_ids(connection), engine=engine)
         context.log.info(
             f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
         )
         tag_experiments(context, outcome.experiments)
-        newest = facts_by_experiment(connection, load("et_pipeline.evidence", "newest_primary"), experiments)
         for table in DESCRIPTIONS:
-            note_partitions(
-                context,
-                connection,
-                table,
-                experiments,
-                changed=outcome.experiments,
-                facts=newest if table == "intervals" else None,
-            )
-            yield materialized(connection, table)
+            yield materialized(connection, table, version=SHARED if table in SOURCES else None)
         yield checks.sample_ratio_as_planned(connection)
         yield checks.time_block_long_enough(connection)
         yield checks.path_ends_with_interval(connection)

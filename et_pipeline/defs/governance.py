@@ -6,16 +6,10 @@ from typing import Any
 import dagster as dg
 
 from et_pipeline.defs.governance_checks import CHECKS
-from et_pipeline.defs.partitions import (
-    EXPERIMENTS,
-    ONE_RUN,
-    experiments_of,
-    facts_by_experiment,
-    note_partitions,
-    tag_experiments,
-)
+from et_pipeline.defs.partitions import SHARED, SOURCES, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import materialized, spec
+from et_pipeline.experiments.registered import registered_ids
 
 GROUP = "governance"
 
@@ -59,7 +53,6 @@ DEPS = {
     "audit_log": ["verdicts"],
     "strategy_usage": ["verdicts", "experiments"],
 }
-PER_EXPERIMENT = ("verdicts", "events", "drift_signals", "audit_log")
 
 
 @dg.multi_asset(
@@ -71,11 +64,8 @@ PER_EXPERIMENT = ("verdicts", "events", "drift_signals", "audit_log")
             deps=["experiments"],
             description=SIGN_OFFS,
             kinds=("duckdb", "openssh"),
-            partitioned=True,
         )
     ],
-    partitions_def=EXPERIMENTS,
-    backfill_policy=ONE_RUN,
     pool=POOL,
 )
 def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[Any]]:
@@ -84,38 +74,32 @@ def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterat
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        experiments = experiments_of(context)
-        transitions = admit(connection, settings, settings.now(), experiments)
+        transitions = admit(connection, settings, settings.now(), registered_ids(connection))
         for name, before, after in transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         tag_experiments(context, [name for name, _, _ in transitions])
-        note_partitions(context, connection, "sign_offs", experiments)
         yield materialized(connection, "sign_offs")
 
 
 @dg.multi_asset(
     name="governance",
     specs=[
-        spec(table, group=GROUP, deps=DEPS[table], description=description, partitioned=True)
+        spec(table, group=GROUP, deps=DEPS[table], description=description)
         for table, description in DESCRIPTIONS.items()
     ],
     check_specs=CHECKS,
-    partitions_def=EXPERIMENTS,
-    backfill_policy=ONE_RUN,
     pool=POOL,
 )
 def governance(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Decides, in one transaction: states, verdicts, messages, audit rows."""
-    from et_pipeline.common.sql import load
     from et_pipeline.defs.governance_checks import evaluate
     from et_pipeline.governance.decide import decide
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        experiments = experiments_of(context)
-        outcome = decide(connection, settings, settings.now(), experiments)
+        outcome = decide(connection, settings, settings.now(), registered_ids(connection))
         for name, before, after in outcome.transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         for event in outcome.events:
@@ -124,15 +108,6 @@ def governance(
             context.log.warning(f"sign-off {path} does not count: {sentence}")
         tag_experiments(context, [event.experiment_id for event in outcome.events])
         tag_experiments(context, [name for name, _, _ in outcome.transitions])
-        standing = facts_by_experiment(connection, load("et_pipeline.governance", "standing"), experiments)
         for table in DESCRIPTIONS:
-            note_partitions(
-                context,
-                connection,
-                table,
-                experiments,
-                facts=standing if table == "verdicts" else None,
-                counted=table in PER_EXPERIMENT,
-            )
-            yield materialized(connection, table)
+            yield materialized(connection, table, version=SHARED if table in SOURCES else None)
         yield from evaluate(connection, settings, outcome)

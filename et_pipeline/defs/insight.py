@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
+from et_pipeline.defs.partitions import SHARED
+from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import bullets, spec
 
 GROUP = "insight"
@@ -110,29 +111,10 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, lef
 def review_pages(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Draws the pages of experiments that changed, and shows each one's interval path on `intervals`.
-
-    The last asset of a tick, so it notes that everything was done for the run's inputs.
-    """
-    from et_pipeline.due import LastTick, next_wake, write_last_tick
-    from et_pipeline.governance.lifecycle import settled
+    """Draws the pages of experiments that changed."""
     from et_pipeline.insight.pages import write_pages
-    from et_pipeline.insight.plots import interval_path_plots
 
-    settings = warehouse.settings
-    pages = write_pages(settings, run_id=context.run.run_id)
-    changed = [name for name in pages.drawn if name not in pages.refreshed]
-    for experiment_id, plot in interval_path_plots(settings, changed).items():
-        context.log_event(
-            dg.AssetObservation(
-                "intervals", partition=experiment_id, metadata={"interval_path": dg.MetadataValue.md(plot)}
-            )
-        )
-    inputs = context.run.tags.get(INPUTS_TAG)
-    if inputs is not None:
-        with warehouse.open() as connection:
-            done = LastTick(inputs, next_wake(connection, settings), settled(connection))
-            write_last_tick(settings, done)
+    pages = write_pages(warehouse.settings, run_id=context.run.run_id)
     yield dg.MaterializeResult(
         asset_key="review_pages",
         metadata={
@@ -141,4 +123,5 @@ def review_pages(
             "kept": len(pages.kept),
             "pages": bullets(pages.drawn, "none changed"),
         },
+        data_version=SHARED,
     )

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.defs.partitions import EXPERIMENTS, ONE_RUN, experiments_of, note_partitions
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import materialized, spec
+from et_pipeline.experiments.registered import registered_ids
 
 GROUP = "pairing"
 
@@ -47,7 +47,6 @@ LINEAGE = {
             group=GROUP,
             deps=["reports", "experiments", "sign_offs"],
             description=PAIRS,
-            partitioned=True,
             lineage=LINEAGE,
         ),
         spec(
@@ -55,7 +54,6 @@ LINEAGE = {
             group=GROUP,
             deps=["reports", "experiments", "sign_offs"],
             description=UNMATCHED,
-            partitioned=True,
         ),
     ],
     check_specs=[
@@ -71,8 +69,6 @@ LINEAGE = {
             description="At most a quarter of each arm's reports go unmatched.",
         ),
     ],
-    partitions_def=EXPERIMENTS,
-    backfill_policy=ONE_RUN,
     pool=POOL,
 )
 def pairing(
@@ -81,18 +77,13 @@ def pairing(
     """Pairs what is new; what it touches is paired again."""
     from et_pipeline.defs import pairing_checks as checks
     from et_pipeline.pairing.pairs import build_pairs, sampled
-    from et_pipeline.pairing.steps import stale_experiments
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        experiments = experiments_of(context)
-        outcome = build_pairs(connection, sampled(connection, experiments), engine=engine)
+        outcome = build_pairs(connection, sampled(connection, registered_ids(connection)), engine=engine)
         context.log.info(
             f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
             f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
         )
-        changed = stale_experiments(connection, "stale_cells")
-        for table in ("pairs", "unmatched"):
-            note_partitions(context, connection, table, experiments, changed=changed, engine=engine)
         yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
         yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
         yield checks.one_pair_a_report(engine)
@@ -107,7 +98,6 @@ def pairing(
             group=GROUP,
             deps=["pairs"],
             description=CELLS,
-            partitioned=True,
             lineage={
                 "n": [("pairs", "control_report_id")],
                 "sum": [("pairs", f"{metric}_uplift") for metric in REPORT_METRICS],
@@ -122,8 +112,6 @@ def pairing(
             blocking=True,
         )
     ],
-    partitions_def=EXPERIMENTS,
-    backfill_policy=ONE_RUN,
     pool=POOL,
 )
 def cells(
@@ -132,13 +120,9 @@ def cells(
     """Computes the stale cells again from their pairs."""
     from et_pipeline.defs import pairing_checks as checks
     from et_pipeline.pairing.cells import build_cells
-    from et_pipeline.pairing.steps import stale_experiments
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        experiments = experiments_of(context)
-        outcome = build_cells(connection, experiments, engine=engine)
+        outcome = build_cells(connection, registered_ids(connection), engine=engine)
         context.log.info(f"{outcome.stale:,} stale cells in {outcome.blocks:,} blocks")
-        changed = stale_experiments(connection, "stale_paths")
-        note_partitions(context, connection, "cells", experiments, changed=changed)
         yield materialized(connection, "cells", stale=outcome.stale, blocks=outcome.blocks)
         yield checks.cells_count_the_pairs(engine)

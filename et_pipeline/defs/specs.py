@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from et_pipeline.defs.partitions import EXPERIMENTS
 from et_pipeline.warehouse.engine import Engine
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ def spec(
     deps: Sequence[str] = (),
     description: str,
     kinds: Iterable[str] = ("duckdb",),
-    partitioned: bool = False,
     lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     fresh: bool = False,
 ) -> dg.AssetSpec:
@@ -39,7 +37,6 @@ def spec(
         deps: Assets it is computed from.
         description: What a row is, with an example (Markdown).
         kinds: What shows as its kind in the UI.
-        partitioned: Whether it is partitioned by experiment.
         lineage: For each column the (asset, column) pairs it comes from.
         fresh: Whether the UI warns and alarms when it was not made for longer than `DAILY` says.
 
@@ -62,7 +59,6 @@ def spec(
         kinds=set(kinds),
         owners=OWNERS,
         metadata=metadata,
-        partitions_def=EXPERIMENTS if partitioned else None,
         freshness_policy=DAILY if fresh else None,
     )
 

@@ -9,17 +9,11 @@ import dagster as dg
 from et_pipeline.contracts.plan import read_plans
 from et_pipeline.defs.partitions import EXPERIMENT_PARTITIONS, EXPERIMENTS
 from et_pipeline.defs.resource import INPUTS_TAG, Warehouse
-from et_pipeline.due import LastTick, due, fingerprint, read_last_tick
+from et_pipeline.due import due, fingerprint, read_last_tick
 from et_pipeline.settings import Settings
 
 RETRY_WINDOW_S = 600
 """What a tick did not bring back is asked for again after so long."""
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-
-
-UNPARTITIONED = ("snapshots", "reports", "quarantine", "experiments", "analyst_database", "review_pages")
-"""What can run before there is any experiment."""
 
 
 class TickRequest(NamedTuple):
@@ -27,53 +21,41 @@ class TickRequest(NamedTuple):
 
     Attributes:
         inputs: Fingerprint of the inputs it is started for.
-        new_experiments: Partitions to add before it starts.
-        tags: The run's tags: the fingerprint, and the range of partitions that it materialises whatever it
-            finds: from the first to the last experiment about which something is open. Dagster takes some
-            milliseconds for each partition of each asset, so a tick would take the longer the more
-            experiments ever were. What changes about one outside the range is noted all the same.
-        selection: The assets to run; None for all of them. Without any experiment only some can.
+        new_experiments: Partitions of `experiment` to add before it starts.
     """
 
     inputs: str
     new_experiments: list[str]
-    tags: dict[str, str]
-    selection: list[dg.AssetKey] | None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run's tags."""
+        return {INPUTS_TAG: self.inputs}
 
 
-def tick_request(
-    settings: Settings, inputs: str, partitions: Sequence[str], last: LastTick | None
-) -> TickRequest:
+def tick_request(settings: Settings, inputs: str, partitions: Sequence[str]) -> TickRequest:
     """The tick that is wanted now.
 
     Args:
         settings: Where the plans are.
         inputs: Fingerprint of the inputs.
-        partitions: The experiments that Dagster knows already, in its order.
-        last: The last complete tick.
+        partitions: The experiments that Dagster knows already.
     """
     plans, _ = read_plans(settings.experiments_dir)
-    new = sorted({plan.experiment_id for plan in plans.values()} - set(partitions))
-    every = [*partitions, *new]
-    tags = {INPUTS_TAG: inputs}
-    if every:
-        settled = frozenset() if last is None else last.settled
-        still_open = [name for name in every if name not in settled] or every[-1:]
-        tags |= {RANGE_START: still_open[0], RANGE_END: still_open[-1]}
-    return TickRequest(inputs, new, tags, None if every else [dg.AssetKey(name) for name in UNPARTITIONED])
+    return TickRequest(inputs, sorted({plan.experiment_id for plan in plans.values()} - set(partitions)))
 
 
 def prepare_tick(settings: Settings, instance: dg.DagsterInstance) -> TickRequest:
     """The tick that is wanted now, its new partitions added already."""
     known = instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
-    request = tick_request(settings, fingerprint(settings), known, read_last_tick(settings))
+    request = tick_request(settings, fingerprint(settings), known)
     if request.new_experiments:
         instance.add_dynamic_partitions(EXPERIMENT_PARTITIONS, request.new_experiments)
     return request
 
 
 def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
-    return dg.RunRequest(run_key=run_key, tags=request.tags, asset_selection=request.selection)
+    return dg.RunRequest(run_key=run_key, tags=request.tags)
 
 
 @dg.sensor(
@@ -99,7 +81,7 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     if context.cursor == run_key:
         return dg.SkipReason("a tick for these inputs was requested already")
     known = context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
-    request = tick_request(settings, inputs, known, last)
+    request = tick_request(settings, inputs, known)
     return dg.SensorResult(
         run_requests=[_run_request(request, run_key)],
         dynamic_partitions_requests=(

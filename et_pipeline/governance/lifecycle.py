@@ -39,8 +39,6 @@ STATES: dict[State, str] = {
 """Every state and what it means."""
 BEFORE_SAMPLING: tuple[State | None, ...] = (None, "registered", "awaiting_sign_off")
 """Where a split may still wait for a human; None is a plan that no look has seen yet."""
-SETTLED: tuple[State, ...] = ("concluded", "signed_off", "declined")
-"""Where an experiment stays, unless a late report changes what was concluded."""
 
 
 class Transition(NamedTuple):
@@ -137,11 +135,6 @@ def states(connection: duckdb.DuckDBPyConnection) -> dict[str, State]:
         "AND experiment_id IS NOT NULL GROUP BY experiment_id"
     ).fetchall()
     return dict(rows)
-
-
-def settled(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """The experiments in one of the states `SETTLED`."""
-    return frozenset(name for name, state in states(connection).items() if state in SETTLED)
 
 
 def state_of(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> State | None:

@@ -120,7 +120,7 @@ def test_the_newcomer_meets_no_dialog(page: Any) -> None:
 
 
 def test_an_experiments_interval_path_and_figures_are_shown(page: Any) -> None:
-    page.goto(f"/assets/intervals?view=partitions&partition={EXPERIMENT}")
+    page.goto(f"/assets/experiment?view=partitions&partition={EXPERIMENT}")
     for figure in ("n_pairs", "mean_uplift", "ci_lower", "ci_upper"):
         page.get_by_text(figure, exact=True).wait_for()
     page.get_by_text("[Show Markdown]").click()
@@ -130,7 +130,7 @@ def test_an_experiments_interval_path_and_figures_are_shown(page: Any) -> None:
 
 
 def test_the_verdict_is_told_in_a_sentence(page: Any) -> None:
-    page.goto(f"/assets/verdicts?view=partitions&partition={EXPERIMENT}")
+    page.goto(f"/assets/experiment?view=partitions&partition={EXPERIMENT}")
     page.get_by_text("The variant is better").wait_for()
 
 
@@ -164,10 +164,9 @@ def test_what_is_published_has_a_freshness_policy(page: Any) -> None:
 
 def test_one_experiment_is_rerun_alone(page: Any, address: str) -> None:
     before = {run["runId"] for run in runs(address)}
-    page.goto(f"/assets/intervals?view=partitions&partition={EXPERIMENT}")
+    page.goto(f"/assets/experiment?view=partitions&partition={EXPERIMENT}")
     page.get_by_text("mean_uplift", exact=True).wait_for()
     page.get_by_role("button", name="Materialize").first.click()
-    page.get_by_role("button", name="Confirm").click()  # the stage's tables belong together
     page.get_by_role("dialog").get_by_role("button", name="Launch 1 run").click()
 
     def ended() -> list[dict[str, Any]]:
@@ -177,7 +176,7 @@ def test_one_experiment_is_rerun_alone(page: Any, address: str) -> None:
     mine = wait_for(ended, PATIENCE_S, lambda: f"the runs are {runs(address)}", pause=1)
     assert [run["status"] for run in mine] == ["SUCCESS"]
     assert mine[0]["runId"] not in before
-    page.goto(f"/assets/intervals?view=partitions&partition={EXPERIMENT}")
+    page.goto(f"/assets/experiment?view=partitions&partition={EXPERIMENT}")
     page.get_by_text(mine[0]["runId"][:8]).first.wait_for()
 
 

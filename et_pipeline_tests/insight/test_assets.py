@@ -6,8 +6,10 @@ from shutil import copytree
 import dagster as dg
 import pytest
 
+from et_pipeline.defs.experiment import last_tick
 from et_pipeline.defs.exports import parquet, parquet_files, parquet_hourly
 from et_pipeline.defs.insight import analyst_database, review_pages
+from et_pipeline.defs.partitions import EXPERIMENT
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.insight.publish import publish_analyst_database
 
@@ -24,17 +26,17 @@ def test_publishing_pages_and_plots(data: Path) -> None:
     warehouse = Warehouse(environment={"ET_DATA_DIR": str(data)})
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [analyst_database, review_pages, parquet_files],
+            [analyst_database, review_pages, parquet_files, last_tick],
             instance=instance,
             resources={"warehouse": warehouse},
         )
         assert result.success
         assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
-        observed = instance.fetch_observations(dg.AssetKey("intervals"), limit=10).records
+        noted = instance.fetch_materializations(EXPERIMENT, limit=10).records
         plots = {
-            record.partition_key: record.asset_observation.metadata["interval_path"].value
-            for record in observed
-            if record.asset_observation
+            record.partition_key: record.asset_materialization.metadata["interval_path"].value
+            for record in noted
+            if "interval_path" in record.asset_materialization.metadata
         }
     assert set(plots) == {"line-shop-v4", "basket-rebalance-fast", "quote-refresh-2s", "late-news-filter"}
     assert all(

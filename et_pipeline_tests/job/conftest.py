@@ -47,7 +47,7 @@ class World:
     def tick(self) -> dg.ExecuteInProcessResult:
         """One run of the job `tick` over every experiment, as the sensor and `et tick` ask for it."""
         request = prepare_tick(self.settings, self.instance)
-        return self.run("tick", tags=request.tags, asset_selection=request.selection)
+        return self.run("tick", tags=request.tags)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What an analyst reads in the published database."""

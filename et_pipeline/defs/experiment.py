@@ -1,0 +1,109 @@
+"""The asset `experiment`, where a person finds, compares and runs again one experiment; and a tick's last step."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from et_pipeline.defs.partitions import EXPERIMENTS, SOURCES, changed_experiments, tellable
+from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
+from et_pipeline.defs.specs import OWNERS
+from et_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+GROUP = "insight"
+
+EXPERIMENT = """One experiment: its state, verdict, newest figures, and the plot of its interval path.
+
+Choose an experiment under *Partitions*; its figures over time are under *Overview*. A tick notes an experiment
+whenever something about it changed. *Materialize* computes one experiment again, from its reports to its page.
+"""
+LAST_TICK = """The last step of a tick: it notes each experiment that changed on `experiment`, and that everything
+was done for the inputs which the tick was started for (`warehouse/last_tick.json`)."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=SOURCES,
+    description=EXPERIMENT,
+    owners=OWNERS,
+    kinds={"duckdb", "html"},
+    partitions_def=EXPERIMENTS,
+    pool=POOL,
+)
+def experiment(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[Any]:
+    """Computes one experiment again from its reports, whatever was computed before, and publishes it."""
+    from et_pipeline.evidence.compute import build_evidence
+    from et_pipeline.experiments.registered import registered_ids
+    from et_pipeline.governance.decide import decide
+    from et_pipeline.insight.pages import write_pages
+    from et_pipeline.insight.publish import publish_analyst_database
+    from et_pipeline.pairing.cells import build_cells
+    from et_pipeline.pairing.pairs import build_pairs, sampled
+
+    settings, name = warehouse.settings, context.partition_key
+    with warehouse.open() as connection, warehouse.engine(connection) as engine:
+        known = registered_ids(connection)
+        if name not in known:
+            raise dg.Failure(
+                f"{name} is not registered: put its plan into {settings.experiments_dir} and run a tick first; "
+                f"registered are {', '.join(known) or 'none'}"
+            )
+        build_pairs(connection, sampled(connection, [name]), full=True, engine=engine)
+        build_cells(connection, [name], engine=engine)
+        build_evidence(connection, [name], full=True, engine=engine)
+        decide(connection, settings, settings.now(), [name])
+        facts = _facts(connection, [name])[name]
+    publish_analyst_database(settings)
+    write_pages(settings, run_id=context.run.run_id)
+    return dg.MaterializeResult(metadata=tellable(facts) | _pictures(settings, [name])[name])
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=SOURCES,
+    description=LAST_TICK,
+    owners=OWNERS,
+    kinds={"duckdb", "json"},
+    pool=POOL,
+)
+def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[Any]:
+    """Notes the experiments that changed and, where the run is a tick, that it came to its end."""
+    from et_pipeline.due import LastTick, next_wake, write_last_tick
+    from et_pipeline.experiments.registered import registered_ids
+
+    settings = warehouse.settings
+    with warehouse.open() as connection:
+        facts = _facts(connection, registered_ids(connection))
+        wake_at = next_wake(connection, settings)
+    changed = changed_experiments(context.instance, facts)
+    pictures = _pictures(settings, list(changed))
+    for name, note in changed.items():
+        context.log_event(note.with_metadata({**note.metadata, **pictures[name]}))
+    inputs = context.run.tags.get(INPUTS_TAG)
+    if inputs is not None:
+        write_last_tick(settings, LastTick(inputs, wake_at))
+    return dg.MaterializeResult(metadata={"noted": len(changed), "wake_at": wake_at.isoformat()})
+
+
+def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By experiment: the figures of `noted.sql`."""
+    from et_pipeline.common.sql import load
+
+    cursor = connection.execute(load("et_pipeline.insight", "noted"), {"experiments": list(experiments)})
+    names = [column[0] for column in cursor.description or []][1:]
+    return {name: dict(zip(names, figures, strict=True)) for name, *figures in cursor.fetchall()}
+
+
+def _pictures(settings: Settings, experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By experiment: where its page is, and the plot of its interval path, where there is one."""
+    from et_pipeline.insight.plots import interval_path_plots
+
+    plots = interval_path_plots(settings, experiments) if experiments else {}
+    return {
+        name: {"page": dg.MetadataValue.path(str(settings.pages_dir / f"{name}.html"))}
+        | ({"interval_path": dg.MetadataValue.md(plots[name])} if name in plots else {})
+        for name in experiments
+    }
