@@ -49,6 +49,7 @@ ui: runtime ## the Dagster UI, its sensors on
 test: ready ## lint, types and tests: some ten minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark' -n auto --dist loadgroup --durations=10
 
 test-ui: ready ## the whole Dagster UI in a browser

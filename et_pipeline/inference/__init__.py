@@ -1,4 +1,5 @@
 """Cells in, intervals out: numpy and scipy only.
 
-Nothing is imported here, so that naming this package costs no start-up time; import the modules.
+In: arrays of cells. Out: paths, boundaries, diagnostics. Nothing is imported here, so that naming this package costs
+no start-up time; import the modules.
 """
