@@ -142,7 +142,8 @@ def _plain(rows: pl.DataFrame) -> pl.Series:
     if not (
         all(schema.get(name) == pl.String for name in (*STRINGS, "kind"))
         and isinstance(metrics, pl.Struct)
-        and all(field.name in REPORT_METRICS and _is_fraction(field.dtype) for field in metrics.fields)
+        and all(field.name in REPORT_METRICS for field in metrics.fields)
+        and all(field.dtype.is_float() or field.dtype.is_decimal() for field in metrics.fields)
         and _moment(schema.get("emitted_at")) is not None
     ):
         return pl.repeat(value=False, n=len(rows), eager=True)
@@ -168,10 +169,6 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
         *((values | exact).get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in REPORT_METRICS),
         pl.lit(None, pl.String).alias("extra"),
     )
-
-
-def _is_fraction(kind: pl.DataType) -> bool:
-    return kind.is_float() or kind.is_decimal()
 
 
 def _moment(kind: pl.DataType | None) -> pl.Expr | None:
