@@ -52,6 +52,9 @@ def generate(
     ] = None,
     market_correlation: Annotated[float, typer.Option(help="Share of variance common to a market.")] = 0.05,
     block_correlation: Annotated[float, typer.Option(help="Share of variance common to an hour.")] = 0.05,
+    passes: Annotated[
+        float, typer.Option(help="Share of opportunities on which the variant passes, and says so.")
+    ] = 0.0,
     broken: Annotated[int, typer.Option(help="Broken lines of each kind.", min=0)] = 0,
     files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
@@ -85,6 +88,8 @@ def generate(
                 uplift=truths,
                 market_correlation=market_correlation,
                 block_correlation=block_correlation,
+                no_trade_share=passes,
+                tells_passes=True,
                 traffic_split_pct=50.0 if live else 10.0,
             )
             for number in range(1, experiments + 1)

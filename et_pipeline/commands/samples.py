@@ -39,6 +39,7 @@ TRUTHS: dict[str, dict[str, Any]] = {
         "markets": 25,
         "uplift": {"toxicity_bps": 0.5},
         "no_trade_share": 0.1,
+        "tells_passes": True,
     },
     "wide-split-props": {
         "opportunities": 3_000,

@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -37,6 +38,10 @@ SHOWN_REFUSALS = 20
 """How many faults of one file are told one by one."""
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
+
+
+FROZEN = "frozen"
+"""Validation context of a plan that was registered before: what is refused since then, it may have."""
 
 
 def _duration(value: object) -> int:
@@ -75,7 +80,7 @@ class Matching(_Strict):
 
     method: Literal["correlation", "nearest"] = "correlation"
     tolerance: Duration | None = None
-    on_no_trade: Literal["exclude", "zero"] = "exclude"
+    on_no_trade: Literal["exclude", "zero", "assume_zero"] = "exclude"
 
     @model_validator(mode="after")
     def _tolerance_belongs_to_nearest(self) -> Self:
@@ -158,7 +163,7 @@ class Plan(_Strict):
     promotion: Promotion = Promotion()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self, info: ValidationInfo) -> Self:
         if self.ends_at <= self.starts_at:
             raise ValueError(f"ends_at: {self.ends_at.isoformat()} is not after starts_at")
         if self.starts_at.year < 1970 or self.ends_at.year > 2200:
@@ -168,6 +173,12 @@ class Plan(_Strict):
         if self.mode == "shadow" and self.matching.method == "nearest":
             raise ValueError(
                 "matching: nearest is for limited_live; a replay carries the live correlation_id"
+            )
+        if self.mode == "limited_live" and self.matching.on_no_trade != "exclude" and info.context != FROZEN:
+            raise ValueError(
+                f"matching: on_no_trade {self.matching.on_no_trade} is for shadow; in limited_live the variant "
+                "is not asked about the control's traffic, so a report it does not send says nothing; allowed: "
+                "exclude (an experiment that was registered with another one is judged by exclude)"
             )
         names = [metric.name for metric in self.metrics]
         doubled = sorted({name for name in names if names.count(name) > 1})

@@ -24,6 +24,8 @@ OWN_BOT_ID = "gov.experimenttracker"
 BACKTESTER_BOT_ID = "gov.backtester"
 MODES = ("live", "replay")
 SIDES = ("BUY", "SELL")
+TRADED, PASSED = DECISIONS = ("traded", "passed")
+"""What a strategy did with an opportunity; a report that does not say it traded."""
 MAX_IDENTIFIER = 200
 """Longest identifier, in characters."""
 
@@ -39,7 +41,9 @@ IDENTIFIERS = (
 STRINGS = ("schema_version", *IDENTIFIERS, "mode", "side")
 """The text fields of a report besides `kind` and `emitted_at`."""
 FIELDS = (*STRINGS[:2], "kind", *STRINGS[2:], "emitted_at", "metrics")
-"""Every field that schema version 1.0 knows; all of them are required."""
+"""Every field that schema version 1.0 knows; all of them are required, `metrics` unless the strategy passed."""
+OPTIONAL = ("decision",)
+"""Fields that a 1.x report may have besides."""
 
 VERSION_PATTERN = r"^1\.(0|[1-9][0-9]{0,5})$"
 TIME_PATTERN = (
@@ -71,7 +75,9 @@ Reason = Literal[
     "bad_time",
     "in_the_future",
     "metric_out_of_bounds",
+    "unknown_decision",
     "no_metrics",
+    "pass_with_metrics",
     "replay_not_from_backtester",
     "conflict",
 ]
@@ -82,9 +88,11 @@ ALLOWED: dict[str, str] = {
     "bad_identifier": f"1 to {MAX_IDENTIFIER} characters, none of them a control character",
     "unknown_mode": " or ".join(MODES),
     "unknown_side": " or ".join(SIDES),
+    "unknown_decision": " or ".join(DECISIONS),
     "bad_time": "ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
     "in_the_future": "a moment before the year 2201; no experiment ends later",
     "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
+    "pass_with_metrics": f"a report with decision {PASSED} has none of {', '.join(REPORT_METRICS)}",
     "replay_not_from_backtester": f"mode replay from bot_id {BACKTESTER_BOT_ID} only",
     **{f"metric_out_of_bounds:{name}": CATALOGUE[name].allowed for name in REPORT_METRICS},
 }
@@ -112,7 +120,15 @@ def _metric(metric: Metric) -> pa.Column:
 
 
 def _has_a_metric(data: pa.PolarsData) -> pl.LazyFrame:
-    return data.lazyframe.select(pl.any_horizontal(pl.col(*REPORT_METRICS).is_not_null()))
+    return data.lazyframe.select(_any_metric() | (pl.col("decision") != TRADED))
+
+
+def _a_pass_has_no_metric(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select(~_any_metric() | (pl.col("decision") != PASSED))
+
+
+def _any_metric() -> pl.Expr:
+    return pl.any_horizontal(pl.col(*REPORT_METRICS).is_not_null())
 
 
 def _replays_come_from_the_backtester(data: pa.PolarsData) -> pl.LazyFrame:
@@ -126,7 +142,7 @@ def report_schema() -> pa.DataFrameSchema:
 
     Returns:
         Schema of a frame with the columns `STRINGS`, `emitted_at` (naive UTC microseconds, null where the
-        text names no moment) and one nullable column per metric. Columns in the order in which reasons
+        text names no moment), `decision` and one nullable column per metric. Columns in the order in which reasons
         take precedence; a check's `error` is its reason.
     """
     version = pa.Check.str_matches(VERSION_PATTERN, error="unsupported_version")
@@ -140,10 +156,12 @@ def report_schema() -> pa.DataFrameSchema:
                 pl.Datetime("us"),
                 pa.Check.less_than_or_equal_to(LATEST, error="in_the_future"),
             ),
+            "decision": pa.Column(pl.String, pa.Check.isin(DECISIONS, error="unknown_decision")),
             **{name: _metric(CATALOGUE[name]) for name in REPORT_METRICS},
         },
         checks=[
             pa.Check(_has_a_metric, error="no_metrics"),
+            pa.Check(_a_pass_has_no_metric, error="pass_with_metrics"),
             pa.Check(_replays_come_from_the_backtester, error="replay_not_from_backtester"),
         ],
     )
@@ -213,7 +231,7 @@ def json_schema() -> dict[str, Any]:
     """The same rules as a JSON Schema (draft 2020-12), for the teams that emit reports.
 
     What a schema cannot say: a calendar's impossible days, years after 2200, repeated keys, and that a
-    report id is used once. A metric that is null counts as not reported.
+    report id is used once. A metric or a decision that is null counts as not reported.
     """
     identifier = {
         "type": "string",
@@ -225,9 +243,10 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": KIND,
-        "description": "One report of a strategy's trade, one JSON object per line. Unknown fields are kept.",
+        "description": "One report of a strategy's trade, or of an opportunity it passed on: one JSON object per "
+        "line. Unknown fields are kept.",
         "type": "object",
-        "required": list(FIELDS),
+        "required": [name for name in FIELDS if name != "metrics"],
         "properties": {
             "schema_version": {**identifier, "pattern": VERSION_PATTERN},
             **dict.fromkeys(IDENTIFIERS, identifier),
@@ -235,14 +254,34 @@ def json_schema() -> dict[str, Any]:
             "mode": {"enum": list(MODES)},
             "side": {"enum": list(SIDES)},
             "emitted_at": {**identifier, "format": "date-time", "pattern": TIME_PATTERN},
-            "metrics": {
-                "type": "object",
-                "properties": metrics,
-                "anyOf": [
-                    {"required": [name], "properties": {name: {"type": "number"}}} for name in REPORT_METRICS
-                ],
+            "decision": {
+                "description": "What the strategy did with the opportunity; left out, it traded.",
+                "enum": [*DECISIONS, None],
             },
+            "metrics": {"type": ["object", "null"], "properties": metrics},
         },
+        "allOf": [
+            {
+                "if": {"required": ["decision"], "properties": {"decision": {"const": PASSED}}},
+                "then": {
+                    "properties": {
+                        "metrics": {"properties": {name: {"type": "null"} for name in REPORT_METRICS}}
+                    }
+                },
+                "else": {
+                    "required": ["metrics"],
+                    "properties": {
+                        "metrics": {
+                            "type": "object",
+                            "anyOf": [
+                                {"required": [name], "properties": {name: {"type": "number"}}}
+                                for name in REPORT_METRICS
+                            ],
+                        }
+                    },
+                },
+            }
+        ],
         "if": {"properties": {"mode": {"const": "replay"}}},
         "then": {"properties": {"bot_id": {"const": BACKTESTER_BOT_ID}}},
     }

@@ -7,7 +7,7 @@ WITH found AS (
         experiment_id,
         count(CASE WHEN arm = 'control' THEN 1 END) AS control,
         count(CASE WHEN arm = 'variant' THEN 1 END) AS variant
-    FROM unmatched WHERE {inside} AND reason <> 'superseded' GROUP BY experiment_id
+    FROM unmatched WHERE {inside} AND reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed') GROUP BY experiment_id
 )
 SELECT
     f.experiment_id,

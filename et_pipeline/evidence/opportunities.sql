@@ -9,7 +9,7 @@ FROM (
         block,
         CASE WHEN arm = 'control' THEN 1 ELSE 0 END,
         CASE WHEN arm = 'variant' THEN 1 ELSE 0 END
-    FROM unmatched WHERE {inside} AND reason <> 'superseded'
+    FROM unmatched WHERE {inside} AND reason NOT IN ('superseded', 'too_early', 'after_end')
 ) AS opportunities
 GROUP BY experiment_id, block
 ORDER BY experiment_id, block

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.times import naive_utc
-from et_pipeline.contracts.plan import AMENDABLE, Plan, Refusal, overlapping, read_plans
+from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, Refusal, overlapping, read_plans
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline.warehouse import audit
@@ -72,7 +72,9 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
 def registered_plans(connection: duckdb.DuckDBPyConnection) -> dict[str, Plan]:
     """Every registered plan as it is in force, by experiment id."""
     rows = connection.execute("SELECT experiment_id, plan FROM experiments ORDER BY experiment_id").fetchall()
-    return {identifier: Plan.model_validate_json(text, strict=False) for identifier, text in rows}
+    return {
+        identifier: Plan.model_validate_json(text, strict=False, context=FROZEN) for identifier, text in rows
+    }
 
 
 def expected_clusters(plan: Plan) -> float:
@@ -152,6 +154,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, pla
         "expected_clusters": expected_clusters(plan),
         "g": tuning(plan),
         "planned_blocks": plan.planned_blocks,
+        "on_no_trade": plan.matching.on_no_trade,
         "path": path,
         "registered_at": naive_utc(now),
     }
@@ -216,7 +219,6 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "time_block_us": plan.time_block,
         "matching": plan.matching.method,
         "tolerance_us": plan.matching.tolerance,
-        "on_no_trade": plan.matching.on_no_trade,
         "request_review": plan.promotion.request_review,
         "approvers": plan.promotion.approvers,
         "allow_self_approval": plan.promotion.allow_self_approval,

@@ -64,6 +64,8 @@ IN_CONTENT: dict[str, Callable[[Report], Report]] = {
     "bad_identifier": _with(market_id=""),
     "bad_kind": _with(kind=7),
     "replay_not_from_backtester": _with(mode="replay", bot_id="strat.impostor"),
+    "unknown_decision": _with(decision="declined"),
+    "pass_with_metrics": _with(decision="passed"),
 }
 """Well-formed JSON that breaks a rule of the contract."""
 
@@ -135,6 +137,8 @@ EXPECTED_REASON: dict[str, Reason] = {
     "bad_identifier": "bad_identifier",
     "bad_kind": "bad_kind",
     "replay_not_from_backtester": "replay_not_from_backtester",
+    "unknown_decision": "unknown_decision",
+    "pass_with_metrics": "pass_with_metrics",
 }
 """The quarantine reason a reader has to give each kind in NDJSON."""
 PARQUET_EXPECTED_REASON: dict[str, Reason] = {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.report import PASSED
 from et_pipeline.generator.reports import id_prefix
 from et_pipeline.generator.scenario import Scenario
 
@@ -50,7 +51,7 @@ def named(frame: pl.DataFrame, scenarios: Sequence[Scenario], seed: int) -> pl.D
         seed: Seed of the run.
 
     Returns:
-        The columns of `ENVELOPE` (`emitted_at` as a UTC datetime) and the metrics.
+        The columns of `ENVELOPE` (`emitted_at` as a UTC datetime), `decision` (null for a trade), the metrics.
     """
     arms = [_arm_fields(scenario, arm) for scenario in scenarios for arm in (0, 1)]
     prefixes = [id_prefix(scenario, seed) for scenario in scenarios]
@@ -61,6 +62,7 @@ def named(frame: pl.DataFrame, scenarios: Sequence[Scenario], seed: int) -> pl.D
         "schema_version": pl.when("newer").then(pl.lit("1.1")).otherwise(pl.lit("1.0")),
         "report_id": pl.col("correlation_id") + pl.col("suffix"),
         "kind": pl.lit("OperationsReport"),
+        "decision": pl.when("passed").then(pl.lit(PASSED)),
         "emitted_at": pl.col("emitted_us").cast(pl.Datetime("us", "UTC")),
     }
     return (
@@ -80,7 +82,7 @@ def named(frame: pl.DataFrame, scenarios: Sequence[Scenario], seed: int) -> pl.D
         )
         .with_columns(correlation_id=pl.col("prefix") + opportunity)
         .with_columns(**columns)
-        .select(*ENVELOPE, *REPORT_METRICS)
+        .select(*ENVELOPE, "decision", *REPORT_METRICS)
     )
 
 
@@ -98,14 +100,16 @@ def to_lines(reports: pl.DataFrame) -> pl.Series:
         separator=",",
         ignore_nulls=True,
     )
+    decision = (pl.lit(',"decision":"') + pl.col("decision") + pl.lit('"')).fill_null("")
     extra = pl.when(pl.col("schema_version") == "1.1").then(pl.lit(',"venue":"book-a"')).otherwise(pl.lit(""))
-    line = pl.concat_str([*pieces, extra, pl.lit(',"metrics":{'), metrics, pl.lit("}}")])
+    line = pl.concat_str([*pieces, decision, extra, pl.lit(',"metrics":{'), metrics, pl.lit("}}")])
     return reports.select(line.alias("line"))["line"]
 
 
 def to_rows(reports: pl.DataFrame) -> pl.DataFrame:
-    """Parquet rows of named reports: the envelope's columns and the struct column `metrics`."""
-    return reports.select(*ENVELOPE, pl.struct(*REPORT_METRICS).alias("metrics"))
+    """Parquet rows of named reports: the envelope's columns, `decision` where one says so, the struct `metrics`."""
+    said = () if reports["decision"].null_count() == len(reports) else ("decision",)
+    return reports.select(*ENVELOPE, *said, pl.struct(*REPORT_METRICS).alias("metrics"))
 
 
 def as_object(line: str) -> dict[str, object]:

@@ -25,6 +25,7 @@ class _Drawn(NamedTuple):
     found: Opportunities
     gets_control: NDArray[np.bool_]
     gets_variant: NDArray[np.bool_]
+    passes: NDArray[np.bool_]
     control: dict[str, NDArray[np.float64]]
     variant: dict[str, NDArray[np.float64]]
 
@@ -48,9 +49,9 @@ def _draw(scenario: Scenario, rng: np.random.Generator) -> _Drawn:
     control, variant = draw_values(scenario, found, block - block[0], rng)
     traded = rng.random(n) >= scenario.no_trade_share
     if scenario.mode == "shadow":
-        return _Drawn(found, np.ones(n, dtype=bool), traded, control, variant)
+        return _Drawn(found, np.ones(n, dtype=bool), traded, ~traded, control, variant)
     to_variant = rng.random(n) < scenario.traffic_split_pct / 100
-    return _Drawn(found, ~to_variant, to_variant & traded, control, variant)
+    return _Drawn(found, ~to_variant, to_variant & traded, to_variant & ~traded, control, variant)
 
 
 def build_opportunities(scenario: Scenario, *, seed: int) -> pl.DataFrame:
@@ -58,7 +59,7 @@ def build_opportunities(scenario: Scenario, *, seed: int) -> pl.DataFrame:
 
     Returns:
         Columns `time` (UTC), `market`, `outcome`, `side` (numbers), `control_reports` and
-        `variant_reports` (whether the arm reports it), and per metric `<metric>_control`,
+        `variant_reports` (whether the arm reports a trade), and per metric `<metric>_control`,
         `<metric>_variant` and the oriented `<metric>_uplift` (null where an order did not fill).
     """
     drawn = _draw(scenario, rng_of(scenario, seed))
@@ -86,9 +87,9 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
 
     Returns:
         Columns `opportunity` (u32), `arm` (u8, 0 control, 1 variant), `preliminary` (bool: superseded by a
-        later report of the same arm and opportunity), `newer` (bool: schema version 1.1), `market` (u32),
-        `outcome`, `side` (u8), `emitted_us` (i64, UTC microseconds), and every metric of the catalogue
-        (f64, null where not reported).
+        later report of the same arm and opportunity), `newer` (bool: schema version 1.1), `passed` (bool: the
+        strategy did not trade, so no metric is reported), `market` (u32), `outcome`, `side` (u8),
+        `emitted_us` (i64, UTC microseconds), and every metric of the catalogue (f64, null where not reported).
 
     Raises:
         ValueError: If a value falls outside the bounds of the catalogue (a far too large `noise` or uplift).
@@ -112,12 +113,14 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
 
 def _arm_frame(scenario: Scenario, drawn: _Drawn, arm: int, lag: NDArray[np.int64]) -> pl.DataFrame:
     """Reports of one arm, `lag` microseconds after their opportunities."""
-    chosen, values = (
-        (drawn.gets_control, drawn.control) if arm == CONTROL else (drawn.gets_variant, drawn.variant)
-    )
-    rows, found = np.flatnonzero(chosen), drawn.found
+    chosen, passes, values = drawn.gets_control, np.zeros_like(drawn.passes), drawn.control
+    if arm == VARIANT:
+        chosen, values = drawn.gets_variant, drawn.variant
+        passes = drawn.passes if scenario.tells_passes else passes
+    rows, found = np.flatnonzero(chosen | passes), drawn.found
+    shown = {name: np.where(passes, np.nan, values[name])[rows] for name in scenario.metrics}
     reported = {
-        name: pl.Series(np.round(values[name][rows], DECIMALS.get(name, DEFAULT_DECIMALS))).fill_nan(None)
+        name: pl.Series(np.round(shown[name], DECIMALS.get(name, DEFAULT_DECIMALS))).fill_nan(None)
         if name in scenario.metrics
         else pl.repeat(None, len(rows), dtype=pl.Float64, eager=True)
         for name in REPORT_METRICS
@@ -127,6 +130,7 @@ def _arm_frame(scenario: Scenario, drawn: _Drawn, arm: int, lag: NDArray[np.int6
             "opportunity": rows.astype(np.uint32),
             "arm": np.full(len(rows), arm, dtype=np.uint8),
             "preliminary": np.zeros(len(rows), dtype=bool),
+            "passed": passes[rows],
             "market": found.market[rows].astype(np.uint32),
             "outcome": found.outcome[rows].astype(np.uint8),
             "side": found.side[rows].astype(np.uint8),

@@ -65,7 +65,8 @@ class Scenario:
         block_ar: Lag-1 autocorrelation of the block effects.
         block: Length of a time block, UTC-aligned.
         traffic_split_pct: Share of opportunities the variant gets in `limited_live`, in percent.
-        no_trade_share: Share of its opportunities the variant passes on (no report).
+        no_trade_share: Share of its opportunities the variant passes on.
+        tells_passes: Whether the variant reports an opportunity that it passes on (`decision: passed`).
         control_unfilled, control_full: Share of the control's orders that fill not at all / completely;
             the rest fill partly, uniformly.
         variant_unfilled: Share of the variant's orders that fill not at all; its share of complete fills is
@@ -102,6 +103,7 @@ class Scenario:
     block: timedelta = timedelta(hours=1)
     traffic_split_pct: float = 10.0
     no_trade_share: float = 0.0
+    tells_passes: bool = False
     control_unfilled: float = 0.10
     control_full: float = 0.65
     variant_unfilled: float = 0.10

@@ -150,8 +150,10 @@ def _schedule(
 def _insertions(
     arrivals: _Arrivals, counts: Mapping[str, int], skipped: int, rng: np.random.Generator
 ) -> dict[int, list[Insertion]]:
-    """Where broken and foreign lines go: after the sound report they are made from, which never repeats."""
-    sound = np.flatnonzero(~arrivals.frame["repeated"].to_numpy())
+    """Where broken and foreign lines go: after the report they are made from: a trade that never repeats."""
+    sound = np.flatnonzero(
+        arrivals.frame.select(~(pl.col("repeated") | pl.col("passed"))).to_series().to_numpy()
+    )
     file_of = arrivals.frame["file"].to_numpy()
     found: dict[int, list[Insertion]] = defaultdict(list)
     wanted = [(kind, number) for kind in counts for number in range(counts[kind])]
@@ -203,6 +205,7 @@ def _experiment_truths(
         final = own.filter(~pl.col("preliminary"))
         control = int((final["arm"] == CONTROL).sum())
         variant = int((final["arm"] == VARIANT).sum())
+        passes = int(final["passed"].sum())
         shadow = scenario.mode == "shadow"
         yield (
             scenario.experiment_id,
@@ -215,9 +218,10 @@ def _experiment_truths(
                 control_reports=control,
                 variant_reports=variant,
                 superseded=len(own) - len(final),
-                # in shadow every opportunity has its control report, and each replay pairs with it
-                pairs=variant if shadow else None,
-                no_trade=scenario.opportunities - variant - (0 if shadow else control),
+                passes=passes,
+                # in shadow every opportunity has its control report, and each replayed trade pairs with it
+                pairs=variant - passes if shadow else None,
+                no_trade=scenario.opportunities - (variant - passes) - (0 if shadow else control),
                 markets=final["market"].n_unique(),
             ),
         )

@@ -22,7 +22,8 @@ class ExperimentTruth:
         opportunities: Opportunities in the window.
         control_reports, variant_reports: Distinct valid reports, superseded ones not counted.
         superseded: Valid reports that a later report of the same arm and opportunity replaces.
-        pairs: Opportunities both arms report; None in limited live, where it depends on the plan's tolerance.
+        passes: Distinct valid reports of the variant that say it passed.
+        pairs: Opportunities both arms trade; None in limited live, where it depends on the plan's tolerance.
         no_trade: Opportunities the variant got and passed on.
         markets: Distinct markets of its reports.
     """
@@ -33,6 +34,7 @@ class ExperimentTruth:
     control_reports: int
     variant_reports: int
     superseded: int
+    passes: int
     pairs: int | None
     no_trade: int
     markets: int

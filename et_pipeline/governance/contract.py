@@ -117,7 +117,11 @@ def parameters() -> list[dict[str, Any]]:
         },
         _parameter("matching.method", Matching.model_fields["method"], "correlation or nearest"),
         _parameter("matching.tolerance", Matching.model_fields["tolerance"], "duration"),
-        _parameter("matching.on_no_trade", Matching.model_fields["on_no_trade"], "exclude or zero"),
+        _parameter(
+            "matching.on_no_trade",
+            Matching.model_fields["on_no_trade"],
+            "exclude, or in shadow zero or assume_zero",
+        ),
         _parameter("promotion.request_review", Promotion.model_fields["request_review"], "yes or no"),
         _parameter("promotion.approvers", Promotion.model_fields["approvers"], "people"),
         _parameter(

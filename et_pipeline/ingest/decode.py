@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import Fault
+from et_pipeline.contracts.report import OPTIONAL, Fault
 from et_pipeline.ingest.documents import TEXTS, Document, Skipped, parse_line, too_long
 from et_pipeline.ingest.sources import LongLine
 from et_pipeline.ingest.templates import Template, read_alike
@@ -17,7 +17,7 @@ RAW_CHARACTERS = 4000
 """How much of a bad line quarantine keeps."""
 
 ROWS_SCHEMA = {
-    **dict.fromkeys(TEXTS, pl.String),
+    **dict.fromkeys((*TEXTS, *OPTIONAL), pl.String),
     **dict.fromkeys(REPORT_METRICS, pl.Float64),
     "extra": pl.String,
     "line": pl.Int64,
@@ -67,7 +67,7 @@ class Rows:
     def frame(self) -> pl.DataFrame:
         """The reports by line, with the columns `ROWS_SCHEMA`."""
         exact = [
-            (*document.texts.values(), *document.metrics.values(), document.extra, line)
+            (*document.texts.values(), document.decision, *document.metrics.values(), document.extra, line)
             for document, line in self._documents
         ]
         frames = [*self._frames, pl.DataFrame(exact, schema=ROWS_SCHEMA, orient="row")]

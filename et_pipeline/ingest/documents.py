@@ -18,8 +18,11 @@ from et_pipeline.contracts.report import (
     FIELDS,
     KIND,
     MAX_IDENTIFIER,
+    OPTIONAL,
     OWN_BOT_ID,
+    PASSED,
     STRINGS,
+    TRADED,
     VERSION_PATTERN,
     Fault,
     shortened,
@@ -31,7 +34,7 @@ TEXTS = (*STRINGS, "emitted_at")
 OWN_KIND = f"{KIND} (own)"
 """Under which kind our own emitted reports are counted when they come back over the bus."""
 
-_KNOWN = frozenset(FIELDS)
+_KNOWN = frozenset((*FIELDS, *OPTIONAL))
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _TYPE_NAMES = {
@@ -55,11 +58,13 @@ class Document(NamedTuple):
 
     Attributes:
         texts: `STRINGS` and `emitted_at`, null where missing.
+        decision: What the strategy did with the opportunity; `traded` where the report does not say.
         metrics: The metrics in catalogue order, null where missing.
         extra: Unknown fields as canonical JSON.
     """
 
     texts: dict[str, str | None]
+    decision: str
     metrics: dict[str, float | None]
     extra: str | None
 
@@ -161,10 +166,14 @@ def judge(document: Any) -> Document | Skipped | Fault:
     if isinstance(version, str) and not re.fullmatch(VERSION_PATTERN, version):
         allowed = ALLOWED["unsupported_version"]
         return Fault("unsupported_version", f"schema_version is {shortened(version)}; allowed: {allowed}")
-    for name in TEXTS:
+    for name in (*TEXTS, *OPTIONAL):
         if not isinstance(document.get(name), str | None):
             return _wrong_type(name, document[name], "text")
+    decision = document.get("decision")
+    decision = TRADED if decision is None else decision
     metrics = document.get("metrics")
+    if metrics is None and decision == PASSED:
+        metrics = {}
     if metrics is None:
         return Fault("missing_field", "metrics is missing or null; every report has it")
     if not isinstance(metrics, dict):
@@ -174,8 +183,9 @@ def judge(document: Any) -> Document | Skipped | Fault:
             return _wrong_type(f"metrics.{name}", metrics[name], "a number")
     return Document(
         {name: document.get(name) for name in TEXTS},
+        decision,
         {name: _double(metrics.get(name)) for name in REPORT_METRICS},
-        canonical_extra(document),
+        canonical_extra(document | {"metrics": metrics}),
     )
 
 

@@ -13,6 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.report import PASSED
 
 Keys = NDArray[np.uint64]
 
@@ -27,7 +28,7 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
     """Adds `report_key`, `opportunity_key` and `content_hash` (all UInt64).
 
     Args:
-        reports: Good reports: the text columns, `emitted_at`, the metrics and `extra`.
+        reports: Good reports: the text columns, `emitted_at`, `decision`, the metrics and `extra`.
     """
     report = _texts(reports["report_id"])
     opportunity = _mixed(_texts(reports["correlation_id"]), _repeated_texts(reports, _PLACE))
@@ -37,6 +38,9 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
             reports["extra"].is_null(), content, _mixed(content, _texts(reports["extra"].fill_null("")))
         )
     content = _mixed(content, reports["emitted_at"].to_physical().to_numpy().view(np.uint64))
+    passed = (reports["decision"] == PASSED).to_numpy()
+    if passed.any():  # a trade has the hash that it had before a report could say that there was none
+        content = np.where(passed, _mixed(content, np.full_like(content, _NULL)), content)
     for name in REPORT_METRICS:
         content = _mixed(content, _doubles(reports[name]))
     return reports.with_columns(

@@ -17,7 +17,7 @@ from polars.exceptions import PolarsError
 
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import FIELDS, KIND, OWN_BOT_ID, STRINGS
+from et_pipeline.contracts.report import FIELDS, KIND, OPTIONAL, OWN_BOT_ID, PASSED, STRINGS, TRADED
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
 from et_pipeline.ingest.sources import Fuse, UnreadableError, refuse_changed, unreadable
@@ -123,7 +123,9 @@ def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:
     for line, row in zip(lines.filter(~plain), rows.filter(~plain).iter_rows(named=True), strict=True):
         outcome = judge(_as_document(row))
         if isinstance(outcome, Document):
-            exact.append((*outcome.texts.values(), *outcome.metrics.values(), outcome.extra, line))
+            exact.append(
+                (*outcome.texts.values(), outcome.decision, *outcome.metrics.values(), outcome.extra, line)
+            )
         elif isinstance(outcome, Skipped):
             skipped[outcome.kind] += 1
         else:
@@ -141,14 +143,16 @@ def _plain(rows: pl.DataFrame) -> pl.Series:
     metrics = schema.get("metrics")
     if not (
         all(schema.get(name) == pl.String for name in (*STRINGS, "kind"))
+        and schema.get("decision", pl.String()) == pl.String
         and isinstance(metrics, pl.Struct)
         and all(field.name in REPORT_METRICS for field in metrics.fields)
         and all(field.dtype.is_float() or field.dtype.is_decimal() for field in metrics.fields)
         and _moment(schema.get("emitted_at")) is not None
     ):
         return pl.repeat(value=False, n=len(rows), eager=True)
-    unknown = [name for name in rows.columns if name not in FIELDS]
-    plain = (pl.col("kind") == KIND) & (pl.col("bot_id") != OWN_BOT_ID) & pl.col("metrics").is_not_null()
+    unknown = [name for name in rows.columns if name not in (*FIELDS, *OPTIONAL)]
+    plain = (pl.col("kind") == KIND) & (pl.col("bot_id") != OWN_BOT_ID)
+    plain &= pl.col("metrics").is_not_null() | (_decision(schema) == PASSED)
     plain &= pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_null() for name in unknown))
     return rows.select(plain.fill_null(value=False)).to_series()
 
@@ -166,9 +170,14 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(
         *STRINGS,
         moment.alias("emitted_at"),
+        _decision(rows.schema).alias("decision"),
         *((values | exact).get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in REPORT_METRICS),
         pl.lit(None, pl.String).alias("extra"),
     )
+
+
+def _decision(schema: pl.Schema) -> pl.Expr:
+    return pl.col("decision").fill_null(TRADED) if "decision" in schema else pl.lit(TRADED)
 
 
 def _moment(kind: pl.DataType | None) -> pl.Expr | None:

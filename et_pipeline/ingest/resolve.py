@@ -13,7 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import FIELDS, KIND
+from et_pipeline.contracts.report import FIELDS, KIND, PASSED
 from et_pipeline.ingest.decode import RAW_CHARACTERS
 
 CONFLICT_SENTENCE = (
@@ -96,5 +96,7 @@ def rebuilt_raw(report: dict[str, object]) -> str:
     metrics = {name: report[name] for name in REPORT_METRICS if report[name] is not None}
     extra = json.loads(str(report["extra"])) if report["extra"] is not None else {}
     document["metrics"] = metrics | extra.pop("metrics", {})
+    if report["decision"] == PASSED:
+        extra = {"decision": PASSED} | extra
     text = json.dumps({name: document[name] for name in FIELDS} | extra, ensure_ascii=False)
     return text if len(text) <= RAW_CHARACTERS else text[:RAW_CHARACTERS] + "…"

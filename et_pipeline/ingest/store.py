@@ -59,7 +59,7 @@ class Store(Ledger):
         """Stores the arrivals gathered so far."""
         if not self._arrived:
             return
-        frame, self._arrived, self._rows = pl.concat(self._arrived), [], 0
+        frame, self._arrived, self._rows = pl.concat(self._arrived, how="diagonal"), [], 0
         stored = self._known("stored", frame)
         doubtful = bool(len(stored)) or frame["report_key"].n_unique() < len(frame)
         quarantined = self._known("quarantined", frame) if doubtful else frame.clear()

@@ -19,7 +19,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import OWN_BOT_ID
+from et_pipeline.contracts.report import OWN_BOT_ID, TRADED
 from et_pipeline.ingest.documents import TEXTS, Document, parse_line
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
@@ -43,6 +43,7 @@ class Template(NamedTuple):
         texts: The piece each text field stands in.
         metrics: The piece each of its metrics stands in, with the punctuation around it.
         unknown: The piece each unknown field stands in; all of them are texts.
+        decision: What all lines of this form say that the strategy did: with it go the metrics.
     """
 
     parts: tuple[str | int, ...]
@@ -50,6 +51,7 @@ class Template(NamedTuple):
     texts: dict[str, int]
     metrics: dict[str, int]
     unknown: dict[str, int]
+    decision: str = TRADED
 
     @property
     def pieces(self) -> set[int]:
@@ -65,7 +67,7 @@ class Template(NamedTuple):
         return is_same & pl.concat_str(map(_name, self.metrics.values())).str.contains(self.numbers)
 
     def take(self, pieces: pl.DataFrame) -> pl.DataFrame:
-        """Texts, metrics (null where the form has none), `extra` and `line` of lines of this form."""
+        """Texts, `decision`, metrics (null where the form has none), `extra`, `line` of lines of this form."""
         texts = [pl.col(_name(self.texts[name])).alias(name) for name in TEXTS]
         metrics = [
             pl.col(_name(self.metrics[name])).str.strip_chars(_AROUND_NUMBERS).cast(pl.Float64).alias(name)
@@ -73,7 +75,9 @@ class Template(NamedTuple):
             else pl.lit(None, pl.Float64).alias(name)
             for name in REPORT_METRICS
         ]
-        return pieces.select(*texts, *metrics, self._extra().alias("extra"), "line")
+        return pieces.select(
+            *texts, pl.lit(self.decision).alias("decision"), *metrics, self._extra().alias("extra"), "line"
+        )
 
     def _extra(self) -> pl.Expr:
         """The unknown fields as canonical JSON: no text of this form needs an escape."""
@@ -101,14 +105,16 @@ def _form(document: dict[str, Any], pieces: list[str]) -> Template | None:
     key = 1  # the piece that the key at hand stands in; piece 0 is the opening brace
     for name, value in document.items():
         if name == "metrics":
-            if not value.keys() <= set(REPORT_METRICS) or None in value.values():
+            if value is None or not value.keys() <= set(REPORT_METRICS) or None in value.values():
                 return None
             form.metrics.update({metric: key + 3 + 2 * position for position, metric in enumerate(value)})
             key += 2 + 2 * len(value)
             continue
         if not isinstance(value, str):
             return None
-        if name != "kind":
+        if name == "decision":
+            form = form._replace(decision=value)
+        elif name != "kind":
             (form.texts if name in TEXTS else form.unknown)[name] = key + 2
         key += 4
     around = [_PUNCTUATED.fullmatch(pieces[piece]) for piece in form.metrics.values()]
@@ -140,7 +146,7 @@ class Alike(NamedTuple):
     """What templates took out of a chunk.
 
     Attributes:
-        rows: Per template texts, metrics, `extra` and `line` (from 0) of the lines that match it.
+        rows: Per template texts, `decision`, metrics, `extra` and `line` (from 0) of the lines that match it.
         others: The lines that match none: `line` and `text` (null where empty).
     """
 

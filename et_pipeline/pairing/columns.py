@@ -14,11 +14,15 @@ LIMITS = ",\n    ".join(
 )
 """The plan's winsor limits of every metric, from `experiment_metrics` `m`; null where there are none."""
 
-NO_TRADE = {"edge_bps": "CASE WHEN v.report_id IS NULL THEN 0.0 ELSE v.edge_bps END"}
-"""What stands for a metric of a variant that passed on the opportunity; every other metric stays null."""
+NO_TRADE = {
+    "c.edge_bps": "CASE WHEN c.decision = 'passed' THEN 0.0 ELSE c.edge_bps END",
+    "v.edge_bps": "CASE WHEN v.report_id IS NULL OR v.decision = 'passed' THEN 0.0 ELSE v.edge_bps END",
+}
+"""What stands for a metric of an arm that passed on the opportunity; every other metric stays null."""
 
 BOTH_ARMS = ",\n        ".join(
-    f"c.{name} AS {name}_control, {NO_TRADE.get(name, f'v.{name}')} AS {name}_variant"
+    f"{NO_TRADE.get(f'c.{name}', f'c.{name}')} AS {name}_control,"
+    f" {NO_TRADE.get(f'v.{name}', f'v.{name}')} AS {name}_variant"
     for name in REPORT_METRICS
 )
 """The metrics of a control report `c` and of its variant report `v`."""
@@ -53,3 +57,13 @@ UPLIFTS = ",\n    ".join(
     f"p.{name}_control, p.{name}_variant,\n    {uplift(name)} AS {name}_uplift" for name in REPORT_METRICS
 )
 """Every metric column of `pairs`, from `p` with both arms' values and `t` with the winsor limits."""
+
+PAIRED = f"""(CASE
+    WHEN p.variant_decision IS NOT NULL
+        THEN (p.control_decision = 'traded' AND p.variant_decision = 'traded')
+            OR (t.on_no_trade <> 'exclude' AND p.control_decision <> p.variant_decision)
+    ELSE t.on_no_trade = 'assume_zero' AND p.control_decision = 'traded'
+        AND coalesce({block("p.pair_time")} < t.assumed_before, false)
+END)"""
+"""Whether an opportunity `p` makes a pair under the terms `t`: both traded, or one of the arms passed on it and the
+plan counts that as zero edge. That both passed is no pair: there is nothing to compare."""

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from et_pipeline.common.sql import among
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.rules import Rule
+from et_pipeline.pairing.progress import note_progress
+from et_pipeline.pairing.rules import Rule, keep_terms
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import (
     Change,
     chunks,
     drop_gathered,
+    fetch_opportunities,
     fetch_touched,
     gather,
     insert_pairs,
@@ -27,6 +29,8 @@ PARTNER = """LEFT JOIN variants AS v
         ON v.experiment_id = c.experiment_id AND v.opportunity_key = c.opportunity_key
         AND v.correlation_id = c.correlation_id AND v.market_id = c.market_id
         AND v.outcome_id = c.outcome_id AND v.side = c.side"""
+COUNTS = "(g.arm = 'variant' OR g.outside IS NULL)"
+"""A replay may come at any time, so a variant belongs to the window by its opportunity's control."""
 CANDIDATES = "CASE WHEN v.report_id IS NULL THEN 0 ELSE 1 END"
 
 
@@ -40,10 +44,24 @@ def pair_by_correlation(engine: Engine, whole: Sequence[Rule], behind: Sequence[
     """
     change = Change()
     if whole:
+        assuming = _assuming(whole)
+        if assuming:
+            note_progress(engine, assuming, "replayed_until")
+            keep_terms(engine)
         change = change.plus(_pair_all(engine, [rule.experiment_id for rule in whole]))
     if behind:
         change = change.plus(_pair_touched(engine, [(rule.experiment_id, batch) for rule, batch in behind]))
+        assuming = _assuming([rule for rule, _ in behind])
+        if assuming:
+            note_progress(engine, assuming)
+            keep_terms(engine)
+            change = change.plus(_settle(engine, assuming))
     return change
+
+
+def _assuming(rules: Sequence[Rule]) -> list[str]:
+    """Experiments in which a missing replay comes to mean that the variant passed on the opportunity."""
+    return [rule.experiment_id for rule in rules if rule.on_no_trade == "assume_zero"]
 
 
 def _pair_all(engine: Engine, experiments: list[str]) -> Change:
@@ -58,12 +76,24 @@ def _pair_all(engine: Engine, experiments: list[str]) -> Change:
 
 
 def _pair_touched(engine: Engine, behind: list[tuple[str, int]]) -> Change:
-    seen = fetch_touched(engine, behind)
+    change = _pair_again(engine, fetch_touched(engine, behind))
+    engine.drop("behind")
+    return change
+
+
+def _settle(engine: Engine, experiments: list[str]) -> Change:
+    """Matches again what the variant has moved past since, or no longer has."""
+    unsettled = engine.keep("touched", query("unsettled", inside=among(experiments)))
+    return _pair_again(engine, fetch_opportunities(engine)) if unsettled else Change()
+
+
+def _pair_again(engine: Engine, seen: str) -> Change:
+    """Matches the opportunities in `touched` again, whose reports are `fetched`."""
     touched = "SELECT experiment_id, opportunity_key FROM touched"
     change = _remove(engine, f"(experiment_id, opportunity_key) IN ({touched})", seen)
     gather(engine, "fetched", f"(a.experiment_id, r.opportunity_key) IN ({touched})")
     change = change.plus(_match(engine))
-    engine.drop("behind", "touched")
+    engine.drop("touched")
     return change
 
 
@@ -76,12 +106,13 @@ def _remove(engine: Engine, inside: str, seen: str = "true") -> Change:
 
 def _match(engine: Engine) -> Change:
     """Writes the pairs and the unmatched reports of what is gathered."""
-    engine.keep("superseded", query("superseded"))
-    view_counting(engine)
+    engine.keep("superseded", query("superseded", inside=COUNTS))
+    view_counting(engine, COUNTS)
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)
+    engine.keep("unpaired", query("correlation_unpaired", partner=PARTNER, paired=columns.PAIRED))
     unmatched = engine.insert(
         "unmatched", query("correlation_unmatched", block=columns.block("u.emitted_at"))
     )
     drop_gathered(engine)
-    engine.drop("superseded")
+    engine.drop("superseded", "unpaired")
     return Change(0, pairs, unmatched)

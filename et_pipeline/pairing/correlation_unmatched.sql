@@ -1,45 +1,69 @@
--- The reports of the experiment that are in no pair, with the reason. A control belongs to the experiment by
+-- Every report of the experiment's arms that is in no pair, with the reason. A control belongs to the window by
 -- its own time; a variant by its opportunity's control, and where there is none at all by its own time.
-WITH alone AS (
-    SELECT c.*, 'no_variant' AS reason
-    FROM controls AS c
-    INNER JOIN terms AS t ON t.experiment_id = c.experiment_id AND t.on_no_trade = 'exclude'
-    WHERE NOT EXISTS (
-        SELECT 1 FROM variants AS v
-        WHERE v.experiment_id = c.experiment_id AND v.opportunity_key = c.opportunity_key
-            AND v.correlation_id = c.correlation_id AND v.market_id = c.market_id
-            AND v.outcome_id = c.outcome_id AND v.side = c.side
-    )
-    UNION ALL
-    SELECT v.*, 'no_control' AS reason
+WITH foreign_variants AS (
+    SELECT v.*
     FROM variants AS v
-    WHERE v.within AND NOT EXISTS (
-        SELECT 1 FROM gathered AS c
-        WHERE c.arm = 'control' AND c.experiment_id = v.experiment_id AND c.opportunity_key = v.opportunity_key
+    WHERE NOT EXISTS (
+        SELECT 1 FROM controls AS c
+        WHERE c.experiment_id = v.experiment_id AND c.opportunity_key = v.opportunity_key
             AND c.correlation_id = v.correlation_id AND c.market_id = v.market_id
             AND c.outcome_id = v.outcome_id AND c.side = v.side
     )
 ),
-replaced AS (
-    SELECT g.*, 'superseded' AS reason
+homes AS (
+    SELECT
+        experiment_id, opportunity_key, correlation_id, market_id, outcome_id, side, max(emitted_at) AS moment
+    FROM gathered
+    WHERE arm = 'control' AND outside IS NOT NULL
+        AND opportunity_key IN (SELECT opportunity_key FROM foreign_variants)
+    GROUP BY experiment_id, opportunity_key, correlation_id, market_id, outcome_id, side
+),
+reasons AS (
+    SELECT
+        experiment_id, 'control' AS arm, reason, control_report_id AS report_id, pair_time AS emitted_at,
+        market_id, outcome_id, side, correlation_id, opportunity_key, pair_time AS opportunity_at
+    FROM unpaired
+    UNION ALL
+    SELECT
+        experiment_id, 'variant', reason, variant_report_id, variant_time,
+        market_id, outcome_id, side, correlation_id, opportunity_key, pair_time
+    FROM unpaired
+    WHERE variant_report_id IS NOT NULL
+    UNION ALL
+    SELECT
+        v.experiment_id, 'variant',
+        CASE
+            WHEN h.moment < t.starts_at THEN 'too_early'
+            WHEN h.moment >= t.ends_at THEN 'after_end'
+            WHEN v.outside IS NOT NULL THEN v.outside
+            ELSE 'no_control'
+        END,
+        v.report_id, v.emitted_at, v.market_id, v.outcome_id, v.side, v.correlation_id, v.opportunity_key,
+        CASE WHEN h.moment IS NULL AND t.mode <> 'shadow' THEN v.emitted_at ELSE h.moment END
+    FROM foreign_variants AS v
+    INNER JOIN terms AS t ON t.experiment_id = v.experiment_id
+    LEFT JOIN homes AS h
+        ON h.experiment_id = v.experiment_id AND h.opportunity_key = v.opportunity_key
+        AND h.correlation_id = v.correlation_id AND h.market_id = v.market_id
+        AND h.outcome_id = v.outcome_id AND h.side = v.side
+    UNION ALL
+    SELECT
+        experiment_id, 'control', outside, report_id, emitted_at,
+        market_id, outcome_id, side, correlation_id, opportunity_key, emitted_at
+    FROM gathered
+    WHERE arm = 'control' AND outside IS NOT NULL
+    UNION ALL
+    SELECT
+        g.experiment_id, g.arm, 'superseded', g.report_id, g.emitted_at,
+        g.market_id, g.outcome_id, g.side, g.correlation_id, g.opportunity_key,
+        CASE WHEN g.arm = 'control' THEN g.emitted_at END
     FROM gathered AS g
     INNER JOIN superseded AS s
         ON s.experiment_id = g.experiment_id AND s.arm = g.arm AND s.report_id = g.report_id
-    LEFT JOIN (
-        SELECT
-            experiment_id, opportunity_key, correlation_id, market_id, outcome_id, side,
-            max(CASE WHEN within THEN 1 ELSE 0 END) AS within
-        FROM gathered
-        WHERE arm = 'control' AND opportunity_key IN (SELECT opportunity_key FROM superseded)
-        GROUP BY experiment_id, opportunity_key, correlation_id, market_id, outcome_id, side
-    ) AS c
-        ON c.experiment_id = g.experiment_id AND c.opportunity_key = g.opportunity_key
-        AND c.correlation_id = g.correlation_id AND c.market_id = g.market_id
-        AND c.outcome_id = g.outcome_id AND c.side = g.side
-    WHERE CASE WHEN g.arm = 'control' OR c.within IS NULL THEN g.within ELSE c.within = 1 END
+    WHERE g.arm = 'variant' OR g.outside IS NULL
 )
 SELECT
     u.experiment_id, u.arm, u.reason, u.report_id, u.emitted_at, {block} AS block,
-    u.market_id, u.outcome_id, u.side, u.correlation_id, u.opportunity_key
-FROM (SELECT * FROM alone UNION ALL SELECT * FROM replaced) AS u
+    u.market_id, u.outcome_id, u.side, u.correlation_id, u.opportunity_key, u.opportunity_at
+FROM reasons AS u
 INNER JOIN terms AS t ON t.experiment_id = u.experiment_id

@@ -2,7 +2,7 @@
 SELECT g.*
 FROM gathered AS g
 WHERE
-    g.arm = '{arm}' AND (g.arm = 'variant' OR g.within)
+    g.arm = '{arm}' AND {counts}
     AND NOT EXISTS (
         SELECT 1 FROM superseded AS s
         WHERE s.experiment_id = g.experiment_id AND s.arm = g.arm AND s.report_id = g.report_id

@@ -1,7 +1,11 @@
--- The arms' reports of the opportunities in scope, and whether each lies within its experiment's window.
+-- The arms' reports of the opportunities in scope; `outside` says why one lies not within its experiment's window.
 SELECT
     a.experiment_id, a.arm,
-    r.emitted_at >= t.starts_at AND r.emitted_at <= t.ends_at AS within,
+    CASE
+        WHEN r.emitted_at < t.starts_at THEN 'too_early'
+        WHEN r.emitted_at >= t.ends_at THEN 'after_end'
+    END AS outside,
+    coalesce(r.decision, 'traded') AS decision,
     r.report_id, r.emitted_at, r.correlation_id, r.market_id, r.outcome_id, r.side, r.opportunity_key,
     {metrics}
 FROM {reports} AS r

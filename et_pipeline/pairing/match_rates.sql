@@ -5,7 +5,7 @@ WITH opportunities AS (
     UNION ALL
     SELECT experiment_id, 'variant', 0 FROM pairs WHERE variant_report_id IS NOT NULL
     UNION ALL
-    SELECT experiment_id, arm, 1 FROM unmatched WHERE reason <> 'superseded'
+    SELECT experiment_id, arm, 1 FROM unmatched WHERE reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed')
 )
 SELECT experiment_id, arm, avg(missed) AS share
 FROM opportunities

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 PARTNER = """LEFT JOIN matches AS m ON m.control_report_id = c.report_id
     LEFT JOIN variants AS v ON v.report_id = m.variant_report_id"""
 CANDIDATES = "coalesce(m.candidates, 0)"
+INSIDE = "g.outside IS NULL"
+TRADED_INSIDE = f"{INSIDE} AND g.decision = 'traded'"
+"""Only trades are matched by time: a pass is counted, and has no other report as its partner."""
+ALONE = "reason IN ('no_variant', 'no_control')"
+"""What matching says of a report on a timeline; the other reasons it does not depend on."""
 SUPERSEDED = """SELECT experiment_id, arm, report_id, opportunity_key FROM unmatched
 WHERE reason = 'superseded' AND """
 
@@ -60,26 +65,26 @@ def _pair_all(engine: Engine, rule: Rule) -> Change:
     parts = chunks(engine)
     for part in range(parts):
         share = f" AND hash(r.market_id) % {parts} = {part}" if parts > 1 else ""
-        gather(engine, "reports", f"a.{own} AND {_WITHIN}{share}")
-        engine.keep("superseded", query("superseded"))
-        replaced = _insert_superseded(engine)
-        change = change.plus(_match(engine, rule)).plus(Change(0, 0, replaced))
+        gather(engine, "reports", f"a.{own}{share}")
+        engine.keep("superseded", query("superseded", inside=INSIDE))
+        apart = _insert_apart(engine)
+        change = change.plus(_match(engine, rule)).plus(Change(0, 0, apart))
     return change
 
 
 def _pair_touched(engine: Engine, rule: Rule, batch: int) -> Change:
     own = among([rule.experiment_id])
     seen = fetch_touched(engine, [(rule.experiment_id, batch)])
-    gather(engine, "fetched", f"a.{own} AND {_WITHIN}")
-    engine.keep("superseded", query("superseded"))
+    gather(engine, "fetched", f"a.{own}")
+    engine.keep("superseded", query("superseded", inside=INSIDE))
     engine.delete(
         "unmatched",
-        f"{seen.format(time='emitted_at')} AND {own} AND reason = 'superseded'"
+        f"{seen.format(time='emitted_at')} AND {own} AND NOT {ALONE}"
         " AND opportunity_key IN (SELECT opportunity_key FROM touched)",
     )
-    replaced = _insert_superseded(engine)
+    apart = _insert_apart(engine)
     engine.keep("points", query("nearest_points"))
-    change = Change(0, 0, replaced)
+    change = Change(0, 0, apart)
     span = engine.connection.execute("SELECT min(emitted_at), max(emitted_at) FROM points").fetchone()
     if span is not None and span[0] is not None:
         change = change.plus(_rematch(engine, rule, span))
@@ -102,7 +107,7 @@ def _rematch(engine: Engine, rule: Rule, span: tuple[object, object]) -> Change:
     change = Change(remove_pairs(engine, f"{own} AND {_within_stretch('pairs', 'pair_time', low, high)}"))
     engine.delete(
         "unmatched",
-        f"{own} AND reason <> 'superseded' AND {_within_stretch('unmatched', 'emitted_at', low, high)}",
+        f"{own} AND {ALONE} AND {_within_stretch('unmatched', 'emitted_at', low, high)}",
     )
     engine.delete(
         "pairing_segments",
@@ -110,7 +115,7 @@ def _rematch(engine: Engine, rule: Rule, span: tuple[object, object]) -> Change:
         "(SELECT market_id, outcome_id, side, starts_at FROM affected)",
     )
     fetch(engine, _within_stretch("reports", "emitted_at", low, high))
-    gather(engine, "fetched", f"a.{own} AND {_WITHIN}")
+    gather(engine, "fetched", f"a.{own}")
     engine.keep(
         "superseded",
         f"{SUPERSEDED}{own} AND emitted_at BETWEEN TIMESTAMP '{low}' AND TIMESTAMP '{high}'",
@@ -122,7 +127,7 @@ def _rematch(engine: Engine, rule: Rule, span: tuple[object, object]) -> Change:
 
 def _match(engine: Engine, rule: Rule) -> Change:
     """Writes pairs, unmatched reports and segments of what is gathered and not superseded."""
-    view_counting(engine)
+    view_counting(engine, TRADED_INSIDE)
     tolerance = {"tolerance_us": rule.tolerance_us}
     engine.keep(
         "timeline",
@@ -149,9 +154,6 @@ def _match(engine: Engine, rule: Rule) -> Change:
     return Change(0, pairs, unmatched)
 
 
-_WITHIN = "r.emitted_at >= t.starts_at AND r.emitted_at <= t.ends_at"
-
-
 def _within_stretch(table: str, time: str, low: object, high: object) -> str:
     """The condition that a row lies in a stretch to be matched again; the limits keep the scan short."""
     return (
@@ -162,5 +164,5 @@ def _within_stretch(table: str, time: str, low: object, high: object) -> str:
     )
 
 
-def _insert_superseded(engine: Engine) -> int:
-    return engine.insert("unmatched", query("nearest_superseded", block=columns.block("g.emitted_at")))
+def _insert_apart(engine: Engine) -> int:
+    return engine.insert("unmatched", query("nearest_apart", block=columns.block("g.emitted_at")))

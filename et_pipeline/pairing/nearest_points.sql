@@ -1,6 +1,6 @@
 -- Where on the timelines something changed: at the reports of touched opportunities, and where a report was
 -- that a conflict took out again.
-SELECT market_id, outcome_id, side, emitted_at FROM gathered
+SELECT market_id, outcome_id, side, emitted_at FROM gathered WHERE outside IS NULL
 UNION
 SELECT d.market_id, d.outcome_id, d.side, d.emitted_at
 FROM displaced AS d

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.common import sql
 from et_pipeline.pairing.correlation import pair_by_correlation
 from et_pipeline.pairing.nearest import pair_by_nearest
+from et_pipeline.pairing.progress import note_progress
 from et_pipeline.pairing.rules import Rule, read_rules
 from et_pipeline.pairing.steps import Change, keep_touched
 from et_pipeline.warehouse.connection import transaction
@@ -84,6 +85,9 @@ def build_pairs(
                     [(rule, batch) for rule, batch in behind if rule.method == method],
                 )
             )
+        changed = [rule.experiment_id for rule in (*whole, *(rule for rule, _ in behind))]
+        if changed:
+            note_progress(engine, changed)
         engine.finish([rule.experiment_id for rule in whole])
         _advance(connection, {*whole, *advancing}, newest)
     return PairsResult(newest, tuple(rule.experiment_id for rule in whole), *change)

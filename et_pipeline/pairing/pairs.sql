@@ -1,5 +1,5 @@
--- A control with its partner, the variant's report that was matched to it; where the plan says so, with a
--- variant that passed on the opportunity. The pair's time is the control's.
+-- A control with its partner, the variant's report that was matched to it, or, where the plan says so, with
+-- nothing where the variant is taken to have passed on the opportunity. The pair's time is the control's.
 SELECT
     p.experiment_id, p.pair_time, {block} AS block,
     p.market_id, p.outcome_id, p.side, p.correlation_id, p.control_report_id, p.variant_report_id,
@@ -9,10 +9,11 @@ FROM (
     SELECT
         c.experiment_id, c.emitted_at AS pair_time, c.market_id, c.outcome_id, c.side, c.correlation_id,
         c.report_id AS control_report_id, v.report_id AS variant_report_id,
+        c.decision AS control_decision, v.decision AS variant_decision,
         {both_arms},
         c.opportunity_key, {candidates} AS candidates
     FROM controls AS c
     {partner}
 ) AS p
 INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
-WHERE p.variant_report_id IS NOT NULL OR t.on_no_trade = 'zero'
+WHERE {paired}

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
 
 
+MEANING = 2
+"""Of the rules themselves: another number has every experiment paired anew, as a changed plan does."""
+
+
 class Rule(NamedTuple):
     """How one experiment's reports become pairs.
 
@@ -21,6 +25,7 @@ class Rule(NamedTuple):
         experiment_id: The experiment.
         method: `correlation` or `nearest`.
         tolerance_us: Largest distance of a nearest pair, in microseconds.
+        on_no_trade: What an opportunity means on which the variant did not trade.
         rule_hash: Hash of everything that decides which pairs and cells there are, so that a changed rule
             is noticed and everything is paired again.
     """
@@ -28,19 +33,26 @@ class Rule(NamedTuple):
     experiment_id: str
     method: str
     tolerance_us: int | None
+    on_no_trade: str
     rule_hash: str
 
 
 def prepare(engine: Engine, experiments: Sequence[str]) -> None:
     """Makes the temporary tables `chosen` (the experiments asked for) and `terms`.
 
-    `terms` has one row per registered one: block length, window, what a missing variant means, and the
-    winsor limits of each metric.
+    `terms` has one row per registered one: block length, window, what a missing variant means, up to which
+    block it has that meaning, and the winsor limits of each metric.
     """
     engine.connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
     engine.connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
+    keep_terms(engine)
+    engine.send("chosen")
+
+
+def keep_terms(engine: Engine) -> None:
+    """Makes `terms` as the plans and `arm_progress` have them now."""
     DuckDBEngine(engine.connection).keep("terms", query("terms", limits=LIMITS))
-    engine.send("chosen", "terms")
+    engine.send("terms")
 
 
 def read_rules(engine: Engine, experiments: Sequence[str]) -> list[Rule]:
@@ -64,6 +76,12 @@ def read_rules(engine: Engine, experiments: Sequence[str]) -> list[Rule]:
     DuckDBEngine(engine.connection).keep("arms", query("arms"))
     engine.send("arms")
     return [
-        Rule(row[0], row[1], row[2], content_hash([[str(item) for item in row], metrics.get(row[0], [])]))
+        Rule(
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            content_hash([MEANING, [str(item) for item in row], metrics.get(row[0], [])]),
+        )
         for row in rows
     ]

@@ -73,11 +73,23 @@ def fetch_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> str:
         A condition on `{time}`, the time of what was written for touched opportunities before: it was one
         of their reports' times, so most of history need not be looked at.
     """
-    after = keep_touched(engine, behind)
+    return fetch_opportunities(engine, keep_touched(engine, behind))
+
+
+def fetch_opportunities(engine: Engine, after: int | None = None) -> str:
+    """Makes the temporary table `fetched`: all reports of the opportunities in `touched`.
+
+    Args:
+        engine: Where the rows are.
+        after: Reports that a conflict took out again in a later batch than this one count for the times.
+
+    Returns:
+        A condition on `{time}`, see `fetch_touched`.
+    """
     fetch(engine, "opportunity_key IN (SELECT opportunity_key FROM touched)")
+    displaced = "" if after is None else f" UNION ALL SELECT emitted_at FROM displaced WHERE batch > {after}"
     row = engine.connection.execute(
-        "SELECT min(emitted_at), max(emitted_at) FROM (SELECT emitted_at FROM fetched"
-        f" UNION ALL SELECT emitted_at FROM displaced WHERE batch > {after}) AS concerned"
+        f"SELECT min(emitted_at), max(emitted_at) FROM (SELECT emitted_at FROM fetched{displaced}) AS concerned"
     ).fetchone()
     if row is None or row[0] is None:
         return "false"
@@ -103,10 +115,15 @@ def gather(engine: Engine, reports: str, scope: str) -> None:
     engine.drop("fetched")
 
 
-def view_counting(engine: Engine) -> None:
-    """Makes the temporary views `controls` and `variants`: what is gathered and not superseded."""
+def view_counting(engine: Engine, counts: str) -> None:
+    """Makes the temporary views `controls` and `variants`: what is gathered, counts, and is not superseded.
+
+    Args:
+        engine: Where the rows are.
+        counts: The condition that a gathered report `g` counts.
+    """
     for arm in ("control", "variant"):
-        engine.view(f"{arm}s", query("counting", arm=arm))
+        engine.view(f"{arm}s", query("counting", arm=arm, counts=counts))
 
 
 def drop_gathered(engine: Engine) -> None:
@@ -130,6 +147,7 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
             block=columns.block("p.pair_time"),
             both_arms=columns.BOTH_ARMS,
             uplifts=columns.UPLIFTS,
+            paired=columns.PAIRED,
             partner=partner,
             candidates=candidates,
         ),

@@ -7,7 +7,7 @@ FROM (
         g.experiment_id, g.arm, g.report_id, g.opportunity_key,
         row_number() OVER (
             PARTITION BY
-                g.experiment_id, g.arm, (g.arm = 'variant' OR g.within), g.opportunity_key,
+                g.experiment_id, g.arm, {inside}, g.opportunity_key,
                 g.correlation_id, g.market_id, g.outcome_id, g.side
             ORDER BY g.emitted_at DESC, g.report_id DESC
         ) AS place

@@ -91,6 +91,7 @@ def test_defaults_are_those_of_the_specification() -> None:
             "does not fit",
         ),
         ("line-shop-v4", "../../etc/passwd", "experiment_id", "pattern"),
+        ("on_no_trade: exclude", "on_no_trade: none", "matching.on_no_trade", "'zero' or 'assume_zero'"),
         ("time_block: 1h", "traffic_split_pct: 101", "traffic_split_pct", "100"),
         ("time_block: 1h", "traffic_split_pct: -1", "traffic_split_pct", "0"),
     ],
@@ -100,6 +101,16 @@ def test_refusals_name_the_key_and_what_is_allowed(old: str, new: str, key: str,
     messages = [str(refusal) for refusal in found]
     assert any(refusal.key == key and says in refusal.sentence for refusal in found), messages
     assert all(message.startswith("plan.yaml") for message in messages)
+
+
+@pytest.mark.parametrize("counted", ["zero", "assume_zero"])
+def test_in_limited_live_the_variant_is_not_asked_so_nothing_counts_as_a_pass(counted: str) -> None:
+    text = PLAN.replace("on_no_trade: exclude", f"on_no_trade: {counted}")
+    assert plan(text).matching.on_no_trade == counted
+    [refusal] = refusals(text.replace("mode: shadow", "mode: limited_live"))
+    assert refusal.key == "matching"
+    assert f"on_no_trade {counted} is for shadow" in refusal.sentence
+    assert "allowed: exclude" in refusal.sentence
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             st.dictionaries(st.sampled_from([*REPORT_METRICS, "new_bps"]), NUMBERS), st.none(), st.just([])
         ),
         "bot_id": st.sampled_from(["gov.backtester", "strat.x", ""]),
+        "decision": st.sampled_from(["traded", "passed", "PASSED", "", None, 1, []]),
         "venue": st.one_of(st.text(max_size=3), st.integers(), st.lists(st.integers(), max_size=2)),
     }
     for name in draw(st.lists(st.sampled_from(sorted(strategies)), max_size=3)):
@@ -158,10 +159,11 @@ def frame(**columns: Any) -> pl.DataFrame:
     """One sound row as the schema takes it, with some values replaced."""
     document = report()
     row = {name: document[name] for name in STRINGS} | {"emitted_at": datetime(2026, 11, 1)}
+    row |= {"decision": "traded"}
     row |= dict.fromkeys(REPORT_METRICS) | document["metrics"] | columns
     types = (
         dict.fromkeys(STRINGS, pl.String)
-        | {"emitted_at": pl.Datetime("us")}
+        | {"emitted_at": pl.Datetime("us"), "decision": pl.String}
         | dict.fromkeys(REPORT_METRICS, pl.Float64)
     )
     return pl.DataFrame([row], schema=types)
@@ -203,6 +205,9 @@ def test_the_first_broken_rule_in_the_order_of_fields_is_the_reason() -> None:
 def test_rules_between_fields() -> None:
     schema = report_schema()
     assert faults(frame(**dict.fromkeys(REPORT_METRICS)), schema)[0].reason == "no_metrics"
+    assert faults(frame(decision="passed"), schema)[0].reason == "pass_with_metrics"
+    assert faults(frame(decision="passed", **dict.fromkeys(REPORT_METRICS)), schema) == {}
+    assert faults(frame(decision="declined"), schema)[0].reason == "unknown_decision"
     assert faults(frame(mode="replay"), schema)[0].reason == "replay_not_from_backtester"
     assert faults(frame(mode="replay", bot_id="gov.backtester"), schema) == {}
     assert faults(frame(mode=None, bot_id=None), schema)[0].reason == "missing_field"

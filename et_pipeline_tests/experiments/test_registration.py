@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import UTC, datetime
 
+import duckdb
 import pytest
+import yaml
 
+from et_pipeline.contracts.plan import FROZEN, Plan
 from et_pipeline.experiments.registration import register, registered_plans
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse import audit
-from et_pipeline.warehouse.connection import open_warehouse
+from et_pipeline.warehouse.connection import migrations, open_warehouse
 from et_pipeline_tests.contracts.test_plan import PLAN
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
@@ -112,3 +116,57 @@ def test_a_deleted_plan_stays_registered(settings: Settings) -> None:
         (settings.experiments_dir / "a.yaml").unlink()
         assert register(connection, settings, NOW) == ([], [], [])
         assert list(registered_plans(connection)) == ["line-shop-v4"]
+
+
+BEFORE_PASSES = 6
+"""The newest migration of the time when a missing replay counted as zero edge."""
+
+
+def test_a_frozen_plan_with_zero_is_read_as_what_it_meant(settings: Settings) -> None:
+    """In shadow that is an assumption; in limited live, where nobody asked the variant, nothing is assumed."""
+    shadow = PLAN.replace("on_no_trade: exclude", "on_no_trade: zero")
+    live = shadow.replace("line-shop-v4", "in-live").replace("mode: shadow", "mode: limited_live")
+    plans = {}
+    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(settings.warehouse_path)) as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)")
+        for number, text in migrations():
+            if number <= BEFORE_PASSES:
+                old.execute(text)
+                old.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [number])
+        for name, text in (("a.yaml", shadow), ("b.yaml", live)):
+            write(settings, name, text)
+            found = Plan.model_validate(yaml.safe_load(text), context=FROZEN)
+            plans[found.experiment_id] = found
+            old.execute(
+                """INSERT INTO experiments
+                SELECT $id, $hash, 't', 'h', 'o', $mode, 'c', NULL, 'v', NULL, 10, 100, 4000, 50, $start, $end,
+                    0.05, 0.025, 720, 3600000000, 'correlation', NULL, 'zero', false, 1, false, 1.0, $plan, 'p', $now""",
+                {
+                    "id": found.experiment_id,
+                    "hash": found.plan_hash,
+                    "mode": found.mode,
+                    "start": found.starts_at.replace(tzinfo=None),
+                    "end": found.ends_at.replace(tzinfo=None),
+                    "plan": json.dumps(found.model_dump(mode="json")),
+                    "now": NOW.replace(tzinfo=None),
+                },
+            )
+    with open_warehouse(settings) as connection:
+        assert registered_plans(connection) == plans
+        outcome = register(connection, settings, NOW)
+        assert [(refusal.path, refusal.key) for refusal in outcome.refused] == [("b.yaml", "matching")]
+        write(settings, "a.yaml", shadow.replace("Wider", "Wide"))
+        assert register(connection, settings, NOW).amended == ["line-shop-v4"]
+        rows = "SELECT experiment_id, on_no_trade, plan_hash FROM experiments ORDER BY 1"
+        assert connection.execute(rows).fetchall() == [
+            ("in-live", "exclude", plans["in-live"].plan_hash),
+            ("line-shop-v4", "assume_zero", plans["line-shop-v4"].plan_hash),
+        ]
+
+
+def test_a_new_plan_with_zero_counts_the_passes_that_are_said(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN.replace("on_no_trade: exclude", "on_no_trade: zero"))
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        assert connection.execute("SELECT on_no_trade FROM experiments").fetchone() == ("zero",)

@@ -108,6 +108,16 @@ BAD: dict[str, tuple[bytes, str]] = {
     "metrics missing": (without("metrics"), "missing_field"),
     "metrics empty": (line(report(metrics={})), "no_metrics"),
     "metrics unknown only": (line(report(metrics={"new_bps": 1.0})), "no_metrics"),
+    "pass with metrics": (line(report(decision="passed")), "pass_with_metrics"),
+    "pass with a metric out of bounds": (
+        line(report(decision="passed", metrics={"edge_bps": 1e9})),
+        "metric_out_of_bounds",
+    ),
+    "decision unknown": (line(report(decision="declined")), "unknown_decision"),
+    "decision empty": (line(report(decision="")), "unknown_decision"),
+    "decision in capitals": (line(report(decision="PASSED", metrics={})), "unknown_decision"),
+    "decision a truth": (line(report(decision=True)), "wrong_type"),
+    "traded without metrics": (line(report(decision="traded", metrics={})), "no_metrics"),
     "metrics null only": (line(report(metrics={"edge_bps": None})), "no_metrics"),
     "field missing": (without("correlation_id"), "missing_field"),
     "field null": (line(report(market_id=None)), "missing_field"),
@@ -323,6 +333,35 @@ def test_every_format_gives_the_same_content(tmp_path: Path) -> None:
     assert len(rows[0]) == 200
     for other in rows[1:]:
         assert other == rows[0]
+
+
+def test_a_pass_is_a_report_without_metrics_in_every_format_and_form(tmp_path: Path) -> None:
+    """By hundreds of one form (the fast way), each in a form of its own (the exact way), and as Parquet."""
+    passes = [report(f"p{number}", decision="passed", metrics={}) for number in range(150)]
+    trades = [report(f"t{number}", decision="traded") for number in range(150)]
+    plain = [report(f"n{number}") for number in range(150)]
+    documents = [*passes, *trades, *plain]
+    alike = read(tmp_path, ndjson(documents)).content
+    alone = [row for document in documents for row in read(tmp_path, line(document)).content]
+    assert alike == alone
+    assert [row["decision"] for row in alike] == ["passed"] * 150 + ["traded"] * 300
+    assert {row["edge_bps"] for row in alike} == {None, 12.5}
+    for odd in ({"metrics": None}, {"metrics": {"edge_bps": None}}):
+        assert read(tmp_path, ndjson([p | odd for p in passes])).content == alike[:150]
+    bare = [{name: value for name, value in p.items() if name != "metrics"} for p in passes]
+    assert read(tmp_path, ndjson(bare)).content == alike[:150]
+    said = [{"decision": None} | document for document in documents]
+    assert Read(write_parquet(tmp_path / "a.parquet", said)).content == alike
+    assert Read(write_parquet(tmp_path / "b.parquet", plain)).content == alike[300:]
+
+
+def test_a_trade_keeps_the_hash_it_had_before_a_report_could_say_so(tmp_path: Path) -> None:
+    [silent, said] = read(tmp_path, ndjson([report(), report(decision="traded")])).content
+    assert silent == said
+    empty = report(metrics={"toxicity_bps": 1.0})
+    [trade] = read(tmp_path, ndjson([empty])).content
+    [passed] = read(tmp_path, ndjson([empty | {"metrics": {}, "decision": "passed"}])).content
+    assert trade["content_hash"] != passed["content_hash"]
 
 
 def test_parquet_rows_are_held_to_the_same_rules(tmp_path: Path) -> None:

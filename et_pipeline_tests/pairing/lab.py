@@ -94,7 +94,8 @@ class Lab:
     def state(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything that pairing made, in one order: equal states are equal to the last bit."""
         return {
-            name: self.rows(f"SELECT * FROM {name} ORDER BY ALL") for name in ("pairs", "unmatched", "cells")
+            name: self.rows(f"SELECT * FROM {name} ORDER BY ALL")
+            for name in ("pairs", "unmatched", "cells", "arm_progress")
         }
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> None:

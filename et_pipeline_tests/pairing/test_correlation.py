@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -101,30 +102,139 @@ def test_a_limited_live_variant_is_live(lab: Lab) -> None:
     assert lab.rows(PAIRS) == [("o1", "c1", "v1")]
 
 
-def test_the_window_holds_for_the_controls_time_and_includes_both_ends(lab: Lab) -> None:
+def test_the_window_holds_for_the_controls_time_and_ends_before_its_end(lab: Lab) -> None:
     lab.plan(ends_at=START + timedelta(hours=1))
     lab.ingest(
         *(report(f"c{at}", f"o{at}", at) for at in (-1, 0, 3600, 3601)),
         *(variant_report(f"v{at}", f"o{at}", 99_999) for at in (-1, 0, 3600, 3601)),
         report("early", "alone-early", -1),
-        variant_report("inside", "alone-inside", 3600),
+        variant_report("inside", "alone-inside", 3599),
         variant_report("late", "alone-late", 3601),
         variant_report("of-another-time", "o-1", 5),
     )
     build_pairs(lab.connection, ["exp"])
-    assert lab.rows(PAIRS) == [("o0", "c0", "v0"), ("o3600", "c3600", "v3600")]
-    assert lab.rows(UNMATCHED) == [("variant", "no_control", "inside")]
+    assert lab.rows(PAIRS) == [("o0", "c0", "v0")]
+    assert lab.rows(UNMATCHED) == [
+        ("control", "after_end", "c3600"),
+        ("control", "after_end", "c3601"),
+        ("control", "too_early", "c-1"),
+        ("control", "too_early", "early"),
+        ("variant", "after_end", "late"),
+        ("variant", "after_end", "v3600"),
+        ("variant", "after_end", "v3601"),
+        ("variant", "no_control", "inside"),
+        ("variant", "superseded", "of-another-time"),
+        ("variant", "too_early", "v-1"),
+    ]
 
 
-def test_no_trade_as_zero_edge(lab: Lab) -> None:
+def passing(item: dict[str, Any]) -> dict[str, Any]:
+    """The report of a strategy that saw the opportunity and did not trade."""
+    return item | {"decision": "passed", "edge_bps": None}
+
+
+FOUR = (
+    *(report(f"c{number}", f"o{number}", number, edge_bps=4.0, latency_ms=5.0) for number in range(1, 4)),
+    passing(report("c4", "o4", 4)),
+    passing(report("c5", "o5", 5)),
+    passing(report("c6", "o6", 6)),
+    variant_report("v1", "o1", edge_bps=5.0),
+    passing(variant_report("v2", "o2")),
+    variant_report("v4", "o4", edge_bps=2.0),
+    passing(variant_report("v5", "o5")),
+)
+"""Both trade, the variant passes, nothing came, the control passes, both pass, the control passes alone."""
+
+
+def test_a_pass_of_one_arm_counts_as_zero_edge_where_the_plan_says_so(lab: Lab) -> None:
     lab.plan(on_no_trade="zero", metrics={"edge_bps": (-3.0, 3.0), "latency_ms": None})
-    lab.ingest(report("c1", "o1", edge_bps=4.0, latency_ms=5.0), variant_report("v2", "o2", 1))
+    lab.ingest(*FOUR)
     build_pairs(lab.connection, ["exp"])
     assert lab.rows(
-        "SELECT variant_report_id, edge_bps_control, edge_bps_variant, edge_bps_uplift, latency_ms_variant, "
-        "latency_ms_uplift, candidates FROM pairs"
-    ) == [(None, 4.0, 0.0, -3.0, None, None, 0)]
-    assert lab.rows(UNMATCHED) == [("variant", "no_control", "v2")]
+        "SELECT control_report_id, variant_report_id, edge_bps_control, edge_bps_variant, edge_bps_uplift, "
+        "latency_ms_variant, latency_ms_uplift, candidates FROM pairs ORDER BY pair_time"
+    ) == [
+        ("c1", "v1", 4.0, 5.0, 0.0, None, None, 1),
+        ("c2", "v2", 4.0, 0.0, -3.0, None, None, 1),
+        ("c4", "v4", 0.0, 2.0, 2.0, None, None, 1),
+    ]
+    assert lab.rows(UNMATCHED) == [
+        ("control", "both_passed", "c5"),
+        ("control", "not_replayed", "c3"),
+        ("control", "passed", "c6"),
+        ("variant", "both_passed", "v5"),
+    ]
+
+
+def test_where_passes_are_excluded_they_are_still_told_from_missing_replays(lab: Lab) -> None:
+    lab.plan()
+    lab.ingest(*FOUR)
+    build_pairs(lab.connection, ["exp"])
+    assert lab.rows(PAIRS) == [("o1", "c1", "v1")]
+    assert lab.rows(UNMATCHED) == [
+        ("control", "both_passed", "c5"),
+        ("control", "control_passed", "c4"),
+        ("control", "no_variant", "c3"),
+        ("control", "passed", "c6"),
+        ("control", "variant_passed", "c2"),
+        ("variant", "both_passed", "v5"),
+        ("variant", "control_passed", "v4"),
+        ("variant", "variant_passed", "v2"),
+    ]
+
+
+def test_a_trade_that_comes_later_replaces_a_pass(lab: Lab) -> None:
+    lab.plan(on_no_trade="zero")
+    lab.ingest(report("c1", "o1"), passing(variant_report("v1", "o1", 1)))
+    build_pairs(lab.connection, ["exp"])
+    lab.ingest(variant_report("v2", "o1", 2, edge_bps=3.0))
+    build_pairs(lab.connection, ["exp"])
+    assert lab.rows("SELECT variant_report_id, edge_bps_uplift FROM pairs") == [("v2", 2.0)]
+    assert lab.rows(UNMATCHED) == [("variant", "superseded", "v1")]
+
+
+def test_a_missing_replay_is_assumed_to_be_a_pass_once_the_variant_has_moved_past_its_block(lab: Lab) -> None:
+    lab.plan(on_no_trade="assume_zero")
+    hour = 3600
+    lab.ingest(*(report(f"c{number}", f"o{number}", number * hour, edge_bps=4.0) for number in range(5)))
+    newest = variant_report("v2", "o2", 99 * hour, edge_bps=4.0)
+    seen = []
+    for step in ({}, {"reports": [variant_report("v1", "o1", 99 * hour)]}, {"reports": [newest]},
+                 {"displaced": [newest]}):  # fmt: skip
+        lab.ingest(*step.get("reports", ()), displaced=step.get("displaced", ()))
+        build_pairs(lab.connection, ["exp"])
+        seen.append(
+            (
+                [name for (name,) in lab.rows("SELECT control_report_id FROM pairs ORDER BY 1")],
+                [name for (name,) in lab.rows("SELECT report_id FROM unmatched ORDER BY 1")],
+            )
+        )
+        assert {reason for (reason,) in lab.rows("SELECT reason FROM unmatched")} == {"not_replayed"}
+    assert seen == [
+        ([], ["c0", "c1", "c2", "c3", "c4"]),
+        (["c0", "c1"], ["c2", "c3", "c4"]),
+        (["c0", "c1", "c2"], ["c3", "c4"]),
+        (["c0", "c1"], ["c2", "c3", "c4"]),
+    ]
+    assert lab.rows(
+        "SELECT edge_bps_variant, edge_bps_uplift FROM pairs WHERE variant_report_id IS NULL"
+    ) == [(0.0, -4.0)]
+
+
+def test_how_far_an_arm_has_come_is_told_by_the_opportunities_that_it_reported(lab: Lab) -> None:
+    lab.plan(ends_at=START + timedelta(hours=2))
+    lab.ingest(
+        *(report(f"c{at}", f"o{at}", at) for at in (0, 3600, 7200)),
+        report("foreign", "elsewhere", 90_000, strategy_id="another"),
+        variant_report("v0", "o0", 99_999),
+        variant_report("alone", "no-such-opportunity", 88_888),
+    )
+    build_pairs(lab.connection, ["exp"])
+    progress = "SELECT control_until, variant_until FROM arm_progress"
+    assert lab.rows(progress) == [(START + timedelta(hours=2), START)]
+    lab.ingest(variant_report("v7200", "o7200", 99_999))
+    build_pairs(lab.connection, ["exp"])
+    assert lab.rows(progress) == [(START + timedelta(hours=2), START + timedelta(hours=2))]
 
 
 def test_winsor_limits_hold_for_each_arm_and_for_the_uplift_only(lab: Lab) -> None:
@@ -203,7 +313,7 @@ def test_a_changed_rule_pairs_that_experiment_again(lab: Lab) -> None:
     lab.ingest(*(report(f"c{i}", f"o{i}", i * 3600) for i in range(3)))
     lab.ingest(*(variant_report(f"v{i}", f"o{i}") for i in range(3)))
     build_pairs(lab.connection, ["a", "b"])
-    lab.plan("a", ends_at=START + timedelta(hours=1))
+    lab.plan("a", ends_at=START + timedelta(hours=1, seconds=1))
     result = build_pairs(lab.connection, ["a", "b"])
     assert (result.rebuilt, result.removed, result.pairs) == (("a",), 3, 2)
     assert lab.rows("SELECT experiment_id, count(*) FROM pairs GROUP BY ALL ORDER BY ALL") == [

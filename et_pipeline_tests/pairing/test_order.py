@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline_tests.pairing.lab import START, Lab, open_lab, report, variant_report
 
 METRICS = {"edge_bps": (-50.0, 50.0), "slippage_bps": None, "size_fill_ratio": None}
-EXPERIMENTS = ("exclude", "zero", "live", "nearest")
+EXPERIMENTS = ("exclude", "zero", "assumed", "live", "nearest")
 
 
 def plan_all(lab: Lab) -> None:
@@ -24,6 +25,7 @@ def plan_all(lab: Lab) -> None:
     common = {"metrics": METRICS, "time_block_us": 600_000_000, **window}
     lab.plan("exclude", **common)
     lab.plan("zero", on_no_trade="zero", variant_strategy_id="w", **common)
+    lab.plan("assumed", on_no_trade="assume_zero", **common)
     lab.plan("live", mode="limited_live", control_config_version="1", **common)
     lab.plan("nearest", mode="limited_live", matching="nearest", tolerance_us=90_000_000, **common)
 
@@ -53,6 +55,8 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "strategy_id": draw(st.sampled_from("vw")),
                 "mode": draw(st.sampled_from(["live", "replay"])),
             }
+        if draw(st.integers(0, 3)) == 0:
+            changes |= {"decision": "passed", **dict.fromkeys(REPORT_METRICS)}
         opportunity = f"o{draw(st.integers(0, 6))}"
         items.append(make(f"r{number:02}", opportunity, draw(st.integers(0, 55)) * 60.0, **changes))
     return items
@@ -71,6 +75,7 @@ def test_any_order_and_any_ticks_give_the_same_tables(
         build_pairs(lab.connection, EXPERIMENTS)
         build_cells(lab.connection, EXPERIMENTS)
         expected = lab.state()
+        assert_balanced(lab)
     order = data.draw(st.permutations(history), label="order")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=4), label="ticks"))
     conflicts = [history[number] for number in taken_out]
@@ -88,6 +93,25 @@ def test_any_order_and_any_ticks_give_the_same_tables(
         build_pairs(lab.connection, EXPERIMENTS, full=True)
         build_cells(lab.connection, EXPERIMENTS)
         assert lab.state() == expected
+
+
+def assert_balanced(lab: Lab) -> None:
+    """Every report of an arm is in a pair or has a reason why not, and in one place only."""
+    for name, *found in lab.rows(
+        """SELECT e.experiment_id,
+            (SELECT count(*) FROM reports AS r WHERE r.strategy_id = e.control_strategy_id AND r.mode = 'live'
+                AND (e.control_config_version IS NULL OR e.control_config_version = r.config_version)),
+            (SELECT count(*) FROM reports AS r WHERE r.strategy_id = e.variant_strategy_id
+                AND r.mode = CASE WHEN e.mode = 'shadow' THEN 'replay' ELSE 'live' END)
+        FROM experiments AS e"""
+    ):
+        own = f"experiment_id = '{name}'"
+        for arm, reports in zip(("control", "variant"), found, strict=True):
+            used = lab.rows(
+                f"SELECT {arm}_report_id FROM pairs WHERE {own} AND {arm}_report_id IS NOT NULL "
+                f"UNION ALL SELECT report_id FROM unmatched WHERE {own} AND arm = '{arm}'"
+            )
+            assert len(used) == len(set(used)) == reports, (name, arm)
 
 
 def tick(lab: Lab, data: st.DataObject) -> None:

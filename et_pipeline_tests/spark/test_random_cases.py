@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.settings import SparkSettings
 from et_pipeline.spark.session import spark_engine
 from et_pipeline.warehouse.connection import transaction
@@ -32,6 +33,8 @@ def history(chance: random.Random, size: int) -> list[dict[str, Any]]:
         }
         if make is variant_report:
             changes |= {"strategy_id": chance.choice("vw"), "mode": chance.choice(["live", "replay"])}
+        if chance.random() < 0.2:
+            changes |= {"decision": "passed", **dict.fromkeys(REPORT_METRICS)}
         moment = chance.randrange(0, 56 * 60, chance.choice([1, 60, 60]))
         items.append(make(f"r{number:03}", f"o{chance.randrange(size // 4)}", moment, **changes))
     return items
@@ -40,7 +43,7 @@ def history(chance: random.Random, size: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("seed", range(2))
 def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    reports = history(chance, 80)
+    reports = history(chance, 120)
     with open_twins(cluster, tmp_path) as twins:
         for lab in (twins.local, twins.remote):
             plan_all(lab)

@@ -1,0 +1,34 @@
+-- Per experiment the time of the newest opportunity that the variant has reported, out of the reports themselves:
+-- the control's time, of its reports within the window where there is one.
+SELECT experiment_id, CAST(NULL AS TIMESTAMP) AS control_until, max(moment) AS variant_until
+FROM (
+    SELECT
+        c.experiment_id,
+        coalesce(max(CASE WHEN c.inside THEN c.emitted_at END), max(c.emitted_at)) AS moment
+    FROM (
+        SELECT
+            a.experiment_id, r.opportunity_key, r.correlation_id, r.market_id, r.outcome_id, r.side, r.emitted_at,
+            r.emitted_at >= t.starts_at AND r.emitted_at < t.ends_at AS inside
+        FROM reports AS r
+        INNER JOIN arms AS a
+            ON a.arm = 'control' AND r.strategy_id = a.strategy_id AND r.mode = a.mode
+            AND (a.config_version IS NULL OR r.config_version = a.config_version)
+        INNER JOIN terms AS t ON t.experiment_id = a.experiment_id
+        WHERE a.{inside}
+    ) AS c
+    INNER JOIN (
+        SELECT DISTINCT
+            a.experiment_id, r.opportunity_key, r.correlation_id, r.market_id, r.outcome_id, r.side
+        FROM reports AS r
+        INNER JOIN arms AS a
+            ON a.arm = 'variant' AND r.strategy_id = a.strategy_id AND r.mode = a.mode
+            AND (a.config_version IS NULL OR r.config_version = a.config_version)
+        WHERE a.{inside}
+    ) AS v
+        ON v.experiment_id = c.experiment_id AND v.opportunity_key = c.opportunity_key
+        AND v.correlation_id = c.correlation_id AND v.market_id = c.market_id
+        AND v.outcome_id = c.outcome_id AND v.side = c.side
+    GROUP BY
+        c.experiment_id, c.opportunity_key, c.correlation_id, c.market_id, c.outcome_id, c.side
+) AS opportunities
+GROUP BY experiment_id
