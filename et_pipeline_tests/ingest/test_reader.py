@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import FIELDS
+from et_pipeline.contracts.report import FIELDS, OPTIONAL
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA
 from et_pipeline.ingest.sources import BLOCK_BYTES, MAX_LINE_BYTES
 from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write, write_parquet
@@ -395,7 +395,7 @@ OWN_NAMES = sorted(
         *("line", "plain", "row", "raw", "text", "sound", "source", "doubtful", "kind_", "p1", "p3"),
         *("snapshot_id", "batch", "report_key", "opportunity_key", "content_hash", "metrics_", "lines"),
     }
-    - {*FIELDS, *REPORT_METRICS}
+    - {*FIELDS, *OPTIONAL, *REPORT_METRICS}
 )
 
 
