@@ -120,6 +120,7 @@ def review_pages(
         metadata={
             "index": dg.MetadataValue.path(str(pages.folder / "index.html")),
             "drawn": len(pages.drawn),
+            "of_these_only_messages": len(pages.refreshed),
             "kept": len(pages.kept),
             "pages": bullets(pages.drawn, "none changed"),
         },
