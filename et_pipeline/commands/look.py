@@ -217,6 +217,9 @@ def _print_experiment(document: dict[str, Any]) -> None:
             f"{row['as_of']:%Y-%m-%d %H:%M}",
         )
     console.print(table)
+    for row in document["diagnostics"]:
+        if row["missing_share"]:
+            console.print(terminal.plain(missing_text(row)), soft_wrap=True)
     for event in document["events"]:
         name = event["reason_code"] or event["kind"]
         line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
@@ -228,6 +231,16 @@ def _print_experiment(document: dict[str, Any]) -> None:
             terminal.plain(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}")
         )
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
+
+
+def missing_text(row: dict[str, Any]) -> str:
+    """What is missing of a metric, from its row of `diagnostics`."""
+    return (
+        f"{row['metric']}: {text.percent(row['missing_share'])} of the pairs have no value (control "
+        f"{text.percent(row['missing_control_share'])}, variant {text.percent(row['missing_variant_share'])}), in "
+        f"{text.number(row['missing_blocks'])} blocks, at most {text.percent(row['missing_worst_share'])} of one. "
+        f"{row['missing_sentence']}"
+    )
 
 
 def validate(

@@ -22,6 +22,7 @@ TOLERANT = {
     "pairs": "",
     "unmatched": "",
     "cells": "",
+    "missing_values": "",
     "interval_path": "",
     "intervals": "",
     "sample_ratio": "",

@@ -24,6 +24,7 @@ class Metric(NamedTuple):
         lower_open: Whether `lower` itself is outside.
         estimator: Estimator used where the plan names none.
         meaning: One sentence for people.
+        needs_fill: Whether it is measured on what was filled, so that a report whose `fill_ratio` is 0 has none.
         ratio_of: Numerator and denominator, for a ratio metric; such a metric is in no report.
     """
 
@@ -35,6 +36,7 @@ class Metric(NamedTuple):
     lower_open: bool
     estimator: Estimator
     meaning: str
+    needs_fill: bool = False
     ratio_of: tuple[str, str] | None = None
 
     @property
@@ -53,11 +55,21 @@ CATALOGUE: dict[str, Metric] = {
     for metric in (
         Metric("edge_bps", "bps", 1, -10_000, 10_000, False, "mean", "Net realised edge of the trade."),
         Metric(
-            "slippage_bps", "bps", -1, -10_000, 10_000, False, "mean", "Slippage against the arrival mid."
+            "slippage_bps",
+            "bps",
+            -1,
+            -10_000,
+            10_000,
+            False,
+            "mean",
+            "Slippage against the arrival mid.",
+            True,
         ),
         Metric("fill_ratio", "share", 1, 0, 1, False, "mean", "Share of the asked size that was filled."),
-        Metric("latency_ms", "ms", -1, 0, 86_400_000, True, "mean", "Decision to fill, in milliseconds."),
-        Metric("toxicity_bps", "bps", -1, -10_000, 10_000, False, "mean", "Mark drift after the fill."),
+        Metric(
+            "latency_ms", "ms", -1, 0, 86_400_000, True, "mean", "Decision to fill, in milliseconds.", True
+        ),
+        Metric("toxicity_bps", "bps", -1, -10_000, 10_000, False, "mean", "Mark drift after the fill.", True),
         Metric("filled_size", "contracts", 1, 0, 1e12, False, "mean", "Size filled."),
         Metric("asked_size", "contracts", 1, 0, 1e12, False, "mean", "Size asked for."),
         Metric(
@@ -69,7 +81,7 @@ CATALOGUE: dict[str, Metric] = {
             False,
             "ratio",
             "Filled size over asked size, summed over pairs before dividing.",
-            ("filled_size", "asked_size"),
+            ratio_of=("filled_size", "asked_size"),
         ),
     )
 }

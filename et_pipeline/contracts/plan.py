@@ -38,6 +38,9 @@ SHOWN_REFUSALS = 20
 """How many faults of one file are told one by one."""
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
+LATER_KEYS = ("max_missing",)
+"""Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
+of a plan that was registered before them stays what it was."""
 
 
 FROZEN = "frozen"
@@ -52,6 +55,7 @@ Duration = Annotated[int, BeforeValidator(_duration), PlainSerializer(format_dur
 Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(printable)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 Size = Annotated[int, Field(ge=2, le=MAX_SIZE)]
 
@@ -157,6 +161,7 @@ class Plan(_Strict):
     starts_at: Instant
     ends_at: Instant
     alpha: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.05
+    max_missing: Share = 0.05
     time_block: Duration = parse_duration("1h")
     matching: Matching = Matching()
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
@@ -213,7 +218,8 @@ class Plan(_Strict):
     @property
     def frozen(self) -> dict[str, Any]:
         """The part of the plan that is frozen from EXPERIMENT_STARTED on, as plain data."""
-        return self.model_dump(mode="json", exclude=set(AMENDABLE))
+        defaults = {key for key in LATER_KEYS if getattr(self, key) == type(self).model_fields[key].default}
+        return self.model_dump(mode="json", exclude={*AMENDABLE, *defaults})
 
     @property
     def plan_hash(self) -> str:

@@ -28,7 +28,7 @@ the asset `experiment`.
     WHERE experiment_id = 'line-shop-v4';
 """,
     "diagnostics": """What kind of sample it is: correlations within markets and blocks, memory of the blocks,
-influence of the largest market, winsorised values, share of unmatched opportunities.
+influence of the largest market, winsorised and missing values, share of unmatched opportunities.
 
     SELECT metric, market_correlation, block_correlation, longer_block_needed FROM diagnostics;
 """,
@@ -91,6 +91,12 @@ DEPS = {
             description="Neighbouring blocks do not move together so much that a longer time_block is needed.",
         ),
         dg.AssetCheckSpec(
+            "values_present",
+            asset="diagnostics",
+            description="No more pairs lack a metric's value than the plan's max_missing; above it nothing is "
+            "concluded about that metric.",
+        ),
+        dg.AssetCheckSpec(
             "path_ends_with_interval",
             asset="intervals",
             description="Every newest interval is the end of its path, and the path counts every pair of the cells.",
@@ -116,4 +122,5 @@ def evidence(
             yield materialized(connection, table, version=SHARED if table in SOURCES else None)
         yield checks.sample_ratio_as_planned(connection)
         yield checks.time_block_long_enough(connection)
+        yield checks.values_present(connection)
         yield checks.path_ends_with_interval(connection)

@@ -34,6 +34,20 @@ def time_block_long_enough(connection: duckdb.DuckDBPyConnection) -> dg.AssetChe
     )
 
 
+def values_present(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
+    """Fails where more pairs than the plan allows have no value of a metric; nothing is concluded about it."""
+    found = connection.execute(
+        "SELECT experiment_id, metric, missing_share, missing_control_share, missing_variant_share, max_missing "
+        "FROM diagnostics JOIN experiments USING (experiment_id) WHERE missing_share > max_missing ORDER BY ALL"
+    ).fetchall()
+    problems = [
+        f"{name} {metric}: {share:.1%} of the pairs have no value (control {control:.1%}, variant {variant:.1%}; "
+        f"at most {most:.1%} may)"
+        for name, metric, share, control, variant, most in found
+    ]
+    return check_result("diagnostics", "values_present", problems, "every metric has its values")
+
+
 def path_ends_with_interval(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
     """Fails where the newest interval, its path and its cells disagree."""
     wrong = connection.execute(load("et_pipeline.evidence", "disagreements")).fetchall()

@@ -12,6 +12,7 @@ import polars as pl
 
 from et_pipeline.common.sql import ArrowStream, among, load
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
 from et_pipeline.evidence.paths import Decision, finite, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
@@ -97,12 +98,15 @@ def _rebuild_metric(engine: Engine, decision: Decision, since: datetime) -> int:
         connection.execute(
             f"DELETE FROM {table} WHERE experiment_id = ? AND metric = ? AND as_of >= ?", [*key, first]
         )
+    gaps = read_gaps(connection, decision)
     if path is None:
+        if gaps.pairs:
+            _without_values(engine, decision, gaps)
         return 0
     changed = path.filter(pl.col("as_of") >= first)
     _insert(connection, "interval_path", changed)
     _insert(connection, "intervals", path.tail(1))
-    _diagnose(engine, decision, frame, path)
+    _diagnose(engine, decision, frame, path, gaps)
     _drift(connection, decision, frame, first)
     return len(changed)
 
@@ -120,13 +124,26 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFra
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM stream")
 
 
-def _diagnose(engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame) -> None:
+def _without_values(engine: Engine, decision: Decision, gaps: Gaps) -> None:
+    """The diagnostics of a metric that has pairs but not one value."""
+    as_of = (gaps.last_block or EPOCH) + timedelta(microseconds=decision.time_block_us)
+    row = {"as_of": as_of, "winsorised": 0, "longer_block_needed": False}
+    _insert_diagnostics(engine, decision, row | missing_row(engine, decision, gaps, 0))
+
+
+def _insert_diagnostics(engine: Engine, decision: Decision, figures: dict[str, Any]) -> None:
+    row = {"experiment_id": decision.experiment_id, "metric": decision.metric, **figures}
+    names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
+    engine.connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+
+
+def _diagnose(
+    engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame, gaps: Gaps
+) -> None:
     found = diagnose(inference_cells(frame))
     median, deviation = _spread(engine, decision)
     last = path.row(-1, named=True)
     row = {
-        "experiment_id": decision.experiment_id,
-        "metric": decision.metric,
         "as_of": last["as_of"],
         "median_uplift": median,
         "sd_uplift": deviation,
@@ -141,8 +158,7 @@ def _diagnose(engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.
         "mean_without_largest_market": _number(found.mean_without_largest),
         "pairs_needed": _pairs_needed(decision, last),
     }
-    names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
-    engine.connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+    _insert_diagnostics(engine, decision, row | missing_row(engine, decision, gaps, last["n_pairs"]))
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, decision: Decision, code: int) -> str:

@@ -118,12 +118,12 @@ def _forbidden_changes(path: str, present: Plan, plan: Plan) -> list[Refusal]:
             path,
             plan.experiment_id,
             key,
-            repr(after[key])[:120],
-            f"frozen since EXPERIMENT_STARTED; it was {before[key]!r}, and the old plan stays in force: "
-            "a changed plan needs a new experiment_id",
+            repr(after.get(key, getattr(plan, key)))[:120],
+            f"frozen since EXPERIMENT_STARTED; it was {before.get(key, getattr(present, key))!r}, and the old "
+            "plan stays in force: a changed plan needs a new experiment_id",
         )
-        for key in before
-        if before[key] != after[key]
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
     ]
     if plan.ends_at > present.ends_at:
         problems.append(
@@ -216,6 +216,7 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "ends_at": naive_utc(plan.ends_at),
         "alpha": plan.alpha,
         "alarm_alpha": plan.alarm_alpha,
+        "max_missing": plan.max_missing,
         "time_block_us": plan.time_block,
         "matching": plan.matching.method,
         "tolerance_us": plan.matching.tolerance,

@@ -12,7 +12,7 @@ from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
 Mode = Literal["shadow", "limited_live"]
 
 METRICS = ("edge_bps", "slippage_bps", "fill_ratio", "latency_ms", "toxicity_bps")
-NEEDS_A_FILL = ("slippage_bps", "latency_ms", "toxicity_bps")
+NEEDS_A_FILL = tuple(name for name, metric in CATALOGUE.items() if metric.needs_fill)
 """Metrics that an unfilled order does not have."""
 
 CONTROL_MEAN = {

@@ -22,9 +22,9 @@ from et_pipeline.contracts.messages import (
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import AMENDABLE, content_hash
 from et_pipeline.contracts.reason_codes import ReasonCode
-from et_pipeline.governance.records import Drift, Experiment
+from et_pipeline.governance.records import Experiment
 from et_pipeline.governance.stall import Outage
-from et_pipeline.governance.terms import Alarm, Missing, Point
+from et_pipeline.governance.terms import Alarm, Drift, Missing, Point
 from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 

@@ -17,12 +17,12 @@ from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
-from et_pipeline.governance.records import Announced, Drift, Experiment
+from et_pipeline.governance.records import Announced, Experiment
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
-from et_pipeline.governance.terms import Point
+from et_pipeline.governance.terms import Drift, Gap, Point
 from et_pipeline.governance.unit_of_work import Look, open_look
-from et_pipeline.governance.verdict import Assessment, assess
+from et_pipeline.governance.verdict import Assessment, assess, first_alarms
 from et_pipeline.warehouse import audit
 from et_pipeline.warehouse.connection import transaction
 
@@ -115,6 +115,7 @@ def decide(
         fill_reason_codes(connection)
         look = open_look(connection, now, checked)
         paths = records.points(connection, experiments)
+        gaps = records.gaps(connection, experiments)
         ratios = records.sample_ratio_alarms(connection)
         drifts = records.drift_alarms(connection)
         contradicted = []
@@ -122,7 +123,12 @@ def decide(
         for experiment in known:
             identifier = experiment.experiment_id
             contradicted += _look_at(
-                look, experiment, paths[identifier], ratios.get(identifier), drifts.get(identifier, [])
+                look,
+                experiment,
+                paths[identifier],
+                gaps[identifier],
+                ratios.get(identifier),
+                drifts.get(identifier, []),
             )
         refused = look.desk.close({experiment.experiment_id for experiment in known})
         fill_strategy_usage(connection)
@@ -141,7 +147,12 @@ def _read_sign_offs(
 
 
 def _look_at(
-    look: Look, experiment: Experiment, path: list[Point], ratio_alarm: datetime | None, drifts: list[Drift]
+    look: Look,
+    experiment: Experiment,
+    path: list[Point],
+    gaps: list[Gap],
+    ratio_alarm: datetime | None,
+    drifts: list[Drift],
 ) -> list[str]:
     """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
     declined = _before_sampling(look, experiment)
@@ -153,7 +164,7 @@ def _look_at(
     )
     ended = look.ended(experiment)
     if sampled:
-        assessment = assess(experiment.terms, path, sample_ratio_alarm=ratio_alarm, ended=ended)
+        assessment = assess(experiment.terms, path, gaps=gaps, sample_ratio_alarm=ratio_alarm, ended=ended)
     else:
         assessment = assess(experiment.terms, [], ended=ended)._replace(
             sentence="The experiment ended before sampling was allowed to begin, so nothing was decided."
@@ -165,7 +176,7 @@ def _look_at(
     elif look.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
         announced = _conclude(look, experiment, assessment, "ended")
     if sampled and look.states[identifier] != "stalled":
-        _signals(look, experiment, path, assessment, drifts)
+        _signals(look, experiment, path, assessment, first_alarms(experiment.terms, path, gaps, drifts))
     contradicted = announced is not None and announced.verdict != assessment.verdict
     _review(look, experiment, assessment, announced, contradicted)
     waits = "split_declined" if declined and look.states[identifier] == "awaiting_sign_off" else None
@@ -218,7 +229,7 @@ def _insufficient(look: Look, experiment: Experiment, assessment: Assessment) ->
     missing = [item for item in assessment.missing if item.condition in ("too_few_pairs", "too_few_clusters")]
     if missing:
         period = "ends_at" if assessment.verdict else f"{naive_utc(look.now):%Y-%m-%d}"
-        point = assessment.points.get(experiment.terms.primary.metric)
+        point = assessment.sample.of(experiment.terms.primary.metric)
         look.tell(announce.insufficient(experiment, look.now, period, point, missing))
 
 
@@ -297,7 +308,7 @@ def _write_verdict(
 ) -> None:
     identifier = experiment.experiment_id
     state = look.states[identifier]
-    point = assessment.points.get(experiment.terms.primary.metric)
+    point = assessment.sample.of(experiment.terms.primary.metric)
     decided = announced is not None and assessment.verdict is not None
     reason = (waits or state) if state in NOT_DECIDING else assessment.reason
     sentence = NOT_DECIDING.get(reason, assessment.sentence)

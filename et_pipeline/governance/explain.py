@@ -8,14 +8,23 @@ from datetime import datetime
 
 from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.governance.terms import Alarm, Missing, Point, Rule, Terms, Verdict, above, margin_of
+from et_pipeline.governance.terms import (
+    Alarm,
+    Missing,
+    Point,
+    Rule,
+    Sample,
+    Terms,
+    Verdict,
+    above,
+    margin_of,
+    values_missing,
+)
 from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 
-def missing_conditions(
-    terms: Terms, latest: dict[str, Point], sample_ratio_alarm: datetime | None
-) -> list[Missing]:
+def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetime | None) -> list[Missing]:
     """Every condition that keeps a verdict away, the most basic first; never empty."""
     found: list[Missing] = []
     if sample_ratio_alarm is not None:
@@ -28,12 +37,14 @@ def missing_conditions(
             )
         )
     for rule in (terms.primary, *terms.guardrails):
-        problem = _too_small(terms, rule, latest.get(rule.metric))
+        if values_missing(terms, sample, rule.metric):
+            found.append(_values_missing(terms, sample, rule.metric))
+        problem = _too_small(terms, rule, sample.of(rule.metric))
         if problem is not None:
             found.append(problem)
     if found:
-        return found
-    primary, point = terms.primary, latest[terms.primary.metric]
+        return sorted(found, key=lambda item: item.condition not in ("sample_ratio_alarm", "values_missing"))
+    primary, point = terms.primary, sample.points[terms.primary.metric]
     if not above(point.ci_lower, 0.0):
         found.append(
             Missing(
@@ -44,7 +55,7 @@ def missing_conditions(
             )
         )
     for rule in terms.guardrails:
-        guard = latest[rule.metric]
+        guard = sample.points[rule.metric]
         if not above(guard.ci_lower, -margin_of(rule)):
             found.append(
                 Missing(
@@ -56,6 +67,19 @@ def missing_conditions(
                 )
             )
     return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+
+
+def _values_missing(terms: Terms, sample: Sample, metric: str) -> Missing:
+    gaps, point = sample.missing(metric), sample.of(metric)
+    total = gaps.pairs + (0 if point is None else point.n_pairs)
+    return Missing(
+        "values_missing",
+        metric,
+        f"{gaps.pairs:,} of {total:,} pairs ({text.percent(gaps.pairs / total)}) have no value of {metric}: "
+        f"{gaps.control:,} of the control's reports and {gaps.variant:,} of the variant's lack it. At most "
+        f"{text.percent(terms.max_missing)} may, so nothing is concluded about {metric}.",
+        None,
+    )
 
 
 def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:

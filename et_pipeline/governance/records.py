@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load
 from et_pipeline.governance.sign_offs import Document, SignOff
-from et_pipeline.governance.terms import Point, Rule, Terms
+from et_pipeline.governance.terms import Drift, Gap, Point, Rule, Terms
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,15 +57,6 @@ class Announced(NamedTuple):
     trigger: str
 
 
-class Drift(NamedTuple):
-    """One alarm of the drift detector."""
-
-    metric: str
-    as_of: datetime
-    log_evidence: float
-    since: datetime | None
-
-
 def experiments(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> list[Experiment]:
     """The registered ones among the identifiers, in order of their id."""
     rules: dict[str, list[Rule]] = {}
@@ -93,6 +84,7 @@ def _experiment(row: dict[str, Any], rules: tuple[Rule, ...]) -> Experiment:
         g=row["g"],
         ends_at=row["ends_at"],
         rules=rules,
+        max_missing=row["max_missing"],
     )
     plain = {name: row[name] for name in Experiment._fields if name not in ("plan", "terms")}
     return Experiment(**plain, plan=json.loads(row["plan"]), terms=terms)
@@ -107,6 +99,14 @@ def points(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) ->
     return found
 
 
+def gaps(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, list[Gap]]:
+    """Every experiment's pairs without a value by metric and block, in order of time."""
+    found: dict[str, list[Gap]] = {identifier: [] for identifier in identifiers}
+    for identifier, *row in connection.execute(load(__package__, "gaps"), [list(identifiers)]).fetchall():
+        found[identifier].append(Gap(*row))
+    return found
+
+
 def sample_ratio_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
     """From when on an experiment's sample ratio is wrong, for those where it is."""
     rows = connection.execute(
@@ -116,12 +116,12 @@ def sample_ratio_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, date
 
 
 def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]]:
-    """The detector's first alarm at the end of a closed block, for every experiment and metric with one."""
+    """The detector's alarms at the ends of closed blocks, in order of time, for every experiment with one."""
     found: dict[str, list[Drift]] = {}
     for identifier, *row in connection.execute(
-        "SELECT experiment_id, metric, min(as_of), arg_min(log_evidence, as_of), arg_min(since, as_of) "
+        "SELECT experiment_id, metric, as_of, log_evidence, since "
         "FROM drift JOIN interval_path USING (experiment_id, metric, as_of) WHERE alarm AND closed "
-        "GROUP BY experiment_id, metric ORDER BY experiment_id, metric"
+        "ORDER BY experiment_id, metric, as_of"
     ).fetchall():
         found.setdefault(identifier, []).append(Drift(*row))
     return found

@@ -36,6 +36,7 @@ class Terms(NamedTuple):
         alpha: Error probability of the intervals.
         alarm_alpha: Alpha of each interval that may raise the alarm.
         g: Tuning of the boundary, frozen at registration.
+        max_missing: Share of pairs without a value of a metric above which nothing is concluded about it.
         ends_at: End of the experiment (UTC).
         rules: The metrics, in the plan's order.
     """
@@ -48,6 +49,7 @@ class Terms(NamedTuple):
     g: float
     ends_at: datetime
     rules: tuple[Rule, ...]
+    max_missing: float = 0.05
 
     @property
     def primary(self) -> Rule:
@@ -81,6 +83,71 @@ class Point(NamedTuple):
     ready: bool
     closed: bool
     method: str
+
+
+class Gap(NamedTuple):
+    """Pairs of one metric in one block that have no value of it.
+
+    Attributes:
+        as_of: End of the block (UTC).
+        metric: The metric.
+        pairs: Pairs in which at least one arm's report has none.
+        control: Pairs in which the control's has none.
+        variant: Pairs in which the variant's has none.
+    """
+
+    as_of: datetime
+    metric: str
+    pairs: int
+    control: int
+    variant: int
+
+
+class Gaps(NamedTuple):
+    """Pairs of one metric without a value, from the first block up to a moment; see `Gap`."""
+
+    pairs: int = 0
+    control: int = 0
+    variant: int = 0
+
+    def plus(self, gap: Gap) -> Gaps:
+        """With one more block."""
+        return Gaps(self.pairs + gap.pairs, self.control + gap.control, self.variant + gap.variant)
+
+
+class Drift(NamedTuple):
+    """One alarm of the drift detector."""
+
+    metric: str
+    as_of: datetime
+    log_evidence: float
+    since: datetime | None
+
+
+class Sample(NamedTuple):
+    """What is known of an experiment at the end of a closed block.
+
+    Attributes:
+        points: Each metric's newest interval; a metric without a value so far has none.
+        gaps: What is missing of each metric; one that misses nothing may be left out.
+    """
+
+    points: dict[str, Point]
+    gaps: dict[str, Gaps]
+
+    def of(self, metric: str) -> Point | None:
+        """A metric's newest interval."""
+        return self.points.get(metric)
+
+    def missing(self, metric: str) -> Gaps:
+        """What is missing of a metric."""
+        return self.gaps.get(metric, Gaps())
+
+    def missing_share(self, metric: str) -> float:
+        """Share of the pairs that have no value of a metric; 0 without any pair."""
+        point, gaps = self.of(metric), self.missing(metric)
+        total = gaps.pairs + (0 if point is None else point.n_pairs)
+        return gaps.pairs / total if total else 0.0
 
 
 class Missing(NamedTuple):
@@ -117,9 +184,25 @@ def below_minimum(terms: Terms, point: Point | None) -> bool:
     return point is None or point.n_pairs < terms.min_samples or not point.effective_clusters >= MIN_CLUSTERS
 
 
-def healthy(terms: Terms, point: Point | None) -> bool:
-    """Whether a metric's sample may be concluded from."""
-    return point is not None and point.ready and not below_minimum(terms, point)
+def values_missing(terms: Terms, sample: Sample, metric: str) -> bool:
+    """Whether too many pairs have no value of a metric.
+
+    Then neither a good word nor an alarm about it stands: which trades have a value may hang on how they went
+    (a variant that leaves its losing trades out looks better, one that leaves its winning trades out worse),
+    and nobody can tell from the values that are there.
+    """
+    return sample.missing_share(metric) > terms.max_missing
+
+
+def healthy(terms: Terms, sample: Sample, metric: str) -> bool:
+    """Whether a metric may be concluded from."""
+    point = sample.of(metric)
+    return (
+        point is not None
+        and point.ready
+        and not below_minimum(terms, point)
+        and not values_missing(terms, sample, metric)
+    )
 
 
 def above(value: float | None, bound: float) -> bool:

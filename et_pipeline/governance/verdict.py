@@ -10,13 +10,16 @@ Pure: no database, no clock. The rules (design, "Verdict"):
 - `inconclusive`: the experiment ended without one of these.
 
 The verdict is the first one along the path, at the end of a closed block, from a healthy sample: enough
-pairs, enough effective clusters, no sample-ratio alarm.
+pairs, enough effective clusters, no sample-ratio alarm. About a metric that too many pairs have no value of
+nothing is concluded, neither good nor bad: a guardrail then holds back `variant_better`, the primary also
+`equivalent` and its own `variant_worse`. What another guardrail with all its values lost is told all the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -25,14 +28,19 @@ from et_pipeline.contracts.messages import isoformat
 from et_pipeline.governance.explain import missing_conditions, verdict_sentence
 from et_pipeline.governance.terms import (
     Alarm,
+    Drift,
+    Gap,
+    Gaps,
     Missing,
     Point,
+    Sample,
     Terms,
     Verdict,
     above,
     below,
     healthy,
     margin_of,
+    values_missing,
 )
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
@@ -48,7 +56,7 @@ class Assessment(NamedTuple):
         reason: Machine-readable: why this verdict, or the first condition that is missing.
         sentence: The same for a non-statistician.
         decided_as_of: End of the block that decided.
-        points: Each metric's interval at the decision, or the newest one.
+        sample: Each metric's interval and gaps at the decision, or at the newest closed block.
         missing: What keeps a verdict away; empty where there is one.
         alarms: Where the variant underperformed, one for each metric.
         evidence: The figures behind the verdict, ready to be hashed; None without a verdict.
@@ -58,16 +66,22 @@ class Assessment(NamedTuple):
     reason: str
     sentence: str
     decided_as_of: datetime | None
-    points: dict[str, Point]
+    sample: Sample
     missing: tuple[Missing, ...]
     alarms: tuple[Alarm, ...]
     evidence: dict[str, Any] | None
+
+    @property
+    def points(self) -> dict[str, Point]:
+        """Each metric's interval at the decision, or at the newest closed block."""
+        return self.sample.points
 
 
 def assess(
     terms: Terms,
     points: Iterable[Point],
     *,
+    gaps: Iterable[Gap] = (),
     sample_ratio_alarm: datetime | None = None,
     ended: bool = False,
 ) -> Assessment:
@@ -76,78 +90,115 @@ def assess(
     Args:
         terms: What the plan fixes.
         points: Every metric's path, in order of `as_of`.
+        gaps: Pairs without a value, by metric and block, in order of `as_of`.
         sample_ratio_alarm: From when on the sample ratio is wrong, None where it is not.
         ended: Whether the experiment is over; then every block counts as closed.
 
     Returns:
         The verdict, or what is missing.
     """
-    latest: dict[str, Point] = {}
+    sample = Sample({}, {})
+    waiting = deque(gaps)
     alarms: dict[str, Alarm] = {}
-    decided: tuple[Verdict, str, dict[str, Point]] | None = None
+    decided: tuple[Verdict, str, Sample] | None = None
     for as_of, group in groupby(points, key=lambda point: point.as_of):
         here = [point for point in group if point.closed or ended]
-        latest.update((point.metric, point) for point in here)
-        if not here or (sample_ratio_alarm is not None and as_of >= sample_ratio_alarm):
+        if not here:
             continue
-        raised = _alarms(terms, latest)
+        sample = Sample(
+            sample.points | {point.metric: point for point in here}, _add(sample.gaps, waiting, as_of)
+        )
+        if sample_ratio_alarm is not None and as_of >= sample_ratio_alarm:
+            continue
+        raised = _alarms(terms, sample)
         for alarm in raised:
             alarms.setdefault(alarm.point.metric, alarm)
         if decided is None:
-            outcome = _verdict(terms, latest, raised)
-            decided = None if outcome is None else (*outcome, dict(latest))
-    missing = () if decided else tuple(missing_conditions(terms, latest, sample_ratio_alarm))
+            outcome = _verdict(terms, sample, raised)
+            decided = None if outcome is None else (*outcome, sample)
+    if ended and decided is None:
+        sample = sample._replace(gaps=_add(sample.gaps, waiting, datetime.max))
+    missing = () if decided else tuple(missing_conditions(terms, sample, sample_ratio_alarm))
     if decided is not None:
-        verdict, reason, at = decided
-        as_of = max(point.as_of for point in at.values())
+        verdict, reason, sample = decided
+        as_of = max(point.as_of for point in sample.points.values())
     elif ended:
-        verdict, reason, at, as_of = "inconclusive", "ended_without_decision", latest, terms.ends_at
+        verdict, reason, as_of = "inconclusive", "ended_without_decision", terms.ends_at
+        if missing[0].condition == "values_missing":
+            reason = "values_missing"
     else:
         sentence = " ".join(["Not decided yet.", *(item.sentence for item in missing)])
         return Assessment(
-            None, missing[0].condition, sentence, None, latest, missing, tuple(alarms.values()), None
+            None, missing[0].condition, sentence, None, sample, missing, tuple(alarms.values()), None
         )
     return Assessment(
         verdict,
         reason,
-        verdict_sentence(terms, verdict, at, missing, _alarms(terms, at)),
+        verdict_sentence(terms, verdict, sample.points, missing, _alarms(terms, sample)),
         as_of,
-        at,
+        sample,
         missing,
         tuple(alarms.values()),
-        _evidence(terms, verdict, reason, as_of, at),
+        _evidence(terms, verdict, reason, as_of, sample),
     )
 
 
-def _alarms(terms: Terms, latest: dict[str, Point]) -> list[Alarm]:
+def first_alarms(
+    terms: Terms, points: Sequence[Point], gaps: Sequence[Gap], drifts: Iterable[Drift]
+) -> list[Drift]:
+    """Each metric's first alarm of the change detector at which the metric was not missing too many values.
+
+    Args:
+        terms: What the plan fixes.
+        points: Every metric's path, in order of `as_of`.
+        gaps: Pairs without a value, in order of `as_of`.
+        drifts: The detector's alarms, in order of `as_of`.
+    """
+    found: dict[str, Drift] = {}
+    for drift in drifts:
+        if drift.metric in found:
+            continue
+        before = {point.metric: point for point in points if point.as_of <= drift.as_of}
+        sample = Sample(before, _add({}, deque(gaps), drift.as_of))
+        if not values_missing(terms, sample, drift.metric):
+            found[drift.metric] = drift
+    return list(found.values())
+
+
+def _add(gaps: dict[str, Gaps], waiting: deque[Gap], as_of: datetime) -> dict[str, Gaps]:
+    """The gaps with those of the blocks up to a moment, which wait no longer."""
+    found = dict(gaps)
+    while waiting and waiting[0].as_of <= as_of:
+        gap = waiting.popleft()
+        found[gap.metric] = found.get(gap.metric, Gaps()).plus(gap)
+    return found
+
+
+def _alarms(terms: Terms, sample: Sample) -> list[Alarm]:
     """Metrics whose interval at the alarm's alpha lies below what they may lose."""
     return [
-        Alarm("interval" if rule.role == "primary" else "guardrail", latest[rule.metric])
+        Alarm("interval" if rule.role == "primary" else "guardrail", sample.points[rule.metric])
         for rule in (terms.primary, *terms.guardrails)
-        if healthy(terms, latest.get(rule.metric))
-        and below(latest[rule.metric].alarm_ci_upper, -margin_of(rule))
+        if healthy(terms, sample, rule.metric)
+        and below(sample.points[rule.metric].alarm_ci_upper, -margin_of(rule))
     ]
 
 
-def _verdict(terms: Terms, latest: dict[str, Point], alarms: list[Alarm]) -> tuple[Verdict, str] | None:
+def _verdict(terms: Terms, sample: Sample, alarms: list[Alarm]) -> tuple[Verdict, str] | None:
     """Verdict and reason at one moment, None where nothing can be said."""
     if alarms:
         primary = any(alarm.trigger == "interval" for alarm in alarms)
         return "variant_worse", "primary_below_zero" if primary else "guardrail_below_margin"
-    primary_point = latest.get(terms.primary.metric)
-    if primary_point is None or not healthy(terms, primary_point):
+    if not healthy(terms, sample, terms.primary.metric):
         return None
-    if above(primary_point.ci_lower, 0.0) and all(
-        healthy(terms, latest.get(rule.metric)) and above(latest[rule.metric].ci_lower, -margin_of(rule))
+    point = sample.points[terms.primary.metric]
+    if above(point.ci_lower, 0.0) and all(
+        healthy(terms, sample, rule.metric) and above(sample.points[rule.metric].ci_lower, -margin_of(rule))
         for rule in terms.guardrails
     ):
         return "variant_better", "primary_above_zero"
     margin = terms.primary.equivalence_margin
-    if (
-        margin is not None
-        and above(primary_point.ci_lower, -margin)
-        and below(primary_point.ci_upper, margin)
-    ):
+    if margin is not None and above(point.ci_lower, -margin) and below(point.ci_upper, margin):
         return "equivalent", "within_equivalence_margin"
     return None
 
@@ -166,6 +217,11 @@ def point_evidence(point: Point) -> dict[str, Any]:
     }
 
 
+def _missing_evidence(gaps: Gaps) -> dict[str, int]:
+    """Pairs without a value, where there are any: evidence without gaps keeps the hash that it always had."""
+    return {f"missing_{name}": count for name, count in gaps._asdict().items()} if gaps.pairs else {}
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return isoformat(value)
@@ -177,7 +233,7 @@ def _evidence(
     verdict: Verdict,
     reason: str,
     as_of: datetime,
-    points: dict[str, Point],
+    sample: Sample,
 ) -> dict[str, Any]:
     return {
         "experiment_id": terms.experiment_id,
@@ -195,9 +251,10 @@ def _evidence(
                 "role": rule.role,
                 "non_inferiority_margin": rule.non_inferiority_margin,
                 "equivalence_margin": rule.equivalence_margin,
-                **point_evidence(points[rule.metric]),
+                **point_evidence(sample.points[rule.metric]),
+                **_missing_evidence(sample.missing(rule.metric)),
             }
             for rule in terms.rules
-            if rule.metric in points
+            if rule.metric in sample.points
         },
     }

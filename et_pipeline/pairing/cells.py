@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import among
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.pairing.columns import NO_TRADE
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
@@ -51,6 +52,8 @@ def build_cells(
     9 decimals); `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each
     held within the metric's bounds.
 
+    What has no value of a metric is counted beside them, in `missing_values` (see `missing.sql`).
+
     Args:
         connection: The warehouse, outside any transaction.
         experiments: Experiments whose stale cells are to be handled.
@@ -73,6 +76,8 @@ def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
         engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
         _take_away(engine)
         cells = sum(engine.insert("cells", _cells_query(metric)) for metric in metrics)
+        for metric in metrics:
+            engine.insert("missing_values", query("missing", metric=metric.name))
         blocks = _note_paths(engine)
     engine.drop("stale", "stale_pairs")
     return CellsResult(stale, cells, blocks)
@@ -90,8 +95,10 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     engine.keep("stale", query("stale_now"))
     engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
     warehouse.keep("made", "SELECT * FROM cells WHERE false")
+    warehouse.keep("made_missing", "SELECT * FROM missing_values WHERE false")
     for metric in metrics:
         engine.insert("made", _cells_query(metric))
+        engine.insert("made_missing", query("missing", metric=metric.name))
     engine.drop("stale", "stale_pairs")
     stale = warehouse.keep("stale", query("changed_cells", inside=inside))
     cells = blocks = 0
@@ -99,8 +106,9 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
         _take_away(warehouse)
         changed = f"({_CELL}) IN (SELECT {_CELL} FROM stale)"
         cells = warehouse.insert("cells", f"SELECT * FROM made WHERE {changed}")
+        warehouse.insert("missing_values", f"SELECT * FROM made_missing WHERE {changed}")
     blocks = _note_paths(warehouse)
-    warehouse.drop("stale", "made")
+    warehouse.drop("stale", "made", "made_missing")
     return CellsResult(stale, cells, blocks)
 
 
@@ -108,7 +116,8 @@ def _take_away(engine: Engine) -> None:
     """Takes the stale cells away; the limits of time keep the scan short."""
     ((first, last),) = engine.rows("SELECT min(block), max(block) FROM stale")
     span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
-    engine.delete("cells", f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
+    for table in ("cells", "missing_values"):
+        engine.delete(table, f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
 
 
 def _note_paths(engine: Engine) -> int:
@@ -134,14 +143,42 @@ def decimal_type(metric: Metric) -> str:
 
 def _columns(metric: Metric) -> list[str]:
     """What a metric needs of a pair `p`, with the winsor limits in `t`."""
+    missing = f"{missing_arms(metric)} AS {metric.name}_missing"
     if metric.ratio_of is not None:
-        return [f"p.{part}_{arm}" for part in metric.ratio_of for arm in ARMS]
+        return [*(f"p.{part}_{arm}" for part in metric.ratio_of for arm in ARMS), missing]
     touched = " + ".join(
         f"CASE WHEN p.{metric.name}_{arm} < t.{metric.name}_lower"
         f" OR p.{metric.name}_{arm} > t.{metric.name}_upper THEN 1 ELSE 0 END"
         for arm in ARMS
     )
-    return [f"p.{metric.name}_uplift", f"{touched} AS {metric.name}_winsorised"]
+    return [f"p.{metric.name}_uplift", f"{touched} AS {metric.name}_winsorised", missing]
+
+
+def missing_arms(metric: Metric) -> str:
+    """Which arms of a pair `p` lack a value of a metric: 1 for the control, 2 for the variant, 3 for both, else 0.
+
+    What the reports themselves say cannot be measured is not missing. Where one arm passed on the
+    opportunity, only a metric with a value of its own for that (`NO_TRADE`) can miss one, and only the other
+    arm's; and where either arm says that nothing was filled, there is no slippage, latency or toxicity.
+    """
+    control, variant = (
+        f"CASE WHEN {arm_value(metric, arm)} IS NULL THEN {number} ELSE 0 END"
+        for arm, number in zip(ARMS, (1, 2), strict=True)
+    )
+    nothing_there = []
+    if f"v.{metric.name}" not in NO_TRADE:
+        nothing_there.append("p.variant_report_id IS NULL OR p.passed IS NOT NULL")
+    if metric.needs_fill:
+        nothing_there.append("p.fill_ratio_control = 0 OR p.fill_ratio_variant = 0")
+    arms = f"{control} + {variant}"
+    return f"CASE WHEN {' OR '.join(nothing_there)} THEN 0 ELSE {arms} END" if nothing_there else arms
+
+
+def arm_value(metric: Metric, arm: str) -> str:
+    """One arm's value of a metric in a pair `p`, as it was reported; null where there is none."""
+    if metric.ratio_of is None:
+        return f"p.{metric.name}_{arm}"
+    return _own_ratio(metric, *(f"p.{part}_{arm}" for part in metric.ratio_of))
 
 
 def _cells_query(metric: Metric) -> str:
@@ -151,9 +188,7 @@ def _cells_query(metric: Metric) -> str:
     if metric.ratio_of is not None:
         for part, name in zip(("numerator", "denominator"), metric.ratio_of, strict=True):
             parts.update({f"{part}_{arm}": f"p.{name}_{arm}" for arm in ARMS})
-        own = {
-            arm: _own_ratio(metric, parts[f"numerator_{arm}"], parts[f"denominator_{arm}"]) for arm in ARMS
-        }
+        own = {arm: arm_value(metric, arm) for arm in ARMS}
         better, worse = ("variant", "control") if metric.direction > 0 else ("control", "variant")
         uplift, touched = f"({own[better]}) - ({own[worse]})", "0"
     return query(

@@ -5,3 +5,10 @@ FROM (
     UNION ALL
     (SELECT * FROM cells WHERE {inside} EXCEPT SELECT * FROM made)
 ) AS differing
+UNION
+SELECT DISTINCT experiment_id, block, market_id
+FROM (
+    (SELECT * FROM made_missing EXCEPT SELECT * FROM missing_values WHERE {inside})
+    UNION ALL
+    (SELECT * FROM missing_values WHERE {inside} EXCEPT SELECT * FROM made_missing)
+) AS differing_gaps

@@ -4,7 +4,8 @@ SELECT
     p.experiment_id, p.pair_time, {block} AS block,
     p.market_id, p.outcome_id, p.side, p.correlation_id, p.control_report_id, p.variant_report_id,
     {uplifts},
-    p.opportunity_key, p.candidates
+    p.opportunity_key, p.candidates,
+    CASE WHEN p.control_decision = 'passed' THEN 'control' WHEN p.variant_decision = 'passed' THEN 'variant' END AS passed
 FROM (
     SELECT
         c.experiment_id, c.emitted_at AS pair_time, c.market_id, c.outcome_id, c.side, c.correlation_id,

@@ -197,3 +197,18 @@ def test_no_mapping_crashes_the_reader(document: dict[str, object]) -> None:
     import json
 
     assert not isinstance(parse_plan(json.dumps(document).encode(), "plan.yaml"), Plan)
+
+
+def test_max_missing_is_frozen_and_its_default_leaves_older_hashes_alone():
+    assert "max_missing" not in plan().frozen
+    assert plan().plan_hash == plan(PLAN + "\nmax_missing: 0.05\n").plan_hash
+    stricter = plan(PLAN + "\nmax_missing: 0\n")
+    assert stricter.frozen["max_missing"] == 0.0
+    assert stricter.plan_hash != plan().plan_hash
+
+
+@pytest.mark.parametrize("value", ["1", "-0.01", "1.5", "often"])
+def test_max_missing_is_a_share_below_one(value):
+    (refusal,) = refusals(PLAN + f"\nmax_missing: {value}\n")
+    assert refusal.key == "max_missing"
+    assert value.strip("-") in refusal.value

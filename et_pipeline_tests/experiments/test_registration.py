@@ -67,6 +67,21 @@ def test_the_statistical_part_is_frozen(settings: Settings) -> None:
         assert audit.verify(connection) is None
 
 
+def test_a_share_of_missing_values_is_registered_and_frozen_also_where_it_was_left_out(
+    settings: Settings,
+) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        assert connection.execute("SELECT max_missing FROM experiments").fetchall() == [(0.05,)]
+        write(settings, "a.yaml", PLAN + "\nmax_missing: 0.5\n")
+        (refusal,) = register(connection, settings, NOW).refused
+        assert (refusal.key, refusal.value) == ("max_missing", "0.5")
+        assert "it was 0.05" in refusal.sentence
+        write(settings, "a.yaml", PLAN + "\nmax_missing: 0.05\n")
+        assert register(connection, settings, NOW).refused == []
+
+
 def test_open_keys_change_in_one_direction_only(settings: Settings) -> None:
     write(settings, "a.yaml", PLAN)
     with open_warehouse(settings) as connection:

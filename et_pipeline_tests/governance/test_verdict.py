@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.governance.terms import Point, Rule, Terms
-from et_pipeline.governance.verdict import assess
+from et_pipeline.governance.terms import Drift, Gap, Point, Rule, Terms
+from et_pipeline.governance.verdict import assess, first_alarms
 
 START = datetime(2026, 11, 1)
 TERMS = Terms(
@@ -225,3 +225,74 @@ def test_a_longer_path_never_changes_a_verdict(steps):
             assert (found.verdict, found.decided_as_of, found.evidence) == decided
         elif found.verdict is not None:
             decided = (found.verdict, found.decided_as_of, found.evidence)
+
+
+def gap(hour: int, pairs: int, metric: str = "edge_bps") -> Gap:
+    return Gap(START + timedelta(hours=hour), metric, pairs, 0, pairs)
+
+
+MOST = 26  # of 500 pairs with a value: 5 % of 526 are 26.3
+
+
+@pytest.mark.parametrize(
+    ("edge", "slippage", "metric", "verdict", "reason"),
+    [
+        ((0.5, 2.5), (-0.5, 0.5), "edge_bps", None, "values_missing"),
+        ((-2.5, -0.2), (-0.5, 0.5), "edge_bps", None, "values_missing"),
+        ((-1.5, 1.5), (-0.5, 0.5), "edge_bps", None, "values_missing"),
+        ((0.5, 2.5), (-0.5, 0.5), "slippage_bps", None, "values_missing"),
+        ((0.5, 2.5), (-3.0, -1.2), "slippage_bps", None, "values_missing"),
+        ((-2.5, -0.2), (-0.5, 0.5), "slippage_bps", "variant_worse", "primary_below_zero"),
+        ((-1.5, 1.5), (-0.5, 0.5), "slippage_bps", "equivalent", "within_equivalence_margin"),
+        ((0.5, 2.5), (-3.0, -1.2), "edge_bps", "variant_worse", "guardrail_below_margin"),
+        ((0.5, 2.5), (-0.5, 0.5), "latency_ms", "variant_better", "primary_above_zero"),
+    ],
+)
+def test_nothing_is_concluded_about_a_metric_that_too_many_pairs_lack(
+    edge, slippage, metric, verdict, reason
+):
+    path = [point(5, *edge), guard(5, *slippage), point(5, -1, 1, "latency_ms")]
+    found = assess(TERMS, path, gaps=[gap(5, MOST + 1, metric)])
+    assert (found.verdict, found.reason) == (verdict, reason)
+    assert metric not in {alarm.point.metric for alarm in found.alarms}
+    if verdict is None:
+        assert (found.missing[0].condition, found.missing[0].metric) == ("values_missing", metric)
+        assert f"27 of 527 pairs (5.12 %) have no value of {metric}" in found.sentence
+
+
+def test_as_many_gaps_as_the_plan_allows_hold_nothing_back_and_are_in_the_evidence():
+    path = [point(5, 0.5, 2.5), guard(5)]
+    found = assess(TERMS, path, gaps=[gap(5, MOST)])
+    assert found.verdict == "variant_better"
+    assert found.evidence is not None
+    assert found.evidence["metrics"]["edge_bps"]["missing_pairs"] == MOST
+    assert "missing_pairs" not in found.evidence["metrics"]["slippage_bps"]
+    assert assess(TERMS._replace(max_missing=0.0), path, gaps=[gap(5, 1)]).verdict is None
+
+
+def test_gaps_count_from_their_block_on_and_the_first_verdict_stands():
+    path = [point(4, 0.5, 2.5), guard(4), point(8, 0.5, 2.5), guard(8)]
+    assert assess(TERMS, path, gaps=[gap(6, 400)]).decided_as_of == START + timedelta(hours=4)
+    late = assess(TERMS, path, gaps=[gap(3, 400), gap(6, 1)])
+    assert (late.verdict, late.sample.missing("edge_bps").pairs) == (None, 401)
+
+
+def test_gaps_after_the_last_value_count_where_the_metric_has_no_row_of_its_own():
+    """The primary stops being reported; the guardrail's path goes on, and so do the gaps."""
+    path = [guard(4), point(4, -1.0, 2.5), guard(8)]
+    assert assess(TERMS, path, gaps=[gap(7, 400)]).reason == "values_missing"
+    assert assess(TERMS, [], gaps=[gap(7, 400)], ended=True).reason == "values_missing"
+
+
+def test_an_end_with_too_many_gaps_is_inconclusive_for_that_reason():
+    found = assess(TERMS, [point(5, 0.5, 2.5), guard(5)], gaps=[gap(5, 200)], ended=True)
+    assert (found.verdict, found.reason) == ("inconclusive", "values_missing")
+    assert "nothing is concluded about edge_bps" in found.sentence
+
+
+def test_the_change_detector_is_believed_only_where_the_values_are_there():
+    early, later = (Drift("edge_bps", START + timedelta(hours=hour), 5.0, None) for hour in (4, 9))
+    path = [point(4, -1, 1, n_pairs=100), point(9, -1, 1, n_pairs=900)]
+    assert first_alarms(TERMS, path, [gap(2, 20)], [early, later]) == [later]
+    assert first_alarms(TERMS, path, [gap(5, 20)], [early, later]) == [early]
+    assert first_alarms(TERMS, path, [gap(2, 200)], [early, later]) == []

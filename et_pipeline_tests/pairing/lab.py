@@ -95,7 +95,7 @@ class Lab:
         """Everything that pairing made, in one order: equal states are equal to the last bit."""
         return {
             name: self.rows(f"SELECT * FROM {name} ORDER BY ALL")
-            for name in ("pairs", "unmatched", "cells", "arm_progress")
+            for name in ("pairs", "unmatched", "cells", "missing_values", "arm_progress")
         }
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> None:

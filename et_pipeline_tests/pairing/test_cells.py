@@ -69,6 +69,94 @@ def test_a_metric_missing_in_an_arm_is_not_counted(lab: Lab) -> None:
     ]
 
 
+GAPS = "SELECT metric, block, market_id, pairs, control, variant FROM missing_values ORDER BY ALL"
+
+
+def test_pairs_without_a_value_are_counted_by_arm_block_and_market(lab: Lab) -> None:
+    lab.plan(metrics={"edge_bps": None, "latency_ms": None, "size_fill_ratio": None})
+    sizes = {"filled_size": 1.0, "asked_size": 2.0}
+    lab.ingest(
+        report("c1", "o1", 10, latency_ms=5.0, **sizes),
+        variant_report("v1", "o1", latency_ms=3.0, **sizes),
+        report("c2", "o2", 20, **sizes),
+        variant_report("v2", "o2", latency_ms=3.0, filled_size=1.0),
+        report("c3", "o3", 30, filled_size=0.0, asked_size=0.0),
+        variant_report("v3", "o3", edge_bps=None),
+        report("c4", "o4", 3700, edge_bps=None, market_id="m2", latency_ms=1.0, **sizes),
+        variant_report("v4", "o4", edge_bps=None, market_id="m2", latency_ms=1.0, **sizes),
+    )
+    tick(lab)
+    later = START + timedelta(hours=1)
+    assert lab.rows(GAPS) == [
+        ("edge_bps", START, "m1", 1, 0, 1),
+        ("edge_bps", later, "m2", 1, 1, 1),
+        ("latency_ms", START, "m1", 2, 2, 1),
+        ("size_fill_ratio", START, "m1", 2, 1, 2),
+    ]
+    counted = "SELECT metric, sum(n)::INTEGER FROM cells GROUP BY metric ORDER BY metric"
+    assert lab.rows(counted) == [("edge_bps", 2), ("latency_ms", 2), ("size_fill_ratio", 2)]
+
+
+def test_a_value_that_comes_later_is_missing_no_longer(lab: Lab) -> None:
+    lab.plan()
+    first = variant_report("v1", "o1", 10, edge_bps=None)
+    lab.ingest(report("c1", "o1"), first)
+    tick(lab)
+    assert lab.rows(GAPS) == [("edge_bps", START, "m1", 1, 0, 1)]
+    lab.ingest(variant_report("v2", "o1", 20, edge_bps=2.0))
+    tick(lab)
+    assert lab.rows(GAPS) == []
+
+
+def test_an_arm_that_passed_on_an_opportunity_misses_nothing(lab: Lab) -> None:
+    """It has no slippage to report; the other arm's edge is wanted all the same."""
+    lab.plan(metrics={"edge_bps": None, "slippage_bps": None}, on_no_trade="zero")
+    passed = {"decision": "passed", "edge_bps": None}
+    lab.ingest(
+        report("c1", "o1", slippage_bps=1.0),
+        variant_report("v1", "o1", **passed),
+        report("c2", "o2", edge_bps=None, slippage_bps=1.0),
+        variant_report("v2", "o2", **passed),
+        report("c3", "o3", **passed),
+        variant_report("v3", "o3", edge_bps=None, slippage_bps=1.0),
+    )
+    tick(lab)
+    assert lab.rows("SELECT correlation_id, passed FROM pairs ORDER BY ALL") == [
+        ("o1", "variant"),
+        ("o2", "variant"),
+        ("o3", "control"),
+    ]
+    assert lab.rows(GAPS) == [("edge_bps", START, "m1", 2, 1, 1)]
+
+
+def test_a_missing_replay_that_counts_as_zero_misses_nothing(lab: Lab) -> None:
+    lab.plan(metrics={"edge_bps": None, "slippage_bps": None}, on_no_trade="assume_zero")
+    lab.ingest(
+        report("c1", "o1", slippage_bps=1.0),
+        report("c2", "o2", 7200, slippage_bps=1.0),
+        variant_report("v2", "o2", 7200, slippage_bps=1.0),
+        report("c3", "o3", 14400),
+        variant_report("v3", "o3", 14400),
+    )
+    tick(lab)
+    assert lab.rows("SELECT count(*) FROM pairs WHERE variant_report_id IS NULL") == [(1,)]
+    assert lab.rows(GAPS) == [("slippage_bps", START + timedelta(hours=4), "m1", 1, 1, 1)]
+
+
+def test_what_was_not_filled_has_no_slippage_to_miss(lab: Lab) -> None:
+    lab.plan(metrics={"edge_bps": None, "slippage_bps": None, "filled_size": None})
+    fills = [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (None, None)]
+    for i, (control, variant) in enumerate(fills):
+        lab.ingest(
+            report(f"c{i}", f"o{i}", fill_ratio=control), variant_report(f"v{i}", f"o{i}", fill_ratio=variant)
+        )
+    tick(lab)
+    assert lab.rows(GAPS) == [
+        ("filled_size", START, "m1", 4, 4, 4),
+        ("slippage_bps", START, "m1", 2, 2, 2),
+    ]
+
+
 def test_a_ratio_keeps_the_totals_of_both_arms(lab: Lab) -> None:
     lab.plan(metrics={"edge_bps": None, "size_fill_ratio": None})
     sizes = [(1.0, 10.0, 5.0, 10.0), (30.0, 60.0, 10.0, 40.0), (3.0, None, 1.0, 4.0), (0.0, 0.0, 1.0, 2.0)]

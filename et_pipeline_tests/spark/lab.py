@@ -105,6 +105,8 @@ def same_cells(local: duckdb.DuckDBPyConnection, remote: duckdb.DuckDBPyConnecti
         "experiment_id, metric, block, market_id, n, wins, winsorised, sum, sum_squares, m2, "
         "numerator_control, denominator_control, numerator_variant, denominator_variant"
     )
+    gaps = "SELECT * FROM missing_values ORDER BY ALL"
+    assert remote.execute(gaps).fetchall() == local.execute(gaps).fetchall()
     query = f"SELECT {columns} FROM cells ORDER BY ALL"
     here, there = local.execute(query).fetchall(), remote.execute(query).fetchall()
     assert [row[:EXACT] for row in there] == [row[:EXACT] for row in here]

@@ -54,6 +54,7 @@ def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, s
         twins.ingest(displaced=chance.sample(reports, 4))
         twins.tick(EXPERIMENTS)
         assert twins.local.rows("SELECT count(*) FROM pairs WHERE candidates > 1") > [(0,)], "no ties at all"
+        assert twins.local.rows("SELECT count(*) FROM missing_values") > [(0,)], "no gaps at all"
 
 
 def test_what_nothing_touched_is_not_paired_again(cluster: str, tmp_path: Path) -> None:

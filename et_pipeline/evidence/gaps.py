@@ -1,0 +1,164 @@
+"""Values that are not there: how many pairs have none, and whether that goes with what the other arm found."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from et_pipeline.common import text
+from et_pipeline.common.sql import load
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.evidence.paths import Decision
+from et_pipeline.inference.cells import Floats
+from et_pipeline.inference.ratio import RatioCells, ratio_path
+from et_pipeline.pairing.cells import arm_value, missing_arms
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.warehouse.engine import Engine
+
+
+class Gaps(NamedTuple):
+    """Pairs of one metric that have no value.
+
+    Attributes:
+        pairs: Pairs in which at least one arm's report has none.
+        control: Pairs in which the control's has none.
+        variant: Pairs in which the variant's has none.
+        blocks: Blocks with such a pair.
+        last_block: Start of the last of them (UTC); None where there is none.
+        worst_share: Highest share of such pairs in one block.
+        worst_block: Start of that block (UTC).
+    """
+
+    pairs: int
+    control: int
+    variant: int
+    blocks: int
+    last_block: datetime | None
+    worst_share: float | None
+    worst_block: datetime | None
+
+
+def read_gaps(connection: duckdb.DuckDBPyConnection, decision: Decision) -> Gaps:
+    """What is missing of one metric in all pairs, the newest ones too."""
+    found = connection.execute(
+        load(__package__ or "", "missing_values"),
+        {"experiment_id": decision.experiment_id, "metric": decision.metric},
+    ).fetchall()
+    return Gaps(*found[0])
+
+
+def missing_row(engine: Engine, decision: Decision, gaps: Gaps, n_pairs: int) -> dict[str, Any]:
+    """The columns `missing_...` of `diagnostics`.
+
+    Args:
+        engine: Where the pairs are. They are read only where a value is missing.
+        decision: What the plan fixes.
+        gaps: What is missing.
+        n_pairs: Pairs that have a value.
+    """
+    total = gaps.pairs + n_pairs
+    row: dict[str, Any] = {
+        "missing_share": gaps.pairs / total if total else 0.0,
+        "missing_control_share": gaps.control / total if total else 0.0,
+        "missing_variant_share": gaps.variant / total if total else 0.0,
+        "missing_blocks": gaps.blocks,
+        "missing_worst_share": gaps.worst_share,
+        "missing_worst_block": gaps.worst_block,
+    }
+    if not gaps.pairs:
+        return row
+    arm, other = ("control", "variant") if gaps.control > gaps.variant else ("variant", "control")
+    difference = _difference(engine, decision, arm, other)
+    mean, lower, upper = difference or (None, None, None)
+    return row | {
+        "missing_arm": arm,
+        "missing_difference": mean,
+        "missing_difference_lower": lower,
+        "missing_difference_upper": upper,
+        "missing_sentence": _words(decision, arm, other, difference),
+    }
+
+
+def _words(decision: Decision, arm: str, other: str, difference: tuple[float, float, float] | None) -> str:
+    """What the comparison says to people."""
+    where = f"Where the {arm}'s report has no {decision.metric}"
+    if difference is None:
+        return f"{where}, too little is known of the {other}'s to say whether the gaps go with what happened."
+    mean, lower, upper = difference
+    unit, decimals = CATALOGUE[decision.metric].unit, text.decimals_of(lower, upper, mean)
+    found = (
+        f"{where}, the {other}'s differs by {text.signed(mean, decimals)} {unit} from its mean elsewhere "
+        f"(between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit})"
+    )
+    if lower <= 0.0 <= upper:
+        return f"{found}: no sign that the gaps go with what happened."
+    return f"{found}: the gaps go with what happened, so the values that are there are a selection."
+
+
+def _difference(
+    engine: Engine, decision: Decision, arm: str, other: str
+) -> tuple[float, float, float] | None:
+    """`difference_of_means` of the other arm's value, where `arm` has none and where it has one."""
+    metric = CATALOGUE[decision.metric]
+    frame = engine.frame(
+        load(__package__ or "", "other_arm").format(
+            value=arm_value(metric, other),
+            gap=arm_value(metric, arm),
+            arms=missing_arms(metric),
+            experiment_id=decision.experiment_id,
+        )
+    )
+    return difference_of_means(
+        frame["block"].to_numpy(),
+        frame["market_id"].rank("dense").to_numpy(),
+        (frame["sum_missing"].to_numpy(), frame["n_missing"].to_numpy()),
+        (frame["sum_present"].to_numpy(), frame["n_present"].to_numpy()),
+        alpha=decision.alpha,
+        g=decision.g,
+    )
+
+
+def difference_of_means(
+    block: ArrayLike,
+    market: ArrayLike,
+    missing: tuple[Floats, Floats],
+    present: tuple[Floats, Floats],
+    *,
+    alpha: float,
+    g: float,
+) -> tuple[float, float, float] | None:
+    """Mean of a value over some pairs less its mean over the others, and the ends of its interval.
+
+    Both means are ratios of totals, so their difference has the two-way, serially robust variance of
+    `inference.ratio`. Where gaps in one arm do not hang on what happened, the other arm's value knows
+    nothing of them, and the difference is 0.
+
+    Args:
+        block: Each cell's block, ascending.
+        market: Each cell's market.
+        missing: Each cell's sum of the value, and number of pairs, where the one arm has a gap.
+        present: The same where it has none.
+        alpha: Probability that the interval ever misses the truth.
+        g: Tuning of the boundary.
+
+    Returns:
+        Mean, lower and upper end; None where they cannot be told yet.
+    """
+    totals = np.column_stack((*missing, *present)).astype(np.float64)
+    if not (totals[:, 1].sum() and totals[:, 3].sum()):
+        return None
+    cells = RatioCells(
+        np.asarray(block, dtype=np.int64),
+        np.asarray(market, dtype=np.int64),
+        totals[:, 1] + totals[:, 3],
+        totals,
+    )
+    path = ratio_path(cells, alpha=alpha, g=g).at(-1)
+    mean, lower, upper = float(path.mean), float(path.ci_lower), float(path.ci_upper)
+    return (mean, lower, upper) if np.isfinite((mean, lower, upper)).all() else None
