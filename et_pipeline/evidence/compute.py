@@ -49,7 +49,8 @@ def build_evidence(
     """Brings intervals, diagnostics, drift and sample ratio up to date with the cells; one transaction.
 
     The path is computed in one vectorised pass and written from the block before the first touched one on
-    (that block may have been closed by what came after it).
+    (a metric without pairs in that block has its last row there). Which blocks are closed is told anew
+    for all of it: the arms may have moved on although no cell changed.
 
     Args:
         connection: The warehouse, outside any transaction.
@@ -74,6 +75,10 @@ def build_evidence(
         connection.execute(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
+        for table in ("interval_path", "intervals"):
+            connection.execute(
+                load(__package__ or "", "close_blocks").format(table=table, inside=among(wanted))
+            )
         _match_rates(engine, wanted)
         _sample_ratios(engine, wanted)
     return EvidenceResult(tuple(sorted(touched)), rows)

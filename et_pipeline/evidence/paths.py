@@ -123,7 +123,7 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
             "alarm_ci_upper": alarm[1],
             "autocorrelation": path.autocorrelation,
             "ready": path.ready,
-            "closed": np.arange(n_rows) < n_rows - 1,
+            "closed": np.zeros(n_rows, dtype=np.bool_),
         }
     )
     return finite(columns).with_columns(

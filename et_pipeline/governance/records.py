@@ -127,13 +127,14 @@ def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]
     return found
 
 
-def last_report(connection: duckdb.DuckDBPyConnection) -> datetime | None:
-    """Time of the newest report."""
-    row = connection.execute(
-        "SELECT max(emitted_at) FROM (SELECT max(emitted_at) AS emitted_at FROM reports"
-        " UNION ALL SELECT newest FROM reports_elsewhere) AS newest"
-    ).fetchone()
-    return None if row is None else row[0]
+def arm_progress(
+    connection: duckdb.DuckDBPyConnection,
+) -> dict[str, tuple[datetime | None, datetime | None]]:
+    """Time of the newest opportunity that control and variant of each experiment have reported."""
+    rows = connection.execute(
+        "SELECT experiment_id, control_until, variant_until FROM arm_progress"
+    ).fetchall()
+    return {identifier: (control, variant) for identifier, control, variant in rows}
 
 
 def announced(connection: duckdb.DuckDBPyConnection) -> dict[str, Announced]:

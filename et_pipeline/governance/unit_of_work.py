@@ -30,7 +30,7 @@ class Look:
         told: Ids of the events that were told.
         desk: The sign-offs.
         outages: Why reports cannot be read now.
-        last_report: Time of the newest report.
+        progress: How far the two arms of each experiment have come, by the opportunities they reported.
         announced: The announced verdicts, by experiment.
         verdicts: The rows of `verdicts`, by experiment.
         transitions: Changes of state in this look.
@@ -44,7 +44,7 @@ class Look:
     told: set[str]
     desk: SignOffDesk
     outages: list[stall.Outage]
-    last_report: datetime | None
+    progress: dict[str, tuple[datetime | None, datetime | None]]
     announced: dict[str, Announced]
     verdicts: dict[str, dict[str, Any]]
     transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
@@ -98,10 +98,15 @@ class Look:
             self.signals.append(signal)
 
     def ended(self, experiment: Experiment) -> bool:
-        """Whether an experiment is over: reports from after it were seen, or a block has passed since."""
+        """Whether an experiment is over: both arms reported from after it, or a block has passed since.
+
+        Never before `ends_at`: a clock that runs ahead ends nothing.
+        """
+        since = naive_utc(self.now) - experiment.ends_at
+        arms = self.progress.get(experiment.experiment_id, (None,))
+        moved_on = all(until is not None and until >= experiment.ends_at for until in arms)
         grace = timedelta(microseconds=experiment.time_block_us)
-        seen = self.last_report is not None and self.last_report >= experiment.ends_at
-        return seen or naive_utc(self.now) >= experiment.ends_at + grace
+        return since >= grace or (moved_on and since >= timedelta(0))
 
 
 def open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> Look:
@@ -114,7 +119,7 @@ def open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: lis
         {row[0] for row in told},
         SignOffDesk(connection, now, checked),
         stall.open_outages(connection),
-        records.last_report(connection),
+        records.arm_progress(connection),
         records.announced(connection),
         records.verdicts(connection),
     )

@@ -64,6 +64,8 @@ def put_cells(
 ) -> None:
     """Puts one cell per (hour, market) that holds these uplifts, in place of what stood there; marks it stale.
 
+    Both arms have then come as far as the newest cell's hour.
+
     `ratios` are numerator and denominator of the control, then of the variant.
     """
     rows = []
@@ -85,3 +87,9 @@ def put_cells(
         connection.execute("INSERT INTO cells SELECT * FROM put")
         connection.execute("INSERT INTO stale_paths SELECT DISTINCT experiment_id, block FROM put")
         connection.execute("DROP TABLE put")
+        connection.execute("DELETE FROM arm_progress WHERE experiment_id = ?", [experiment])
+        connection.execute(
+            "INSERT INTO arm_progress SELECT experiment_id, max(block), max(block) FROM cells "
+            "WHERE experiment_id = ? GROUP BY experiment_id",
+            [experiment],
+        )

@@ -342,7 +342,7 @@ def add_unmatched(
     connection: duckdb.DuckDBPyConnection, arm: str, count: int, *, block: int, reason: str = "no_partner"
 ) -> None:
     connection.execute(
-        "INSERT INTO unmatched SELECT 'live', ?, ?, ? || i, ?, ?, 'm', 'yes', 'BUY', ? || i, i "
+        "INSERT INTO unmatched SELECT 'live', ?, ?, ? || i, ?, ?, 'm', 'yes', 'BUY', ? || i, i, NULL "
         "FROM range(?) AS numbers(i)",
         [arm, reason, f"{arm}-{block}-", hour(block), hour(block), f"{reason}-{block}-", count],
     )
@@ -389,3 +389,26 @@ def test_a_failure_leaves_everything_as_it_was(connection, tmp_path: Path):
     connection.execute("ALTER TABLE elsewhere RENAME TO sample_ratio")
     assert tables(connection) == before
     assert connection.execute("SELECT block FROM stale_paths").fetchall() == [(hour(4),)]
+
+
+def test_a_block_is_closed_when_both_arms_have_moved_past_it(connection):
+    """Whatever came first, and although no cell changes; what is taken back opens it again."""
+    put_cells(connection, HAND)
+    ends = [(hour(1),), (hour(2),), (hour(4),)]
+    for control, variant, closed in (
+        (None, None, 0),
+        (hour(9), None, 0),
+        (hour(9), hour(1) - timedelta(microseconds=1), 0),
+        (hour(9), hour(1), 1),
+        (hour(2), hour(9), 2),
+        (hour(9), hour(9), 3),
+        (hour(9), hour(3), 2),
+    ):
+        connection.execute("UPDATE arm_progress SET control_until = ?, variant_until = ?", [control, variant])
+        build_evidence(connection, ["exp"])
+        step_by_step = tables(connection)
+        found = connection.execute("SELECT as_of FROM interval_path WHERE closed ORDER BY as_of").fetchall()
+        assert found == ends[:closed]
+        assert connection.execute("SELECT closed FROM intervals").fetchone() == (closed == len(ends),)
+        build_evidence(connection, ["exp"], full=True)
+        assert tables(connection) == step_by_step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from et_pipeline.governance.sign_offs import split_evidence
 from et_pipeline.warehouse import audit
@@ -294,3 +294,38 @@ def test_the_log_stays_intact_and_the_events_anchor_it(world):
     fault = audit.verify(world.connection, anchors)
     assert fault is not None
     assert fault.kind == "edited"
+
+
+def test_an_experiment_is_over_when_both_its_arms_have_moved_on_or_a_block_has_passed(world):
+    """Neither a report of somebody else, nor one arm alone, nor a clock that runs ahead ends it."""
+    world.write_plan()
+    world.tick()
+    (ends_at,) = world.connection.execute("SELECT ends_at FROM experiments").fetchone()
+    late, early = ends_at + timedelta(seconds=5), ends_at - timedelta(minutes=4)
+    seen = []
+    for progress, now in (
+        ((late, early), ends_at + timedelta(minutes=1)),
+        ((early, late), ends_at + timedelta(minutes=1)),
+        ((late, None), ends_at + timedelta(minutes=59)),
+        ((late, late), early),
+        ((late, ends_at), ends_at),
+    ):
+        world.connection.execute("DELETE FROM arm_progress")
+        world.connection.execute("INSERT INTO arm_progress VALUES ('line-shop', ?, ?)", progress)
+        world.now = now.replace(tzinfo=UTC)
+        world.tick()
+        seen.append(world.state())
+    assert seen == ["sampling"] * 4 + ["concluded"]
+    assert world.verdict()["verdict"] == "inconclusive"
+
+
+def test_after_the_grace_an_experiment_is_over_whoever_is_silent(world):
+    world.write_plan()
+    world.tick()
+    (ends_at,) = world.connection.execute("SELECT ends_at FROM experiments").fetchone()
+    world.now = ends_at.replace(tzinfo=UTC) + timedelta(hours=1, microseconds=-1)
+    world.tick()
+    assert world.state() == "sampling"
+    world.now += timedelta(microseconds=1)
+    world.tick()
+    assert world.state() == "concluded"

@@ -12,7 +12,7 @@ from et_pipeline.warehouse.connection import open_warehouse
 FILL = """
 INSERT INTO unmatched
 SELECT 'e', 'control', 'no_partner', 'r' || i, TIMESTAMP '2026-11-01' + INTERVAL (i) HOUR,
-       TIMESTAMP '2026-11-01' + INTERVAL (i) HOUR, 'm', 'yes', 'BUY', 'c' || i, i
+       TIMESTAMP '2026-11-01' + INTERVAL (i) HOUR, 'm', 'yes', 'BUY', 'c' || i, i, NULL
 FROM range(?, ?) AS t(i)
 """
 
