@@ -1,3 +1,4 @@
+-- name: wake
 -- The next moment at which the clock alone changes what a tick would say.
 SELECT min(moment)
 FROM (

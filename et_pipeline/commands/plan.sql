@@ -1,3 +1,4 @@
+-- name: plan
 -- What an experiment has shown of its metric and its traffic: the assumptions of a plan like it.
 SELECT
     d.sd_uplift AS sd, d.market_correlation AS within_market, d.block_correlation AS within_block,

@@ -1,3 +1,4 @@
+-- name: status
 -- One row an experiment: what a person who watches them wants to know first.
 SELECT
     e.experiment_id, e.title, e.mode, e.owner, e.traffic_split_pct, e.starts_at, e.ends_at, e.plan_hash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -11,14 +12,38 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@cache
+_SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
 def load(package: str, name: str) -> str:
-    """The text of `<package>/<name>.sql`.
+    """The text of one named section of a package's `.sql` files.
+
+    A file holds the queries of one subject; each section begins with a line `-- name: <name>`, as the package
+    aiosql has it.
 
     Raises:
-        FileNotFoundError: The package has no such file.
+        KeyError: The package has no such section.
     """
-    return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return sections(package)[name]
+
+
+@cache
+def sections(package: str) -> dict[str, str]:
+    """Every named section of a package's `.sql` files.
+
+    Raises:
+        ValueError: A name stands twice in the package, or a file has no section.
+    """
+    found: dict[str, str] = {}
+    for file in files(package).iterdir():
+        if not file.name.endswith(".sql"):
+            continue
+        _, *parts = _SECTION.split(file.read_text(encoding="utf-8"))
+        named = dict(zip(parts[::2], parts[1::2], strict=True))
+        if not named or len(named) * 2 != len(parts) or found.keys() & named.keys():
+            raise ValueError(f"{package}/{file.name}: each query needs a line '-- name: <name>' of its own")
+        found |= named
+    return found
 
 
 def among(experiments: Iterable[str]) -> str:

@@ -1,3 +1,4 @@
+-- name: cells_of_metric
 -- Cells of one metric, in time order; markets as codes 0, 1, … by name.
 WITH codes AS (
     SELECT market_id, row_number() OVER (ORDER BY market_id) - 1 AS market

@@ -1,3 +1,4 @@
+-- name: close_blocks
 -- A block is closed when both arms of its experiment have reported an opportunity from after it. It may be opened
 -- again where the report that told so turns out to be none.
 UPDATE {table} AS p

@@ -1,3 +1,4 @@
+-- name: decisions
 -- What each plan fixes for each of its metrics, for the experiments asked for.
 SELECT
     e.experiment_id, m.metric, m.role, m.estimator, m.non_inferiority_margin, m.equivalence_margin,

@@ -1,3 +1,4 @@
+-- name: disagreements
 -- Experiments and metrics whose cells, path and newest interval do not tell the same number of pairs.
 WITH counted AS (
     SELECT experiment_id, metric, sum(n) AS n FROM cells GROUP BY experiment_id, metric

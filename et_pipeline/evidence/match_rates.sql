@@ -1,3 +1,4 @@
+-- name: match_rates
 -- Share of each arm's opportunities that found no partner, and candidates per variant (nearest matching).
 WITH found AS (
     SELECT experiment_id, count(*) AS n, count(variant_report_id) AS n_variant, avg(candidates) AS candidates

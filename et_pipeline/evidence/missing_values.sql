@@ -1,3 +1,4 @@
+-- name: missing_values
 -- Pairs without a value of one metric, whole and by block: in either arm, the control's, the variant's; blocks with
 -- such a pair, the last one, and the one with the highest share of them.
 WITH lacking AS (

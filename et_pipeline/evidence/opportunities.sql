@@ -1,3 +1,4 @@
+-- name: opportunities
 -- Opportunities of each arm per block: what was paired, and what found no partner.
 SELECT experiment_id, epoch_us(block) AS block, sum(control)::BIGINT AS control, sum(variant)::BIGINT AS variant
 FROM (

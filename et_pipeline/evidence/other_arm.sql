@@ -1,3 +1,4 @@
+-- name: other_arm
 -- Per block and market: totals of one arm's value, and the pairs behind them, where the other arm has no value of
 -- the metric and where it has one. Decimals add up exactly, in any order.
 SELECT

@@ -1,3 +1,4 @@
+-- name: strategy_usage
 -- Which strategies use this bot: state of their newest experiment, last message about them, and the contract
 -- under which they last passed shadow (before the first conclusion: under which they were registered).
 WITH arms AS (

@@ -1,3 +1,4 @@
+-- name: displace
 -- Notes reports that are taken out again, for pairing to rework their opportunities.
 INSERT INTO displaced
 SELECT report_id, strategy_id, config_version, mode, correlation_id, market_id, outcome_id, side, emitted_at,

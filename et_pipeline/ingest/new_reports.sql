@@ -1,1 +1,2 @@
+-- name: new_reports
 SELECT * FROM reports WHERE batch >= {first} LIMIT {rows}

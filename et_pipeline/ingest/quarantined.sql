@@ -1,3 +1,4 @@
+-- name: quarantined
 -- Contents that lost a conflict before, of the ids that come again.
 SELECT DISTINCT report_id, content_hash
 FROM quarantine

@@ -1,3 +1,4 @@
+-- name: repeated_ids
 -- Report ids that stand more than once, where at least one of them is new. Keys first: they are numbers.
 WITH repeated AS (
     SELECT report_key

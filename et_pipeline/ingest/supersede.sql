@@ -1,3 +1,4 @@
+-- name: supersede
 -- A file that was read again: its refused and skipped lines count where they were read last, whatever became of
 -- them there; in the readings before they are repetitions. Conflicts stay: they are known by their content.
 CREATE OR REPLACE TEMP TABLE read_again AS

@@ -1,3 +1,4 @@
+-- name: unbalanced
 -- Readings of snapshots whose lines are not all in exactly one place. The sum is checked for every reading,
 -- the rows themselves are counted for what is new.
 WITH

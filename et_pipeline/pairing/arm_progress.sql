@@ -1,3 +1,4 @@
+-- name: arm_progress
 -- Per experiment the time of the newest opportunity that each arm has reported.
 SELECT experiment_id, max(control_until) AS control_until, max(variant_until) AS variant_until
 FROM (

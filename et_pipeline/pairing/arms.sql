@@ -1,3 +1,4 @@
+-- name: arms
 -- One row per experiment and arm: which reports belong to it. A shadow variant's reports are replays.
 WITH watched AS (
     SELECT * FROM experiments WHERE experiment_id IN (SELECT experiment_id FROM chosen)

@@ -1,3 +1,4 @@
+-- name: cells
 -- One metric's cells. Decimals add up exactly, in any order; the second pass takes squares around the mean.
 WITH uplifts AS (
     SELECT

@@ -1,3 +1,4 @@
+-- name: changed_cells
 -- The cells that are not what they were, out of all those of some experiments.
 SELECT DISTINCT experiment_id, block, market_id
 FROM (

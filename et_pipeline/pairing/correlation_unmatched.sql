@@ -1,3 +1,4 @@
+-- name: correlation_unmatched
 -- Every report of the experiment's arms that is in no pair, with the reason. A control belongs to the window by
 -- its own time; a variant by its opportunity's control, and where there is none at all by its own time.
 WITH foreign_variants AS (

@@ -1,3 +1,4 @@
+-- name: correlation_unpaired
 -- The opportunities that make no pair although the control's report counts, with the reason.
 SELECT
     p.*,

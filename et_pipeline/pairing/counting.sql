@@ -1,3 +1,4 @@
+-- name: counting
 -- The reports of one arm that count, one for each opportunity.
 SELECT g.*
 FROM gathered AS g

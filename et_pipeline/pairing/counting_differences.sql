@@ -1,3 +1,4 @@
+-- name: counting_differences
 -- Planned metrics whose cells do not count the pairs that have a value.
 WITH counted AS (
     SELECT experiment_id, metric, n FROM (UNPIVOT counted_pairs ON {metrics} INTO NAME metric VALUE n)

@@ -1,3 +1,4 @@
+-- name: gather
 -- The arms' reports of the opportunities in scope; `outside` says why one lies not within its experiment's window.
 SELECT
     a.experiment_id, a.arm,

@@ -1,3 +1,4 @@
+-- name: match_rates
 -- Experiments and arms of which more than a share found no partner. In limited live most controls have none
 -- by design: the variant sees only a small share of the traffic.
 WITH opportunities AS (

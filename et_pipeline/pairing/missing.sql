@@ -1,3 +1,4 @@
+-- name: missing
 -- The pairs of the stale cells in which one metric has no value, see `missing_values`.
 SELECT c.experiment_id, m.metric, c.block, c.market_id, g.pairs, g.control, g.variant
 FROM stale AS c

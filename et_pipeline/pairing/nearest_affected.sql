@@ -1,3 +1,4 @@
+-- name: nearest_affected
 -- The segments within reach of a point: only these can be matched differently than before.
 SELECT s.experiment_id, s.market_id, s.outcome_id, s.side, s.starts_at, s.ends_at
 FROM pairing_segments AS s

@@ -1,3 +1,4 @@
+-- name: nearest_apart
 -- The reports that no timeline holds, with the reason: outside the window, superseded, or a pass.
 SELECT
     g.experiment_id, g.arm,

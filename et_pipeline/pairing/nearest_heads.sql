@@ -1,3 +1,4 @@
+-- name: nearest_heads
 -- The first report of each stack that is not matched yet.
 SELECT t.segment, t.moment, t.report_id AS id
 FROM stacks AS s

@@ -1,3 +1,4 @@
+-- name: nearest_left
 -- What is left of the stacks after a round.
 SELECT l.segment, l.arm, l.moment, l.height, l.taken + coalesce(f.matched, 0) AS taken
 FROM looked AS l

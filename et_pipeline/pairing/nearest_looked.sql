@@ -1,3 +1,4 @@
+-- name: nearest_looked
 -- Each stack's nearest stack of the other arm, its `partner`; stacks without one in reach are left out, for
 -- good. Where two are equally far the smaller id at the head of the stack decides, and `tied` says so.
 WITH sides AS (

@@ -1,3 +1,4 @@
+-- name: nearest_matches
 -- The matched stacks, report by report.
 SELECT c.report_id AS control_report_id, v.report_id AS variant_report_id, v.candidates
 FROM links AS m

@@ -1,3 +1,4 @@
+-- name: nearest_points
 -- Where on the timelines something changed: at the reports of touched opportunities, and where a report was
 -- that a conflict took out again.
 SELECT market_id, outcome_id, side, emitted_at FROM gathered WHERE outside IS NULL

@@ -1,3 +1,4 @@
+-- name: nearest_round
 -- One round: stacks that are each other's nearest are matched. The order of all possible matches is total
 -- (distance, then the control's id, then the variant's), so what is found is exactly what a greedy choice in
 -- that order makes, and the first of all that are left is always among it.

@@ -1,3 +1,4 @@
+-- name: nearest_stacks
 -- Reports of one arm at one moment form a stack, in the order of their ids. Both arms at one moment: they
 -- are as near as can be, so they match place by place at once (`taken`), and one stack is used up.
 WITH stacks AS (

@@ -1,3 +1,4 @@
+-- name: nearest_stretches
 -- The stretches of time to match again: the affected segments, and the points outside of any.
 SELECT market_id, outcome_id, side, starts_at, ends_at FROM affected
 UNION ALL

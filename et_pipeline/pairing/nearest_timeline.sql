@@ -1,3 +1,4 @@
+-- name: nearest_timeline
 -- The reports that count, on their timelines: `segment` numbers the stretches of a timeline without a gap
 -- longer than the tolerance, `place` orders those of one arm at one moment by report_id, and `candidates`
 -- counts the controls within a variant's reach. Only the timelines are numbered in one order; their reports

@@ -1,3 +1,4 @@
+-- name: nearest_together
 -- The matches of distance zero, made with the stacks.
 SELECT
     segment, moment AS control_moment, moment AS variant_moment,

@@ -1,3 +1,4 @@
+-- name: nearest_unmatched
 -- The reports that count and found no partner within the tolerance.
 SELECT
     u.experiment_id, u.arm, u.reason, u.report_id, u.emitted_at, {block} AS block,

@@ -1,3 +1,4 @@
+-- name: pairs
 -- A control with its partner, the variant's report that was matched to it, or, where the plan says so, with
 -- nothing where the variant is taken to have passed on the opportunity. The pair's time is the control's.
 SELECT

@@ -1,3 +1,4 @@
+-- name: replayed_until
 -- Per experiment the time of the newest opportunity that the variant has reported, out of the reports themselves:
 -- the control's time, of its reports within the window where there is one.
 SELECT experiment_id, CAST(NULL AS TIMESTAMP) AS control_until, max(moment) AS variant_until

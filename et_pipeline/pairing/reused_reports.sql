@@ -1,3 +1,4 @@
+-- name: reused_reports
 -- Reports that stand in more than one pair of an experiment. Pairs with a report in common belong to one
 -- opportunity or one segment, so they are written together: looking where something changed is enough.
 WITH changed AS (

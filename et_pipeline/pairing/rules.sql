@@ -1,3 +1,4 @@
+-- name: rules
 -- Everything of a plan that decides which reports pair and what a pair says; changed, all is paired again.
 SELECT
     experiment_id, matching, tolerance_us, on_no_trade, mode, time_block_us, starts_at, ends_at,

@@ -1,3 +1,4 @@
+-- name: sampled
 -- Registered experiments that may be sampled: a split above 50 % first needs a human's sign-off.
 SELECT experiment_id
 FROM experiments

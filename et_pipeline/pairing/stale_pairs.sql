@@ -1,3 +1,4 @@
+-- name: stale_pairs
 -- The pairs of the stale cells.
 SELECT
     s.cell,

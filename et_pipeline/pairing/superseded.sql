@@ -1,3 +1,4 @@
+-- name: superseded
 -- Reports of an arm that a later one for the same opportunity replaces: the last by (emitted_at, report_id)
 -- counts. A control outside the window is of another time and replaces none inside it.
 -- Few opportunities have more than one report of an arm, so only those are put in order.

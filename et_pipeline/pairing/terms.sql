@@ -1,3 +1,4 @@
+-- name: terms
 -- One row per experiment: what a pair of it needs to know.
 SELECT
     e.experiment_id, e.mode, e.starts_at, e.ends_at, e.time_block_us, e.on_no_trade,

@@ -1,3 +1,4 @@
+-- name: touched
 -- The opportunities with a new report, or with one that a conflict took out again.
 SELECT DISTINCT a.experiment_id, n.opportunity_key
 FROM (

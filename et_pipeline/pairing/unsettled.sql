@@ -1,3 +1,4 @@
+-- name: unsettled
 -- The opportunities without a report of the variant that are not what they are by how far the variant has come.
 SELECT u.experiment_id, u.opportunity_key
 FROM unmatched AS u

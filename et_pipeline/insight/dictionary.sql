@@ -1,3 +1,6 @@
+-- The data dictionary.
+
+-- name: columns
 -- Every column with the comments on it and on its table, tables in the order of their creation.
 SELECT t.table_name, t.comment, c.column_name, c.data_type, c.comment
 FROM duckdb_columns() AS c

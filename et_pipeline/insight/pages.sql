@@ -1,0 +1,85 @@
+-- What the review pages and their index show.
+
+-- name: index
+-- One row an experiment for the index of the review pages; what needs a human comes first.
+SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason, v.sentence,
+       v.decided_as_of, v.contradicted, m.metric, i.n_pairs, i.effective_clusters, i.mean_uplift, i.ci_lower,
+       i.ci_upper, i.as_of
+FROM experiments AS e
+LEFT JOIN verdicts AS v USING (experiment_id)
+LEFT JOIN experiment_metrics AS m ON m.experiment_id = e.experiment_id AND m.role = 'primary'
+LEFT JOIN intervals AS i ON i.experiment_id = e.experiment_id AND i.metric = m.metric
+ORDER BY CASE v.state WHEN 'promotion_review' THEN 0 WHEN 'awaiting_sign_off' THEN 1 WHEN 'stalled' THEN 2
+         WHEN 'sampling' THEN 3 WHEN 'registered' THEN 4 ELSE 5 END, e.starts_at DESC, e.experiment_id
+
+-- name: fingerprints
+-- For each experiment two figures that change whenever its page would: the second one follows the deliveries of
+-- its messages, the first one everything else. Paths, pairs and unmatched reports are not
+-- read: what changes them changes the latest interval or the diagnostics too.
+WITH parts AS (
+    SELECT experiment_id, hash(1, t) AS part FROM experiments AS t
+    UNION ALL SELECT experiment_id, hash(2, t) FROM experiment_metrics AS t
+    UNION ALL SELECT experiment_id, hash(3, t) FROM intervals AS t
+    UNION ALL SELECT experiment_id, hash(4, t) FROM diagnostics AS t
+    UNION ALL SELECT experiment_id, hash(5, t) FROM verdicts AS t
+    UNION ALL SELECT experiment_id, hash(6, t) FROM (SELECT * EXCLUDE checked_at FROM sign_offs) AS t
+    UNION ALL SELECT experiment_id, hash(7, t) FROM audit_log AS t
+    UNION ALL SELECT experiment_id, hash(8, t) FROM events AS t
+    UNION ALL SELECT experiment_id, hash(9, t) FROM drift_signals AS t
+    UNION ALL SELECT experiment_id, hash(10, path, key, value, sentence) FROM plan_refusals
+    UNION ALL SELECT experiment_id, hash(11, max(as_of), count(*), max(e_value)) FROM sample_ratio GROUP BY experiment_id
+    UNION ALL SELECT experiment_id, hash(12, metric, max(as_of), count(*), max(log_evidence)) FROM drift
+              GROUP BY experiment_id, metric
+    UNION ALL SELECT e.experiment_id, hash(13, o) FROM experiments AS e JOIN outages AS o
+              ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
+)
+SELECT experiment_id, coalesce(figure, 0)::VARCHAR, coalesce(delivered, 0)::VARCHAR
+FROM experiments
+LEFT JOIN (SELECT experiment_id, sum(part) AS figure FROM parts GROUP BY ALL) USING (experiment_id)
+LEFT JOIN (SELECT experiment_id, sum(hash(d)) AS delivered FROM deliveries AS d JOIN events USING (event_id) GROUP BY ALL)
+USING (experiment_id)
+
+-- name: events
+-- The messages of each experiment, each with its newest delivery attempt.
+SELECT e.*, r.meaning, r.action, d.status, d.destination, d.attempted_at
+FROM events AS e
+LEFT JOIN reason_codes AS r ON r.code = e.reason_code
+LEFT JOIN (
+    SELECT event_id, arg_max(status, (attempt, attempted_at)) AS status,
+           arg_max(destination, (attempt, attempted_at)) AS destination, max(attempted_at) AS attempted_at
+    FROM deliveries GROUP BY event_id
+) AS d USING (event_id)
+WHERE e.experiment_id IN (SELECT unnest($ids))
+ORDER BY e.emitted_at, e.seq
+
+-- name: outages
+-- Outages that overlap each experiment.
+SELECT e.experiment_id, o.*
+FROM experiments AS e JOIN outages AS o ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
+WHERE e.experiment_id IN (SELECT unnest($ids))
+ORDER BY o.since
+
+-- name: pairs_over_time
+-- Pairs of each experiment in at most about 60 equal spans of whole blocks.
+WITH span AS (
+    SELECT experiment_id, block, count(*) AS pairs FROM pairs WHERE experiment_id IN (SELECT unnest($ids)) GROUP BY ALL
+    UNION ALL
+    SELECT experiment_id, block, pairs FROM pair_blocks_elsewhere WHERE experiment_id IN (SELECT unnest($ids))
+), width AS (
+    SELECT experiment_id, epoch_us(min(block)) AS first, epoch_us(max(block)) AS last, any_value(time_block_us)
+           * greatest(1, ceil((epoch_us(max(block)) - epoch_us(min(block))) / 60.0 / any_value(time_block_us)))::BIGINT AS us
+    FROM span JOIN experiments USING (experiment_id) GROUP BY experiment_id
+), filled AS (
+    SELECT experiment_id, us, unnest(range((first // us)::BIGINT, (last // us)::BIGINT + 1)) AS number FROM width
+)
+SELECT f.experiment_id, make_timestamp(number * us) AS start, coalesce(sum(pairs), 0)::BIGINT AS pairs
+FROM filled AS f LEFT JOIN span AS s ON s.experiment_id = f.experiment_id AND epoch_us(block) // us = number
+GROUP BY f.experiment_id, number, us ORDER BY f.experiment_id, number
+
+-- name: unmatched
+-- Reports without a pair of each experiment, by arm and reason.
+SELECT experiment_id, arm, reason, count(*) AS reports FROM unmatched
+WHERE experiment_id IN (SELECT unnest($ids)) GROUP BY ALL
+UNION ALL
+SELECT experiment_id, arm, reason, reports FROM unmatched_elsewhere WHERE experiment_id IN (SELECT unnest($ids))
+ORDER BY ALL

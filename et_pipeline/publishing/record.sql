@@ -1,2 +1,0 @@
-INSERT INTO deliveries (event_id, destination, attempt, status, detail, attempted_at, due_at)
-VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -1,2 +1,0 @@
--- Contents that lost a conflict before.
-SELECT DISTINCT report_id, content_hash FROM quarantine WHERE reason = 'conflict'

@@ -1,1 +1,0 @@
-SELECT experiment_id, block, count(*) AS pairs FROM pairs WHERE {inside} GROUP BY experiment_id, block
