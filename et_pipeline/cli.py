@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import NoReturn
@@ -64,6 +65,9 @@ def main() -> None:
     """Runs the command line: 0 done, 1 refused or failed with a message on stderr, 2 wrong usage."""
     quiet_exit()
     keep_others_out()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding does not have is shown as ?
+            stream.reconfigure(errors="replace")
     # What libraries tell their own developers helps nobody here; pandera imports PySpark where it is there.
     for library in ("dagster", "pyspark"):
         warnings.filterwarnings("ignore", module=rf"{library}\b.*")

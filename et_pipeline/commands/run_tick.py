@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -44,8 +45,18 @@ class TickOutcome(NamedTuple):
 
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder of runs and schedules: DAGSTER_HOME, or `dagster/` in the data folder, made ready."""
+    """The folder of runs and schedules: DAGSTER_HOME, or `dagster/` in the data folder, made ready.
+
+    Raises:
+        CommandError: Dagster cannot keep its storage in a folder of this name.
+    """
     home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
+    if re.search(r"\?|%[0-9A-Fa-f]{2}", str(home)):
+        # Dagster writes the path into the address of an SQLite database as it is, where these mean something.
+        raise CommandError(
+            f"Dagster cannot keep its storage in {home}: the path holds a ? or a % with two hexadecimal digits "
+            "behind it; give the folder another name, or set DAGSTER_HOME to a folder elsewhere"
+        )
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         packaged = Path(__file__).parent.parent / "defs" / "dagster.yaml"

@@ -71,8 +71,8 @@ def plain(text: object) -> str:
 
 
 def print_json(document: object) -> None:
-    """Prints one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    """Prints one JSON document on stdout, in ASCII: it is the same document in every encoding."""
+    sys.stdout.write(json.dumps(document, indent=2, default=_plain) + "\n")
 
 
 def _plain(value: object) -> object:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -28,14 +27,27 @@ from pydantic import (
 from et_pipeline.common.times import format_duration, parse_duration
 from et_pipeline.common.untrusted import in_utc, printable, read_inside, shown
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.contracts.plan_yaml import Scalar, read_yaml
 
 MAX_PLAN_BYTES = 64 * 1024
 MAX_SIZE = 1_000_000_000
 """The largest number of pairs or clusters that a plan may name: what it is computed with has to hold it."""
-MAX_DIGITS = 40
-MAX_DEPTH = 20
 SHOWN_REFUSALS = 20
 """How many faults of one file are told one by one."""
+MISREAD = (
+    "YAML reads another number from it than people do; allowed: decimal digits without a leading zero, for example "
+    "100 or 0.05 (and quotation marks around what is text)"
+)
+INDEX = "index"
+"""The page that lists the experiments stands beside the experiments' own pages."""
+DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))]
+)
+"""Names that are devices to Windows, whatever stands behind their first dot: no file can have them there."""
+TAKEN = (
+    "an experiment's page is named after it, and this name is taken; allowed: any other than "
+    "index, con, prn, aux, nul, com0 to com9 and lpt0 to lpt9"
+)
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
 LATER_KEYS = ("max_missing",)
@@ -262,53 +274,6 @@ def content_hash(document: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-class _PlanLoader(yaml.SafeLoader):
-    """Safe YAML without what a plan never needs: aliases (memory bombs), tags, merges, depth, repeated keys."""
-
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed in a plan")
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "tag", None) is not None:
-            # A tag forces a type on a text that does not have it, which the library's constructors trip over.
-            raise yaml.YAMLError("tags (!name) are not allowed in a plan")
-        if self._depth == MAX_DEPTH:
-            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep")
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [str(key.value) for key, _ in node.value]
-        if "<<" in keys:
-            raise yaml.YAMLError("merges (<<) are not allowed in a plan")
-        doubled = sorted(key for key, count in Counter(keys).items() if count > 1)
-        if doubled:
-            raise yaml.YAMLError(
-                f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}"
-            )
-        return super().construct_mapping(node, deep)
-
-
-def _whole_number(loader: _PlanLoader, node: yaml.ScalarNode) -> int:
-    if len(node.value) > MAX_DIGITS:
-        raise yaml.YAMLError(f"a number of {len(node.value)} digits, near line {node.start_mark.line + 1}")
-    return loader.construct_yaml_int(node)
-
-
-_PlanLoader.add_constructor("tag:yaml.org,2002:int", _whole_number)
-
-_PLAIN_SENTENCE = re.compile(r"^(title|hypothesis): ++(?![\"'|>&*!%@`])(?=.*: )(.*)$", re.MULTILINE)
-
-
-def _quoted(match: re.Match[str]) -> str:
-    """A sentence with a colon in it is text: YAML alone would refuse it, and people write such titles."""
-    return f"{match[1]}: {json.dumps(match[2].rstrip(), ensure_ascii=False)}"
-
-
 def _shortened(value: object) -> str:
     text = value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
@@ -327,24 +292,32 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
     if len(content) > MAX_PLAN_BYTES:
         return [Refusal(path, None, "", "", f"larger than the {MAX_PLAN_BYTES} bytes a plan may have")]
     try:
-        document = yaml.load(_PLAIN_SENTENCE.sub(_quoted, content.decode("utf-8")), Loader=_PlanLoader)
+        document, scalars = read_yaml(content)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         return [Refusal(path, None, "", "", f"not readable as YAML: {' '.join(str(error).split())[:300]}")]
     if not isinstance(document, dict):
         return [Refusal(path, None, "", _shortened(document), "a plan is a mapping of keys to values")]
     identifier = document.get("experiment_id")
+    known = identifier if isinstance(identifier, str) else None
+    misread = [(key, scalar.text) for key, scalar in scalars.items() if scalar.misread]
+    if misread:
+        return [
+            Refusal(path, known, shown(key)[:200], _shortened(text), MISREAD)
+            for key, text in misread[:SHOWN_REFUSALS]
+        ]
+    if known is not None and (known == INDEX or known.partition(".")[0] in DEVICES):
+        return [Refusal(path, known, "experiment_id", _shortened(known), TAKEN)]
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        known = identifier if isinstance(identifier, str) else None
         problems = error.errors(include_url=False)
-        told = [Refusal(path, known, *_explain(problem)) for problem in problems[:SHOWN_REFUSALS]]
+        told = [Refusal(path, known, *_explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
         more = len(problems) - len(told)
         return told if not more else [*told, Refusal(path, known, "", "", f"and {more} more faults")]
 
 
-def _explain(problem: Any) -> tuple[str, str, str]:
-    """Key, value and sentence of one pydantic error."""
+def _explain(problem: Any, scalars: Mapping[str, Scalar]) -> tuple[str, str, str]:
+    """Key, value and sentence of one pydantic error; `scalars` are the values that YAML takes for no text."""
     key = shown(".".join(str(part) for part in problem["loc"]))[:200]
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
@@ -361,6 +334,12 @@ def _explain(problem: Any) -> tuple[str, str, str]:
             value = problem["input"].get(own_key) if isinstance(problem["input"], dict) else None
             return f"{key}.{own_key}".lstrip("."), "" if value is None else _shortened(value), rest
         return key, "", message
+    scalar = scalars.get(".".join(map(str, problem["loc"])))
+    if problem["type"] == "string_type" and scalar is not None:
+        quoted = f"YAML takes it for {scalar.kind}: put it into quotation marks"
+        return key, _shortened(scalar.text), f"{message}; {quoted}"
+    if problem["type"] == "datetime_type" and scalar is not None:
+        return key, _shortened(scalar.text), f"{message} with an offset, for example 2026-11-01T00:00:00Z"
     return key, _shortened(problem["input"]), message
 
 

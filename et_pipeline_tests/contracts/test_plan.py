@@ -91,6 +91,22 @@ def test_defaults_are_those_of_the_specification() -> None:
             "does not fit",
         ),
         ("line-shop-v4", "../../etc/passwd", "experiment_id", "pattern"),
+        ("line-shop-v4", "index", "experiment_id", "this name is taken"),
+        ("line-shop-v4", "con", "experiment_id", "this name is taken"),
+        ("line-shop-v4", "lpt1.v2", "experiment_id", "this name is taken"),
+        ("planned_pairs: 4000", "planned_pairs: 0100", "planned_pairs", "without a leading zero"),
+        ("planned_pairs: 4000", "planned_pairs: 1:00:00", "planned_pairs", "without a leading zero"),
+        ("planned_pairs: 4000", "planned_pairs: 0x10", "planned_pairs", "without a leading zero"),
+        ("planned_pairs: 4000", "planned_pairs: 0b11", "planned_pairs", "without a leading zero"),
+        ("planned_pairs: 4000", "planned_pairs: 4_000", "planned_pairs", "without a leading zero"),
+        ("margin: 1.0", "margin: 1:30.5", "metrics.1.non_inferiority_margin", "without a leading zero"),
+        ("margin: 1.0", "margin: 010", "metrics.1.non_inferiority_margin", "without a leading zero"),
+        ("margin: 1.0", "margin: 01.5", "metrics.1.non_inferiority_margin", "without a leading zero"),
+        ("time_block: 1h", "time_block: 1:00", "time_block", "without a leading zero"),
+        ("owner: strategy-pod", "owner: no", "owner", "true or false: put it into quotation marks"),
+        ('"3.2"', "3.10", "control.config_version", "a number: put it into quotation marks"),
+        ('"3.2"', "2026-10-01", "control.config_version", "a date: put it into quotation marks"),
+        ("2026-11-01T00:00:00Z", "2026-11-01", "starts_at", "for example 2026-11-01T00:00:00Z"),
         ("on_no_trade: exclude", "on_no_trade: none", "matching.on_no_trade", "'zero' or 'assume_zero'"),
         ("time_block: 1h", "traffic_split_pct: 101", "traffic_split_pct", "100"),
         ("time_block: 1h", "traffic_split_pct: -1", "traffic_split_pct", "0"),
@@ -126,6 +142,34 @@ def test_in_limited_live_the_variant_is_not_asked_so_nothing_counts_as_a_pass(co
 )
 def test_files_that_are_no_plan(text: str, says: str) -> None:
     assert says in refusals(text)[0].sentence
+
+
+@given(number=st.floats(0.25, 1e6) | st.integers(2, 10**9), data=st.data())
+def test_a_number_is_what_people_read_or_it_is_refused(number: float, data: st.DataObject) -> None:
+    """Every way in which YAML 1.1 writes a number, of which only the decimal one is a person's."""
+    forms = [repr(number)]
+    if isinstance(number, int):
+        forms += [
+            f"0{number:o}",
+            f"0x{number:x}",
+            f"0b{number:b}",
+            f"{number:_}",
+            f"0{number}",
+            f"{number}:00",
+        ]
+    text = data.draw(st.sampled_from(forms))
+    outcome = parse_plan(PLAN.replace("margin: 1.0", f"margin: {text}").encode(), "plan.yaml")
+    if isinstance(outcome, Plan):
+        assert outcome.guardrails[0].non_inferiority_margin == number
+    else:
+        assert text != forms[0]
+        assert outcome[0].key == "metrics.1.non_inferiority_margin"
+        assert text in outcome[0].value
+
+
+def test_every_name_but_those_of_pages_and_devices_may_be_an_experiment() -> None:
+    for name in ("indexes", "index.v2", "console", "com", "com10", "aux-2"):
+        assert plan(PLAN.replace("line-shop-v4", name)).experiment_id == name
 
 
 def test_not_utf8_is_refused() -> None:

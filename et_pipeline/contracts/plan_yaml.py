@@ -1,0 +1,126 @@
+"""A plan's YAML, read so that no number, word or date is another one than people see."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+MAX_DIGITS = 40
+MAX_DEPTH = 20
+
+_PREFIX = "tag:yaml.org,2002:"
+_DECIMAL = {
+    "int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
+    "float": re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]*([eE][-+][0-9]+)?|[-+]?\.(inf|nan)", re.IGNORECASE),
+}
+"""Numbers that mean the same to YAML and to people; `0100` is 64 to YAML, `1:00:00` is 3600, `0x10` is 16."""
+_AS_TEXT = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
+_PLAIN_SENTENCE = re.compile(r"^(title|hypothesis): ++(?![\"'|>&*!%@`])(?=.*: )(.*)$", re.MULTILINE)
+
+
+class Scalar(NamedTuple):
+    """A value that YAML takes for something else than text.
+
+    Attributes:
+        text: The value as it stands in the file.
+        kind: What YAML takes it for, in words.
+        misread: Whether YAML reads a number from it that a person does not.
+    """
+
+    text: str
+    kind: str
+    misread: bool
+
+
+class PlanText(NamedTuple):
+    """A plan's content.
+
+    Attributes:
+        document: The values, as YAML reads them.
+        scalars: By dotted key the values that are no text.
+    """
+
+    document: Any
+    scalars: dict[str, Scalar]
+
+
+def read_yaml(content: bytes) -> PlanText:
+    """Reads a plan's bytes.
+
+    Raises:
+        yaml.YAMLError: No YAML, or more of YAML than a plan needs.
+        ValueError: No UTF-8, or a value that cannot be made.
+        RecursionError: Nested too deeply.
+    """
+    loader = _PlanLoader(_PLAIN_SENTENCE.sub(_quoted, content.decode("utf-8")))
+    try:
+        node = loader.get_single_node()
+        scalars = dict(_scalars(node, "")) if node is not None else {}
+        return PlanText(None if node is None else loader.construct_document(node), scalars)
+    finally:
+        loader.dispose()
+
+
+def _scalars(node: yaml.Node, key: str) -> Iterator[tuple[str, Scalar]]:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from _scalars(value, f"{key}.{name.value}".lstrip("."))
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            yield from _scalars(value, f"{key}.{position}".lstrip("."))
+    elif (kind := node.tag.removeprefix(_PREFIX)) in _AS_TEXT:
+        decimal = _DECIMAL.get(kind)
+        yield (
+            key,
+            Scalar(node.value, _AS_TEXT[kind], decimal is not None and not decimal.fullmatch(node.value)),
+        )
+
+
+class _PlanLoader(yaml.SafeLoader):
+    """Safe YAML without what a plan never needs: aliases (memory bombs), tags, merges, depth, repeated keys."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a plan")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            # A tag forces a type on a text that does not have it, which the library's constructors trip over.
+            raise yaml.YAMLError("tags (!name) are not allowed in a plan")
+        if self._depth == MAX_DEPTH:
+            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(key.value) for key, _ in node.value]
+        if "<<" in keys:
+            raise yaml.YAMLError("merges (<<) are not allowed in a plan")
+        doubled = sorted(key for key, count in Counter(keys).items() if count > 1)
+        if doubled:
+            raise yaml.YAMLError(
+                f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}"
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _whole_number(loader: _PlanLoader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > MAX_DIGITS:
+        raise yaml.YAMLError(f"a number of {len(node.value)} digits, near line {node.start_mark.line + 1}")
+    return loader.construct_yaml_int(node)
+
+
+_PlanLoader.add_constructor(f"{_PREFIX}int", _whole_number)
+
+
+def _quoted(match: re.Match[str]) -> str:
+    """A sentence with a colon in it is text: YAML alone would refuse it, and people write such titles."""
+    return f"{match[1]}: {json.dumps(match[2].rstrip(), ensure_ascii=False)}"

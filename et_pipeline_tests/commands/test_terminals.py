@@ -1,0 +1,58 @@
+"""Terminals and folders as people have them: any encoding, any name, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TITLE = "Gr\u00f6\u00dfer als vorher \u2013 \u5e02\u5834"
+
+
+def et(folder: Path, *arguments: str, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"ET_DATA_DIR": str(folder), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "et_pipeline", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def refused_plan(tmp_path: Path) -> Path:
+    """A plan whose refusal quotes letters that few encodings have."""
+    folder = tmp_path / "Pl\u00e4ne \u5e02"
+    folder.mkdir()
+    path = folder / "plan.yaml"
+    path.write_text(f"experiment_id: x\ntitel: {TITLE}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_what_an_encoding_does_not_have_ends_no_command(refused_plan: Path, encoding: str) -> None:
+    done = et(refused_plan.parent, "validate", str(refused_plan), encoding=encoding)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+    assert "unknown key" in done.stdout.decode(encoding)
+    missing = et(refused_plan.parent, "status", encoding=encoding)
+    assert missing.returncode == 1 and b"Traceback" not in missing.stderr
+    assert missing.stderr.decode(encoding).startswith("et: ")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_json_document_is_the_same_in_every_encoding(refused_plan: Path, encoding: str) -> None:
+    done = et(refused_plan.parent, "validate", str(refused_plan), "--json", encoding=encoding)
+    [result] = json.loads(done.stdout.decode("ascii"))["results"]
+    assert result["path"] == str(refused_plan)
+    assert any(TITLE in problem for problem in result["problems"])
+
+
+@pytest.mark.parametrize("name", ["what?", "100%25", "a%2Fb"])
+def test_a_folder_that_dagster_cannot_use_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    (folder / "experiments").mkdir(parents=True)
+    (folder / "report_bus").mkdir()
+    done = et(folder, "tick")
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+    assert name in done.stderr.decode() and "give the folder another name" in done.stderr.decode()
+    assert not (folder / "dagster").exists()
