@@ -99,17 +99,14 @@ ALLOWED: dict[str, str] = {
 
 
 def _identifier() -> pa.Column:
-    return pa.Column(
-        pl.String,
-        [
-            pa.Check.str_length(1, MAX_IDENTIFIER, error="bad_identifier"),
-            pa.Check(_without_control_characters, error="bad_identifier"),
-        ],
+    return pa.Column(pl.String, pa.Check(_is_identifier, error="bad_identifier"))
+
+
+def _is_identifier(data: pa.PolarsData) -> pl.LazyFrame:
+    text = pl.col(data.key).str
+    return data.lazyframe.select(
+        text.len_chars().is_between(1, MAX_IDENTIFIER) & ~text.contains(CONTROL_CHARACTERS)
     )
-
-
-def _without_control_characters(data: pa.PolarsData) -> pl.LazyFrame:
-    return data.lazyframe.select(~pl.col(data.key).str.contains(CONTROL_CHARACTERS))
 
 
 def _metric(metric: Metric) -> pa.Column:

@@ -57,6 +57,8 @@ class Reading(NamedTuple):
 
 
 Failure = tuple[SnapshotFile, UnreadableError]
+ReadFiles = Callable[["Ingest", list[SnapshotFile], dict[str, Reading]], list[Failure]]
+"""Reads files into the warehouse or a data set, for an ingest that knows these readings; those that it cannot read."""
 
 
 class _FileError(Exception):
@@ -88,67 +90,53 @@ def ingest(
     Returns:
         What was done. A missing bus folder is no error here: it stands in `unreadable` under the path `""`.
     """
-    return Ingest(connection, settings, now, progress or (lambda _: None)).run()
+    return Ingest(connection, settings, now, progress).run(_read_in_groups)
 
 
 class Ingest:
-    """One ingest into the warehouse; one into a data set replaces `_ingest_files`."""
+    """One ingest: which files are new, the books about them and what was done.
+
+    Attributes:
+        connection: The warehouse.
+        latest: The latest moment (UTC) that a report may name; those that name a later one wait.
+        result: What was done so far.
+    """
 
     def __init__(
         self,
         connection: DuckDBPyConnection,
         settings: Settings,
         now: datetime,
-        progress: Callable[[Progress], None],
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._settings = settings
         self._now = naive_utc(now)
-        self._latest = self._now + timedelta(microseconds=settings.max_clock_skew_us)
-        self._progress = progress
-        self._result = IngestResult()
+        self.latest = self._now + timedelta(microseconds=settings.max_clock_skew_us)
+        self._progress = progress or (lambda _: None)
+        self.result = IngestResult()
         self._started = time.perf_counter()
         self._to_do: list[SnapshotFile] = []
 
-    def run(self) -> IngestResult:
-        """Reads what is new; see `ingest`."""
+    def run(self, read: ReadFiles) -> IngestResult:
+        """Reads what is new, in the way that `read` does it; see `ingest`."""
         listing = list_snapshots(self._settings.report_bus_dir)
-        known = latest_readings(self._connection)
+        known = latest_readings(self.connection)
         failures = [
             (SnapshotFile(path, 0, 0), UnreadableError("not_readable", f"{path or 'report_bus'}: {why}"))
             for path, why in listing.errors.items()
         ]
-        self._to_do = pending(listing.files, known_stamps(self._connection, known))
-        self._ingest_files(self._without_touched(self._to_do, known, failures), known, failures)
+        self._to_do = pending(listing.files, known_stamps(self.connection, known))
+        to_read = self._without_touched(self._to_do, known, failures)
+        failures += read(self, to_read, known)
         self._record_failures(failures, {file.path for file in listing.files})
-        self._result.seconds = time.perf_counter() - self._started
-        return self._result
+        self.result.seconds = time.perf_counter() - self._started
+        return self.result
 
-    def _ingest_files(
-        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
-    ) -> None:
-        """Takes in what is due and reads files; those that cannot be read are added to `failures`."""
-        if self._any_due():
-            self._ingest_due()
-        remaining = files
-        while remaining:
-            try:
-                self._ingest_all(remaining, known)
-            except _FileError as error:
-                failures.append((error.file, error.cause))
-                remaining = [file for file in remaining if file != error.file]
-
-    def _any_due(self) -> bool:
+    def any_due(self) -> bool:
+        """Whether reports wait whose time has come."""
         query = "SELECT EXISTS (FROM early_reports WHERE emitted_at <= $latest)"
-        return self._connection.execute(query, {"latest": self._latest}).fetchall() == [(True,)]
-
-    def _ingest_due(self) -> None:
-        with transaction(self._connection):
-            batch, _ = next_numbers(self._connection)
-            store = Store(self._connection, batch, self._latest)
-            store.add_due()
-            store.flush()
-        self._result.add(store, 0, 0, batch)
+        return self.connection.execute(query, {"latest": self.latest}).fetchall() == [(True,)]
 
     def _without_touched(
         self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
@@ -158,59 +146,18 @@ class Ingest:
         for file in files:
             before = known.get(file.path)
             try:
-                if before is None or before.content_hash != content_hash(self._path(file)):
+                if before is None or before.content_hash != content_hash(self.path(file)):
                     to_read.append(file)
                     continue
             except UnreadableError as error:
                 failures.append((file, error))
                 continue
-            self._connection.execute(
+            self.connection.execute(
                 "UPDATE snapshots SET mtime_ns = ? WHERE snapshot_id = ?", [file.mtime_ns, before.snapshot_id]
             )
         return to_read
 
-    def _ingest_all(self, remaining: list[SnapshotFile], known: dict[str, Reading]) -> None:
-        """Takes group by group off `remaining`, each in a transaction of its own."""
-        sizes = [(self._path(file), file.size) for file in remaining]
-        with (
-            closing(read_files(sizes, worker_count())) as contents,
-            ThreadPoolExecutor(1) as hashing,
-        ):
-            for group in grouped(remaining.copy()):
-                self._ingest_group(group, contents, hashing, known)
-                del remaining[: len(group)]
-
-    def _ingest_group(
-        self,
-        group: list[SnapshotFile],
-        contents: Iterator[Iterator[Batch]],
-        hashing: Executor,
-        known: dict[str, Reading],
-    ) -> None:
-        with transaction(self._connection):
-            batch, next_id = next_numbers(self._connection)
-            store = Store(self._connection, batch, self._latest)
-            hashes = []
-            for snapshot_id, file in enumerate(group, next_id):
-                with _blaming(file):
-                    digest = hashing.submit(content_hash, self._path(file))
-                    store.tallies[snapshot_id] = Tally(file.path)
-                    for part in next(contents):
-                        store.add_batch(snapshot_id, part)
-                        self._report(store, snapshot_id - next_id)
-                    hashes.append(digest.result())
-                    with unreadable(self._path(file)):
-                        refuse_changed(self._path(file), file.stamp)
-                    self._report(store, snapshot_id - next_id + 1)
-            store.flush()
-            readings = [
-                reading_of(file, digest, known, number)
-                for number, (file, digest) in enumerate(zip(group, hashes, strict=True), next_id)
-            ]
-            self._record(store, readings, batch)
-        self._result.add(store, len(group), sum(reading.changed for reading in readings), batch)
-
-    def _record(self, ledger: Ledger, readings: list[Reading], batch: int) -> None:
+    def record(self, ledger: Ledger, readings: list[Reading], batch: int) -> None:
         """Notes the readings of a transaction and where their lines went."""
         snapshots, skipped = [], []
         for reading in readings:
@@ -236,18 +183,20 @@ class Ingest:
             )
             skipped += [(reading.snapshot_id, *item) for item in sorted(tally.skipped.items())]
         if snapshots:
-            append(self._connection, "snapshots", pl.DataFrame(snapshots))
+            append(self.connection, "snapshots", pl.DataFrame(snapshots))
         if skipped:
             frame = pl.DataFrame(skipped, schema=["snapshot_id", "kind", "lines"], orient="row")
-            append(self._connection, "skipped", frame)
+            append(self.connection, "skipped", frame)
         if any(reading.revision > 1 for reading in readings):
-            self._connection.execute(load(__package__, "supersede"))
+            self.connection.execute(load(__package__, "supersede"))
 
-    def _path(self, file: SnapshotFile) -> Path:
+    def path(self, file: SnapshotFile) -> Path:
+        """Where a file of the bus lies."""
         return self._settings.report_bus_dir / file.path
 
-    def _report(self, ledger: Ledger, files: int) -> None:
-        done = self._result
+    def report(self, ledger: Ledger, files: int) -> None:
+        """Tells how far the ingest is: with a transaction not counted yet, and so many files of it done."""
+        done = self.result
         self._progress(
             Progress(
                 files=done.files + files,
@@ -262,19 +211,85 @@ class Ingest:
     def _record_failures(self, failures: list[Failure], listed: set[str]) -> None:
         """Notes what cannot be read now: files of this tick, and those given up before that lie there still."""
         tried = {file.path for file in self._to_do}
-        with transaction(self._connection):
+        with transaction(self.connection):
             kept = [
                 row
-                for row in self._connection.execute("SELECT * FROM unreadable").fetchall()
+                for row in self.connection.execute("SELECT * FROM unreadable").fetchall()
                 if row[0] in listed and row[0] not in tried
             ]
             kept += [
                 (file.path, cause.reason, cause.sentence, self._now, *file.stamp) for file, cause in failures
             ]
-            self._connection.execute("DELETE FROM unreadable")
+            self.connection.execute("DELETE FROM unreadable")
             if kept:
-                self._connection.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?, ?)", sorted(kept))
-        self._result.unreadable = {row[0]: row[1] for row in kept}
+                self.connection.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?, ?)", sorted(kept))
+        self.result.unreadable = {row[0]: row[1] for row in kept}
+
+
+def _read_in_groups(run: Ingest, files: list[SnapshotFile], known: dict[str, Reading]) -> list[Failure]:
+    """Takes in what is due and reads files; returns those that cannot be read."""
+    if run.any_due():
+        _take_due(run)
+    failures = []
+    remaining = files
+    while remaining:
+        try:
+            _read_all(run, remaining, known)
+        except _FileError as error:
+            failures.append((error.file, error.cause))
+            remaining = [file for file in remaining if file != error.file]
+    return failures
+
+
+def _take_due(run: Ingest) -> None:
+    with transaction(run.connection):
+        batch, _ = next_numbers(run.connection)
+        store = Store(run.connection, batch, run.latest)
+        store.add_due()
+        store.flush()
+    run.result.add(store.ledger, 0, 0, batch)
+
+
+def _read_all(run: Ingest, remaining: list[SnapshotFile], known: dict[str, Reading]) -> None:
+    """Takes group by group off `remaining`, each in a transaction of its own."""
+    sizes = [(run.path(file), file.size) for file in remaining]
+    with (
+        closing(read_files(sizes, worker_count())) as contents,
+        ThreadPoolExecutor(1) as hashing,
+    ):
+        for group in grouped(remaining.copy()):
+            _read_group(run, group, contents, hashing, known)
+            del remaining[: len(group)]
+
+
+def _read_group(
+    run: Ingest,
+    group: list[SnapshotFile],
+    contents: Iterator[Iterator[Batch]],
+    hashing: Executor,
+    known: dict[str, Reading],
+) -> None:
+    with transaction(run.connection):
+        batch, next_id = next_numbers(run.connection)
+        store = Store(run.connection, batch, run.latest)
+        hashes = []
+        for snapshot_id, file in enumerate(group, next_id):
+            with _blaming(file):
+                digest = hashing.submit(content_hash, run.path(file))
+                store.ledger.tallies[snapshot_id] = Tally(file.path)
+                for part in next(contents):
+                    store.add_batch(snapshot_id, part)
+                    run.report(store.ledger, snapshot_id - next_id)
+                hashes.append(digest.result())
+                refuse_changed(run.path(file), file.stamp)
+                run.report(store.ledger, snapshot_id - next_id + 1)
+        store.flush()
+        readings = [
+            reading_of(file, digest, known, number)
+            for number, (file, digest) in enumerate(zip(group, hashes, strict=True), next_id)
+        ]
+        run.record(store.ledger, readings, batch)
+    run.result.add(store.ledger, len(group), sum(reading.changed for reading in readings), batch)
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
 
 
 def _texts(texts: pl.Series) -> Keys:
-    encoded = map(str.encode, texts.to_list())
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), dtype=np.uint64, count=len(texts))
+    encoded = texts.cast(pl.Binary).to_list()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), dtype=np.uint64, count=len(encoded))
 
 
 def _repeated_texts(reports: pl.DataFrame, columns: tuple[str, ...]) -> Keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -20,7 +21,7 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import FIELDS, KIND, OPTIONAL, OWN_BOT_ID, PASSED, STRINGS, TRADED
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
-from et_pipeline.ingest.sources import Fuse, UnreadableError, refuse_changed, unreadable
+from et_pipeline.ingest.sources import Fuse, UnreadableError, unreadable
 
 BATCH_ROWS = 50_000
 MAX_GROUP_VALUES = 4 * 1024 * 1024
@@ -53,12 +54,10 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
     Raises:
         UnreadableError: It vanished, may not be read, or is no sound Parquet file.
     """
-    with unreadable(path):
-        before = path.stat()
-        with path.open("rb"):
-            pass  # polars words a missing permission less well
-    _refuse_bomb(path, before.st_size)
-    fuse = Fuse(path, before.st_size)
+    with unreadable(path), path.open("rb") as file:  # polars words a missing permission less well
+        size = os.fstat(file.fileno()).st_size
+    _refuse_bomb(path, size)
+    fuse = Fuse(path, size)
     first = 1
     try:
         for frame in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=BATCH_ROWS):
@@ -68,8 +67,6 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
                 first += len(part)
     except PolarsError as error:
         raise UnreadableError("broken_parquet", _unsound(path, error)) from error
-    with unreadable(path):
-        refuse_changed(path, (before.st_size, before.st_mtime_ns))
 
 
 def _refuse_bomb(path: Path, size: int) -> None:

@@ -109,17 +109,16 @@ def opened(path: Path, section: Section | None = None) -> Iterator[Read]:
         UnreadableError: It vanished, may not be read, its stream is broken or a bomb.
     """
     with unreadable(path), path.open("rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
+        size = os.fstat(file.fileno()).st_size
         if path.name.endswith(".gz"):
             with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
-                yield _defused(path, before.st_size, unzipped.read)
+                yield _defused(path, size, unzipped.read)
         elif path.name.endswith(".zst"):
-            yield _defused(path, before.st_size, _zstd(file))
+            yield _defused(path, size, _zstd(file))
         elif section is not None:
             yield _section(file, section)
         else:
             yield file.read
-        refuse_changed(path, (before.st_size, before.st_mtime_ns))
 
 
 def _section(file: BinaryIO, section: Section) -> Read:
@@ -160,16 +159,6 @@ def _first_line(file: BinaryIO, section: Section) -> int:
     return section.end
 
 
-def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:
-    """Raises `UnreadableError` where size or time of modification (ns) are not the ones of before."""
-    after = path.stat()
-    if (after.st_size, after.st_mtime_ns) != stamp:
-        raise UnreadableError(
-            "changed_while_reading",
-            f"{path.name} changed while it was read; it is read again at the next tick",
-        )
-
-
 @contextmanager
 def unreadable(path: Path) -> Iterator[None]:
     """Turns what the operating system and the decompressors raise into `UnreadableError`."""
@@ -182,6 +171,30 @@ def unreadable(path: Path) -> Iterator[None]:
         raise UnreadableError("broken_stream", sentence) from error
     except OSError as error:
         raise UnreadableError("not_readable", f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of modification in nanoseconds of a file.
+
+    Raises:
+        UnreadableError: It vanished or may not be looked at.
+    """
+    with unreadable(path):
+        status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:
+    """Whoever reads a file calls this once, when everything of it was read and hashed.
+
+    Raises:
+        UnreadableError: The file has no longer the size or the time of modification that it had before.
+    """
+    if stamp_of(path) != stamp:
+        raise UnreadableError(
+            "changed_while_reading",
+            f"{path.name} changed while it was read; it is read again at the next tick",
+        )
 
 
 class Fuse:

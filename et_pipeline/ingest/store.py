@@ -20,33 +20,39 @@ STORE_ROWS = 250_000
 groups (of 122,880) at once DuckDB writes each on a core of its own, at two thirds of the cost."""
 
 
-class Store(Ledger):
-    """One transaction's worth of arrivals, on their way into the warehouse; see `Ledger`."""
+class Store:
+    """One transaction's worth of arrivals, on their way into the warehouse.
+
+    Attributes:
+        ledger: Where the lines of the transaction went.
+    """
 
     def __init__(self, connection: DuckDBPyConnection, batch: int, latest: datetime) -> None:
         """Starts empty; reports that name a moment after `latest` (UTC) wait."""
-        super().__init__(connection, batch)
+        self.ledger = Ledger(connection, batch)
+        self._connection = connection
+        self._batch = batch
         self._latest = latest
         self._arrived: list[pl.DataFrame] = []
         self._rows = 0
 
     def add_batch(self, snapshot_id: int, batch: Batch) -> None:
         """Takes a batch of a snapshot that has its tally."""
-        tally = self.tallies[snapshot_id]
+        tally = self.ledger.tallies[snapshot_id]
         tally.lines += batch.lines
-        self.bytes += batch.size
+        self.ledger.bytes += batch.size
         tally.skipped.update(batch.skipped)
-        self.quarantine(batch.bad.with_columns(snapshot_id=pl.lit(snapshot_id)))
+        self.ledger.quarantine(batch.bad.with_columns(snapshot_id=pl.lit(snapshot_id)))
         reports = batch.reports.with_columns(snapshot_id=pl.lit(snapshot_id, pl.Int32))
         early = pl.col("emitted_at") > self._latest
         if reports.select(early.any()).item():
-            self.wait(reports.filter(early))
+            self.ledger.wait(reports.filter(early))
             reports = reports.filter(~early)
         self._arrive(reports)
 
     def add_due(self) -> None:
         """Takes the reports whose time has come."""
-        self._arrive(self.take_due(self._latest))
+        self._arrive(self.ledger.take_due(self._latest))
 
     def _arrive(self, reports: pl.DataFrame) -> None:
         if len(reports):
@@ -64,9 +70,9 @@ class Store(Ledger):
         doubtful = bool(len(stored)) or frame["report_key"].n_unique() < len(frame)
         quarantined = self._known("quarantined", frame) if doubtful else frame.clear()
         outcome = resolve(frame, stored, quarantined)
-        self.count("duplicates", outcome.duplicates)
+        self.ledger.count("duplicates", outcome.duplicates)
         self._displace(outcome.displaced)
-        self.quarantine_conflicts(outcome.conflicts)
+        self.ledger.quarantine_conflicts(outcome.conflicts)
         self._insert(outcome.kept)
 
     def _known(self, query: str, arrived: pl.DataFrame) -> pl.DataFrame:
@@ -74,7 +80,7 @@ class Store(Ledger):
         return pl.DataFrame(self._connection.sql(load(__package__, query)))
 
     def _insert(self, reports: pl.DataFrame) -> None:
-        self.count("reports", reports)
+        self.ledger.count("reports", reports)
         if len(reports):
             batch = pl.lit(self._batch, pl.Int64)
             append(self._connection, "reports", reports.with_columns(batch=batch))
@@ -86,4 +92,4 @@ class Store(Ledger):
         losers = ArrowStream(reports.select("report_key", "report_id", "content_hash"))  # noqa: F841
         self._connection.execute(load(__package__, "displace"), {"batch": self._batch})
         self._connection.execute(load(__package__, "take_out"))
-        self.take_back(reports)
+        self.ledger.take_back(reports)

@@ -11,7 +11,7 @@ from et_pipeline.common.times import naive_utc
 from et_pipeline.ingest.decode import BadLine
 from et_pipeline.ingest.listing import SUFFIXES
 from et_pipeline.ingest.reader import read_snapshot
-from et_pipeline.ingest.sources import UnreadableError
+from et_pipeline.ingest.sources import UnreadableError, refuse_changed, stamp_of
 from et_pipeline.settings import Settings
 
 SNAPSHOT_SUFFIXES = SUFFIXES
@@ -51,6 +51,7 @@ def validate_snapshot(path: Path, settings: Settings) -> Validation:
     skipped: Counter[str] = Counter()
     rows: list[BadLine] = []
     try:
+        stamp = stamp_of(path)
         for batch in read_snapshot(path):
             lines += batch.lines
             reports += len(batch.reports)
@@ -58,6 +59,7 @@ def validate_snapshot(path: Path, settings: Settings) -> Validation:
             skipped.update(batch.skipped)
             quarantined += len(batch.bad)
             rows += [BadLine(*row) for row in batch.bad.head(MAX_ROWS - len(rows)).iter_rows()]
+        refuse_changed(path, stamp)
     except UnreadableError as error:
         rows.append(BadLine(0, error.reason, error.sentence, ""))
         quarantined += 1

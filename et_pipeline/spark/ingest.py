@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 
@@ -45,42 +46,44 @@ def ingest_on_cluster(
     All files of a tick are one transaction. The reports are written first, as a batch that counts for nothing
     until the warehouse knows of it: a crash leaves a batch that the next tick overwrites.
     """
-    return _ClusterIngest(engine, settings, now, progress or (lambda _: None)).run()
+    return Ingest(engine.connection, settings, now, progress).run(partial(_read_on_cluster, engine))
 
 
-class _ClusterIngest(Ingest):
-    def __init__(
-        self,
-        engine: SparkEngine,
-        settings: Settings,
-        now: datetime,
-        progress: Callable[[Progress], None],
-    ) -> None:
-        super().__init__(engine.connection, settings, now, progress)
+def _read_on_cluster(
+    engine: SparkEngine, run: Ingest, files: list[SnapshotFile], known: dict[str, Reading]
+) -> list[Failure]:
+    return _Cluster(engine, run).read(files, known)
+
+
+class _Cluster:
+    """The reading of one ingest on a cluster."""
+
+    def __init__(self, engine: SparkEngine, run: Ingest) -> None:
         self._engine = engine
+        self._connection = engine.connection
+        self._run = run
 
-    def _ingest_files(
-        self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
-    ) -> None:
-        if not files and not self._any_due():
-            return
+    def read(self, files: list[SnapshotFile], known: dict[str, Reading]) -> list[Failure]:
+        """Takes in what is due and reads files; returns those that cannot be read."""
+        if not files and not self._run.any_due():
+            return []
         batch, first = next_numbers(self._connection)
         numbered = dict(enumerate(files, first))
         self._engine.keep_mapped(
             "readings", list(self._tasks(numbered)), executor.read_parts, executor.READING
         )
-        for number, error in self._broken().items():
-            failures.append((numbered.pop(number), error))
-        if numbered or self._any_due():
+        failures = [(numbered.pop(number), error) for number, error in self._broken().items()]
+        if numbered or self._run.any_due():
             with transaction(self._connection):
                 self._settle(numbered, known, batch)
         self._engine.drop("readings")
+        return failures
 
     def _tasks(self, numbered: Mapping[int, SnapshotFile]) -> Iterator[dict[str, object]]:
         """What the workers are to do: for each file its hash, and its sections as tasks of their own."""
-        latest = (self._latest - executor.EPOCH) // executor.MICROSECOND
+        latest = (self._run.latest - executor.EPOCH) // executor.MICROSECOND
         for number, file in numbered.items():
-            path = self._path(file)
+            path = self._run.path(file)
             sections = [task.section for task in tasks_of(path, file.size)]
             for part, section in [(executor.HASH, None), *enumerate(sections)]:
                 yield {
@@ -108,19 +111,19 @@ class _ClusterIngest(Ingest):
         self._count_parts(ledger)
         ledger.quarantine(engine.frame(self._query("bad")))
         ledger.wait(executor.from_arrow(engine.frame(self._query("arrivals", columns=ARRIVAL, what="early"))))
-        come = ArrowStream(ledger.take_due(self._latest))  # noqa: F841 (DuckDB scans it by name)
+        come = ArrowStream(ledger.take_due(self._run.latest))  # noqa: F841 (DuckDB scans it by name)
         columns = ", ".join(executor.REPORT)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE due AS SELECT {columns} FROM come")
         engine.send("due")
         self._judge(ledger, batch)
         hashes = dict(engine.rows("SELECT snapshot_id, raw FROM readings WHERE what = 'hash'"))
         readings = [reading_of(file, hashes[number], known, number) for number, file in numbered.items()]
-        self._record(ledger, readings, batch)
+        self._run.record(ledger, readings, batch)
         engine.refresh()
         self._connection.execute("DELETE FROM reports_elsewhere")
         engine.insert("reports_elsewhere", "SELECT count(*), max(emitted_at) FROM reports")
-        self._result.add(ledger, len(readings), sum(reading.changed for reading in readings), batch)
-        self._report(Ledger(self._connection, batch), 0)
+        self._run.result.add(ledger, len(readings), sum(reading.changed for reading in readings), batch)
+        self._run.report(Ledger(self._connection, batch), 0)
 
     def _count_parts(self, ledger: Ledger) -> None:
         """Adds up the counts of the sections, and says how many lines of a file stand before each."""

@@ -19,7 +19,7 @@ from et_pipeline.contracts.report import OPTIONAL, STRINGS
 from et_pipeline.ingest.ingest import content_hash
 from et_pipeline.ingest.reader import Batch, read_snapshot
 from et_pipeline.ingest.resolve import resolve
-from et_pipeline.ingest.sources import Section, UnreadableError, refuse_changed, unreadable
+from et_pipeline.ingest.sources import Section, UnreadableError, refuse_changed
 
 EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)
@@ -81,8 +81,7 @@ def _read(task: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
             section = None if task["end"] is None else Section(task["start"], task["end"])
             for batch in read_snapshot(path, section):
                 yield from (frame.with_columns(own) for frame in _accounted(batch, latest))
-        with unreadable(path):
-            refuse_changed(path, (task["size"], task["mtime_ns"]))
+        refuse_changed(path, (task["size"], task["mtime_ns"]))
     except UnreadableError as error:
         row = {"what": ["unreadable"], "reason": [error.reason], "sentence": [error.sentence]}
         yield pl.DataFrame(row).with_columns(own)

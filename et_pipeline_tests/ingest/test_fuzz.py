@@ -131,3 +131,23 @@ def test_templates_take_every_form_of_a_file(tmp_path: Path) -> None:
     assert found.bad == []
     assert found.content[:70] == alone
     assert [row["line"] for row in found.reports] == list(range(1, 2001))
+
+
+def test_lines_too_odd_for_a_form_are_read_all_the_same(tmp_path: Path) -> None:
+    """Names like those of metrics or texts in other places, nulls, and more or longer names than a form may have."""
+    odd = [
+        report(edge_bps="a text", metrics={"edge_bps": 1.5, "fill_ratio": None}),
+        report(book={"book": "x", "side": "y"}),
+        report(metrics={"edge_bps": 1.5, "side": "SELL", "kind": "x"}),
+        report(metrics={"edge_bps": 1.5, "mode": None}, **{"a b": "c", "ü": "d"}),
+        report(kind2="OperationsReport", line="7", text="t", extra="e"),
+        report(**{f"field{n}": "x" for n in range(150)}),
+        report(**{f"field{n}": "x" for n in range(5000)}),
+        report(**{"n" * 500_000: None}),
+        report(metrics={"edge_bps": 1, "latency_ms": 2.5}, empty="", **{"0": "zero"}),
+    ]
+    for document in odd:
+        lines = [line(document | {"report_id": f"r{n}"}) for n in range(3)]
+        targets.reader(b"\n".join(lines))
+        assert len(read(tmp_path, b"\n".join(lines)).reports) == 3
+    targets.reader(ndjson(document | {"report_id": f"r{n}"} for n, document in enumerate(odd * 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from et_pipeline.ingest import ingest as module
 from et_pipeline.ingest.ingest import pending_snapshots
 from et_pipeline.ingest.listing import list_snapshots
+from et_pipeline.ingest.reader import Batch, read_snapshot
 from et_pipeline.ingest.results import Progress
 from et_pipeline.ingest.validate import validate_snapshot
 from et_pipeline.settings import Settings
@@ -207,6 +209,33 @@ def test_a_crash_leaves_whole_transactions(settings: Settings, monkeypatch: pyte
         run(settings, progress=crash)
     assert rows(settings, "SELECT report_id FROM reports") == [("r0",)]
     assert run(settings).reports == 2
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz", "a.ndjson.zst", "a.parquet"])
+def test_a_file_that_changes_while_it_is_read(settings: Settings, name: str) -> None:
+    path = settings.report_bus_dir / name
+    put = write_parquet if name == "a.parquet" else lambda to, documents: write(to, ndjson(documents))
+
+    def change(progress: Progress) -> None:
+        if progress.lines == 1 and not progress.files:
+            put(path, [report("a"), report("b")])
+
+    put(path, [report("a")])
+    result = run(settings, progress=change)
+    assert result.unreadable == {name: "changed_while_reading"}
+    assert rows(settings, COUNTS) == []
+    assert (run(settings).reports, run(settings).files) == (2, 0)
+
+
+def test_validation_of_a_file_that_changes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bus(settings, "a.ndjson", report("a"))
+
+    def read_and_change(file: Path) -> Iterator[Batch]:
+        yield from read_snapshot(file)
+        bus(settings, "a.ndjson", report("a"), report("b"))
+
+    monkeypatch.setattr("et_pipeline.ingest.validate.read_snapshot", read_and_change)
+    assert [row.reason for row in validate_snapshot(path, settings).quarantine] == ["changed_while_reading"]
 
 
 def test_progress_tells_files_lines_and_rate(settings: Settings) -> None:

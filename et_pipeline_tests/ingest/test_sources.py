@@ -128,14 +128,6 @@ def test_a_file_one_may_not_read(tmp_path: Path, name: str) -> None:
         os.seteuid(0)
 
 
-def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.ndjson", CONTENT)
-    with pytest.raises(UnreadableError) as caught, opened(path) as read_some:
-        read_some(100)
-        path.write_bytes(CONTENT + CONTENT)
-    assert caught.value.reason == "changed_while_reading"
-
-
 def test_sections_of_a_file_give_the_same_reports_and_line_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
