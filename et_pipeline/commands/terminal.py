@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from et_pipeline.common.sql import row_dicts
 from et_pipeline.common.untrusted import shown
 from et_pipeline.settings import Settings
 
@@ -118,9 +119,8 @@ def rows(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """The rows of a query as dictionaries; NaN and infinity, which JSON has no words for, become None."""
-    cursor = connection.execute(query, parameters or {})
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, map(_finite, row), strict=True)) for row in cursor.fetchall()]
+    found = row_dicts(connection, query, parameters or {})
+    return [{name: _finite(value) for name, value in row.items()} for row in found]
 
 
 def _finite(value: object) -> object:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import duckdb
     import polars as pl
 
 
@@ -50,6 +51,27 @@ def among(experiments: Iterable[str]) -> str:
     """The condition that a row is of one of the experiments; ids are plain (see `Plan`), so they need no quoting."""
     names = ", ".join(f"'{name}'" for name in experiments)
     return f"experiment_id IN ({names})" if names else "false"
+
+
+def row_dicts(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: object = None
+) -> list[dict[str, Any]]:
+    """The rows of a query as dictionaries by column name."""
+    found = connection.execute(query, parameters)
+    names = [column[0] for column in found.description or []]
+    return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+
+
+def insert_row(connection: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, object]) -> None:
+    """Appends one row to a table, by the names of its columns; columns that are left out get their default."""
+    names, marks = ", ".join(row), ", ".join("?" for _ in row)
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
+
+
+def append(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
+    """Appends the rows of a frame to a table, by the names of its columns."""
+    rows = ArrowStream(frame)  # noqa: F841 (DuckDB scans it by its name)
+    connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM rows')
 
 
 class ArrowStream:

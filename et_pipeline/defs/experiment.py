@@ -89,12 +89,11 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
 
 
 def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By experiment: the figures of `noted.sql`."""
-    from et_pipeline.common.sql import load
+    """By experiment: the figures of the query `noted`."""
+    from et_pipeline.common.sql import load, row_dicts
 
-    cursor = connection.execute(load("et_pipeline.insight", "noted"), {"experiments": list(experiments)})
-    names = [column[0] for column in cursor.description or []][1:]
-    return {name: dict(zip(names, figures, strict=True)) for name, *figures in cursor.fetchall()}
+    found = row_dicts(connection, load("et_pipeline.insight", "noted"), {"experiments": list(experiments)})
+    return {row.pop("experiment_id"): row for row in found}
 
 
 def _pictures(settings: Settings, experiments: Sequence[str]) -> dict[str, dict[str, Any]]:

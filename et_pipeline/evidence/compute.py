@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from et_pipeline.common.sql import ArrowStream, among, load
+from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
 from et_pipeline.evidence.paths import Decision, finite, inference_cells, path_frame, read_cells
@@ -109,8 +109,8 @@ def _rebuild_metric(engine: Engine, decision: Decision, since: datetime) -> int:
             _without_values(engine, decision, gaps)
         return 0
     changed = path.filter(pl.col("as_of") >= first)
-    _insert(connection, "interval_path", changed)
-    _insert(connection, "intervals", path.tail(1))
+    append(connection, "interval_path", changed)
+    append(connection, "intervals", path.tail(1))
     _diagnose(engine, decision, frame, path, gaps)
     _drift(connection, decision, frame, first)
     return len(changed)
@@ -123,12 +123,6 @@ def _rewrite_from(path: pl.DataFrame | None, since: datetime, block_us: int) -> 
     return before if isinstance(before, datetime) else touched
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
-    """Appends a frame to a table, column by name."""
-    stream = ArrowStream(frame)  # noqa: F841 - DuckDB scans it by its name
-    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM stream")
-
-
 def _without_values(engine: Engine, decision: Decision, gaps: Gaps) -> None:
     """The diagnostics of a metric that has pairs but not one value."""
     as_of = (gaps.last_block or EPOCH) + timedelta(microseconds=decision.time_block_us)
@@ -138,8 +132,7 @@ def _without_values(engine: Engine, decision: Decision, gaps: Gaps) -> None:
 
 def _insert_diagnostics(engine: Engine, decision: Decision, figures: dict[str, Any]) -> None:
     row = {"experiment_id": decision.experiment_id, "metric": decision.metric, **figures}
-    names_sql, marks = ", ".join(row), ", ".join("?" for _ in row)
-    engine.connection.execute(f"INSERT INTO diagnostics ({names_sql}) VALUES ({marks})", list(row.values()))
+    insert_row(engine.connection, "diagnostics", row)
 
 
 def _diagnose(
@@ -227,7 +220,7 @@ def _drift(
         rows = pl.DataFrame(
             {"block": path.block, "log_evidence": path.log_m, "alarm": path.alarm, "since": path.since}
         )
-        _insert(
+        append(
             connection,
             "drift",
             finite(rows)
@@ -276,7 +269,7 @@ def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:
         path = _sample_ratio(counts.filter(of_it), experiment_id, share, block_us).select(stored.columns)
         if not path.equals(stored.filter(of_it)):
             connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
-            _insert(connection, "sample_ratio", path)
+            append(connection, "sample_ratio", path)
 
 
 def _sample_ratio(counts: pl.DataFrame, experiment_id: str, share: float, block_us: int) -> pl.DataFrame:

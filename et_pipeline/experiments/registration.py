@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, Refusal, overlapping, read_plans
 from et_pipeline.inference.boundary import solve_g
@@ -158,9 +159,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, pla
         "path": path,
         "registered_at": naive_utc(now),
     }
-    names = ", ".join(row)
-    marks = ", ".join("?" for _ in row)
-    connection.execute(f"INSERT INTO experiments ({names}) VALUES ({marks})", list(row.values()))
+    insert_row(connection, "experiments", row)
     connection.executemany(
         "INSERT INTO experiment_metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [

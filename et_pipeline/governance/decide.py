@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.plan import content_hash
@@ -347,6 +348,5 @@ def _write_verdict(
     }
     if row == previous:
         return
-    names, marks = ", ".join(row), ", ".join("?" for _ in row)
     look.connection.execute("DELETE FROM verdicts WHERE experiment_id = ?", [identifier])
-    look.connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({marks})", list(row.values()))
+    insert_row(look.connection, "verdicts", row)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from et_pipeline.common.sql import load
+from et_pipeline.common.sql import load, row_dicts
 from et_pipeline.governance.sign_offs import Document, SignOff
 from et_pipeline.governance.terms import Drift, Gap, Point, Rule, Terms
 
@@ -65,12 +65,11 @@ def experiments(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str
         "FROM experiment_metrics ORDER BY experiment_id, rowid"
     ).fetchall():
         rules.setdefault(identifier, []).append(Rule(*rule))
-    result = connection.execute(
+    rows = row_dicts(
+        connection,
         "SELECT * FROM experiments WHERE list_contains(?, experiment_id) ORDER BY experiment_id",
         [list(identifiers)],
     )
-    columns = [column[0] for column in result.description or ()]
-    rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
     return [_experiment(row, tuple(rules[row["experiment_id"]])) for row in rows]
 
 
@@ -152,10 +151,7 @@ def announced(connection: duckdb.DuckDBPyConnection) -> dict[str, Announced]:
 
 def verdicts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
     """The rows of `verdicts`, by experiment."""
-    result = connection.execute("SELECT * FROM verdicts")
-    columns = [column[0] for column in result.description or ()]
-    rows = (dict(zip(columns, row, strict=True)) for row in result.fetchall())
-    return {row["experiment_id"]: row for row in rows}
+    return {row["experiment_id"]: row for row in row_dicts(connection, "SELECT * FROM verdicts")}
 
 
 def owners(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.common.untrusted import name_key
 from et_pipeline.governance import records
@@ -135,8 +136,7 @@ class SignOffDesk:
         }
         if document is not None:
             row |= document.model_dump(exclude={"format"}) | {"signed_at": naive_utc(document.signed_at)}
-        names, marks = ", ".join(row), ", ".join("?" for _ in row)
-        self._connection.execute(f"INSERT INTO sign_offs ({names}) VALUES ({marks})", list(row.values()))
+        insert_row(self._connection, "sign_offs", row)
 
     def _record(self, action: str, item: SignOff) -> None:
         document = item.document

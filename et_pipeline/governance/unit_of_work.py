@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.governance import announce, lifecycle, records, stall
@@ -91,10 +92,7 @@ class Look:
                 "emitted_at": naive_utc(signal.emitted_at),
                 "since": signal.since and naive_utc(signal.since),
             }
-            names, marks = ", ".join(row), ", ".join("?" for _ in row)
-            self.connection.execute(
-                f"INSERT INTO drift_signals ({names}) VALUES ({marks})", list(row.values())
-            )
+            insert_row(self.connection, "drift_signals", row)
             self.signals.append(signal)
 
     def ended(self, experiment: Experiment) -> bool:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 import xxhash
 
-from et_pipeline.common.sql import load
+from et_pipeline.common.sql import append, load
 from et_pipeline.common.times import naive_utc
-from et_pipeline.ingest.ledger import Ledger, Tally, append
+from et_pipeline.ingest.ledger import Ledger, Tally
 from et_pipeline.ingest.listing import SnapshotFile, Stamp, list_snapshots, pending
 from et_pipeline.ingest.reader import Batch
 from et_pipeline.ingest.results import IngestResult, Progress

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from et_pipeline.common.sql import ArrowStream
+from et_pipeline.common.sql import append
 from et_pipeline.ingest.resolve import CONFLICT_SENTENCE, rebuilt_raw
 
 if TYPE_CHECKING:
@@ -121,12 +121,6 @@ class Ledger:
                 f'UPDATE snapshots SET "{what}" = "{what}" + $lines WHERE snapshot_id = $id',
                 {"lines": lines, "id": snapshot_id},
             )
-
-
-def append(connection: DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
-    """Appends rows to a table, by the names of columns."""
-    rows = ArrowStream(frame)  # noqa: F841 (DuckDB scans it by name)
-    connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM rows')
 
 
 _PATHS = {"snapshot_id": pl.Int32, "path": pl.String}

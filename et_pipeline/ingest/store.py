@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from et_pipeline.common.sql import ArrowStream, load
-from et_pipeline.ingest.ledger import Ledger, append
+from et_pipeline.common.sql import ArrowStream, append, load
+from et_pipeline.ingest.ledger import Ledger
 from et_pipeline.ingest.reader import Batch
 from et_pipeline.ingest.resolve import resolve
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import duckdb
 
 from et_pipeline.common.files import public_folder, write_atomically
+from et_pipeline.common.sql import row_dicts
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
@@ -147,7 +148,7 @@ def index_page(connection: duckdb.DuckDBPyConnection) -> str:
     for row in experiments:
         row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
     known = {row["experiment_id"] for row in experiments}
-    refusals = read.rows(connection, "SELECT * FROM plan_refusals ORDER BY path, key")
+    refusals = row_dicts(connection, "SELECT * FROM plan_refusals ORDER BY path, key")
     return environment().get_template("index.html").render(
         experiments=experiments,
         refusals=[row for row in refusals if row["experiment_id"] not in known],

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import duckdb
 
-from et_pipeline.common.sql import load
+from et_pipeline.common.sql import load, row_dicts
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight.charts import path_chart
 from et_pipeline.insight.figures import series_of
-from et_pipeline.insight.read import Row, rows
+from et_pipeline.insight.read import Row
 from et_pipeline.insight.rendering import part
 from et_pipeline.settings import Settings
 
@@ -26,7 +26,7 @@ def interval_path_svg(connection: duckdb.DuckDBPyConnection, experiment_id: str)
     Returns:
         The image, or None where the path has fewer than two points.
     """
-    path = rows(connection, load(__package__ or "", "primary_path"), {"id": experiment_id})
+    path = row_dicts(connection, load(__package__ or "", "primary_path"), {"id": experiment_id})
     if len(path) < 2:
         return None
     first = path[0]

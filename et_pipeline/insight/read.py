@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from et_pipeline.common.sql import load
+from et_pipeline.common.sql import load, row_dicts
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,13 +51,6 @@ class ExperimentData(NamedTuple):
     unmatched: list[Row]
     pairs_over_time: list[Row]
     outages: list[Row]
-
-
-def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: object = None) -> list[Row]:
-    """The rows of a query as dictionaries."""
-    found = connection.execute(query, parameters)
-    names = [column[0] for column in found.description or []]
-    return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
 
 
 def read_experiments(
@@ -114,14 +107,14 @@ def _each(
 ) -> dict[str, list[Row]]:
     """The rows of a query by their experiment."""
     found: dict[str, list[Row]] = {}
-    for row in rows(connection, query, {"ids": list(experiments)}):
+    for row in row_dicts(connection, query, {"ids": list(experiments)}):
         found.setdefault(row["experiment_id"], []).append(row)
     return found
 
 
 def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """One row an experiment, as the index shows it; what needs a human comes first."""
-    return rows(connection, load(__package__ or "", "index"))
+    return row_dicts(connection, load(__package__ or "", "index"))
 
 
 def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:

@@ -9,9 +9,9 @@ from functools import partial
 
 import polars as pl
 
-from et_pipeline.common.sql import ArrowStream, load
+from et_pipeline.common.sql import ArrowStream, append, load
 from et_pipeline.ingest.ingest import Failure, Ingest, Reading, next_numbers, reading_of
-from et_pipeline.ingest.ledger import Ledger, Tally, append
+from et_pipeline.ingest.ledger import Ledger, Tally
 from et_pipeline.ingest.listing import SnapshotFile
 from et_pipeline.ingest.results import IngestResult, Progress
 from et_pipeline.ingest.sources import UnreadableError
