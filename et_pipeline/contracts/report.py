@@ -9,6 +9,7 @@ prints it; a test holds `operations_report.schema.json` equal to it, and both sc
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -46,11 +47,16 @@ OPTIONAL = ("decision",)
 """Fields that a 1.x report may have besides."""
 
 VERSION_PATTERN = r"^1\.(0|[1-9][0-9]{0,5})$"
+_YEAR, _MONTH, _DAY = "(19[7-9][0-9]|2[0-9]{3})", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])"
+_HOUR, _SIXTY = "([01][0-9]|2[0-3])", "[0-5][0-9]"
+_FRACTION = "([.,][0-9]{1,12})?"
 TIME_PATTERN = (
-    r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+    f"^({_YEAR}-{_MONTH}-{_DAY}[Tt ]{_HOUR}:{_SIXTY}(:{_SIXTY}{_FRACTION})?"
+    f"|{_YEAR}{_MONTH}{_DAY}[Tt ]{_HOUR}{_SIXTY}({_SIXTY}{_FRACTION})?)"
+    f"([Zz]|[+-]{_HOUR}(:?{_SIXTY})?)$"
 )
-"""ISO-8601 with offset, as RFC 3339 profiles it, years 1970 to 2999; digits beyond microseconds are cut."""
+"""RFC 3339 and the common forms of ISO-8601: with or without seconds, extended or basic, a comma or a point before
+the fraction, an offset as `Z`, `+00:00`, `+0000` or `+00`; years 1970 to 2999. Digits beyond microseconds are cut."""
 
 LATEST = datetime(2200, 12, 31, 23, 59, 59, 999_999)
 """The latest moment (UTC) that a report may name: no plan's window reaches further.
@@ -89,7 +95,7 @@ ALLOWED: dict[str, str] = {
     "unknown_mode": " or ".join(MODES),
     "unknown_side": " or ".join(SIDES),
     "unknown_decision": " or ".join(DECISIONS),
-    "bad_time": "ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
+    "bad_time": "RFC 3339 or ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
     "in_the_future": "a moment before the year 2201; no experiment ends later",
     "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
     "pass_with_metrics": f"a report with decision {PASSED} has none of {', '.join(REPORT_METRICS)}",
@@ -176,12 +182,15 @@ class Fault(NamedTuple):
     sentence: str
 
 
-def faults(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[int, Fault]:
+def faults(
+    frame: pl.DataFrame, schema: pa.DataFrameSchema, times: pl.Series | None = None
+) -> dict[int, Fault]:
     """The first rule that each bad row breaks, in the schema's order of precedence.
 
     Args:
         frame: Rows as `report_schema` describes them.
         schema: The rules.
+        times: `emitted_at` as the reports have it, to be shown where it names no moment.
 
     Returns:
         Fault by row number; rows that keep every rule are not in it.
@@ -203,6 +212,8 @@ def faults(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[int, Fault]:
         position = order.get(column, len(order))
         if index not in found or position < found[index][0]:
             value = None if column is None else frame.item(index, column)
+            if column == "emitted_at" and value is None and times is not None:
+                value = times[index]
             found[index] = position, _fault(column, check, value)
     return {index: fault for index, (_, fault) in found.items()}
 
@@ -211,11 +222,18 @@ def _fault(column: str | None, check: str, value: object) -> Fault:
     if check == "not_nullable" and column != "emitted_at":
         return Fault("missing_field", f"{column} is missing or null; every report has it")
     if check == "not_nullable":
-        return Fault("bad_time", f"emitted_at is missing or names no moment; allowed: {ALLOWED['bad_time']}")
+        return Fault("bad_time", f"{_no_moment(value)}; allowed: {ALLOWED['bad_time']}")
     if column is None:
         return Fault(check, f"the report breaks a rule between its fields; allowed: {ALLOWED[check]}")
     allowed = ALLOWED.get(f"{check}:{column}") or ALLOWED[check]
     return Fault(check, f"{column} is {shortened(value)}; allowed: {allowed}")
+
+
+def _no_moment(text: object) -> str:
+    if not isinstance(text, str):
+        return "emitted_at is missing or null"
+    why = "it has no offset from UTC" if re.fullmatch(TIME_PATTERN, f"{text}Z") else "it names no moment"
+    return f"emitted_at is {shortened(text)}: {why}"
 
 
 def shortened(value: object, limit: int = 80) -> str:

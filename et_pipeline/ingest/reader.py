@@ -134,8 +134,9 @@ def _judged(
     raw: Callable[[int], str],
 ) -> Batch:
     """Holds the rows to the schema: the good ones get their keys, the others go to quarantine."""
-    frame = frame.with_columns(parse_times(frame["emitted_at"]))
-    found = faults(frame.drop("extra", "line"), report_schema())
+    times = frame["emitted_at"]
+    frame = frame.with_columns(parse_times(times))
+    found = faults(frame.drop("extra", "line"), report_schema(), times)
     if found:
         numbers = frame["line"].gather(list(found)).to_list()
         bad = sorted(

@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 
 from et_pipeline.contracts.report import TIME_PATTERN
 
+_RFC_3339 = (
+    r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+"""The form that nearly all texts have, and in which the others are brought."""
+_DATE = r"^([0-9]{4})-?([0-9]{2})-?([0-9]{2})"
+_TIME = r"[Tt ]([0-9]{2}):?([0-9]{2}):?([0-9]{2})?([.,][0-9]{1,6})?"
+_OFFSET = r"([+-][0-9]{2}):?([0-9]{2})?$"
 _DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
@@ -21,7 +29,12 @@ def parse_times(texts: pl.Series) -> pl.Series:
         Naive UTC datetimes in microseconds; null where the text names no moment (a wrong form, no offset,
         an impossible day). Digits beyond microseconds are cut.
     """
-    sound = texts.str.contains(TIME_PATTERN).fill_null(value=False)
+    sound = texts.str.contains(_RFC_3339).fill_null(value=False)
+    if not sound.all():
+        other = texts.str.contains(TIME_PATTERN).fill_null(value=False) & ~sound
+        frame = pl.DataFrame({"text": texts, "other": other})
+        rewritten = pl.when("other").then(_as_rfc_3339(pl.col("text"))).otherwise("text")
+        texts, sound = frame.select(rewritten.alias(texts.name)).to_series(), sound | other
     if sound.all() and texts.str.ends_with("Z").all() and texts.str.len_bytes().n_unique() == 1:
         moments = pl.Series(_utc_microseconds(texts))
     else:
@@ -33,6 +46,18 @@ def parse_times(texts: pl.Series) -> pl.Series:
             .dt.replace_time_zone(None)
         ).to_series()
     return moments.cast(pl.Datetime("us")).alias(texts.name)
+
+
+def _as_rfc_3339(text: pl.Expr) -> pl.Expr:
+    """A text that `TIME_PATTERN` allows as RFC 3339 has it."""
+
+    def part(pattern: str, group: int, default: str = "") -> pl.Expr:
+        return text.str.extract(pattern, group).fill_null(default)
+
+    date = pl.concat_str([part(_DATE, group) for group in (1, 2, 3)], separator="-")
+    time = pl.concat_str([part(_TIME, group, "00") for group in (1, 2, 3)], separator=":")
+    offset = pl.concat_str([part(_OFFSET, 1, "+00"), part(_OFFSET, 2, "00")], separator=":")
+    return pl.concat_str([date, pl.lit("T"), time, part(_TIME, 4).str.replace(",", "."), offset])
 
 
 def _utc_microseconds(texts: pl.Series) -> pl.Series:

@@ -45,7 +45,9 @@ def _is_moment(value: object) -> bool:
     if not isinstance(value, str) or not re.fullmatch(TIME_PATTERN, value):
         return not isinstance(value, str)
     try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value)) <= LATEST.replace(tzinfo=UTC)
+        return datetime.fromisoformat(re.sub(r"([.,]\d{6})\d+", r"\1", value).upper()) <= LATEST.replace(
+            tzinfo=UTC
+        )
     except ValueError:
         return False
 

@@ -18,6 +18,7 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import FIELDS, OPTIONAL
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA
 from et_pipeline.ingest.sources import BLOCK_BYTES, MAX_LINE_BYTES
+from et_pipeline.ingest.times import parse_times
 from et_pipeline_tests.ingest.lab import Read, line, ndjson, read, report, write, write_parquet
 
 GOOD = line(report())
@@ -240,11 +241,73 @@ def test_values_arrive_exactly(tmp_path: Path) -> None:
         ("1970-01-01T00:00:00+01:00", datetime(1969, 12, 31, 23)),
         ("2024-02-29T23:59:59.999999Z", datetime(2024, 2, 29, 23, 59, 59, 999_999)),
         ("2026-11-20T12:00:00Z", datetime(2026, 11, 20, 12)),
+        ("2026-11-01T12:00Z", datetime(2026, 11, 1, 12)),
+        ("2026-11-01T12:00+01:00", datetime(2026, 11, 1, 11)),
+        ("2026-11-01T12:00:00+0530", datetime(2026, 11, 1, 6, 30)),
+        ("2026-11-01T12:00:00-03", datetime(2026, 11, 1, 15)),
+        ("2026-11-01T12:00:00,250Z", datetime(2026, 11, 1, 12, 0, 0, 250_000)),
+        ("2026-11-01t12:00:00z", datetime(2026, 11, 1, 12)),
+        ("2026-11-01 12:00:00.5+00:00", datetime(2026, 11, 1, 12, 0, 0, 500_000)),
+        ("20261101T120000Z", datetime(2026, 11, 1, 12)),
+        ("20261101T1200-0030", datetime(2026, 11, 1, 12, 30)),
+        ("2026-11-01T12:00:00.1234567890Z", datetime(2026, 11, 1, 12, 0, 0, 123_456)),
+        ("2026-11-01T12:00:00-00:00", datetime(2026, 11, 1, 12)),
     ],
 )
 def test_times(tmp_path: Path, text: str, expected: datetime) -> None:
     [row] = read(tmp_path, ndjson([report(emitted_at=text)])).reports
     assert row["emitted_at"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2026-11-01T12:00:00", "it has no offset from UTC"),
+        ("20261101T1200", "it has no offset from UTC"),
+        ("2026-W44-7T12:00:00Z", "it names no moment"),
+        ("2026-305T12:00:00Z", "it names no moment"),
+        ("2026-1101T12:00:00Z", "it names no moment"),
+        ("2026-11-01T12:00:00.Z", "it names no moment"),
+        ("2026-11-01T12:00:00Z[UTC]", "it names no moment"),
+        ("+002026-11-01T12:00:00Z", "it names no moment"),
+        ("2026-11-31T12:00Z", "it names no moment"),
+        ("20260229T120000Z", "it names no moment"),
+        (None, "emitted_at is missing or null"),
+    ],
+)
+def test_a_time_that_is_refused_is_shown_with_what_is_allowed(
+    tmp_path: Path, text: str | None, why: str
+) -> None:
+    found = read(
+        tmp_path, ndjson([report("a"), report("b", emitted_at=text), report("c", emitted_at="20261101T12Z")])
+    )
+    assert found.reasons == [(2, "bad_time"), (3, "bad_time")]
+    sentence = found.bad[0].sentence
+    assert why in sentence and repr(text or "").strip("'") in sentence
+    assert "RFC 3339 or ISO-8601" in sentence and "for example 2026-11-01T12:00:00.250Z" in sentence
+
+
+def test_parquet_times_without_a_zone_are_shown_with_what_is_missing(tmp_path: Path) -> None:
+    naive = pl.lit(datetime(2026, 11, 1, 12))
+    [bad] = Read(write_parquet(tmp_path / "x.parquet", [report()], emitted_at=naive)).bad
+    assert bad.reason == "bad_time"
+    assert "2026-11-01T12:00:00.000000': it has no offset from UTC" in bad.sentence
+
+
+@settings(max_examples=80)
+@given(
+    moments=st.lists(st.datetimes(datetime(1971, 1, 1), datetime(2199, 12, 31)), min_size=1, max_size=6),
+    data=st.data(),
+)
+def test_every_spelling_of_a_moment_is_that_moment(moments: list[datetime], data: st.DataObject) -> None:
+    """The standard library prints and reads each; a batch may hold several spellings."""
+    texts = []
+    for moment in moments:
+        basic = data.draw(st.booleans())
+        offset = data.draw(st.sampled_from(["Z", "z", "+00", "+0000", "-00:00", "+00:00"]))
+        text = moment.strftime("%Y%m%dT%H%M%S" if basic else "%Y-%m-%dT%H:%M:%S")
+        texts.append(f"{text}{data.draw(st.sampled_from('.,'))}{moment.microsecond:06}{offset}")
+    assert parse_times(pl.Series("emitted_at", texts, dtype=pl.String)).to_list() == moments
 
 
 def test_unknown_fields_are_kept(tmp_path: Path) -> None:
