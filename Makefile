@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-ready
 READY := $(VENV)/.ready
 
-.PHONY: help runtime ready demo ui test test-ui test-spark faults soak fuzz simulate bench scale clean
+.PHONY: help runtime ready demo ui test test-ui test-spark faults soak fuzz containers simulate bench scale clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,10 @@ fuzz: ## coverage-guided, ten minutes a target; SECONDS=60 for less
 	for target in $(FUZZ_TARGETS); do \
 		$(VENV)-fuzz/bin/python -m et_pipeline_tests.faults.fuzz $$target $(or $(SECONDS),600) || exit 1; done
 
+containers: ready ## the image and compose.yaml, built and run; needs root, debootstrap and Podman
+	$(call install,$(VENV)-containers,podman-compose)
+	$(BIN)/python -m et_pipeline_tests.operations.containers --compose $(VENV)-containers/bin/podman-compose
+
 simulate: ready ## the statistics, held against simulated truth
 	$(BIN)/python -m et_pipeline_tests.statistics.simulate
 	$(BIN)/python -m et_pipeline_tests.statistics.bounded_simulation
@@ -99,4 +103,4 @@ scale: ready $(if $(filter spark,$(ENGINE)),$(SPARK_READY)) ## how it grows with
 	@$(if $(filter spark,$(ENGINE)),$(WITH_SPARK)) $(BIN)/python -m et_pipeline_tests.benchmarks.scale --engine $(ENGINE) $(SIZES)
 
 clean: ## removes the environments, not your data
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-spark $(VENV)-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-spark $(VENV)-fuzz $(VENV)-containers .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,7 @@
-"""The wheel is the whole program: it holds every file and runs where there is no checkout."""
+"""The wheel is the whole program: it holds every file and runs where there is no checkout.
+
+`make faults` installs it as docs/production.md says, with each Python that it is for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +20,8 @@ from et_pipeline_tests.conftest import PROJECT
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, unpacked. Built from a copy: what an earlier build left would hide a lost file."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout. Built from a copy: what an earlier build left would hide a lost file."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in ("et_pipeline", "data/experiments"):
@@ -40,9 +44,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*build, "--wheel-dir", str(folder), str(source)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = folder.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(folder / "installed")
-    return folder / "installed"
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """The wheel, unpacked."""
+    zipfile.ZipFile(wheel).extractall(wheel.parent / "installed")
+    return wheel.parent / "installed"
 
 
 def package_files(folder: Path) -> set[str]:
@@ -62,28 +72,37 @@ def test_it_holds_every_file_that_is_no_python(installed: Path) -> None:
     assert package_files(installed) == wanted
 
 
+def output(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
+    """What a command prints in a folder, without the settings of this shell."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ET_", "DAGSTER_", "PYTHONPATH", "VIRTUAL_ENV"))
+    }
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_it_runs_where_there_is_no_checkout(installed: Path, tmp_path: Path) -> None:
+    run = f"import runpy, et_pipeline; assert et_pipeline.__file__.startswith({str(installed)!r}); "
+    run += "runpy.run_module('et_pipeline', run_name='__main__', alter_sys=True)"
+    works_in_an_empty_folder([sys.executable, "-c", run], tmp_path, PYTHONPATH=str(installed))
+
+
+def works_in_an_empty_folder(command: Sequence[str | Path], tmp_path: Path, **environment: str) -> None:
+    """A whole `et demo` and what it leaves; `command` starts `et`."""
+
     def et(*arguments: str) -> str:
-        run = f"import runpy, et_pipeline; assert et_pipeline.__file__.startswith({str(installed)!r}); "
-        clean = {
-            name: value for name, value in os.environ.items() if not name.startswith(("ET_", "DAGSTER_"))
-        }
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                run + "runpy.run_module('et_pipeline', run_name='__main__', alter_sys=True)",
-            ]
-            + list(arguments),
-            cwd=tmp_path,
-            env={**clean, "PYTHONPATH": str(installed)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return output([*command, *arguments], tmp_path, **environment)
 
     found = json.loads(et("demo", "--json"))
     assert {row["experiment_id"]: row["verdict"] for row in found["experiments"]}[
@@ -95,3 +114,32 @@ def test_it_runs_where_there_is_no_checkout(installed: Path, tmp_path: Path) -> 
     made = {path.relative_to(tmp_path / "data").parts[0] for path in (tmp_path / "data").iterdir()}
     assert {"experiments", "report_bus", "warehouse", "published", "outbox", "dagster"} <= made
     assert (tmp_path / "data" / "published" / "pages" / "line-shop-v4.html").stat().st_size > 50_000
+
+
+def interpreters(version: str) -> Iterator[Path]:
+    """The Pythons of a version on this machine: on the path, or where pyenv keeps them."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python{version}")]
+    for found in filter(None, candidates):
+        can = [found, "-c", "import ensurepip, venv"]
+        if subprocess.run(can, capture_output=True, check=False).returncode == 0:
+            yield Path(found)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_it_installs_into_an_empty_environment(wheel: Path, tmp_path: Path, version: str) -> None:
+    python = next(interpreters(version), None)
+    if python is None:
+        pytest.skip(f"there is no Python {version} with venv on this machine")
+    environment, folder = tmp_path / "environment", tmp_path / "empty"
+    folder.mkdir()
+    output([python, "-m", "venv", environment], tmp_path)
+    pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
+    asked = [*pip, "download", "--quiet", "--no-deps", "--dest", tmp_path / "asked", "typer"]
+    if subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("the package index cannot be reached")
+    pins = ("--constraint", PROJECT / "constraints.txt")
+    output([*pip, "install", "--quiet", *pins, wheel], tmp_path)
+    output([*pip, "check"], tmp_path)
+    works_in_an_empty_folder([environment / "bin" / "et"], folder)
