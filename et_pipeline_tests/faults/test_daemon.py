@@ -5,6 +5,7 @@ A run is held in its middle by its own lock: whoever has the warehouse's file ma
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +24,11 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.test_utils import freeze_time
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._daemon.sensor import execute_sensor_iteration
+from dagster._grpc.client import DagsterGrpcClient
 from filelock import FileLock
 
 from et_pipeline.generator import write_snapshots
@@ -37,6 +44,7 @@ T = TypeVar("T")
 pytestmark = pytest.mark.xdist_group("daemon")
 
 SENSOR_TIMEOUT_S = 4
+TIMED_OUT = "timed out due to taking longer than {} seconds"
 PATIENCE_S = 3
 """How long a code server that gives no answer is waited for; two minutes in production."""
 
@@ -66,14 +74,20 @@ class Service:
     def start(self) -> None:
         self.processes.append(self.machine.start("dagster-daemon", "run", "-m", "et_pipeline.definitions"))
 
-    def start_apart(self) -> subprocess.Popen[bytes]:
-        """The same with a code server of its own, as docs/several-machines.md starts it; returns that one."""
-        shutil.copy(PROJECT / "docs" / "several-machines" / "workspace.yaml", self.machine.folder)
-        where = ("127.0.0.1", str(free_port()))
-        self.machine.environment |= {"ET_CODE_HOST": where[0], "ET_CODE_PORT": where[1]}
-        address = ("-h", where[0], "-p", where[1])
+    def start_code_server(self) -> tuple[subprocess.Popen[bytes], int]:
+        """A code server of its own, as docs/several-machines.md starts it, and its port."""
+        port = free_port()
+        address = ("-h", "127.0.0.1", "-p", str(port))
         server = self.machine.start("dagster", "api", "grpc", "-m", "et_pipeline.definitions", *address)
-        self.processes += [server, self.machine.start("dagster-daemon", "run", "-w", "workspace.yaml")]
+        self.processes.append(server)
+        return server, port
+
+    def start_apart(self) -> subprocess.Popen[bytes]:
+        """The daemon beside a code server of its own; returns that one."""
+        shutil.copy(PROJECT / "docs" / "several-machines" / "workspace.yaml", self.machine.folder)
+        server, port = self.start_code_server()
+        self.machine.environment |= {"ET_CODE_HOST": "127.0.0.1", "ET_CODE_PORT": str(port)}
+        self.processes.append(self.machine.start("dagster-daemon", "run", "-w", "workspace.yaml"))
         return server
 
     def kill(self, *, with_runs: bool) -> None:
@@ -222,6 +236,39 @@ def test_a_delivery_that_dies_between_recording_and_publishing_is_finished(servi
     assert service.status(lost) == dg.DagsterRunStatus.FAILURE
 
 
+def test_a_sensor_without_an_answer_fails_its_tick_and_the_next_one_asks_for_one_run(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step of Dagster's daemon that asks the sensors, twice, in this process; the code server is a real one."""
+    monkeypatch.setattr("dagster._grpc.client.DEFAULT_SENSOR_GRPC_TIMEOUT", 1)
+    server, port = service.start_code_server()
+    service.wait_for(lambda: DagsterGrpcClient(host="127.0.0.1", port=port).health_check_query() == "SERVING")
+    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name="et_pipeline")
+    with WorkspaceProcessContext(service.instance, target) as workspace:
+
+        def ask_sensors() -> None:
+            for error in execute_sensor_iteration(workspace, logging.getLogger(), None, None):
+                assert error is None or TIMED_OUT.format(1) in error.to_string()
+
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            ask_sensors()
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        (failed,) = service.ticks("new_inputs")
+        assert failed.status == TickStatus.FAILURE
+        assert TIMED_OUT.format(1) in failed.error.to_string()
+        monkeypatch.undo()
+        with freeze_time(datetime.now(UTC) + timedelta(minutes=2)):  # no sensor waits for its interval
+            ask_sensors()
+    asked, _ = service.ticks("new_inputs")
+    assert asked.status == TickStatus.SUCCESS
+    (run_id,) = asked.run_ids
+    assert service.status(run_id) == dg.DagsterRunStatus.QUEUED
+    assert service.instance.get_runs_count() == 1
+
+
+@pytest.mark.faults
 def test_a_sensor_that_does_not_answer_in_time_says_so_and_is_asked_again(service: Service) -> None:
     """The code server stops as if the disk below it hung."""
     service.machine.environment["DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS"] = str(SENSOR_TIMEOUT_S)
@@ -241,7 +288,7 @@ def test_a_sensor_that_does_not_answer_in_time_says_so_and_is_asked_again(servic
         )
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    assert f"timed out due to taking longer than {SENSOR_TIMEOUT_S} seconds" in failed[0].error.to_string()
+    assert TIMED_OUT.format(SENSOR_TIMEOUT_S) in failed[0].error.to_string()
     (asked,) = service.wait_for(
         lambda: [
             tick
