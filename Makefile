@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-ready
 READY := $(VENV)/.ready
 
+# What is run here keeps its bytecode too: each worker of pytest would compile every test anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help runtime ready demo ui test test-ui test-spark faults soak fuzz containers simulate bench scale clean
 
 help: ## this list
@@ -38,7 +41,6 @@ runtime: $(RUNTIME)
 	@$(BIN)/python -m compileall -q et_pipeline
 
 ready: $(READY) runtime
-	@$(BIN)/python -m compileall -q et_pipeline_tests
 
 demo: runtime ## sample reports, the real job, a table of verdicts
 	@$(BIN)/et demo
