@@ -85,7 +85,7 @@ def output(command: Sequence[str | Path], folder: Path, **environment: str) -> s
         env={**clean, **environment},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
