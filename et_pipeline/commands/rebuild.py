@@ -25,6 +25,8 @@ TOLERANT = {
     "missing_values": "",
     "interval_path": "",
     "intervals": "",
+    "arm_progress": "",
+    "replays": "",
     "sample_ratio": "",
     "drift": "",
 }

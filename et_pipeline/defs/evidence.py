@@ -32,6 +32,12 @@ influence of the largest market, winsorised and missing values, share of unmatch
 
     SELECT metric, market_correlation, block_correlation, longer_block_needed FROM diagnostics;
 """,
+    "replays": """Shadow only: what the variant's reports say of the opportunities that the control traded. Too many
+without a replay and without a pass keep a verdict away where the plan says `on_no_trade: zero`.
+
+    SELECT sum(opportunities), sum(passed), sum(assumed), sum(missing) FROM replays
+    WHERE experiment_id = 'line-shop-v4';
+""",
     "sample_ratio": """Limited live only: does the variant get the planned share of opportunities? A sequential
 multinomial test (Lindon & Malek 2022); an alarm blocks any verdict.
 
@@ -61,6 +67,7 @@ DEPS = {
     "interval_path": ["cells", "experiments"],
     "intervals": ["interval_path"],
     "diagnostics": ["cells", "pairs", "unmatched"],
+    "replays": ["pairs", "unmatched"],
     "sample_ratio": ["pairs", "unmatched"],
     "drift": ["cells"],
 }

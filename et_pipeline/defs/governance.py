@@ -47,7 +47,7 @@ the contract changed.
 """,
 }
 DEPS = {
-    "verdicts": ["intervals", "interval_path", "sample_ratio", "drift", "sign_offs"],
+    "verdicts": ["intervals", "interval_path", "replays", "sample_ratio", "drift", "sign_offs"],
     "events": ["verdicts"],
     "drift_signals": ["verdicts", "drift"],
     "audit_log": ["verdicts"],

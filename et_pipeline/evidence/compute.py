@@ -80,6 +80,7 @@ def build_evidence(
                 load(__package__ or "", "close_blocks").format(table=table, inside=among(wanted))
             )
         _match_rates(engine, wanted)
+        _replays(engine, wanted)
         _sample_ratios(engine, wanted)
     return EvidenceResult(tuple(sorted(touched)), rows)
 
@@ -251,6 +252,32 @@ def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
             AND (unmatched_control_share, unmatched_variant_share, candidates_per_variant)
                 IS DISTINCT FROM (control, variant, candidates)"""
     )
+
+
+def _replays(engine: Engine, experiments: Sequence[str]) -> None:
+    """What the variant's reports say of the control's opportunities: it changes although no cell does."""
+    connection = engine.connection
+    lengths = dict(
+        connection.execute(
+            "SELECT experiment_id, time_block_us FROM experiments "
+            "WHERE mode = 'shadow' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
+            [list(experiments)],
+        ).fetchall()
+    )
+    inside = among(lengths)
+    counts = engine.frame(load(__package__ or "", "replays").format(inside=inside))
+    length = pl.col("experiment_id").replace_strict(lengths, return_dtype=pl.Int64)
+    counts = counts.with_columns(as_of=(pl.col("block") + length).cast(pl.Datetime("us")))
+    stream = ArrowStream(counts)  # noqa: F841 - DuckDB scans it by its name
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE counted AS "
+        "SELECT experiment_id, as_of, opportunities, passed, assumed, missing FROM stream"
+    )
+    query = load(__package__ or "", "replays_changed").format(inside=inside)
+    changed = among(name for (name,) in connection.execute(query).fetchall())
+    connection.execute(f"DELETE FROM replays WHERE {changed}")
+    connection.execute(f"INSERT INTO replays SELECT * FROM counted WHERE {changed}")
+    connection.execute("DROP TABLE counted")
 
 
 def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:

@@ -115,15 +115,22 @@ def result(experiment: Experiment, at: datetime, assessment: Assessment, evidenc
     )
 
 
-def review(experiment: Experiment, at: datetime, evidence_hash: str) -> Event:
-    """Asks humans to look at the evidence; it promotes nothing."""
+def review(experiment: Experiment, at: datetime, evidence_hash: str, about: str = "") -> Event:
+    """Asks humans to look at the evidence; it promotes nothing.
+
+    Args:
+        experiment: The experiment.
+        at: When it is sent.
+        evidence_hash: What they are asked about.
+        about: Of which opportunities the evidence speaks, see `replays_sentence`.
+    """
     people = "a reviewer" if experiment.approvers == 1 else f"{experiment.approvers} different reviewers"
     return promotion_review_event(
         experiment_id=experiment.experiment_id,
         plan_hash=experiment.plan_hash,
         evidence_hash=evidence_hash,
         approvers=experiment.approvers,
-        message=f"The variant of {experiment.experiment_id} was found better. Please look at the evidence; "
+        message=f"The variant of {experiment.experiment_id} was found better.{about} Please look at the evidence; "
         f"{people} may sign off or decline. Nothing is promoted by this message.",
         emitted_at=at,
     )

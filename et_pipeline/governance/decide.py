@@ -18,10 +18,11 @@ from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
+from et_pipeline.governance.explain import replays_sentence
 from et_pipeline.governance.records import Announced, Experiment
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
-from et_pipeline.governance.terms import Drift, Gap, Point
+from et_pipeline.governance.terms import Drift, Gap, Point, Replays
 from et_pipeline.governance.unit_of_work import Look, open_look
 from et_pipeline.governance.verdict import Assessment, assess, first_alarms
 from et_pipeline.warehouse import audit
@@ -117,6 +118,7 @@ def decide(
         look = open_look(connection, now, checked)
         paths = records.points(connection, experiments)
         gaps = records.gaps(connection, experiments)
+        replays = records.replays(connection, experiments)
         ratios = records.sample_ratio_alarms(connection)
         drifts = records.drift_alarms(connection)
         contradicted = []
@@ -128,6 +130,7 @@ def decide(
                 experiment,
                 paths[identifier],
                 gaps[identifier],
+                replays[identifier],
                 ratios.get(identifier),
                 drifts.get(identifier, []),
             )
@@ -152,6 +155,7 @@ def _look_at(
     experiment: Experiment,
     path: list[Point],
     gaps: list[Gap],
+    replays: list[Replays],
     ratio_alarm: datetime | None,
     drifts: list[Drift],
 ) -> list[str]:
@@ -165,7 +169,14 @@ def _look_at(
     )
     ended = look.ended(experiment)
     if sampled:
-        assessment = assess(experiment.terms, path, gaps=gaps, sample_ratio_alarm=ratio_alarm, ended=ended)
+        assessment = assess(
+            experiment.terms,
+            path,
+            gaps=gaps,
+            replays=replays,
+            sample_ratio_alarm=ratio_alarm,
+            ended=ended,
+        )
     else:
         assessment = assess(experiment.terms, [], ended=ended)._replace(
             sentence="The experiment ended before sampling was allowed to begin, so nothing was decided."
@@ -177,7 +188,9 @@ def _look_at(
     elif look.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
         announced = _conclude(look, experiment, assessment, "ended")
     if sampled and look.states[identifier] != "stalled":
-        _signals(look, experiment, path, assessment, first_alarms(experiment.terms, path, gaps, drifts))
+        _signals(
+            look, experiment, path, assessment, first_alarms(experiment.terms, path, gaps, drifts, replays)
+        )
     contradicted = announced is not None and announced.verdict != assessment.verdict
     _review(look, experiment, assessment, announced, contradicted)
     waits = "split_declined" if declined and look.states[identifier] == "awaiting_sign_off" else None
@@ -276,7 +289,8 @@ def _review(
     review_due = look.states[identifier] == "concluded" and experiment.request_review and not contradicted
     if better and announced and review_due:
         look.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
-        look.tell(announce.review(experiment, look.now, announced.evidence_hash))
+        about = replays_sentence(experiment.terms, assessment.sample.replays)
+        look.tell(announce.review(experiment, look.now, announced.evidence_hash, about))
     evidence: tuple[str, ...] = ()
     if better and announced:
         evidence = (announced.evidence_hash,)

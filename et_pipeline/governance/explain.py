@@ -9,19 +9,25 @@ from datetime import datetime
 from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.governance.terms import (
+    MAX_MISSING_REPLAYS,
     Alarm,
     Missing,
     Point,
+    Replays,
     Rule,
     Sample,
     Terms,
     Verdict,
     above,
     margin_of,
+    replays_missing,
     values_missing,
 )
 from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
+
+BASIC = ("sample_ratio_alarm", "replays_missing", "values_missing")
+"""Conditions that come before a sample that is too small: more of the same would not help."""
 
 
 def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetime | None) -> list[Missing]:
@@ -36,6 +42,8 @@ def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetim
                 None,
             )
         )
+    if replays_missing(terms, sample):
+        found.append(_replays_missing(sample))
     for rule in (terms.primary, *terms.guardrails):
         if values_missing(terms, sample, rule.metric):
             found.append(_values_missing(terms, sample, rule.metric))
@@ -43,7 +51,7 @@ def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetim
         if problem is not None:
             found.append(problem)
     if found:
-        return sorted(found, key=lambda item: item.condition not in ("sample_ratio_alarm", "values_missing"))
+        return sorted(found, key=lambda item: item.condition not in BASIC)
     primary, point = terms.primary, sample.points[terms.primary.metric]
     if not above(point.ci_lower, 0.0):
         found.append(
@@ -67,6 +75,51 @@ def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetim
                 )
             )
     return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+
+
+def _replays_missing(sample: Sample) -> Missing:
+    found = sample.replays
+    assert found is not None, "there is no such condition without a count"
+    return Missing(
+        "replays_missing",
+        None,
+        f"{found.missing:,} of the {found.opportunities:,} opportunities that the control traded "
+        f"({text.percent(found.missing / found.opportunities)}) have no report of the variant: neither a replay "
+        f"nor one that says it passed. At most {text.percent(MAX_MISSING_REPLAYS)} may, so nothing is concluded.",
+        None,
+    )
+
+
+def replays_sentence(terms: Terms, replays: Replays | None) -> str:
+    """Of which of the control's opportunities a verdict speaks, where it is not all of them; else empty.
+
+    Args:
+        terms: What the plan fixes.
+        replays: What the variant's reports say of these opportunities at the decision.
+    """
+    if replays is None:
+        return ""
+    if terms.on_no_trade == "exclude":
+        if replays.traded == replays.opportunities:
+            return ""
+        passed = f"on {replays.passed:,} the variant says that it passed, and " if replays.passed else ""
+        return (
+            f" Of the {replays.opportunities:,} opportunities that the control traded, these are the "
+            f"{replays.traded:,} that both traded; {passed}{replays.missing:,} have no report of the variant, "
+            "which may have passed on them or not have replayed them."
+        )
+    assumed = (
+        f" {replays.assumed:,} passes of the variant are assumed: it sent no report of these opportunities."
+        if replays.assumed
+        else ""
+    )
+    missing = (
+        f" {replays.missing:,} of the {replays.opportunities:,} opportunities have no report of the variant yet "
+        "and are not counted."
+        if replays.missing
+        else ""
+    )
+    return assumed + missing
 
 
 def _values_missing(terms: Terms, sample: Sample, metric: str) -> Missing:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
 from et_pipeline.governance.sign_offs import Document, SignOff
-from et_pipeline.governance.terms import Drift, Gap, Point, Rule, Terms
+from et_pipeline.governance.terms import Drift, Gap, Point, Replays, Rule, Terms
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,6 +83,7 @@ def _experiment(row: dict[str, Any], rules: tuple[Rule, ...]) -> Experiment:
         g=row["g"],
         ends_at=row["ends_at"],
         rules=rules,
+        on_no_trade=row["on_no_trade"],
         max_missing=row["max_missing"],
     )
     plain = {name: row[name] for name in Experiment._fields if name not in ("plan", "terms")}
@@ -103,6 +104,14 @@ def gaps(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> d
     found: dict[str, list[Gap]] = {identifier: [] for identifier in identifiers}
     for identifier, *row in connection.execute(load(__package__, "gaps"), [list(identifiers)]).fetchall():
         found[identifier].append(Gap(*row))
+    return found
+
+
+def replays(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, list[Replays]]:
+    """What each shadow variant's reports say of the control's opportunities, up to each block's end."""
+    found: dict[str, list[Replays]] = {identifier: [] for identifier in identifiers}
+    for identifier, *row in connection.execute(load(__package__, "replays"), [list(identifiers)]).fetchall():
+        found[identifier].append(Replays(*row))
     return found
 
 

@@ -19,3 +19,14 @@ JOIN experiments AS e USING (experiment_id)
 WHERE list_contains(?, m.experiment_id)
 GROUP BY m.experiment_id, m.metric, m.block, e.time_block_us
 ORDER BY m.experiment_id, as_of, m.metric
+
+-- name: replays
+-- What the variant's reports say of the control's opportunities, from the first block up to each one's end.
+SELECT
+    experiment_id, as_of,
+    CAST(sum(opportunities) OVER so_far AS BIGINT), CAST(sum(passed) OVER so_far AS BIGINT),
+    CAST(sum(assumed) OVER so_far AS BIGINT), CAST(sum(missing) OVER so_far AS BIGINT)
+FROM replays
+WHERE list_contains(?, experiment_id)
+WINDOW so_far AS (PARTITION BY experiment_id ORDER BY as_of)
+ORDER BY experiment_id, as_of

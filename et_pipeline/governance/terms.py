@@ -10,6 +10,10 @@ from et_pipeline.inference.twoway import MIN_CLUSTERS
 Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive"]
 
 
+MAX_MISSING_REPLAYS = 0.1
+"""Share of the control's opportunities without a report of the variant above which nothing is concluded."""
+
+
 class Rule(NamedTuple):
     """A metric's part in the decision.
 
@@ -39,6 +43,7 @@ class Terms(NamedTuple):
         max_missing: Share of pairs without a value of a metric above which nothing is concluded about it.
         ends_at: End of the experiment (UTC).
         rules: The metrics, in the plan's order.
+        on_no_trade: What an opportunity means on which the variant did not trade.
     """
 
     experiment_id: str
@@ -50,6 +55,7 @@ class Terms(NamedTuple):
     ends_at: datetime
     rules: tuple[Rule, ...]
     max_missing: float = 0.05
+    on_no_trade: str = "exclude"
 
     @property
     def primary(self) -> Rule:
@@ -124,16 +130,41 @@ class Drift(NamedTuple):
     since: datetime | None
 
 
+class Replays(NamedTuple):
+    """What the variant's reports say of the opportunities that the control traded, up to a moment.
+
+    Attributes:
+        as_of: End of the newest block that counts (UTC).
+        opportunities: Opportunities that the control traded.
+        passed: On how many of them the variant says that it passed.
+        assumed: On how many it is assumed to have passed, because it sent no report.
+        missing: How many have no report of the variant and count for nothing.
+    """
+
+    as_of: datetime
+    opportunities: int
+    passed: int
+    assumed: int
+    missing: int
+
+    @property
+    def traded(self) -> int:
+        """Opportunities that both arms traded."""
+        return self.opportunities - self.passed - self.assumed - self.missing
+
+
 class Sample(NamedTuple):
     """What is known of an experiment at the end of a closed block.
 
     Attributes:
         points: Each metric's newest interval; a metric without a value so far has none.
         gaps: What is missing of each metric; one that misses nothing may be left out.
+        replays: What the variant's reports say of the control's opportunities; None in limited live.
     """
 
     points: dict[str, Point]
     gaps: dict[str, Gaps]
+    replays: Replays | None = None
 
     def of(self, metric: str) -> Point | None:
         """A metric's newest interval."""
@@ -202,6 +233,20 @@ def healthy(terms: Terms, sample: Sample, metric: str) -> bool:
         and point.ready
         and not below_minimum(terms, point)
         and not values_missing(terms, sample, metric)
+    )
+
+
+def replays_missing(terms: Terms, sample: Sample) -> bool:
+    """Whether so many replays are missing that the others may mislead.
+
+    Where passes are said, an opportunity without a report was not replayed yet. Where they are not, the two
+    cannot be told apart, and the verdict says of which opportunities it speaks instead.
+    """
+    found = sample.replays
+    return (
+        terms.on_no_trade == "zero"
+        and found is not None
+        and found.missing > MAX_MISSING_REPLAYS * found.opportunities
     )
 
 

@@ -18,6 +18,7 @@ nothing is concluded, neither good nor bad: a guardrail then holds back `variant
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -25,7 +26,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from et_pipeline.contracts.messages import isoformat
-from et_pipeline.governance.explain import missing_conditions, verdict_sentence
+from et_pipeline.governance.explain import missing_conditions, replays_sentence, verdict_sentence
 from et_pipeline.governance.terms import (
     Alarm,
     Drift,
@@ -33,6 +34,7 @@ from et_pipeline.governance.terms import (
     Gaps,
     Missing,
     Point,
+    Replays,
     Sample,
     Terms,
     Verdict,
@@ -40,6 +42,7 @@ from et_pipeline.governance.terms import (
     below,
     healthy,
     margin_of,
+    replays_missing,
     values_missing,
 )
 from et_pipeline.inference.twoway import MIN_CLUSTERS
@@ -82,6 +85,7 @@ def assess(
     points: Iterable[Point],
     *,
     gaps: Iterable[Gap] = (),
+    replays: Sequence[Replays] = (),
     sample_ratio_alarm: datetime | None = None,
     ended: bool = False,
 ) -> Assessment:
@@ -91,6 +95,7 @@ def assess(
         terms: What the plan fixes.
         points: Every metric's path, in order of `as_of`.
         gaps: Pairs without a value, by metric and block, in order of `as_of`.
+        replays: What the variant's reports say of the control's opportunities, in order of `as_of`.
         sample_ratio_alarm: From when on the sample ratio is wrong, None where it is not.
         ended: Whether the experiment is over; then every block counts as closed.
 
@@ -106,9 +111,13 @@ def assess(
         if not here:
             continue
         sample = Sample(
-            sample.points | {point.metric: point for point in here}, _add(sample.gaps, waiting, as_of)
+            sample.points | {point.metric: point for point in here},
+            _add(sample.gaps, waiting, as_of),
+            _until(replays, as_of),
         )
         if sample_ratio_alarm is not None and as_of >= sample_ratio_alarm:
+            continue
+        if replays_missing(terms, sample):
             continue
         raised = _alarms(terms, sample)
         for alarm in raised:
@@ -117,15 +126,17 @@ def assess(
             outcome = _verdict(terms, sample, raised)
             decided = None if outcome is None else (*outcome, sample)
     if ended and decided is None:
-        sample = sample._replace(gaps=_add(sample.gaps, waiting, datetime.max))
+        sample = sample._replace(
+            gaps=_add(sample.gaps, waiting, datetime.max), replays=_until(replays, datetime.max)
+        )
     missing = () if decided else tuple(missing_conditions(terms, sample, sample_ratio_alarm))
     if decided is not None:
         verdict, reason, sample = decided
         as_of = max(point.as_of for point in sample.points.values())
     elif ended:
         verdict, reason, as_of = "inconclusive", "ended_without_decision", terms.ends_at
-        if missing[0].condition == "values_missing":
-            reason = "values_missing"
+        if missing[0].condition in ("replays_missing", "values_missing"):
+            reason = missing[0].condition
     else:
         sentence = " ".join(["Not decided yet.", *(item.sentence for item in missing)])
         return Assessment(
@@ -134,7 +145,8 @@ def assess(
     return Assessment(
         verdict,
         reason,
-        verdict_sentence(terms, verdict, sample.points, missing, _alarms(terms, sample)),
+        verdict_sentence(terms, verdict, sample.points, missing, _alarms(terms, sample))
+        + replays_sentence(terms, sample.replays),
         as_of,
         sample,
         missing,
@@ -144,25 +156,36 @@ def assess(
 
 
 def first_alarms(
-    terms: Terms, points: Sequence[Point], gaps: Sequence[Gap], drifts: Iterable[Drift]
+    terms: Terms,
+    points: Sequence[Point],
+    gaps: Sequence[Gap],
+    drifts: Iterable[Drift],
+    replays: Sequence[Replays] = (),
 ) -> list[Drift]:
-    """Each metric's first alarm of the change detector at which the metric was not missing too many values.
+    """Each metric's first alarm of the change detector at which neither values nor replays were missing.
 
     Args:
         terms: What the plan fixes.
         points: Every metric's path, in order of `as_of`.
         gaps: Pairs without a value, in order of `as_of`.
         drifts: The detector's alarms, in order of `as_of`.
+        replays: What the variant's reports say of the control's opportunities, in order of `as_of`.
     """
     found: dict[str, Drift] = {}
     for drift in drifts:
         if drift.metric in found:
             continue
         before = {point.metric: point for point in points if point.as_of <= drift.as_of}
-        sample = Sample(before, _add({}, deque(gaps), drift.as_of))
-        if not values_missing(terms, sample, drift.metric):
+        sample = Sample(before, _add({}, deque(gaps), drift.as_of), _until(replays, drift.as_of))
+        if not replays_missing(terms, sample) and not values_missing(terms, sample, drift.metric):
             found[drift.metric] = drift
     return list(found.values())
+
+
+def _until(replays: Sequence[Replays], as_of: datetime) -> Replays | None:
+    """What was said up to a moment."""
+    place = bisect_right(replays, as_of, key=lambda item: item.as_of)
+    return replays[place - 1] if place else None
 
 
 def _add(gaps: dict[str, Gaps], waiting: deque[Gap], as_of: datetime) -> dict[str, Gaps]:
@@ -222,6 +245,13 @@ def _missing_evidence(gaps: Gaps) -> dict[str, int]:
     return {f"missing_{name}": count for name, count in gaps._asdict().items()} if gaps.pairs else {}
 
 
+def _replays_evidence(replays: Replays | None) -> dict[str, Any]:
+    """What is not both arms' trade, where there is any; see `_missing_evidence`."""
+    if replays is None or replays.traded == replays.opportunities:
+        return {}
+    return {"replays": {name: _plain(value) for name, value in replays._asdict().items()}}
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return isoformat(value)
@@ -246,6 +276,7 @@ def _evidence(
         "tuning": rounded(terms.g),
         "min_samples_for_decision": terms.min_samples,
         "min_effective_clusters": MIN_CLUSTERS,
+        **_replays_evidence(sample.replays),
         "metrics": {
             rule.metric: {
                 "role": rule.role,

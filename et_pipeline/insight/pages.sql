@@ -14,8 +14,8 @@ ORDER BY CASE v.state WHEN 'promotion_review' THEN 0 WHEN 'awaiting_sign_off' TH
 
 -- name: fingerprints
 -- For each experiment two figures that change whenever its page would: the second one follows the deliveries of
--- its messages, the first one everything else. Paths, pairs and unmatched reports are not
--- read: what changes them changes the latest interval or the diagnostics too.
+-- its messages, the first one everything else. Paths and pairs are not read: what changes them changes the latest
+-- interval or the diagnostics too.
 WITH parts AS (
     SELECT experiment_id, hash(1, t) AS part FROM experiments AS t
     UNION ALL SELECT experiment_id, hash(2, t) FROM experiment_metrics AS t
@@ -30,6 +30,9 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(11, max(as_of), count(*), max(e_value)) FROM sample_ratio GROUP BY experiment_id
     UNION ALL SELECT experiment_id, hash(12, metric, max(as_of), count(*), max(log_evidence)) FROM drift
               GROUP BY experiment_id, metric
+    UNION ALL SELECT experiment_id, hash(14, arm, reason, count(*)) FROM unmatched GROUP BY experiment_id, arm, reason
+    UNION ALL SELECT experiment_id, hash(15, t) FROM unmatched_elsewhere AS t
+    UNION ALL SELECT experiment_id, hash(16, t) FROM replays AS t
     UNION ALL SELECT e.experiment_id, hash(13, o) FROM experiments AS e JOIN outages AS o
               ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
 )

@@ -18,6 +18,7 @@ TABLES = {
     "intervals": "metric",
     "interval_path": "metric, as_of",
     "diagnostics": "metric",
+    "replays": "as_of",
     "sample_ratio": "as_of",
     "drift": "metric, as_of",
     "drift_signals": "emitted_at, signal_id",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.governance.terms import Drift, Gap, Point, Rule, Terms
+from et_pipeline.governance.terms import Drift, Gap, Point, Replays, Rule, Terms
 from et_pipeline.governance.verdict import assess, first_alarms
 
 START = datetime(2026, 11, 1)
@@ -296,3 +296,54 @@ def test_the_change_detector_is_believed_only_where_the_values_are_there():
     assert first_alarms(TERMS, path, [gap(2, 20)], [early, later]) == [later]
     assert first_alarms(TERMS, path, [gap(5, 20)], [early, later]) == [early]
     assert first_alarms(TERMS, path, [gap(2, 200)], [early, later]) == []
+
+
+def said(hour: int, opportunities: int, *, passed: int = 0, assumed: int = 0, missing: int = 0) -> Replays:
+    return Replays(START + timedelta(hours=hour), opportunities, passed, assumed, missing)
+
+
+BETTER = [point(5, 0.5, 2.5), guard(5)]
+ZERO = TERMS._replace(on_no_trade="zero")
+
+
+def test_above_a_tenth_of_missing_replays_nothing_is_concluded():
+    """Neither better nor worse nor an alarm, whatever the intervals say; at the end it is the reason."""
+    worse = [point(5, -3.0, -1.0), guard(5)]
+    for path in (BETTER, worse):
+        held = assess(ZERO, path, replays=[said(5, 1000, passed=100, missing=101)])
+        assert (held.verdict, held.reason, held.alarms) == (None, "replays_missing", ())
+        assert "101 of the 1,000 opportunities that the control traded (10.1" in held.sentence
+        assert assess(ZERO, path, replays=[said(5, 1000, missing=100)]).verdict is not None
+        over = assess(ZERO, path, replays=[said(5, 1000, missing=101)], ended=True)
+        assert (over.verdict, over.reason) == ("inconclusive", "replays_missing")
+        assert assess(TERMS, path, replays=[said(5, 1000, missing=900)]).verdict is not None
+    drift = Drift("edge_bps", START + timedelta(hours=5), 9.0, None)
+    assert first_alarms(ZERO, worse, [], [drift], [said(5, 1000, missing=101)]) == []
+    assert first_alarms(ZERO, worse, [], [drift], [said(5, 1000, missing=100)]) == [drift]
+
+
+def test_the_replays_up_to_a_look_count_for_it():
+    """What is missing later holds nothing back, and what is missing earlier does until enough came."""
+    path = [*BETTER, point(6, 0.5, 2.5), guard(6)]
+    late = assess(ZERO, path, replays=[said(4, 500), said(6, 1000, missing=500)])
+    assert late.decided_as_of == START + timedelta(hours=5)
+    early = assess(ZERO, path, replays=[said(5, 500, missing=100), said(6, 1000, missing=100)])
+    assert early.decided_as_of == START + timedelta(hours=6)
+    assert early.evidence["replays"]["missing"] == 100
+
+
+def test_a_verdict_says_of_which_opportunities_it_speaks():
+    whole = assess(TERMS, BETTER, replays=[said(5, 900)])
+    assert (whole.sentence, whole.evidence) == (
+        assess(TERMS, BETTER).sentence,
+        assess(TERMS, BETTER).evidence,
+    )
+    some = assess(TERMS, BETTER, replays=[said(5, 900, missing=400)]).sentence
+    assert "Of the 900 opportunities that the control traded, these are the 500 that both traded" in some
+    told = assess(TERMS, BETTER, replays=[said(5, 900, passed=100, missing=300)]).sentence
+    assert "500 that both traded; on 100 the variant says that it passed, and 300 have no report" in told
+    assumed = assess(
+        TERMS._replace(on_no_trade="assume_zero"), BETTER, replays=[said(5, 900, passed=10, assumed=200)]
+    )
+    assert "200 passes of the variant are assumed: it sent no report of these" in assumed.sentence
+    assert assumed.evidence["replays"]["assumed"] == 200
