@@ -13,7 +13,8 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.common import text
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.insight.next_steps import command, next_step, word
+from et_pipeline.governance.next_steps import word
+from et_pipeline.governance.standing import WORDS, Judgement, loads
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,12 +65,23 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for row in experiments:
         missing = json.loads(row["missing"] or "[]")
         row["missing"] = [item["sentence"] for item in missing]
-        conditions = {item["condition"] for item in missing}
-        said = next_step(row["state"], row["verdict"], conditions, row["reason"])
+        judgement = loads(row.pop("standing"))
+        row.update(_headline(judgement))
         waits = row["missing"] if row["state"] == "sampling" else []
-        row["next_step"] = " ".join([said, *waits])
-        row["command"] = command(row["experiment_id"], row["state"], row["reason"])
+        row["next_step"] = " ".join([judgement.next_step, *waits])
+        row["command"] = judgement.command
+        row["conditions"] = [condition._asdict() for condition in judgement.conditions]
+        row["standings"] = [standing._asdict() for standing in judgement.standings]
     return experiments
+
+
+def _headline(judgement: Judgement) -> dict[str, Any]:
+    """The primary metric's figures at the decision, or at the end of the newest closed block."""
+    primary = judgement.primary
+    names = ("n_pairs", "effective_clusters", "mean_uplift", "ci_lower", "ci_upper", "e_value", "as_of")
+    point = {} if primary is None else primary.point
+    figures = {name: point.get(name) for name in names}
+    return figures | {"metric": primary and primary.name, "n_pairs": figures["n_pairs"] or 0}
 
 
 def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
@@ -199,24 +211,30 @@ def _print_experiment(document: dict[str, Any]) -> None:
         "uplift [interval]",
         "e-value",
         "fixed-size interval",
+        "stands",
         "as of",
     ):
         table.add_column(
             terminal.plain(name), justify="right" if name in ("pairs", "clusters", "e-value") else "left"
         )
-    for row in document["intervals"]:
-        fixed = (row["fixed_ci_lower"], row["fixed_ci_upper"])
+    for standing in document["standings"]:
+        point = standing["point"]
+        fixed = (point["fixed_ci_lower"], point["fixed_ci_upper"])
         table.add_row(
-            row["metric"],
-            row["role"],
-            f"{row['n_pairs']:,}",
-            f"{row['effective_clusters']:.1f}",
-            interval_text(row),
-            text.number(row["e_value"], 3),
+            standing["name"],
+            standing["role"],
+            f"{point['n_pairs'] or 0:,}",
+            text.NONE if point["effective_clusters"] is None else f"{point['effective_clusters']:.1f}",
+            interval_text({"metric": standing["name"], **point}),
+            text.number(point["e_value"], 3),
             text.NONE if None in fixed else _brackets(*fixed),
-            f"{row['as_of']:%Y-%m-%d %H:%M}",
+            standing["says"],
+            text.moment(point["as_of"]),
         )
     console.print(table)
+    for condition in document["conditions"]:
+        line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']} ({condition['needed']})"
+        console.print(terminal.plain(line), soft_wrap=True)
     for row in document["diagnostics"]:
         if row["missing_share"]:
             console.print(terminal.plain(missing_text(row)), soft_wrap=True)

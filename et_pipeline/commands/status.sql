@@ -3,14 +3,11 @@
 SELECT
     e.experiment_id, e.title, e.mode, e.owner, e.traffic_split_pct, e.starts_at, e.ends_at, e.plan_hash,
     v.state, v.verdict, v.reason, v.decided_as_of, v.sentence, v.missing, coalesce(v.contradicted, false) AS contradicted,
-    coalesce(i.n_pairs, 0) AS n_pairs, i.effective_clusters,
-    m.metric, i.mean_uplift, i.ci_lower, i.ci_upper, i.e_value, i.as_of,
+    v.standing,
     coalesce(c.reason_codes, []) AS reason_codes, coalesce(s.signals, 0) AS drift_signals,
     coalesce(r.refusals, []) AS refused_changes
 FROM experiments AS e
-JOIN experiment_metrics AS m ON m.experiment_id = e.experiment_id AND m.role = 'primary'
 LEFT JOIN verdicts AS v ON v.experiment_id = e.experiment_id
-LEFT JOIN intervals AS i ON i.experiment_id = e.experiment_id AND i.metric = m.metric
 LEFT JOIN (
     SELECT experiment_id, list(DISTINCT reason_code ORDER BY reason_code) AS reason_codes
     FROM events WHERE reason_code IS NOT NULL GROUP BY experiment_id

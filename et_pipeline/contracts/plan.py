@@ -48,6 +48,10 @@ TAKEN = (
     "an experiment's page is named after it, and this name is taken; allowed: any other than "
     "index, con, prn, aux, nul, com0 to com9 and lpt0 to lpt9"
 )
+LARGE_SPLIT_PCT = 50.0
+"""Share of the traffic, in percent, above which a human has to agree before sampling begins."""
+MAX_UNMATCHED = 0.25
+"""Share of an arm's reports without a partner above which the sample is no longer what was planned."""
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
 LATER_KEYS = ("max_missing",)
@@ -241,7 +245,7 @@ class Plan(_Strict):
     @property
     def needs_split_sign_off(self) -> bool:
         """Whether the split is large enough to need a human's sign-off before sampling."""
-        return self.traffic_split_pct > 50
+        return self.traffic_split_pct > LARGE_SPLIT_PCT
 
 
 class Refusal(NamedTuple):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.specs import check_result
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
@@ -14,9 +15,6 @@ from et_pipeline.warehouse.engine import DuckDBEngine
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
-
-MAX_UNMATCHED = 0.25
-"""Share of an arm's reports without a partner above which the sample is no longer what was planned."""
 
 
 def one_pair_a_report(engine: Engine) -> dg.AssetCheckResult:

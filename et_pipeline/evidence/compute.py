@@ -172,7 +172,7 @@ def _market_name(connection: duckdb.DuckDBPyConnection, decision: Decision, code
 
 def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
     """Pairs still to come until a decision at the present mean and variance; None where none is in sight."""
-    if last["se"] is None or last["mean_uplift"] is None:
+    if not last["se"] or last["mean_uplift"] is None:
         return None
     further = further_pairs(
         last["mean_uplift"],

@@ -19,10 +19,11 @@ from et_pipeline.contracts.plan import content_hash
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import replays_sentence
-from et_pipeline.governance.records import Announced, Experiment
+from et_pipeline.governance.records import Announced, Experiment, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
-from et_pipeline.governance.terms import Drift, Gap, Point, Replays
+from et_pipeline.governance.standing import dumps, judge
+from et_pipeline.governance.terms import Drift, Point
 from et_pipeline.governance.unit_of_work import Look, open_look
 from et_pipeline.governance.verdict import Assessment, assess, first_alarms
 from et_pipeline.warehouse import audit
@@ -116,24 +117,11 @@ def decide(
         stall.watch_report_bus(connection, settings, now)
         fill_reason_codes(connection)
         look = open_look(connection, now, checked)
-        paths = records.points(connection, experiments)
-        gaps = records.gaps(connection, experiments)
-        replays = records.replays(connection, experiments)
-        ratios = records.sample_ratio_alarms(connection)
-        drifts = records.drift_alarms(connection)
+        facts = records.facts(connection, experiments)
         contradicted = []
         known = records.experiments(connection, experiments)
         for experiment in known:
-            identifier = experiment.experiment_id
-            contradicted += _look_at(
-                look,
-                experiment,
-                paths[identifier],
-                gaps[identifier],
-                replays[identifier],
-                ratios.get(identifier),
-                drifts.get(identifier, []),
-            )
+            contradicted += _look_at(look, experiment, facts[experiment.experiment_id])
         refused = look.desk.close({experiment.experiment_id for experiment in known})
         fill_strategy_usage(connection)
     audit.write_anchor(connection, settings)
@@ -150,15 +138,7 @@ def _read_sign_offs(
     return read_sign_offs(settings, now, records.owners(connection), records.counted_hashes(connection))
 
 
-def _look_at(
-    look: Look,
-    experiment: Experiment,
-    path: list[Point],
-    gaps: list[Gap],
-    replays: list[Replays],
-    ratio_alarm: datetime | None,
-    drifts: list[Drift],
-) -> list[str]:
+def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
     """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
     declined = _before_sampling(look, experiment)
     _stall_or_resume(look, experiment)
@@ -169,12 +149,13 @@ def _look_at(
     )
     ended = look.ended(experiment)
     if sampled:
+        ratio = facts.sample_ratio
         assessment = assess(
             experiment.terms,
-            path,
-            gaps=gaps,
-            replays=replays,
-            sample_ratio_alarm=ratio_alarm,
+            facts.path,
+            gaps=facts.gaps,
+            replays=facts.replays,
+            sample_ratio_alarm=None if ratio is None else ratio.alarm_since,
             ended=ended,
         )
     else:
@@ -188,13 +169,15 @@ def _look_at(
     elif look.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
         announced = _conclude(look, experiment, assessment, "ended")
     if sampled and look.states[identifier] != "stalled":
-        _signals(
-            look, experiment, path, assessment, first_alarms(experiment.terms, path, gaps, drifts, replays)
-        )
+        drifts = first_alarms(experiment.terms, facts.path, facts.gaps, facts.drifts, facts.replays)
+        _signals(look, experiment, facts.path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict
     _review(look, experiment, assessment, announced, contradicted)
     waits = "split_declined" if declined and look.states[identifier] == "awaiting_sign_off" else None
-    _write_verdict(look, experiment, assessment, announced, contradicted, waits)
+    closed = [point.as_of for point in facts.path if sampled and (point.closed or ended)]
+    _write_verdict(
+        look, experiment, assessment, announced, contradicted, waits, facts, max(closed, default=None)
+    )
     return [identifier] if contradicted else []
 
 
@@ -320,6 +303,8 @@ def _write_verdict(
     announced: Announced | None,
     contradicted: bool,
     waits: str | None,
+    facts: Facts,
+    closed_until: datetime | None,
 ) -> None:
     identifier = experiment.experiment_id
     state = look.states[identifier]
@@ -342,6 +327,17 @@ def _write_verdict(
             "verdict_contradicted" if contradicted else "verdict_follows_again",
             detail={"announced": announced and announced.verdict, "now": assessment.verdict},
         )
+    judgement = judge(
+        experiment,
+        assessment,
+        state=state,
+        reason=reason,
+        decided=decided,
+        closed_until=closed_until,
+        sample_ratio=facts.sample_ratio,
+        split_approved=facts.split_approved or state == "sampling",
+        failing=facts.failing,
+    )
     row = {
         "experiment_id": identifier,
         "state": state,
@@ -359,6 +355,7 @@ def _write_verdict(
         "announced_as_of": announced and naive_utc(datetime.fromisoformat(announced.decided_as_of)),
         "contradicted": contradicted,
         "announced_evidence_hash": announced and announced.evidence_hash,
+        "standing": dumps(judgement),
     }
     if row == previous:
         return

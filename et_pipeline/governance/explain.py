@@ -19,9 +19,12 @@ from et_pipeline.governance.terms import (
     Terms,
     Verdict,
     above,
+    holds,
     margin_of,
+    never_varies,
     replays_missing,
     values_missing,
+    within_without_spread,
 )
 from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
@@ -47,7 +50,7 @@ def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetim
     for rule in (terms.primary, *terms.guardrails):
         if values_missing(terms, sample, rule.metric):
             found.append(_values_missing(terms, sample, rule.metric))
-        problem = _too_small(terms, rule, sample.of(rule.metric))
+        problem = _too_small(terms, rule, sample)
         if problem is not None:
             found.append(problem)
     if found:
@@ -64,7 +67,7 @@ def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetim
         )
     for rule in terms.guardrails:
         guard = sample.points[rule.metric]
-        if not above(guard.ci_lower, -margin_of(rule)):
+        if not holds(terms, sample, rule):
             found.append(
                 Missing(
                     "guardrail_undecided",
@@ -135,9 +138,9 @@ def _values_missing(terms: Terms, sample: Sample, metric: str) -> Missing:
     )
 
 
-def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:
+def _too_small(terms: Terms, rule: Rule, sample: Sample) -> Missing | None:
     """The first minimum that one metric's sample misses, None where it is healthy."""
-    name = rule.metric
+    name, point = rule.metric, sample.of(rule.metric)
     if point is None or point.n_pairs < terms.min_samples:
         n = 0 if point is None else point.n_pairs
         further = terms.min_samples - n
@@ -164,6 +167,17 @@ def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:
             f"Neighbouring blocks of {name} move together too much: a longer time_block is needed.",
             None,
         )
+    if never_varies(point) and not point.ready:
+        if within_without_spread(terms, sample, rule):
+            return None
+        every = f"{text.signed(point.mean_uplift, 2)} {CATALOGUE[name].unit}"
+        return Missing(
+            "no_spread",
+            name,
+            f"{name} differs by the same {every} in every pair. Without any spread there is no interval, and "
+            "so much is not within what the plan allows.",
+            None,
+        )
     if not point.ready:
         return Missing("no_spread", name, f"The values of {name} do not vary enough for an interval.", None)
     return None
@@ -171,6 +185,8 @@ def _too_small(terms: Terms, rule: Rule, point: Point | None) -> Missing | None:
 
 def _range(point: Point) -> str:
     unit = CATALOGUE[point.metric].unit
+    if never_varies(point) and not point.ready:
+        return f"the same {text.signed(point.mean_uplift, 2)} {unit} in every pair"
     if point.ci_lower is None or point.ci_upper is None:
         return "not known well enough for an interval"
     return _between(point.ci_lower, point.ci_upper, unit)
@@ -188,7 +204,7 @@ def _expectation(further: int | None) -> str:
 
 def _further(terms: Terms, rule: Rule, point: Point) -> int | None:
     """Pairs until a decision at the present mean and variance, None where none is in sight."""
-    if point.mean_uplift is None or point.se is None:
+    if point.mean_uplift is None or not point.se or never_varies(point):
         return None
     further = further_pairs(
         point.mean_uplift,
@@ -227,7 +243,9 @@ def verdict_sentence(
     if verdict == "variant_worse":
         return _worse(terms, alarms[0].point)
     point = points[name]
-    difference = f"the difference in {name} is {_range(point)} per pair ({_confidence(terms.alpha)})"
+    difference = f"the difference in {name} is {_range(point)}"
+    if point.ready:
+        difference += f" per pair ({_confidence(terms.alpha)})"
     if verdict == "variant_better":
         guards = " No guardrail lost more than its margin." if terms.guardrails else ""
         return f"The variant is better: {difference}, {_sample(point)}.{guards}"

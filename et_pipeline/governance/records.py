@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, MAX_UNMATCHED
 from et_pipeline.governance.sign_offs import Document, SignOff
 from et_pipeline.governance.terms import Drift, Gap, Point, Replays, Rule, Terms
 
@@ -38,7 +39,7 @@ class Experiment(NamedTuple):
     @property
     def needs_split_sign_off(self) -> bool:
         """Whether the split is large enough to need a human's sign-off before sampling."""
-        return self.traffic_split_pct > 50
+        return self.traffic_split_pct > LARGE_SPLIT_PCT
 
 
 class Announced(NamedTuple):
@@ -55,6 +56,62 @@ class Announced(NamedTuple):
     decided_as_of: str
     evidence_hash: str
     trigger: str
+
+
+class SampleRatio(NamedTuple):
+    """The arms' shares of the opportunities.
+
+    Attributes:
+        observed: The variant's share up to the newest block.
+        planned: The planned share.
+        alarm_since: From when on the share is wrong, None where it is not.
+    """
+
+    observed: float | None
+    planned: float
+    alarm_since: datetime | None
+
+
+class Facts(NamedTuple):
+    """What a verdict on one experiment is made from, and what is told beside it.
+
+    Attributes:
+        path: Every metric's interval path, in order of time.
+        gaps: Pairs without a value, in order of time.
+        replays: What the variant's reports say of the control's opportunities, in order of time.
+        sample_ratio: The arms' newest shares, None where they are not compared.
+        drifts: Alarms of the change detector, in order of time.
+        split_approved: Whether a human approved a large split.
+        failing: Checks that fail for this experiment, see `failing.sql`.
+    """
+
+    path: list[Point]
+    gaps: list[Gap]
+    replays: list[Replays]
+    sample_ratio: SampleRatio | None
+    drifts: list[Drift]
+    split_approved: bool
+    failing: set[str]
+
+
+def facts(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, Facts]:
+    """The facts of every experiment; each kind is asked for at once."""
+    paths, lacking = points(connection, identifiers), gaps(connection, identifiers)
+    replayed = replays(connection, identifiers)
+    ratios, alarms = sample_ratios(connection), drift_alarms(connection)
+    approved, wrong = split_approved(connection), failing(connection, identifiers)
+    return {
+        name: Facts(
+            paths[name],
+            lacking[name],
+            replayed[name],
+            ratios.get(name),
+            alarms.get(name, []),
+            name in approved,
+            wrong.get(name, set()),
+        )
+        for name in identifiers
+    }
 
 
 def experiments(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> list[Experiment]:
@@ -115,12 +172,31 @@ def replays(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -
     return found
 
 
-def sample_ratio_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
-    """From when on an experiment's sample ratio is wrong, for those where it is."""
+def sample_ratios(connection: duckdb.DuckDBPyConnection) -> dict[str, SampleRatio]:
+    """The arms' newest shares of the opportunities, of experiments in which they are compared."""
     rows = connection.execute(
-        "SELECT experiment_id, min(as_of) FROM sample_ratio WHERE alarm GROUP BY experiment_id"
+        "SELECT experiment_id, arg_max(observed_share, as_of), arg_max(planned_share, as_of), "
+        "min(as_of) FILTER (alarm) FROM sample_ratio GROUP BY experiment_id"
     ).fetchall()
-    return dict(rows)
+    return {identifier: SampleRatio(*row) for identifier, *row in rows}
+
+
+def failing(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, set[str]]:
+    """What fails of the checks for each experiment where any does, see `failing.sql`."""
+    found: dict[str, set[str]] = {}
+    for identifier, condition in connection.execute(
+        load(__package__, "failing"), {"experiments": list(identifiers), "most_unmatched": MAX_UNMATCHED}
+    ).fetchall():
+        found.setdefault(identifier, set()).add(condition)
+    return found
+
+
+def split_approved(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Experiments whose large split a human approved."""
+    rows = connection.execute(
+        "SELECT DISTINCT experiment_id FROM audit_log WHERE from_state = 'awaiting_sign_off' AND to_state = 'sampling'"
+    ).fetchall()
+    return {identifier for (identifier,) in rows}
 
 
 def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]]:

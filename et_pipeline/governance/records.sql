@@ -4,7 +4,8 @@
 -- Interval paths in order of time, a row for each metric and block end.
 SELECT
     experiment_id, metric, as_of, n_pairs, effective_clusters, n_markets, n_blocks, mean_uplift, se,
-    ci_lower, ci_upper, e_value, p_value, alarm_ci_lower, alarm_ci_upper, autocorrelation, ready, closed, method
+    ci_lower, ci_upper, e_value, p_value, alarm_ci_lower, alarm_ci_upper, autocorrelation, ready, closed, method,
+    fixed_ci_lower, fixed_ci_upper
 FROM interval_path
 WHERE list_contains(?, experiment_id)
 ORDER BY experiment_id, as_of, metric
@@ -30,3 +31,41 @@ FROM replays
 WHERE list_contains(?, experiment_id)
 WINDOW so_far AS (PARTITION BY experiment_id ORDER BY as_of)
 ORDER BY experiment_id, as_of
+
+-- name: failing
+-- Checks that fail for single experiments, by the names of the conditions that keep a verdict away; with the limits
+-- that the checks themselves have.
+WITH chosen AS (
+    SELECT unnest($experiments::VARCHAR[]) AS experiment_id
+), paired AS (
+    SELECT experiment_id, count(*) AS control, count(variant_report_id) AS variant
+    FROM pairs WHERE experiment_id IN (FROM chosen) GROUP BY experiment_id
+    UNION ALL
+    SELECT experiment_id, sum(pairs), sum(pairs) FROM pair_blocks_elsewhere
+    WHERE experiment_id IN (FROM chosen) GROUP BY experiment_id
+), alone AS (
+    SELECT experiment_id, arm, reason, count(*) AS reports FROM unmatched
+    WHERE experiment_id IN (FROM chosen) GROUP BY ALL
+    UNION ALL
+    SELECT experiment_id, arm, reason, reports FROM unmatched_elsewhere WHERE experiment_id IN (FROM chosen)
+), opportunities AS (
+    SELECT experiment_id, 'control' AS arm, 0 AS missed, control AS found FROM paired
+    UNION ALL SELECT experiment_id, 'variant', 0, variant FROM paired
+    UNION ALL
+    SELECT experiment_id, arm, reports, 0 FROM alone
+    WHERE reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed')
+)
+SELECT experiment_id, 'unmatched' AS condition
+FROM opportunities JOIN experiments USING (experiment_id)
+WHERE arm = 'variant' OR mode <> 'limited_live'
+GROUP BY experiment_id, arm HAVING sum(missed) > $most_unmatched * sum(missed + found)
+UNION
+SELECT experiment_id, 'values_missing' FROM diagnostics JOIN experiments USING (experiment_id)
+WHERE missing_share > max_missing AND experiment_id IN (FROM chosen)
+UNION
+SELECT experiment_id, 'longer_time_block_needed' FROM diagnostics
+WHERE longer_block_needed AND experiment_id IN (FROM chosen)
+UNION
+SELECT experiment_id, 'sample_ratio_alarm' FROM sample_ratio WHERE alarm AND experiment_id IN (FROM chosen)
+UNION
+SELECT experiment_id, 'change_refused' FROM plan_refusals WHERE experiment_id IN (FROM chosen)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from et_pipeline.inference.twoway import MIN_CLUSTERS
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive"]
 
@@ -89,6 +90,8 @@ class Point(NamedTuple):
     ready: bool
     closed: bool
     method: str
+    fixed_ci_lower: float | None = None
+    fixed_ci_upper: float | None = None
 
 
 class Gap(NamedTuple):
@@ -263,3 +266,58 @@ def below(value: float | None, bound: float) -> bool:
 def margin_of(rule: Rule) -> float:
     """What a metric may lose before it counts as worse: nothing for the primary, a guardrail's margin."""
     return rule.non_inferiority_margin or 0.0
+
+
+def never_varies(point: Point) -> bool:
+    """Whether every pair has the same uplift, but for the rounding of the values themselves."""
+    if point.se is None or point.mean_uplift is None:
+        return False
+    return point.se <= 4 * sys.float_info.epsilon * abs(point.mean_uplift)
+
+
+def within_without_spread(terms: Terms, sample: Sample, rule: Rule) -> bool:
+    """Whether a metric has the same uplift in every pair, and that lies within its margin.
+
+    Without any spread there is no interval, and none is needed: what never differs does not differ. A plan
+    that wants to hear of what has not been seen yet says `estimator: bounded`, whose interval stands.
+    """
+    point = sample.of(rule.metric)
+    if point is None or point.ready or below_minimum(terms, point) or not never_varies(point):
+        return False
+    if values_missing(terms, sample, rule.metric) or above(point.autocorrelation, MAX_AUTOCORRELATION):
+        return False
+    mean = point.mean_uplift or 0.0
+    if rule.role == "guardrail":
+        return mean > -margin_of(rule)
+    return rule.equivalence_margin is not None and abs(mean) < rule.equivalence_margin
+
+
+def alarms(terms: Terms, sample: Sample, rule: Rule) -> bool:
+    """Whether a metric's interval at the alarm's alpha lies below what it may lose."""
+    return healthy(terms, sample, rule.metric) and below(
+        sample.points[rule.metric].alarm_ci_upper, -margin_of(rule)
+    )
+
+
+def holds(terms: Terms, sample: Sample, rule: Rule) -> bool:
+    """Whether a metric is shown to be good enough for a better variant: above zero, or within its margin."""
+    if healthy(terms, sample, rule.metric) and above(sample.points[rule.metric].ci_lower, -margin_of(rule)):
+        return True
+    return rule.role == "guardrail" and within_without_spread(terms, sample, rule)
+
+
+def equal(terms: Terms, sample: Sample) -> bool:
+    """Whether the primary lies within what the plan calls equal."""
+    rule = terms.primary
+    margin = rule.equivalence_margin
+    if margin is None:
+        return False
+    if within_without_spread(terms, sample, rule):
+        return True
+    point = sample.of(rule.metric)
+    return (
+        point is not None
+        and healthy(terms, sample, rule.metric)
+        and above(point.ci_lower, -margin)
+        and below(point.ci_upper, margin)
+    )

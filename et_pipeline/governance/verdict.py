@@ -38,15 +38,16 @@ from et_pipeline.governance.terms import (
     Sample,
     Terms,
     Verdict,
-    above,
-    below,
-    healthy,
-    margin_of,
+    equal,
+    holds,
     replays_missing,
     values_missing,
 )
+from et_pipeline.governance.terms import alarms as is_alarming
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
+NOT_EVIDENCE = ("closed", "metric", "fixed_ci_lower", "fixed_ci_upper")
+"""What of an interval decides nothing, or is its key."""
 SIGNIFICANT_DIGITS = 9
 """Figures in evidence are rounded, so that its hash does not hang on the order of floating-point sums."""
 
@@ -198,12 +199,11 @@ def _add(gaps: dict[str, Gaps], waiting: deque[Gap], as_of: datetime) -> dict[st
 
 
 def _alarms(terms: Terms, sample: Sample) -> list[Alarm]:
-    """Metrics whose interval at the alarm's alpha lies below what they may lose."""
+    """Metrics that say that the variant underperforms."""
     return [
         Alarm("interval" if rule.role == "primary" else "guardrail", sample.points[rule.metric])
         for rule in (terms.primary, *terms.guardrails)
-        if healthy(terms, sample, rule.metric)
-        and below(sample.points[rule.metric].alarm_ci_upper, -margin_of(rule))
+        if is_alarming(terms, sample, rule)
     ]
 
 
@@ -212,16 +212,9 @@ def _verdict(terms: Terms, sample: Sample, alarms: list[Alarm]) -> tuple[Verdict
     if alarms:
         primary = any(alarm.trigger == "interval" for alarm in alarms)
         return "variant_worse", "primary_below_zero" if primary else "guardrail_below_margin"
-    if not healthy(terms, sample, terms.primary.metric):
-        return None
-    point = sample.points[terms.primary.metric]
-    if above(point.ci_lower, 0.0) and all(
-        healthy(terms, sample, rule.metric) and above(sample.points[rule.metric].ci_lower, -margin_of(rule))
-        for rule in terms.guardrails
-    ):
+    if all(holds(terms, sample, rule) for rule in (terms.primary, *terms.guardrails)):
         return "variant_better", "primary_above_zero"
-    margin = terms.primary.equivalence_margin
-    if margin is not None and above(point.ci_lower, -margin) and below(point.ci_upper, margin):
+    if equal(terms, sample):
         return "equivalent", "within_equivalence_margin"
     return None
 
@@ -235,9 +228,7 @@ def rounded(value: float | None) -> float | None:
 
 def point_evidence(point: Point) -> dict[str, Any]:
     """One interval as evidence carries it."""
-    return {
-        name: _plain(value) for name, value in point._asdict().items() if name not in ("closed", "metric")
-    }
+    return {name: _plain(value) for name, value in point._asdict().items() if name not in NOT_EVIDENCE}
 
 
 def _missing_evidence(gaps: Gaps) -> dict[str, int]:

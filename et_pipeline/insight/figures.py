@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from et_pipeline.common import text
+from et_pipeline.governance.standing import Standing
 from et_pipeline.insight import charts
 from et_pipeline.insight.charts import Bar, Chart, Series
-from et_pipeline.insight.findings import Findings, Standing, finite
+from et_pipeline.insight.findings import Findings, shown_path
 from et_pipeline.insight.read import ExperimentData, Row
 
 SMALL = (430, 220)
@@ -43,9 +44,8 @@ def series_of(rows: list[Row]) -> Series:
     """One metric's rows of `interval_path` as arrays; unknown and unbounded ends are NaN."""
 
     def column(name: str) -> np.ndarray:
-        return np.array(
-            [np.nan if finite(row[name]) is None else row[name] for row in rows], dtype=np.float64
-        )
+        values = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+        return np.where(np.isfinite(values), values, np.nan)
 
     return Series(_times(rows, "as_of"), column("mean_uplift"), column("ci_lower"), column("ci_upper"))
 
@@ -59,7 +59,7 @@ def path_figures(data: ExperimentData, findings: Findings) -> dict[str, Figure]:
     decided = data.verdict["decided_as_of"]
     found = {}
     for standing in findings.standings:
-        rows = [row for row in data.tables["interval_path"] if row["metric"] == standing.name]
+        rows = shown_path(data, findings, standing.name)
         if len(rows) < 2:
             continue
         series = series_of(rows)
@@ -99,9 +99,9 @@ def forest_figure(findings: Findings) -> Figure | None:
         Bar(
             f"{standing.name} · {standing.role}",
             text.interval(point["ci_lower"], point["ci_upper"], standing.unit),
-            finite(point["mean_uplift"]),
-            finite(point["ci_lower"]),
-            finite(point["ci_upper"]),
+            point["mean_uplift"],
+            point["ci_lower"],
+            point["ci_upper"],
             standing.limit,
             standing.equal,
             standing.tone,

@@ -13,7 +13,6 @@ import duckdb
 
 from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.common.sql import row_dicts
-from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
@@ -152,7 +151,6 @@ def index_page(connection: duckdb.DuckDBPyConnection) -> str:
     return environment().get_template("index.html").render(
         experiments=experiments,
         refusals=[row for row in refusals if row["experiment_id"] not in known],
-        units={name: metric.unit for name, metric in CATALOGUE.items()},
         as_of=read.latest_time(connection),
     )  # fmt: skip
 

@@ -3,19 +3,16 @@
 -- name: index
 -- One row an experiment for the index of the review pages; what needs a human comes first.
 SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason, v.sentence,
-       v.decided_as_of, v.contradicted, m.metric, i.n_pairs, i.effective_clusters, i.mean_uplift, i.ci_lower,
-       i.ci_upper, i.as_of
+       v.decided_as_of, v.contradicted, v.standing
 FROM experiments AS e
 LEFT JOIN verdicts AS v USING (experiment_id)
-LEFT JOIN experiment_metrics AS m ON m.experiment_id = e.experiment_id AND m.role = 'primary'
-LEFT JOIN intervals AS i ON i.experiment_id = e.experiment_id AND i.metric = m.metric
 ORDER BY CASE v.state WHEN 'promotion_review' THEN 0 WHEN 'awaiting_sign_off' THEN 1 WHEN 'stalled' THEN 2
          WHEN 'sampling' THEN 3 WHEN 'registered' THEN 4 ELSE 5 END, e.starts_at DESC, e.experiment_id
 
 -- name: fingerprints
 -- For each experiment two figures that change whenever its page would: the second one follows the deliveries of
--- its messages, the first one everything else. Paths and pairs are not read: what changes them changes the latest
--- interval or the diagnostics too.
+-- its messages, the first one everything else. Paths are not read: what changes them changes the latest
+-- interval too. Pairs are counted.
 WITH parts AS (
     SELECT experiment_id, hash(1, t) AS part FROM experiments AS t
     UNION ALL SELECT experiment_id, hash(2, t) FROM experiment_metrics AS t
@@ -33,6 +30,8 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(14, arm, reason, count(*)) FROM unmatched GROUP BY experiment_id, arm, reason
     UNION ALL SELECT experiment_id, hash(15, t) FROM unmatched_elsewhere AS t
     UNION ALL SELECT experiment_id, hash(16, t) FROM replays AS t
+    UNION ALL SELECT experiment_id, hash(17, count(*)) FROM pairs GROUP BY experiment_id
+    UNION ALL SELECT experiment_id, hash(18, t) FROM pair_blocks_elsewhere AS t
     UNION ALL SELECT e.experiment_id, hash(13, o) FROM experiments AS e JOIN outages AS o
               ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
 )

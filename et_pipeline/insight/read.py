@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
+from et_pipeline.governance.standing import loads
 
 if TYPE_CHECKING:
     import duckdb
@@ -115,7 +116,10 @@ def _each(
 
 def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """One row an experiment, as the index shows it; what needs a human comes first."""
-    return row_dicts(connection, load(__package__ or "", "index"))
+    found = row_dicts(connection, load(__package__ or "", "index"))
+    for row in found:
+        row["primary"] = loads(row.pop("standing")).primary
+    return found
 
 
 def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common import sql
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 from et_pipeline.pairing.correlation import pair_by_correlation
 from et_pipeline.pairing.nearest import pair_by_nearest
 from et_pipeline.pairing.progress import note_progress
@@ -95,7 +96,8 @@ def build_pairs(
 
 def sampled(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[str]:
     """Those of the experiments that are registered and may be sampled, see `sampled.sql`."""
-    rows = connection.execute(sql.load(__package__, "sampled"), {"experiments": list(experiments)}).fetchall()
+    wanted = {"experiments": list(experiments), "large_split": LARGE_SPLIT_PCT}
+    rows = connection.execute(sql.load(__package__, "sampled"), wanted).fetchall()
     return [row[0] for row in rows]
 
 

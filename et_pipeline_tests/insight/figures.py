@@ -171,10 +171,11 @@ class Database:
         return found
 
     def _query(self, table: str, column: str) -> str:
-        if table == "interval_path":  # at the decision, or the newest
+        if table == "interval_path":  # at the decision, or at the end of the newest closed block
             return (
                 f"SELECT arg_max(p.{column}, as_of) FROM interval_path AS p LEFT JOIN verdicts AS v USING (experiment_id) "
-                "WHERE experiment_id = $id AND as_of <= coalesce(v.decided_as_of, as_of) GROUP BY metric"
+                "WHERE experiment_id = $id AND as_of <= coalesce(v.decided_as_of, as_of) "
+                "AND (closed OR v.decided_as_of IS NOT NULL) GROUP BY metric"
             )
         if table in ("sample_ratio", "drift"):  # the newest
             by = ", metric" if table == "drift" else ""

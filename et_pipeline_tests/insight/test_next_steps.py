@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 from et_pipeline.governance.lifecycle import STATES
+from et_pipeline.governance.next_steps import CONTRADICTED, command, next_step, word
 from et_pipeline.governance.terms import Verdict
 from et_pipeline.insight.findings import badge
-from et_pipeline.insight.next_steps import CONTRADICTED, command, next_step, word
 
 REASONS = (None, "primary_undecided", "split_declined", "primary_above_zero", *STATES, *CONTRADICTED)
 

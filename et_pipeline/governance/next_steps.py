@@ -34,6 +34,15 @@ NEW_ID = "Another answer needs a new experiment id."
 FIND_OUT = (
     "The announced verdict no longer follows from the evidence: do not act on it, and find out what changed."
 )
+OF_CHECK = {
+    "sample_ratio_alarm": "Find out why the arms get other shares than planned: nothing is concluded meanwhile.",
+    "replays_missing": "Find out why opportunities are not replayed: nothing is concluded meanwhile.",
+    "values_missing": "Find out why reports come without a value; the page says which metric, arm and blocks.",
+    "unmatched": "Find out why so many reports find no partner; the page counts them by arm and reason.",
+    "longer_time_block_needed": "Neighbouring blocks move together: plan a longer time_block under a new id.",
+    "change_refused": "A changed plan was refused, the old one is in force: put the file back, or give it a new id.",
+}
+"""What a person does while sampling goes on, by what is wrong."""
 SPLIT_DECLINED = "Lower traffic_split_pct in the plan to 50 or less, or plan it under a new experiment id."
 DECIDES = ("awaiting_sign_off", "promotion_review")
 """States in which a human's signature is waited for."""
@@ -47,17 +56,22 @@ def next_step(
     Args:
         state: State of the experiment; None before the first tick that looked at it.
         verdict: Its verdict, None where there is none.
-        missing: The conditions that keep a better answer away.
+        missing: The conditions that keep a better answer away, and the checks that fail (`failing.sql`).
         reason: Why it stands as it does (`verdicts.reason`).
     """
     if reason == "split_declined":
         return SPLIT_DECLINED
     if reason in CONTRADICTED or (state == "concluded" and verdict is None):
         return f"{FIND_OUT} {OF_CONTRADICTED.get(state or 'concluded', NEW_ID)}"
+    wrong = [sentence for condition, sentence in OF_CHECK.items() if condition in missing]
+    if wrong and state in (None, "registered", "sampling"):
+        return " ".join(wrong)
     if verdict is None or state in OF_STATE:
         return OF_STATE[state or "registered"]
     if verdict == "inconclusive" and "sample_ratio_alarm" in missing:
         return WRONG_SPLIT
+    if verdict == "inconclusive" and reason == "values_missing":
+        return f"{OF_CHECK['values_missing']} Another run needs a new experiment id."
     return OF_VERDICT[verdict]
 
 

@@ -1,0 +1,344 @@
+"""The one judge: the checklist behind a verdict, how each metric stands, and what a person does next.
+
+It is written beside the verdict, from the very sample that the verdict was looked for in: the one that decided,
+or the newest closed block. Pages, `et show`, `et status` and the index draw it and judge nothing themselves, so they
+cannot say anything else than the verdict does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from et_pipeline.common import text
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
+from et_pipeline.governance.next_steps import command, next_step
+from et_pipeline.governance.records import Experiment, SampleRatio
+from et_pipeline.governance.terms import (
+    MAX_MISSING_REPLAYS,
+    Point,
+    Rule,
+    Sample,
+    Terms,
+    alarms,
+    equal,
+    holds,
+    replays_missing,
+    values_missing,
+    within_without_spread,
+)
+from et_pipeline.governance.verdict import Assessment
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
+
+FIGURES = (
+    "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "ci_lower", "ci_upper",
+    "alarm_ci_lower", "alarm_ci_upper", "e_value", "p_value", "autocorrelation", "fixed_ci_lower", "fixed_ci_upper",
+)  # fmt: skip
+"""What is kept of a metric's interval, under the names of `interval_path`."""
+WORDS = {"good": "met", "bad": "failed", "open": "not yet", "calm": "does not apply"}
+ROLES = ("primary", "guardrail", "secondary")
+
+
+class Condition(NamedTuple):
+    """One line of the checklist.
+
+    Attributes:
+        label: What is asked.
+        found: What was found.
+        needed: What is needed.
+        tone: How it stands: `good`, `bad`, `open` (not known yet) or `calm` (nothing to judge).
+        source: Where the figure is in the database.
+    """
+
+    label: str
+    found: str
+    needed: str
+    tone: str
+    source: str
+
+    @property
+    def word(self) -> str:
+        """How it stands, as a word."""
+        return WORDS[self.tone]
+
+
+class Standing(NamedTuple):
+    """One metric at the decision, or at the newest closed block.
+
+    Attributes:
+        name: The metric.
+        role: Its part in the decision.
+        unit: Its unit.
+        point: Its interval: `as_of` and `FIGURES`, each None where it is unknown or unbounded.
+        missing_share: Share of the pairs up to then that have no value of it.
+        limit: What a guardrail must stay above, None elsewhere.
+        equal: The primary's margin of equivalence, None where there is none.
+        tone: How it stands, see `Condition`.
+        says: The same in words.
+    """
+
+    name: str
+    role: str
+    unit: str
+    point: dict[str, Any]
+    missing_share: float
+    limit: float | None
+    equal: float | None
+    tone: str
+    says: str
+
+
+class Judgement(NamedTuple):
+    """What is stored beside a verdict (`verdicts.standing`).
+
+    Attributes:
+        as_of: The moment that the figures speak of (UTC): the decision, or the end of the newest closed block;
+            None before the first.
+        closed_until: End of the newest closed block (UTC); what comes after it may still change.
+        standings: Each metric, the primary first.
+        conditions: The checklist.
+        next_step: What a person does now.
+        command: The command for it, None where nobody has to sign.
+    """
+
+    as_of: datetime | None
+    closed_until: datetime | None
+    standings: list[Standing]
+    conditions: list[Condition]
+    next_step: str
+    command: str | None
+
+    @property
+    def primary(self) -> Standing | None:
+        """The primary metric's standing."""
+        return next((standing for standing in self.standings if standing.role == "primary"), None)
+
+
+NOT_LOOKED_AT = Judgement(None, None, [], [], next_step(None, None, ()), None)
+"""What stands for the judgement of an experiment that no tick has looked at yet."""
+
+
+def judge(
+    experiment: Experiment,
+    assessment: Assessment,
+    *,
+    state: str,
+    reason: str,
+    decided: bool,
+    closed_until: datetime | None,
+    sample_ratio: SampleRatio | None,
+    split_approved: bool,
+    failing: Collection[str],
+) -> Judgement:
+    """The checklist and each metric's standing, in words.
+
+    Args:
+        experiment: The experiment.
+        assessment: What follows from its paths.
+        state: Its state.
+        reason: Why it stands as it does (`verdicts.reason`).
+        decided: Whether the assessment's verdict stands in `verdicts`.
+        closed_until: End of the newest closed block.
+        sample_ratio: The newest shares of the arms, None where they are not compared.
+        split_approved: Whether a human approved a large split.
+        failing: Checks that fail for this experiment, see `failing.sql`.
+    """
+    terms, sample = experiment.terms, assessment.sample
+    rules = sorted(terms.rules, key=lambda rule: (ROLES.index(rule.role), rule.metric))
+    standings = [_standing(terms, sample, rule) for rule in rules]
+    conditions = _sample_conditions(experiment, sample, sample_ratio, state, split_approved)
+    conditions += [
+        _metric_condition(terms, standing) for standing in standings if standing.role != "secondary"
+    ]
+    missing = {item.condition for item in assessment.missing} | set(failing)
+    return Judgement(
+        max((point.as_of for point in sample.points.values()), default=None),
+        closed_until,
+        standings,
+        conditions,
+        next_step(state, assessment.verdict if decided else None, missing, reason),
+        command(experiment.experiment_id, state, reason),
+    )
+
+
+def dumps(judgement: Judgement) -> str:
+    """The judgement as text, for the table `verdicts`."""
+    document = judgement._asdict() | {
+        "standings": [standing._asdict() for standing in judgement.standings],
+        "conditions": [condition._asdict() for condition in judgement.conditions],
+    }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, default=datetime.isoformat)
+
+
+def loads(stored: str | None) -> Judgement:
+    """A stored judgement; `NOT_LOOKED_AT` where there is none yet."""
+    if stored is None:
+        return NOT_LOOKED_AT
+    document = json.loads(stored)
+    standings = [Standing(**standing) for standing in document["standings"]]
+    for standing in standings:
+        standing.point["as_of"] = _moment(standing.point["as_of"])
+    return Judgement(
+        **document
+        | {
+            "as_of": _moment(document["as_of"]),
+            "closed_until": _moment(document["closed_until"]),
+            "standings": standings,
+            "conditions": [Condition(**condition) for condition in document["conditions"]],
+        }
+    )
+
+
+def _moment(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _standing(terms: Terms, sample: Sample, rule: Rule) -> Standing:
+    tone, says = _judged(terms, sample, rule)
+    margin = rule.non_inferiority_margin
+    return Standing(
+        rule.metric,
+        rule.role,
+        CATALOGUE[rule.metric].unit,
+        _figures(sample.of(rule.metric)),
+        sample.missing_share(rule.metric),
+        None if margin is None else -margin,
+        rule.equivalence_margin,
+        tone,
+        says,
+    )
+
+
+def _figures(point: Point | None) -> dict[str, Any]:
+    if point is None:
+        return dict.fromkeys(("as_of", *FIGURES))
+    return {"as_of": point.as_of} | {name: _finite(getattr(point, name)) for name in FIGURES}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _judged(terms: Terms, sample: Sample, rule: Rule) -> tuple[str, str]:
+    """Tone and words of a metric, by the very conditions that a verdict is made of."""
+    point, guard = sample.of(rule.metric), rule.role == "guardrail"
+    if values_missing(terms, sample, rule.metric):
+        return ("calm" if rule.role == "secondary" else "bad"), "too many values missing"
+    if rule.role == "secondary":
+        return "calm", "for information"
+    if alarms(terms, sample, rule):
+        return "bad", "beyond its margin" if guard else "below zero"
+    if holds(terms, sample, rule):
+        return "good", "within its margin" if guard else "above zero"
+    if not guard and equal(terms, sample):
+        return "calm", "within what counts as equal"
+    if point is None or not point.ready or _finite(point.ci_lower) is None or _finite(point.ci_upper) is None:
+        return "open", "too early to say"
+    if point.n_pairs < terms.min_samples or not point.effective_clusters >= MIN_CLUSTERS:
+        return "open", "too early to say"
+    return "open", "may still exceed its margin" if guard else "may still be zero"
+
+
+def _metric_condition(terms: Terms, standing: Standing) -> Condition:
+    point, alpha = standing.point, terms.alpha
+    lower, upper, source = point["ci_lower"], point["ci_upper"], "ci_lower, ci_upper; experiments.alpha"
+    if standing.says in ("beyond its margin", "below zero"):
+        alpha = terms.alarm_alpha
+        lower, upper = point["alarm_ci_lower"], point["alarm_ci_upper"]
+        source = "alarm_ci_lower, alarm_ci_upper; experiments.alarm_alpha"
+    margin = "equivalence_margin" if standing.limit is None else "non_inferiority_margin"
+    needed = "above 0" if standing.limit is None else f"above {text.number(standing.limit)} {standing.unit}"
+    if standing.equal is not None:
+        needed += f", or within ±{text.number(standing.equal)} {standing.unit}"
+    return Condition(
+        f"{standing.name} ({standing.role})",
+        f"{text.interval(lower, upper, standing.unit)} ({text.percent(1 - alpha)})",
+        needed,
+        "good" if standing.says == "within what counts as equal" else standing.tone,
+        f"interval_path.{source}; experiment_metrics.{margin}",
+    )
+
+
+def _sample_conditions(
+    experiment: Experiment,
+    sample: Sample,
+    ratio: SampleRatio | None,
+    state: str,
+    split_approved: bool,
+) -> list[Condition]:
+    terms = experiment.terms
+    primary = terms.primary
+    point = sample.of(primary.metric)
+    n, clusters, memory = 0, 0.0, None
+    if point is not None:
+        n, clusters, memory = point.n_pairs, point.effective_clusters, _finite(point.autocorrelation)
+    settled = memory is not None and memory <= MAX_AUTOCORRELATION
+    found = [
+        Condition("Enough pairs", text.number(n) if n else "none yet", f"at least {text.number(terms.min_samples)}",
+                  "good" if n >= terms.min_samples else "open",
+                  "interval_path.n_pairs; experiments.min_samples_for_decision"),
+        Condition("Enough independent groups", text.number(clusters, 3) if n else "none yet",
+                  f"at least {MIN_CLUSTERS}",
+                  "good" if clusters >= MIN_CLUSTERS else "open", "interval_path.effective_clusters"),
+        Condition("Blocks long enough", "–" if memory is None else f"autocorrelation {text.number(memory, 2)}",
+                  f"at most {MAX_AUTOCORRELATION:g}",
+                  "good" if settled or within_without_spread(terms, sample, primary) else "open",
+                  "interval_path.autocorrelation"),
+    ]  # fmt: skip
+    for rule in (primary, *terms.guardrails):
+        if sample.missing(rule.metric).pairs:
+            found.append(
+                Condition(
+                    f"Values of {rule.metric}",
+                    f"{text.percent(sample.missing_share(rule.metric))} of the pairs have none",
+                    f"at most {text.percent(terms.max_missing)}",
+                    "bad" if values_missing(terms, sample, rule.metric) else "good",
+                    "verdicts.standing; experiments.max_missing",
+                )
+            )
+    replays = sample.replays
+    if replays is not None and terms.on_no_trade == "zero":
+        share = replays.missing / replays.opportunities if replays.opportunities else 0.0
+        found.append(
+            Condition(
+                "Opportunities replayed",
+                f"{text.percent(share)} have no report of the variant",
+                f"at most {text.percent(MAX_MISSING_REPLAYS)}",
+                "bad" if replays_missing(terms, sample) else "good",
+                "replays.missing, opportunities",
+            )
+        )
+    if ratio is not None:
+        found.append(
+            Condition(
+                "Traffic split as planned",
+                f"{text.percent(ratio.observed)} variant",
+                f"{text.percent(ratio.planned)} planned",
+                "bad" if ratio.alarm_since is not None else "good",
+                "sample_ratio.observed_share, planned_share, e_value",
+            )
+        )
+    found.append(
+        Condition(
+            "Reports arrive",
+            "paused" if state == "stalled" else "yes",
+            "no outage",
+            "open" if state == "stalled" else "good",
+            "verdicts.state, outages",
+        )
+    )
+    if experiment.needs_split_sign_off:
+        found.append(
+            Condition(
+                "Split signed off",
+                f"{text.number(experiment.traffic_split_pct)} % of traffic",
+                f"a human's approval above {LARGE_SPLIT_PCT:g} %",
+                "good" if split_approved else "open",
+                "experiments.traffic_split_pct, sign_offs, audit_log",
+            )
+        )
+    return found
