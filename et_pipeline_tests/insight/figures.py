@@ -34,6 +34,7 @@ RULES = {
         "0.9": "autocorrelation above which a longer block is needed (docs/statistics.md)"
     },
     "Split signed off": {"50 %": "share of the traffic above which a human is asked (the specification)"},
+    "Opportunities replayed": {"10 %": "share without a replay above which nothing is concluded (docs)"},
     "(primary)": {"0": "zero: no difference"},
     "Sample ratio": {"1,000": "e-value of the alarm (docs/statistics.md)"},
 }
@@ -180,6 +181,8 @@ class Database:
         if table in ("sample_ratio", "drift"):  # the newest
             by = ", metric" if table == "drift" else ""
             return f"SELECT arg_max({column}, as_of) FROM {table} WHERE experiment_id = $id GROUP BY experiment_id{by}"
+        if table == "replays" and column not in ("experiment_id", "as_of"):  # of all blocks
+            return f"SELECT sum({column})::BIGINT FROM replays WHERE experiment_id = $id"
         if table == "unmatched":  # counted
             return f"SELECT count(*) FROM unmatched WHERE experiment_id = $id GROUP BY arm, {column}"
         if table == "deliveries":
