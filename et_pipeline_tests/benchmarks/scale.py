@@ -271,7 +271,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         if settings.spark is None:
             yield DuckDBEngine(connection)
             return
-        from et_pipeline.spark.engine import spark_engine
+        from et_pipeline.spark.session import spark_engine
 
         with spark_engine(settings.spark, connection) as engine:
             yield engine
