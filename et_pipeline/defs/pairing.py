@@ -64,6 +64,12 @@ LINEAGE = {
             blocking=True,
         ),
         dg.AssetCheckSpec(
+            "every_report_placed",
+            asset="unmatched",
+            description="Every report of an arm is in one pair, or in unmatched for one reason.",
+            blocking=True,
+        ),
+        dg.AssetCheckSpec(
             "match_rate",
             asset="unmatched",
             description="At most a quarter of each arm's reports go unmatched.",
@@ -79,7 +85,8 @@ def pairing(
     from et_pipeline.pairing.pairs import build_pairs, sampled
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_pairs(connection, sampled(connection, registered_ids(connection)), engine=engine)
+        experiments = sampled(connection, registered_ids(connection))
+        outcome = build_pairs(connection, experiments, engine=engine)
         context.log.info(
             f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
             f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
@@ -87,6 +94,7 @@ def pairing(
         yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
         yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
         yield checks.one_pair_a_report(engine)
+        yield checks.every_report_placed(engine, experiments)
         yield checks.match_rate(engine)
 
 

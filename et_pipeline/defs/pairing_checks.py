@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
 from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.specs import check_result
+from et_pipeline.pairing.rules import read_rules
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
 from et_pipeline.warehouse.engine import DuckDBEngine
@@ -23,6 +25,24 @@ def one_pair_a_report(engine: Engine) -> dg.AssetCheckResult:
     found = engine.rows(query("reused_reports"))
     problems = [f"{name}: {report_id}" for name, report_id in found]
     return check_result("pairs", "one_pair_a_report", problems, "every report is in one pair at most")
+
+
+def every_report_placed(engine: Engine, experiments: Sequence[str]) -> dg.AssetCheckResult:
+    """Fails where a report of an arm is neither in a pair nor unmatched for a reason, or in more than one place.
+
+    Args:
+        engine: Where the rows are.
+        experiments: Experiments whose pairs are up to date with the reports.
+    """
+    read_rules(engine, experiments)
+    problems = [
+        f"{name}: {reports:,} reports of the {arm}, {placed:,} in pairs and unmatched"
+        for name, arm, reports, placed in engine.rows(query("balance"))
+    ]
+    engine.drop("arms", "terms", "chosen")
+    return check_result(
+        "unmatched", "every_report_placed", problems, "every report of an arm is in one place"
+    )
 
 
 def match_rate(engine: Engine) -> dg.AssetCheckResult:

@@ -21,6 +21,7 @@ def paired(lab: Lab, count: int = 4) -> None:
 def test_all_pass_on_what_pairing_makes(lab: Lab) -> None:
     paired(lab)
     assert checks.one_pair_a_report(DuckDBEngine(lab.connection)).passed
+    assert checks.every_report_placed(DuckDBEngine(lab.connection), ["exp"]).passed
     assert checks.match_rate(DuckDBEngine(lab.connection)).passed
     build_cells(lab.connection, ["exp"])
     assert checks.cells_count_the_pairs(DuckDBEngine(lab.connection)).passed
@@ -32,6 +33,21 @@ def test_a_report_in_two_pairs_is_found(lab: Lab) -> None:
     result = checks.one_pair_a_report(DuckDBEngine(lab.connection))
     assert not result.passed
     assert result.description == "exp: v0"
+
+
+def test_a_report_that_is_nowhere_or_in_two_places_is_found(lab: Lab) -> None:
+    paired(lab)
+    engine = DuckDBEngine(lab.connection)
+    lab.ingest(report("early", "o-early", -1), variant_report("alone", "o-alone"))
+    build_pairs(lab.connection, ["exp"])
+    assert checks.every_report_placed(engine, ["exp"]).passed, "too early and without a control are reasons"
+    lab.connection.execute("DELETE FROM unmatched WHERE report_id = 'early'")
+    lab.connection.execute("INSERT INTO unmatched BY NAME FROM unmatched WHERE report_id = 'alone'")
+    result = checks.every_report_placed(engine, ["exp"])
+    assert not result.passed
+    assert result.description is not None
+    assert "exp: 5 reports of the control, 4 in pairs and unmatched" in result.description
+    assert "exp: 5 reports of the variant, 6 in pairs and unmatched" in result.description
 
 
 def test_a_picky_variant_is_noticed_and_limited_lives_controls_are_not(lab: Lab) -> None:

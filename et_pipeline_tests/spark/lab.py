@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from et_pipeline.defs.ingest import read_snapshots
+from et_pipeline.defs.pairing_checks import every_report_placed
 from et_pipeline.experiments.registration import register
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
@@ -58,6 +59,7 @@ class Twins:
         with spark_engine(self.settings, self.remote.connection) as engine:
             build_pairs(self.remote.connection, experiments, engine=engine)
             build_cells(self.remote.connection, experiments, engine=engine)
+            assert every_report_placed(engine, experiments).passed
         with spark_engine(self.settings, self.remote.connection) as engine:
             same_pairs(self.local.connection, engine)
         same_cells(self.local.connection, self.remote.connection)
