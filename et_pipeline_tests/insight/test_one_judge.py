@@ -171,7 +171,9 @@ def agree(path: Path, command: Any) -> Judgement:
     assert [one["says"] for one in shown["standings"]] == [standing.says for standing in judged.standings]
     for standing in judged.standings:
         assert standing.says in page
-        assert set(standing.says.split()) <= set(printed.split()), "a cell of the table may be broken into lines"
+        assert set(standing.says.split()) <= set(printed.split()), (
+            "a cell of the table may be broken into lines"
+        )
     assert judged.next_step in page and judged.next_step in printed
     assert status["next_step"].startswith(judged.next_step)
     assert verdict["sentence"] in page

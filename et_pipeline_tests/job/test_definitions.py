@@ -102,7 +102,12 @@ def test_checks_stand_beside_what_they_guard():
     for key in defs.resolve_asset_graph().asset_check_keys:
         beside.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
     assert beside == {
-        "snapshots": {"every_line_accounted_for", "snapshots_readable", "snapshots_unchanged"},
+        "snapshots": {
+            "clocks_agree",
+            "every_line_accounted_for",
+            "snapshots_readable",
+            "snapshots_unchanged",
+        },
         "reports": {"report_ids_unique", "reports_keep_the_schema"},
         "quarantine": {"little_in_quarantine"},
         "experiments": {"plans_valid", "plan_frozen"},
@@ -110,7 +115,7 @@ def test_checks_stand_beside_what_they_guard():
         "unmatched": {"match_rate", "every_report_placed"},
         "cells": {"cells_count_the_pairs"},
         "intervals": {"path_ends_with_interval"},
-        "diagnostics": {"time_block_long_enough"},
+        "diagnostics": {"time_block_long_enough", "values_present"},
         "sample_ratio": {"sample_ratio_as_planned"},
         "verdicts": {"announced_verdict_follows", "not_stalled"},
         "audit_log": {"audit_chain_intact"},
