@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+NO_ID = "''"
+"""An id that no experiment has."""
 _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
@@ -48,9 +50,12 @@ def sections(package: str) -> dict[str, str]:
 
 
 def among(experiments: Iterable[str]) -> str:
-    """The condition that a row is of one of the experiments; ids are plain (see `Plan`), so they need no quoting."""
+    """The condition that a row is of one of the experiments; ids are plain (see `Plan`), so they need no quoting.
+
+    It begins with the column's name, also where there is no experiment, so that a table's name may stand before it.
+    """
     names = ", ".join(f"'{name}'" for name in experiments)
-    return f"experiment_id IN ({names})" if names else "false"
+    return f"experiment_id IN ({names or NO_ID})"
 
 
 def row_dicts(
