@@ -269,7 +269,10 @@ def validate(
 
     Example: et validate data/experiments/line-shop-v4.yaml
     """
-    from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, parse_plan
+    from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, parse_plan, unread_plans
+    from et_pipeline.contracts.plan import UNREAD as LIKE_A_PLAN
+    from et_pipeline.ingest.listing import UNREAD as LIKE_A_SNAPSHOT
+    from et_pipeline.ingest.listing import looks_like_a_snapshot
     from et_pipeline.ingest.validate import SNAPSHOT_SUFFIXES, validate_snapshot
 
     present = terminal.settings()
@@ -280,7 +283,14 @@ def validate(
         raise CommandError(
             f"{path} holds neither plans (.yaml) nor snapshots ({', '.join(SNAPSHOT_SUFFIXES)})"
         )
-    results: list[dict[str, Any]] = []
+    unread = {item: LIKE_A_SNAPSHOT for item in files if looks_like_a_snapshot(item.name)}
+    if path.is_dir() and path.resolve() == present.experiments_dir.resolve():
+        unread = dict.fromkeys(unread_plans(path), LIKE_A_PLAN)
+    results: list[dict[str, Any]] = [
+        {"path": str(item), "kind": "unread", "valid": False, "problems": [f"{item}: {why}"]}
+        for item, why in unread.items()
+    ]
+    plans = [item for item in plans if item not in unread]
     for item in plans:
         with item.open("rb") as file:
             outcome = parse_plan(file.read(MAX_PLAN_BYTES + 1), str(item))

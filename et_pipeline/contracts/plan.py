@@ -52,6 +52,7 @@ LARGE_SPLIT_PCT = 50.0
 """Share of the traffic, in percent, above which a human has to agree before sampling begins."""
 MAX_UNMATCHED = 0.25
 """Share of an arm's reports without a partner above which the sample is no longer what was planned."""
+UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in the folder of experiments"
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
 LATER_KEYS = ("max_missing",)
@@ -370,6 +371,9 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
             plans[name] = outcome
         else:
             refusals.extend(outcome)
+    refusals += [
+        Refusal(shown(str(path.relative_to(folder))), None, "", "", UNREAD) for path in unread_plans(folder)
+    ]
     claims: dict[str, list[str]] = {}
     for name, plan in plans.items():
         claims.setdefault(plan.experiment_id, []).append(name)
@@ -382,6 +386,17 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
                 )
                 del plans[name]
     return plans, refusals
+
+
+def unread_plans(folder: Path) -> list[Path]:
+    """Files that a person would take for plans of the folder, but that are not read: `Upper.YAML`, `sub/plan.yaml`."""
+    like = (path for path in folder.rglob("*") if path.suffix.lower() in (".yaml", ".yml") and path.is_file())
+    return sorted(
+        path
+        for path in like
+        if not (path.parent == folder and path.suffix in (".yaml", ".yml"))
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 @lru_cache(maxsize=1024)

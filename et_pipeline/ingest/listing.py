@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from et_pipeline.common.untrusted import leads_out
+from et_pipeline.common.untrusted import leads_out, shown
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet")
+
+_LIKE_A_SNAPSHOT = re.compile(r"\.(nd|l)?jsonl?\b|\.parquet\b|\.pq\b", re.IGNORECASE)
+UNREAD = f"it is not read: a snapshot's name ends with one of {', '.join(SUFFIXES)}, in small letters"
 
 Stamp = tuple[int, int]
 """Size in bytes and time of modification in nanoseconds."""
@@ -51,7 +55,8 @@ def list_snapshots(folder: Path) -> Listing:
     """Lists every snapshot below a folder.
 
     Names that begin with a dot or end otherwise than with `SUFFIXES` (for example `*.tmp`, still being
-    written) are no snapshots; neither is anything that is no regular file. A link to a file of the bus is
+    written) are no snapshots; neither is anything that is no regular file. One that looks like a snapshot to a
+    person (`a.jsonl`, `b.NDJSON`) stands among the errors. A link to a file of the bus is
     one, a link that leads out of the bus stands among the errors; links to folders are not followed.
     """
     errors: dict[str, str] = {}
@@ -84,6 +89,8 @@ def _walk(folder: Path | str, prefix: str, errors: dict[str, str]) -> Iterator[_
                     yield from _walk(entry.path, f"{name}/", errors)
                 elif entry.name.endswith(SUFFIXES) and entry.is_file():
                     yield from _stamped(entry, name, errors)
+                elif looks_like_a_snapshot(entry.name) and entry.is_file():
+                    errors[shown(name)] = UNREAD
     except OSError as error:
         errors[prefix.removesuffix("/")] = f"the folder cannot be listed: {error.strerror}"
 
@@ -99,6 +106,11 @@ def _stamped(entry: os.DirEntry[str], name: str, errors: dict[str, str]) -> Iter
     except FileNotFoundError:
         return  # gone again before anything was known of it
     yield name, entry, status
+
+
+def looks_like_a_snapshot(name: str) -> bool:
+    """Whether a person would take a file that is not read for a snapshot: `a.jsonl`, `b.NDJSON`, `c.pq`."""
+    return bool(_LIKE_A_SNAPSHOT.search(name)) and not name.endswith((*SUFFIXES, ".tmp"))
 
 
 def pending(files: list[SnapshotFile], known: Mapping[str, Stamp]) -> list[SnapshotFile]:

@@ -115,10 +115,35 @@ def opened(path: Path, section: Section | None = None) -> Iterator[Read]:
                 yield _defused(path, size, unzipped.read)
         elif path.name.endswith(".zst"):
             yield _defused(path, size, _zstd(file))
-        elif section is not None:
-            yield _section(file, section)
         else:
-            yield file.read
+            _refuse_packed(path, file)
+            yield file.read if section is None else _section(file, section)
+
+
+def _refuse_packed(path: Path, file: BinaryIO) -> None:
+    """Raises `UnreadableError` where a file that should be plain text is packed: that is one fault, not thousands."""
+    head = file.read(_ZSTD_FEED)
+    file.seek(-min(4, len(head)), os.SEEK_END)
+    kind = "Parquet" if head.startswith(b"PAR1") and file.read() == b"PAR1" else _packing(head)
+    file.seek(0)
+    if kind is not None:
+        raise UnreadableError(
+            "broken_stream",
+            f"{path.name} holds {kind} bytes under the name of a plain file; allowed: .ndjson for plain text, "
+            ".ndjson.gz, .ndjson.zst, .parquet",
+        )
+
+
+def _packing(head: bytes) -> str | None:
+    """How a file is packed, told from its beginning: the first bytes name it, and do unpack."""
+    try:
+        if head.startswith(b"\x1f\x8b") and zlib.decompressobj(wbits=31).decompress(head):
+            return "gzip"
+        if head.startswith(zstandard.FRAME_HEADER) and zstandard.get_frame_parameters(head).window_size:
+            return "zstd"
+    except (zlib.error, zstandard.ZstdError):
+        return None
+    return None
 
 
 def _section(file: BinaryIO, section: Section) -> Read:

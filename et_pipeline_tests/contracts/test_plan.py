@@ -205,6 +205,17 @@ def test_two_files_with_one_id_are_both_refused(tmp_path: Path) -> None:
     }
 
 
+def test_a_file_that_looks_like_a_plan_and_is_not_read_is_told(tmp_path: Path) -> None:
+    for name in ("a.yaml", "Upper.YAML", "sub/inner.yaml", ".git/x.yml", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(PLAN)
+    plans, problems = read_plans(tmp_path)
+    assert list(plans) == ["a.yaml"]
+    assert [problem.path for problem in problems] == ["Upper.YAML", "sub/inner.yaml"]
+    assert all("directly in the folder of experiments" in problem.sentence for problem in problems)
+
+
 def test_overlap_is_about_variant_and_time() -> None:
     here = plan()
     same = plan(PLAN.replace("line-shop-v4", "second"))

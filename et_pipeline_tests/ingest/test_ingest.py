@@ -262,3 +262,22 @@ def test_validate_changes_nothing(settings: Settings) -> None:
     path.rename(path.with_suffix(".ndjson.gz"))
     broken = validate_snapshot(path.with_suffix(".ndjson.gz"), settings)
     assert [(bad.line, bad.reason) for bad in broken.quarantine] == [(0, "broken_stream")]
+
+
+def test_a_file_that_looks_like_a_snapshot_and_is_not_read_is_told(settings: Settings) -> None:
+    names = [
+        "a.jsonl",
+        "b.json",
+        "c.NDJSON",
+        "sub/d.ndjson.GZ",
+        "e.ndjson.bz2",
+        "g.parquet.snappy",
+        "h.pq",
+        "i.ndjson.1",
+    ]
+    for name in [*names, "ok.ndjson", "README.md", "j.ndjson.tmp", ".k.json", "notes.txt"]:
+        bus(settings, name, report(name))
+    result = run(settings)
+    assert (result.reports, result.unreadable) == (1, dict.fromkeys(names, "not_readable"))
+    sentences = rows(settings, "SELECT DISTINCT split_part(sentence, ': ', 2) FROM unreadable")
+    assert sentences == [("it is not read",)]

@@ -142,3 +142,18 @@ def test_sections_of_a_file_give_the_same_reports_and_line_numbers(
     assert len(batches) > 10
     assert [row for batch in batches for row in batch.reports.to_dicts()] == expected.reports
     assert [row for batch in batches for row in batch.bad.iter_rows()] == expected.bad
+
+
+@pytest.mark.parametrize("suffix", [".ndjson.gz", ".ndjson.zst", ".parquet"])
+def test_packed_bytes_under_a_plain_name_are_told_as_a_whole(tmp_path: Path, suffix: str) -> None:
+    packed = tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        write_parquet(packed, [report()])
+    else:
+        write(packed, ndjson([report()]))
+    plain = packed.rename(tmp_path / "x.ndjson")
+    with pytest.raises(UnreadableError) as raised:
+        Read(plain)
+    assert (
+        raised.value.reason == "broken_stream" and "under the name of a plain file" in raised.value.sentence
+    )
