@@ -285,7 +285,7 @@ def validate(
         )
     unread = {item: LIKE_A_SNAPSHOT for item in files if looks_like_a_snapshot(item.name)}
     if path.is_dir() and path.resolve() == present.experiments_dir.resolve():
-        unread = dict.fromkeys(unread_plans(path), LIKE_A_PLAN)
+        unread |= dict.fromkeys(unread_plans(path), LIKE_A_PLAN)
     results: list[dict[str, Any]] = [
         {"path": str(item), "kind": "unread", "valid": False, "problems": [f"{item}: {why}"]}
         for item, why in unread.items()

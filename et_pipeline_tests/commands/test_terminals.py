@@ -56,3 +56,14 @@ def test_a_folder_that_dagster_cannot_use_is_refused_by_its_name(tmp_path: Path,
     assert done.returncode == 1 and b"Traceback" not in done.stderr
     assert name in done.stderr.decode() and "give the folder another name" in done.stderr.decode()
     assert not (folder / "dagster").exists()
+
+
+def test_validate_tells_what_a_tick_would_not_read(tmp_path: Path, refused_plan: Path) -> None:
+    folder = tmp_path / "experiments"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("Upper.YAML", "sub/inner.yaml", "a.jsonl", "read.yaml"):
+        (folder / name).write_bytes(refused_plan.read_bytes())
+    done = et(tmp_path, "validate", str(folder), "--json")
+    assert done.returncode == 1
+    kinds = {Path(item["path"]).name: item["kind"] for item in json.loads(done.stdout)["results"]}
+    assert kinds == {"Upper.YAML": "unread", "inner.yaml": "unread", "a.jsonl": "unread", "read.yaml": "plan"}
