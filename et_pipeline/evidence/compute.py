@@ -257,17 +257,18 @@ def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
 def _replays(engine: Engine, experiments: Sequence[str]) -> None:
     """What the variant's reports say of the control's opportunities: it changes although no cell does."""
     connection = engine.connection
-    lengths = dict(
-        connection.execute(
+    shadow = pl.DataFrame(
+        connection.sql(
             "SELECT experiment_id, time_block_us FROM experiments "
             "WHERE mode = 'shadow' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
-            [list(experiments)],
-        ).fetchall()
+            params=[list(experiments)],
+        )
     )
-    inside = among(lengths)
-    counts = engine.frame(load(__package__ or "", "replays").format(inside=inside))
-    length = pl.col("experiment_id").replace_strict(lengths, return_dtype=pl.Int64)
-    counts = counts.with_columns(as_of=(pl.col("block") + length).cast(pl.Datetime("us")))
+    inside = among(shadow["experiment_id"])
+    counts = engine.frame(load(__package__ or "", "replays").format(inside=inside)).join(
+        shadow, on="experiment_id"
+    )
+    counts = counts.with_columns(as_of=(pl.col("block") + pl.col("time_block_us")).cast(pl.Datetime("us")))
     stream = ArrowStream(counts)  # noqa: F841 - DuckDB scans it by its name
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE counted AS "
