@@ -8,12 +8,14 @@ from et_pipeline.defs.operations.failures import tell_failures
 from et_pipeline.defs.operations.retention import clean_up, clean_up_daily
 from et_pipeline.defs.publishing import (
     collect,
+    collect_regularly,
     deliver_events,
     delivery_report,
     house_metrics,
     pending_events,
+    publish_pending,
+    publish_when_decided,
 )
-from et_pipeline.defs.publishing_sensors import collect_regularly, publish_pending, publish_when_decided
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.defs.ticks import new_inputs, regular_ticks
 
@@ -30,7 +32,8 @@ tick = dg.define_asset_job(
 def publish() -> None:
     """Pending events → their destinations → metrics and deliveries for people → a report of what is left."""
     _, left_behind = deliver_events(pending_events())
-    delivery_report(insight.publish_deliveries(house_metrics(left_behind)))
+    published = insight.publish_deliveries(house_metrics(left_behind))
+    delivery_report(left_behind, published)
 
 
 defs = dg.Definitions(

@@ -77,11 +77,12 @@ def analyst_database(
 
 
 @dg.op(
-    out=dg.Out(int, description="Messages that this round could not deliver."),
+    ins={"measured": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
     description="Publishes the analyst database and the pages again, with what became of the messages.",
     pool=POOL,
 )
-def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
+def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Analysts and reviewers see each delivery as soon as it was made, not with the next tick."""
     from et_pipeline.insight.pages import write_pages
     from et_pipeline.insight.publish import publish_analyst_database
@@ -91,7 +92,6 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse, lef
     publication = publish_analyst_database(settings)
     drawn = [] if pages_follow(settings) else write_pages(settings).drawn
     context.add_output_metadata({"bytes_written": publication.written, "pages_drawn": len(drawn)})
-    return left_behind
 
 
 @dg.multi_asset(

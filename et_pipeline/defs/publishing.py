@@ -1,6 +1,8 @@
-"""The ops of the job `publish`: what is pending leaves the outbox, and what could not leave is visible."""
+"""The jobs `publish` and `collect`: what is pending leaves the outbox, the bus is read, and what starts either."""
 
+import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -12,6 +14,8 @@ POOL = "publishing"
 PATIENCE = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
 """For a warehouse that is busy for long; destinations have their own backoff."""
 SHOWN = 50
+RETRY_WINDOW_S = 600
+"""A run that died before it recorded anything is started again after so long."""
 
 
 @dg.op(
@@ -23,8 +27,6 @@ SHOWN = 50
 )
 def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
     """Shows what is due, so that a run says what it set out to do."""
-    from datetime import UTC, datetime
-
     from et_pipeline.publishing.outbox import pending
 
     with warehouse.open() as connection:
@@ -64,12 +66,13 @@ def deliver_events(
 
 
 @dg.op(
-    out=dg.Out(int, description="Messages that this round could not deliver."),
+    ins={"delivered": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
     description="Writes `published/metrics.prom` for the operators' Prometheus.",
     pool=POOL,
     retry_policy=PATIENCE,
 )
-def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> int:
+def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Writes the metrics also where something failed: that is when they are looked at."""
     from et_pipeline.publishing.house_metrics import write_metrics
 
@@ -77,10 +80,10 @@ def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse, left_beh
     with warehouse.open() as connection:
         path = write_metrics(connection, settings)
     context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
-    return left_behind
 
 
 @dg.op(
+    ins={"published": dg.In(dg.Nothing)},
     description="Fails the run where a message could not be delivered, so that a person sees it.",
     pool=POOL,
 )
@@ -131,3 +134,63 @@ def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> 
 def collect() -> None:
     """The bus → `report_bus/nats/`."""
     take_bus_snapshots()
+
+
+@dg.asset_sensor(
+    asset_key=dg.AssetKey("verdicts"),
+    job_name="publish",
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Delivers as soon as verdicts were materialised; one delivery a tick.",
+)
+def publish_when_decided(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry) -> dg.RunRequest:
+    """The run key is the tick's run, which materialises one partition after the other."""
+    return dg.RunRequest(run_key=f"verdicts:{asset_event.run_id}")
+
+
+@dg.sensor(
+    job_name="publish",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Delivers what is due again: failed before, brought back by an operator, or left by a crash.",
+)
+def publish_pending(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """The run key is the state of what is due, so the same state starts one run; a dead run gets another."""
+    from dataclasses import replace
+
+    from et_pipeline.publishing.outbox import pending
+    from et_pipeline.warehouse.connection import WarehouseError, open_warehouse
+
+    settings = warehouse.settings
+    if not settings.warehouse_path.exists():
+        return dg.SkipReason("no tick has run yet")
+    now = datetime.now(UTC)
+    try:
+        with open_warehouse(replace(settings, lock_timeout_s=1)) as connection:
+            due = pending(connection, now=now)
+    except WarehouseError as error:
+        return dg.SkipReason(f"looked in vain: {error}")
+    if not due:
+        return dg.SkipReason("nothing is due")
+    state = [f"{item.message.event_id} {item.destination} {item.attempt}" for item in due]
+    digest = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+    return dg.RunRequest(run_key=f"pending:{digest}:{int(now.timestamp()) // RETRY_WINDOW_S}")
+
+
+@dg.schedule(
+    job=collect,
+    cron_schedule="* * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Reads the report bus on NATS every minute, where one is connected (ET_NATS_URL).",
+)
+def collect_regularly(
+    context: dg.ScheduleEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """One run a minute; the run key is the minute."""
+    if warehouse.settings.nats is None:
+        return dg.SkipReason("ET_NATS_URL is not set: snapshots come into the folder by other means")
+    moment = context.scheduled_execution_time or datetime.now(UTC)
+    return dg.RunRequest(run_key=moment.isoformat())

@@ -8,8 +8,7 @@ import dagster as dg
 import pytest
 
 from et_pipeline.definitions import publish
-from et_pipeline.defs.publishing import collect
-from et_pipeline.defs.publishing_sensors import collect_regularly, publish_pending, publish_when_decided
+from et_pipeline.defs.publishing import collect, collect_regularly, publish_pending, publish_when_decided
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.due import fingerprint
 from et_pipeline.governance.stall import open_outages
