@@ -117,7 +117,7 @@ def boundaries(share: ArrayLike, information: ArrayLike, levels: ArrayLike) -> F
     for look, kept_score in enumerate(_correlations(information), start=1):
         below = density * _weights(found[:, look - 1])
         found[:, look] = _crossed_by(below, kept_score, free[:, look], guess)
-        guess = 2 * found[:, look] - found[:, look - 1]
+        guess = np.minimum(2 * found[:, look] - found[:, look - 1], found[:, look])
         density = below @ _kernel(kept_score)
     return found.reshape(spent.shape)
 
@@ -232,7 +232,8 @@ def _tail(below: Floats, correlation: float, upper: Floats) -> Floats:
 def _crossed_by(below: Floats, correlation: float, free: Floats, start: Floats) -> Floats:
     """The boundaries that are crossed now with the probabilities `free`.
 
-    Newton's method on the logarithm of the tail, which is concave: it converges from anywhere.
+    Newton's method on the logarithm of the tail, which is concave. Steps are at most two standard deviations
+    of the kernel: further out the tail of a density that is cut off is below the error of the grid.
     """
     sd = np.sqrt(1 - correlation**2)
     upper = start.copy()
@@ -240,7 +241,9 @@ def _crossed_by(below: Floats, correlation: float, free: Floats, start: Floats) 
         away = (correlation * _SCORES - upper[:, None]) / sd
         tail = np.einsum("bn,bn->b", below, ndtr(away))
         slope = np.einsum("bn,bn->b", below, np.exp(-0.5 * away**2)) / (sd * np.sqrt(2 * np.pi))
-        step = np.clip(tail / slope * np.log(tail / free), -1.0, 1.0)
+        seen = (tail > 0) & (slope > 0)
+        tail, slope = np.where(seen, tail, 1.0), np.where(seen, slope, 1.0)
+        step = np.where(seen, np.clip(tail / slope * np.log(tail / free), -2 * sd, 2 * sd), -sd)
         upper += step
         if np.abs(step).max() < 1e-6:
             break

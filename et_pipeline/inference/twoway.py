@@ -16,6 +16,7 @@ from et_pipeline.inference import boundary as bd
 from et_pipeline.inference.cells import Cells, Floats, Ints
 from et_pipeline.inference.serial import (
     cross_market_products,
+    degrees_of_blocks,
     effective_blocks,
     products,
     serial_factor,
@@ -66,6 +67,10 @@ class IntervalPath(NamedTuple):
     """``n² / Σ n_c²`` over blocks."""
     ready: NDArray[np.bool_]
     """Whether the row may be concluded from: enough clusters, moderate autocorrelation, some spread."""
+    degrees: Floats
+    """Degrees of freedom of the standard error, for a t quantile."""
+    look: NDArray[np.bool_]
+    """Whether the boundary gives the row an interval; the mixture does at every row."""
 
     def at(self, row: int) -> IntervalPath:
         """One row as scalars (``-1`` is the latest)."""
@@ -204,8 +209,7 @@ def path_of(
     inflated = corrected._replace(block=corrected.block * serial.factor)
     se = np.where(several, np.sqrt(_two_way(inflated)), np.nan)
     estimate = centre + shift
-    # Below this, spread is the rounding of the values themselves: a standard error of zero.
-    spread = se > 4 * np.finfo(np.float64).eps * np.abs(estimate)
+    spread = has_spread(estimate, se)
     half = bd.radius(se, clusters, alpha, g)
     return IntervalPath(
         block=moments.block,
@@ -228,6 +232,10 @@ def path_of(
         market_clusters=market_clusters,
         block_clusters=block_clusters,
         ready=several & spread & (clusters >= MIN_CLUSTERS) & (serial.autocorrelation <= MAX_AUTOCORRELATION),
+        degrees=np.maximum(
+            np.minimum(market_clusters, degrees_of_blocks(block_clusters, serial.factor)) - 1, 1
+        ),
+        look=np.ones(len(n), dtype=bool),
     )
 
 
@@ -248,6 +256,12 @@ def planned_clusters(blocks: float, markets: float | None = None) -> float:
     """
     expected = float(effective_blocks(np.array(float(blocks)), np.ones(())))
     return max(min(expected, _USUAL_MARKETS if markets is None else float(markets)), MIN_CLUSTERS)
+
+
+def has_spread(estimate: Floats, se: Floats) -> NDArray[np.bool_]:
+    """Whether a standard error is more than the rounding of the values themselves."""
+    spread: NDArray[np.bool_] = se > 4 * np.finfo(np.float64).eps * np.abs(estimate)
+    return spread
 
 
 def limits(path: IntervalPath, *, alpha: float, g: float) -> tuple[Floats, Floats]:

@@ -106,7 +106,7 @@ SCENARIOS = [
     *(
         Scenario(
             f"φ = {phi}, {strength} shocks, {blocks} blocks", blocks, markets, pairs,
-            market_sd=0.2, block_sd=sd, phi=phi, held=phi < 0.8,
+            market_sd=0.2, block_sd=sd, phi=phi, held=phi < 0.8 or blocks >= 300,
         )
         for phi in (0.3, 0.6, 0.8)
         for blocks, markets, pairs in ((60, 200, 1500), (300, 20, 3000), (1500, 200, 4500))

@@ -1,8 +1,8 @@
 """How often is a true-zero uplift called significant, and what does it cost not to?
 
 ``python -m et_pipeline_tests.statistics.simulate [--experiments N] [--seed S] [--processes P]`` prints a
-Markdown table. Every experiment is looked at after every block; one look that finds zero outside the interval
-is a false alarm. Seeds are spawned, so the table is the same with any number of processes.
+Markdown table. Our boundary is looked at where its plan has looks, every other rule after every block; one look
+that finds zero outside the interval is a false alarm. Seeds are spawned, so the table is the same with any number of processes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from et_pipeline.inference import boundary, cells, fixed
+from et_pipeline.inference import boundary, cells
+from et_pipeline.inference.horizon import Horizon, on_horizon, single_look
 from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path, planned_clusters
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
 
 ROOT = Path(__file__).parents[2]
 """Where the workers find these modules when pytest did not put it on their path."""
 ALPHA = 0.05
-UPLIFT_IN_SE = 4.0
-"""For power: the true uplift, in standard deviations of the final mean."""
+UPLIFTS_IN_SE = (2.5, 3.24, 4.0, 6.0)
+"""For power: true uplifts, in standard deviations of the final mean."""
 
 
 class Look(NamedTuple):
@@ -37,12 +38,13 @@ class Look(NamedTuple):
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
     path: IntervalPath
+    """With the mixture boundary, which is valid for ever."""
     g: float
     planned_pairs: int
 
 
-def ours(look: Look) -> NDArray[np.float64]:
-    """Two-way, serially robust, anytime-valid; infinite until it is ready."""
+def mixture(look: Look) -> NDArray[np.float64]:
+    """Two-way, serially robust, valid for ever; infinite until it is ready."""
     return np.where(look.path.ready, look.path.ci_upper - look.path.mean, np.inf)
 
 
@@ -69,14 +71,14 @@ def growthbook(look: Look) -> NDArray[np.float64]:
 
 
 def one_way(look: Look) -> NDArray[np.float64]:
-    """Our boundary, clustered by market only."""
+    """The mixture boundary, clustered by market only."""
     groups = np.maximum(look.path.n_markets, 2)
     se = look.path.se_market * np.sqrt(groups / (groups - 1))
     return np.asarray(boundary.radius(se, look.path.market_clusters, ALPHA, look.g))
 
 
 RULES: dict[str, Callable[[Look], NDArray[np.float64]]] = {
-    "ours": ours,
+    "mixture": mixture,
     "t": plain_t,
     "CR1 t": cr1_t,
     "GrowthBook": growthbook,
@@ -89,13 +91,17 @@ class Outcome(NamedTuple):
 
     false_alarm: dict[str, bool]
     fixed_missed: bool
-    """Whether the fixed-size interval at the end missed the truth."""
+    """Whether the interval for one look, at the end, missed the truth."""
+    refused: bool
+    """Whether no look was ever taken: the sample is too small, or its blocks are too much alike."""
     width: float
-    """Our width over that of a fixed-size t interval with our standard error."""
-    raw_width: float
-    """The same over the standard error without the serial factor."""
-    stopped: float
-    """Share of the blocks until a true uplift was decided on; infinite when it never was."""
+    """The mixture's width over that of a fixed-size t interval with our standard error."""
+    better: float
+    """The same for our boundary, from the mean down to the end that says "better"."""
+    both: float
+    """The same for our boundary, mean of both sides."""
+    stopped: NDArray[np.float64]
+    """Share of the blocks until a true uplift was decided on: rules × uplifts; infinite when it never was."""
 
 
 def experiment(scenario: Scenario, seed: np.random.SeedSequence) -> Outcome:
@@ -107,17 +113,25 @@ def experiment(scenario: Scenario, seed: np.random.SeedSequence) -> Outcome:
     look = Look(path.mean, _running_sd(sample, path), path, g, scenario.pairs)
     early = path.n_blocks < MIN_CLUSTERS  # no rule is made to look bad by looks at a handful of pairs
     half = {name: np.where(early, np.inf, rule(look)) for name, rule in RULES.items()}
-    final = path.at(-1)
+    horizon = Horizon(0, 1, scenario.blocks)
+    ours, _ = on_horizon(path, horizon, alpha=ALPHA, alarm_alpha=ALPHA)
+    taken = np.flatnonzero(ours.ready)
+    final, last = path.at(-1), ours.at(taken[-1] if len(taken) else -1)
     quantile = stdtrit(min(scenario.blocks, scenario.markets_in_effect) - 1, 1 - ALPHA / 2)
-    decided = np.abs(path.mean + UPLIFT_IN_SE * sample.true_se) > half["ours"]
-    reference = fixed.fixed_interval(data, alpha=ALPHA)
-    before = max(final.se_raw, final.se / np.sqrt(final.serial_factor))
+    uplift = np.array(UPLIFTS_IN_SE)[:, None] * sample.true_se
+    found = np.stack(
+        (ours.ready & (ours.ci_lower + uplift > 0), np.abs(path.mean + uplift) > half["mixture"])
+    )
+    lower, upper = single_look(path.at(slice(-1, None)), alpha=ALPHA)
     return Outcome(
-        {name: bool((np.abs(path.mean) > width).any()) for name, width in half.items()},
-        bool(reference.ci_lower[0] > 0 or reference.ci_upper[0] < 0),
+        {"ours": bool((ours.ready & ((ours.ci_lower > 0) | (ours.ci_upper < 0))).any())}
+        | {name: bool((np.abs(path.mean) > width).any()) for name, width in half.items()},
+        bool(lower[0] > 0 or upper[0] < 0),
+        len(taken) == 0,
         float((final.ci_upper - final.mean) / (quantile * final.se)),
-        float((final.ci_upper - final.mean) / (quantile * before)),
-        float((np.argmax(decided) + 1) / len(decided)) if decided.any() else np.inf,
+        float((last.mean - last.ci_lower) / (quantile * last.se)),
+        float((last.ci_upper - last.ci_lower) / 2 / (quantile * last.se)),
+        np.where(found.any(axis=-1), (path.block[np.argmax(found, axis=-1)] + 1) / scenario.blocks, np.inf),
     )
 
 
@@ -134,10 +148,14 @@ class Summary(NamedTuple):
     experiments: int
     false_rate: dict[str, float]
     fixed_missed: float
+    refused: float
     width: float
-    raw_width: float
-    power: float
-    median_stop: float
+    better: float
+    both: float
+    power: NDArray[np.float64]
+    """Rules (ours, mixture) × uplifts."""
+    mean_stop: NDArray[np.float64]
+    """The same, share of the planned blocks; an experiment that is not decided counts as 1."""
 
     def error(self, rate: float) -> float:
         """Monte Carlo standard error of a rate."""
@@ -163,32 +181,45 @@ def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: i
 
 def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> Summary:
     """Rates and medians over experiments."""
-    stops = np.array([outcome.stopped for outcome in outcomes])
+    stops = np.stack([outcome.stopped for outcome in outcomes])
+    width, better, both = (
+        float(np.median([value for value in values if np.isfinite(value)] or [np.inf]))
+        for values in zip(*((one.width, one.better, one.both) for one in outcomes), strict=True)
+    )
     return Summary(
         scenario,
         len(outcomes),
-        {name: float(np.mean([outcome.false_alarm[name] for outcome in outcomes])) for name in RULES},
+        {
+            name: float(np.mean([outcome.false_alarm[name] for outcome in outcomes]))
+            for name in ("ours", *RULES)
+        },
         float(np.mean([outcome.fixed_missed for outcome in outcomes])),
-        float(np.median([outcome.width for outcome in outcomes])),
-        float(np.median([outcome.raw_width for outcome in outcomes])),
-        float(np.isfinite(stops).mean()),
-        float(np.quantile(stops, 0.5, method="lower")),
+        float(np.mean([outcome.refused for outcome in outcomes])),
+        width,
+        better,
+        both,
+        np.isfinite(stops).mean(axis=0),
+        np.minimum(stops, 1.0).mean(axis=0),
     )
 
 
 def table(summaries: Sequence[Summary]) -> str:
     """Markdown."""
-    head = ["scenario", "blocks", "markets", "ours ± MC error", *list(RULES)[1:]]
-    head += ["fixed CR2 missed", "width", "width, raw se", "power at 4 se", "median stop"]
+    head = ["scenario", "blocks", "markets", "ours ± MC error", *RULES, "one look missed", "refused"]
+    head += ["width: better", "both", "mixture"]
+    head += [f"power at {uplift:g} se" for uplift in UPLIFTS_IN_SE]
+    head += [f"mean stop at {uplift:g} se" for uplift in UPLIFTS_IN_SE]
     lines = [" | ".join(head), " | ".join(["---"] + ["--:"] * (len(head) - 1))]
     for row in summaries:
         rate = row.false_rate["ours"]
         verdict = "" if row.scenario.held else " (reported)"
         cells_ = [row.scenario.name + verdict, str(row.scenario.blocks), str(row.scenario.markets)]
-        cells_ += [f"{rate:.3f} ± {row.error(rate):.3f}"]
+        cells_ += [f"{rate:.3f} ± {row.error(rate):.3f}", f"{row.false_rate['mixture']:.3f}"]
         cells_ += [f"{row.false_rate[name]:.2f}" for name in list(RULES)[1:]]
-        cells_ += [f"{row.fixed_missed:.3f}", f"{row.width:.2f}", f"{row.raw_width:.2f}", f"{row.power:.2f}"]
-        cells_ += [f"{row.median_stop:.0%}" if np.isfinite(row.median_stop) else "not decided"]
+        cells_ += [f"{row.fixed_missed:.3f}", f"{row.refused:.1%}"]
+        cells_ += [f"{width:.2f}" for width in (row.better, row.both, row.width)]
+        for figures in (row.power, row.mean_stop):
+            cells_ += [f"{ours:.2f} ({mixture:.2f})" for ours, mixture in figures.T]
         lines.append(" | ".join(cells_))
     return "\n".join(f"| {line} |" for line in lines)
 

@@ -21,6 +21,8 @@ NAMES = [
     "φ = 0.3, strong shocks, 300 blocks",
     "φ = 0.6, weak shocks, 300 blocks",
     "φ = 0.6, strong shocks, 60 blocks",
+    "φ = 0.6, weak shocks, 60 blocks",
+    "φ = 0.8, weak shocks, 300 blocks",
 ]
 SEED = 7
 
@@ -51,15 +53,45 @@ def test_the_scenarios_can_tell_a_wrong_interval(summaries, name, rule, at_least
     assert summaries[name].false_rate[rule] >= at_least
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mixture_is_true_as_well(summaries, name):
+    """Plans that were registered with it keep it."""
+    row = summaries[name]
+    assert row.false_rate["mixture"] <= row.allowed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interval_for_one_look_is_true_there(summaries, name):
+    """0.05 plus two Monte Carlo errors of 300 experiments; the figure for 1,000 is 0.07."""
+    assert summaries[name].fixed_missed <= summaries[name].allowed
+
+
 @pytest.mark.parametrize("name", NAMES[:6])
 def test_what_safety_costs_in_width(summaries, name):
     assert summaries[name].width <= 1.70
+    assert summaries[name].better <= 1.20
+    assert summaries[name].both <= 1.27
+
+
+@pytest.mark.parametrize("name", NAMES[:6])
+def test_no_sample_without_memory_is_refused(summaries, name):
+    assert summaries[name].refused == 0
 
 
 @pytest.mark.parametrize("name", ["t(3)", "strong block shocks", "shocks and effects, lognormal"])
 def test_a_true_uplift_of_four_standard_errors_is_mostly_found(summaries, name):
-    assert summaries[name].power >= 0.7
-    assert summaries[name].median_stop < 0.9
+    ours, mixture = summaries[name].power[:, 2]
+    assert mixture >= 0.7
+    assert ours >= 0.9
+    assert (summaries[name].mean_stop[:, 2] < 0.9).all()
+
+
+@pytest.mark.parametrize("name", ["t(3)", "strong block shocks", "shocks and effects, lognormal"])
+def test_an_uplift_that_a_single_look_finds_with_90_per_cent_is_mostly_found(summaries, name):
+    """3.24 standard errors: 0.90 with one look at the end, 0.38 to 0.64 with the mixture."""
+    ours, mixture = summaries[name].power[:, 1]
+    assert ours >= 0.75
+    assert ours > mixture + 0.1
 
 
 @pytest.mark.parametrize("blocks", [30, 60, 300, 1500])

@@ -1,0 +1,180 @@
+"""The path over a plan's horizon: where it has intervals, what it hangs on, and what one look would say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from et_pipeline.inference import boundary, cells, serial, spending, twoway
+from et_pipeline.inference.horizon import MIN_BLOCKS, Horizon, on_horizon, single_look
+
+ALPHA, ALARM = 0.05, 0.025
+HOUR = 3_600_000_000
+START = 400_000 * HOUR
+G = boundary.solve_g(50, ALPHA)
+
+
+def pairs(seed, *, blocks=128, markets=60, n=2000):
+    rng = np.random.default_rng(seed)
+    block = np.sort(rng.choice(rng.permutation(blocks)[: blocks * 3 // 4], n))
+    uplift = rng.normal(size=n) + 0.3 * rng.normal(size=blocks)[block]
+    return START + block * HOUR, rng.integers(0, markets, n), uplift
+
+
+def path_of(block, market, uplift, *, planned=128, **options):
+    path = twoway.interval_path(cells.from_pairs(block, market, uplift), alpha=ALPHA, g=G)
+    horizon = Horizon(START, HOUR, planned, **options)
+    return on_horizon(path, horizon, alpha=ALPHA, alarm_alpha=ALARM)
+
+
+def same(one, other, rows):
+    for name, left, right in zip(one._fields, one, other, strict=True):
+        np.testing.assert_array_equal(left[rows], right, err_msg=name)
+
+
+def test_intervals_stand_at_looks_and_means_everywhere():
+    path, alarm = path_of(*pairs(1))
+    elapsed = (path.block - START) / HOUR + 1
+    due = spending.looks(elapsed, 128)
+    np.testing.assert_array_equal(path.look, np.diff(due, prepend=0) > 0)
+    assert 0 < path.look.sum() < len(path.look)
+    for column in (path.ci_lower, path.ci_upper, path.p_value, *alarm):
+        np.testing.assert_array_equal(np.isnan(column), ~path.look)
+    assert np.isfinite(path.mean).all()
+    np.testing.assert_array_equal(path.ready, np.isfinite(path.ci_lower))
+    taken = np.flatnonzero(path.ready)
+    assert path.n_blocks[taken[0]] >= MIN_BLOCKS > path.n_blocks[np.flatnonzero(path.look)[0]]
+    assert path.ready[-1]
+
+
+def test_ends_are_the_boundary_times_the_standard_error():
+    path, alarm = path_of(*pairs(2))
+    due = spending.looks((path.block - START) / HOUR + 1, 128)
+    at = path.ready
+    better, worse = spending.boundaries(due[at] / 64, path.se[at] ** -2.0, [ALPHA])[:, 0]
+    np.testing.assert_allclose(
+        path.ci_lower[at], path.mean[at] - stats.t.isf(stats.norm.sf(better), path.degrees[at]) * path.se[at]
+    )
+    np.testing.assert_allclose(
+        path.ci_upper[at], path.mean[at] + stats.t.isf(stats.norm.sf(worse), path.degrees[at]) * path.se[at]
+    )
+    assert (alarm[0][at] < path.ci_lower[at]).all()
+    assert (alarm[1][at] > path.ci_upper[at]).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.data())
+def test_a_row_depends_on_the_data_up_to_it(seed, data):
+    block, market, uplift = pairs(seed)
+    whole, _ = path_of(block, market, uplift)
+    row = data.draw(st.integers(0, len(whole.block) - 1))
+    upto = block <= whole.block[row]
+    part, _ = path_of(block[upto], market[upto], uplift[upto])
+    same(whole, part, slice(0, row + 1))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_order_in_which_cells_arrive_changes_no_bit(seed):
+    block, market, uplift = pairs(seed)
+    whole = cells.from_pairs(block, market, uplift)
+    halves = [whole.part(0, 300), whole.part(300, len(whole.block))]
+    one, other = (
+        on_horizon(
+            twoway.interval_path(cells.merge(*parts), alpha=ALPHA, g=G),
+            Horizon(START, HOUR, 128),
+            alpha=ALPHA,
+            alarm_alpha=ALARM,
+        )[0]
+        for parts in (halves, halves[::-1])
+    )
+    same(one, other, slice(None))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3), st.booleans())
+def test_another_unit_or_direction_gives_the_same_path_in_it(seed, scale, flip):
+    """The better side stays the lower one: flipped values swap the mean's sign, not the widths."""
+    block, market, uplift = pairs(seed)
+    plain, _ = path_of(block, market, uplift)
+    factor = -scale if flip else scale
+    other, _ = path_of(block, market, uplift * factor)
+    np.testing.assert_array_equal(plain.ready, other.ready)
+    at = plain.ready
+    np.testing.assert_allclose(other.mean, plain.mean * factor, rtol=1e-9, atol=1e-12 * scale)
+    for name, sign in (("ci_lower", -1), ("ci_upper", 1)):
+        np.testing.assert_allclose(
+            (getattr(other, name) - other.mean)[at] / scale,
+            (getattr(plain, name) - plain.mean)[at],
+            rtol=1e-6,
+        )
+        assert (sign * (getattr(plain, name) - plain.mean)[at] > 0).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.floats(-100, 100))
+def test_shifted_values_shift_the_interval(seed, shift):
+    block, market, uplift = pairs(seed)
+    plain, _ = path_of(block, market, uplift)
+    moved, _ = path_of(block, market, uplift + shift)
+    for name in ("mean", "ci_lower", "ci_upper"):
+        np.testing.assert_allclose(getattr(moved, name), getattr(plain, name) + shift, atol=1e-7)
+
+
+def test_p_value_is_at_most_alpha_where_the_interval_excludes_the_null():
+    path, _ = path_of(*pairs(3))
+    at = path.ready
+    for null in np.linspace(-0.6, 0.6, 41):
+        again = on_horizon(
+            twoway.interval_path(cells.from_pairs(*pairs(3)), alpha=ALPHA, g=G),
+            Horizon(START, HOUR, 128),
+            alpha=ALPHA,
+            alarm_alpha=ALARM,
+            null=null,
+        )[0]
+        outside = (path.ci_lower[at] > null) | (path.ci_upper[at] < null)
+        np.testing.assert_array_equal(again.p_value[at] <= ALPHA, outside)
+
+
+def test_looks_below_the_minimum_of_pairs_leave_their_alpha_to_later_ones():
+    block, market, uplift = pairs(4)
+    always, _ = path_of(block, market, uplift)
+    late, _ = path_of(block, market, uplift, min_pairs=len(block))
+    assert late.ready.sum() == 1
+    assert late.ready[-1]
+    last = late.at(-1)
+    assert last.ci_lower > always.ci_lower[-1]
+    expected = stats.t.isf(ALPHA / 2, last.degrees) * last.se
+    assert last.mean - last.ci_lower == pytest.approx(expected, rel=1e-6)
+
+
+def test_alphas_of_looks_that_are_not_taken_give_infinite_ends():
+    path, _ = path_of(*pairs(5), planned=10_000)
+    assert not path.ready.any()
+    few, _ = path_of(*pairs(5, markets=6))
+    at = few.look
+    assert np.isinf(few.ci_lower[at]).all()
+    assert (few.p_value[at] == 1).all()
+
+
+def test_one_look_at_independent_clusters_is_the_t_interval():
+    """Each pair a market and a block of its own; the serial factor is 1 where neighbours are not alike."""
+    values = np.tile([1.0, -0.5, 2.0, 0.25], 20)
+    path = twoway.interval_path(cells.from_pairs(range(80), range(80), values), alpha=ALPHA, g=G)
+    assert path.serial_factor[-1] == 1.0
+    assert path.degrees[-1] == pytest.approx(80 / 1.4 - 1)
+    lower, upper = single_look(path, alpha=ALPHA)
+    half = stats.t.isf(ALPHA / 2, path.degrees[-1]) * values.std(ddof=1) / np.sqrt(80)
+    assert (upper[-1] - lower[-1]) / 2 == pytest.approx(half, rel=1e-9)
+    assert (lower[0], upper[0]) == (-np.inf, np.inf)
+
+
+@given(st.floats(20, 2000), st.floats(0.0, 0.9))
+def test_blocks_that_remember_count_for_less(blocks, autocorrelation):
+    known = serial.degrees_of_blocks(
+        np.array(blocks), np.array((1 + autocorrelation) / (1 - autocorrelation))
+    )
+    assert known <= blocks / 1.4
