@@ -11,7 +11,7 @@ from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.inference.bounded import bounded_path
 from et_pipeline.inference.cells import Cells, Floats, as_cells
-from et_pipeline.inference.fixed import fixed_path
+from et_pipeline.inference.horizon import single_look
 from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
 
@@ -103,7 +103,7 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
     """
     path, alarm = _estimate(decision, frame)
     n_rows = len(path.block)
-    fixed_lower, fixed_upper = _fixed(decision, frame, n_rows)
+    fixed_lower, fixed_upper = single_look(path, alpha=decision.alpha)
     columns = pl.DataFrame(
         {
             "as_of": path.block + decision.time_block_us,
@@ -180,12 +180,3 @@ def _ratio_cells(decision: Decision, frame: pl.DataFrame) -> RatioCells:
         frame["n"].to_numpy().astype(np.float64),
         frame.select(columns).to_numpy(),
     )
-
-
-def _fixed(decision: Decision, frame: pl.DataFrame, rows: int) -> tuple[Floats, Floats]:
-    """The fixed-size interval for reference; a ratio metric has none."""
-    if decision.estimator == "ratio":
-        missing = np.full(rows, np.nan)
-        return missing, missing
-    path = fixed_path(inference_cells(frame), alpha=decision.alpha)
-    return path.ci_lower, path.ci_upper

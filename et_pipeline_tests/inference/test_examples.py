@@ -17,7 +17,7 @@ def test_worked_examples_of_the_statistics_page():
     assert result.attempted > 10
 
 
-@pytest.mark.parametrize("name", ["cells", "boundary", "twoway", "fixed"])
+@pytest.mark.parametrize("name", ["cells", "boundary", "spending", "twoway"])
 def test_examples_in_docstrings(name):
     result = doctest.testmod(import_module(f"et_pipeline.inference.{name}"))
     assert result.failed == 0
