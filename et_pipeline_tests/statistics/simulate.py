@@ -152,9 +152,9 @@ class Summary(NamedTuple):
     width: float
     better: float
     both: float
-    power: NDArray[np.float64]
+    power: list[list[float]]
     """Rules (ours, mixture) × uplifts."""
-    mean_stop: NDArray[np.float64]
+    mean_stop: list[list[float]]
     """The same, share of the planned blocks; an experiment that is not decided counts as 1."""
 
     def error(self, rate: float) -> float:
@@ -198,8 +198,8 @@ def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> Summary:
         width,
         better,
         both,
-        np.isfinite(stops).mean(axis=0),
-        np.minimum(stops, 1.0).mean(axis=0),
+        np.isfinite(stops).mean(axis=0).tolist(),
+        np.minimum(stops, 1.0).mean(axis=0).tolist(),
     )
 
 
@@ -219,7 +219,7 @@ def table(summaries: Sequence[Summary]) -> str:
         cells_ += [f"{row.fixed_missed:.3f}", f"{row.refused:.1%}"]
         cells_ += [f"{width:.2f}" for width in (row.better, row.both, row.width)]
         for figures in (row.power, row.mean_stop):
-            cells_ += [f"{ours:.2f} ({mixture:.2f})" for ours, mixture in figures.T]
+            cells_ += [f"{ours:.2f} ({mixture:.2f})" for ours, mixture in zip(*figures, strict=True)]
         lines.append(" | ".join(cells_))
     return "\n".join(f"| {line} |" for line in lines)
 

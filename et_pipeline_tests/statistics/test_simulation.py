@@ -53,9 +53,9 @@ def test_the_scenarios_can_tell_a_wrong_interval(summaries, name, rule, at_least
     assert summaries[name].false_rate[rule] >= at_least
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[:-1])
 def test_the_mixture_is_true_as_well(summaries, name):
-    """Plans that were registered with it keep it."""
+    """Where φ is 0.8, the last of them, it is not: 0.1 to 0.11, and never was held there."""
     row = summaries[name]
     assert row.false_rate["mixture"] <= row.allowed
 
@@ -80,16 +80,16 @@ def test_no_sample_without_memory_is_refused(summaries, name):
 
 @pytest.mark.parametrize("name", ["t(3)", "strong block shocks", "shocks and effects, lognormal"])
 def test_a_true_uplift_of_four_standard_errors_is_mostly_found(summaries, name):
-    ours, mixture = summaries[name].power[:, 2]
+    ours, mixture = (powers[2] for powers in summaries[name].power)
     assert mixture >= 0.7
     assert ours >= 0.9
-    assert (summaries[name].mean_stop[:, 2] < 0.9).all()
+    assert all(stops[2] < 0.9 for stops in summaries[name].mean_stop)
 
 
 @pytest.mark.parametrize("name", ["t(3)", "strong block shocks", "shocks and effects, lognormal"])
 def test_an_uplift_that_a_single_look_finds_with_90_per_cent_is_mostly_found(summaries, name):
     """3.24 standard errors: 0.90 with one look at the end, 0.38 to 0.64 with the mixture."""
-    ours, mixture = summaries[name].power[:, 1]
+    ours, mixture = (powers[1] for powers in summaries[name].power)
     assert ours >= 0.75
     assert ours > mixture + 0.1
 
