@@ -21,14 +21,14 @@ TOLERANT = {
     "reports": "EXCLUDE (snapshot_id, line, batch)",
     "pairs": "",
     "unmatched": "",
-    "cells": "",
+    "series_cells": "",
     "missing_values": "",
-    "interval_path": "",
-    "intervals": "",
+    "series_interval_path": "",
+    "series_intervals": "",
     "arm_progress": "",
     "replays": "",
     "sample_ratio": "",
-    "drift": "",
+    "series_drift": "",
 }
 """The tables that are a function of reports, plans and sign-offs, without the columns that tell when."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from et_pipeline.common.sql import load
+from et_pipeline.contracts.series import UPLIFT
 from et_pipeline.defs.specs import check_result
 
 if TYPE_CHECKING:
@@ -51,5 +52,8 @@ def values_present(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult
 def path_ends_with_interval(connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
     """Fails where the newest interval, its path and its cells disagree."""
     wrong = connection.execute(load("et_pipeline.evidence", "disagreements")).fetchall()
-    problems = [f"{name} {metric}" for name, metric in wrong]
+    problems = [
+        f"{name} {metric}" + ("" if comparison == UPLIFT.name else f" ({comparison})")
+        for name, metric, comparison in wrong
+    ]
     return check_result("intervals", "path_ends_with_interval", problems, "interval, path and cells agree")

@@ -12,6 +12,7 @@ import polars as pl
 
 from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.series import COMPARISONS, UPLIFT
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
 from et_pipeline.evidence.paths import Decision, finite, inference_cells, path_frame, read_cells
 from et_pipeline.inference.diagnostics import diagnose
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
 EPOCH = datetime(1970, 1, 1)
+_OF_SERIES = "experiment_id = $experiment_id AND comparison = $comparison AND metric = $metric"
 
 
 class EvidenceResult(NamedTuple):
@@ -32,7 +34,7 @@ class EvidenceResult(NamedTuple):
 
     Attributes:
         experiments: Experiments whose cells had changed.
-        rows: Rows of `interval_path` written.
+        rows: Rows of `series_interval_path` written.
     """
 
     experiments: tuple[str, ...]
@@ -71,11 +73,11 @@ def build_evidence(
         touched = dict.fromkeys(wanted, EPOCH) if full else stale
         rows = 0
         for decision in read_decisions(connection, list(touched)):
-            rows += _rebuild_metric(engine, decision, touched[decision.experiment_id])
+            rows += _rebuild_series(engine, decision, touched[decision.experiment_id])
         connection.execute(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
-        for table in ("interval_path", "intervals"):
+        for table in ("series_interval_path", "series_intervals"):
             connection.execute(
                 load(__package__ or "", "close_blocks").format(table=table, inside=among(wanted))
             )
@@ -86,34 +88,37 @@ def build_evidence(
 
 
 def read_decisions(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Decision]:
-    """What the plans fix for each metric, see `decisions.sql`."""
-    found = connection.execute(load(__package__ or "", "decisions"), {"experiments": list(experiments)})
+    """What the plans fix for each series, see `decisions.sql`."""
+    query = load(__package__ or "", "decisions").format(uplift=UPLIFT.name)
+    found = connection.execute(query, {"experiments": list(experiments)})
     return [Decision(*row) for row in found.fetchall()]
 
 
-def _rebuild_metric(engine: Engine, decision: Decision, since: datetime) -> int:
-    """Rewrites one metric's path from `since` on, its latest interval, diagnostics and drift."""
+def _rebuild_series(engine: Engine, decision: Decision, since: datetime) -> int:
+    """Rewrites one series' path from `since` on, its latest interval, diagnostics and drift."""
     connection = engine.connection
-    key = [decision.experiment_id, decision.metric]
+    comparison = COMPARISONS[decision.comparison]
     frame = read_cells(connection, decision)
-    for table in ("intervals", "diagnostics"):
-        connection.execute(f"DELETE FROM {table} WHERE experiment_id = ? AND metric = ?", key)
+    for table in ("series_intervals", "series_diagnostics"):
+        connection.execute(f"DELETE FROM {table} WHERE {_OF_SERIES}", decision.key)
     path = path_frame(decision, frame) if len(frame) else None
     first = _rewrite_from(path, since, decision.time_block_us)
-    for table in ("interval_path", "drift"):
+    for table in ("series_interval_path", "series_drift"):
         connection.execute(
-            f"DELETE FROM {table} WHERE experiment_id = ? AND metric = ? AND as_of >= ?", [*key, first]
+            f"DELETE FROM {table} WHERE {_OF_SERIES} AND as_of >= $first", decision.key | {"first": first}
         )
-    gaps = read_gaps(connection, decision)
+    gaps = read_gaps(connection, decision) if comparison.diagnosed else None
     if path is None:
-        if gaps.pairs:
+        if gaps and gaps.pairs:
             _without_values(engine, decision, gaps)
         return 0
     changed = path.filter(pl.col("as_of") >= first)
-    append(connection, "interval_path", changed)
-    append(connection, "intervals", path.tail(1))
-    _diagnose(engine, decision, frame, path, gaps)
-    _drift(connection, decision, frame, first)
+    append(connection, "series_interval_path", changed)
+    append(connection, "series_intervals", path.tail(1))
+    if gaps:
+        _diagnose(engine, decision, frame, path, gaps)
+    if comparison.watched:
+        _drift(connection, decision, frame, first)
     return len(changed)
 
 
@@ -132,8 +137,7 @@ def _without_values(engine: Engine, decision: Decision, gaps: Gaps) -> None:
 
 
 def _insert_diagnostics(engine: Engine, decision: Decision, figures: dict[str, Any]) -> None:
-    row = {"experiment_id": decision.experiment_id, "metric": decision.metric, **figures}
-    insert_row(engine.connection, "diagnostics", row)
+    insert_row(engine.connection, "series_diagnostics", decision.key | figures)
 
 
 def _diagnose(
@@ -161,11 +165,10 @@ def _diagnose(
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, decision: Decision, code: int) -> str:
-    """The market of a code, see `cells_of_metric.sql`."""
+    """The market of a code, see `cells_of_series.sql`."""
     ((name,),) = connection.execute(
-        "SELECT DISTINCT market_id FROM cells WHERE experiment_id = ? AND metric = ? "
-        "ORDER BY market_id LIMIT 1 OFFSET ?",
-        [decision.experiment_id, decision.metric, code],
+        f"SELECT DISTINCT market_id FROM series_cells WHERE {_OF_SERIES} ORDER BY market_id LIMIT 1 OFFSET $code",
+        decision.key | {"code": code},
     ).fetchall()
     return str(name)
 
@@ -223,7 +226,7 @@ def _drift(
         )
         append(
             connection,
-            "drift",
+            "series_drift",
             finite(rows)
             .filter(pl.col("block") >= blocks[start])
             .select(
@@ -231,8 +234,7 @@ def _drift(
                 "alarm",
                 as_of=(pl.col("block") + decision.time_block_us).cast(pl.Datetime("us")),
                 since=pl.col("since").replace(-1, None).cast(pl.Datetime("us")),
-                experiment_id=pl.lit(decision.experiment_id),
-                metric=pl.lit(decision.metric),
+                **{name: pl.lit(value) for name, value in decision.key.items()},
                 margin=pl.lit(margin),
                 threshold=pl.lit(-math.log(decision.drift_alpha)),
             )
@@ -245,10 +247,10 @@ def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
     rates = engine.frame(load(__package__ or "", "match_rates").format(inside=among(experiments)))
     stream = ArrowStream(rates)  # noqa: F841 - DuckDB scans it by its name
     engine.connection.execute(
-        """UPDATE diagnostics SET
+        f"""UPDATE series_diagnostics AS d SET
             unmatched_control_share = control, unmatched_variant_share = variant, candidates_per_variant = candidates
         FROM stream
-        WHERE diagnostics.experiment_id = stream.experiment_id
+        WHERE d.experiment_id = stream.experiment_id AND comparison = '{UPLIFT.name}'
             AND (unmatched_control_share, unmatched_variant_share, candidates_per_variant)
                 IS DISTINCT FROM (control, variant, candidates)"""
     )

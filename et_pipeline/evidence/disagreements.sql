@@ -1,13 +1,13 @@
 -- name: disagreements
--- Experiments and metrics whose cells, path and newest interval do not tell the same number of pairs.
+-- Experiments and series whose cells, path and newest interval do not tell the same number of pairs.
 WITH counted AS (
-    SELECT experiment_id, metric, sum(n) AS n FROM cells GROUP BY experiment_id, metric
+    SELECT experiment_id, comparison, metric, sum(n) AS n FROM series_cells GROUP BY ALL
 ), path AS (
-    SELECT experiment_id, metric, arg_max(n_pairs, as_of) AS n FROM interval_path GROUP BY experiment_id, metric
+    SELECT experiment_id, comparison, metric, arg_max(n_pairs, as_of) AS n FROM series_interval_path GROUP BY ALL
 )
-SELECT experiment_id, metric
+SELECT experiment_id, metric, comparison
 FROM counted
-FULL JOIN path USING (experiment_id, metric)
-FULL JOIN intervals USING (experiment_id, metric)
-WHERE counted.n IS DISTINCT FROM path.n OR path.n IS DISTINCT FROM intervals.n_pairs
-ORDER BY experiment_id, metric
+FULL JOIN path USING (experiment_id, comparison, metric)
+FULL JOIN series_intervals AS i USING (experiment_id, comparison, metric)
+WHERE counted.n IS DISTINCT FROM path.n OR path.n IS DISTINCT FROM i.n_pairs
+ORDER BY ALL

@@ -1,4 +1,4 @@
-"""One metric's cells → its interval path: picks the plan's estimator and lays the result out as columns."""
+"""One series' cells → its interval path: picks the plan's estimator and lays the result out as columns."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ METHODS = {
 
 
 class Decision(NamedTuple):
-    """What a plan fixes for one metric.
+    """What a plan fixes for one series.
 
     Attributes:
         experiment_id: The experiment.
+        comparison: Which arms it compares, see `contracts.series`.
         metric: Metric of the catalogue.
         role: `primary`, `guardrail` or `secondary`.
         estimator: `mean`, `bounded` or `ratio`.
@@ -46,6 +47,7 @@ class Decision(NamedTuple):
     """
 
     experiment_id: str
+    comparison: str
     metric: str
     role: str
     estimator: str
@@ -60,6 +62,11 @@ class Decision(NamedTuple):
     plan_hash: str
 
     @property
+    def key(self) -> dict[str, str]:
+        """The columns that name the series in every table of series."""
+        return {"experiment_id": self.experiment_id, "comparison": self.comparison, "metric": self.metric}
+
+    @property
     def drift_alpha(self) -> float:
         """Alpha of the drift detector: over the planned blocks it ever alarms with at most `alarm_alpha`.
 
@@ -70,10 +77,10 @@ class Decision(NamedTuple):
 
 
 def read_cells(connection: duckdb.DuckDBPyConnection, decision: Decision) -> pl.DataFrame:
-    """The metric's cells in time order, see `cells_of_metric.sql`."""
+    """The series' cells in time order, see `cells_of_series.sql`."""
     relation = connection.sql(
-        load(__package__ or "", "cells_of_metric"),
-        params={"experiment_id": decision.experiment_id, "metric": decision.metric},
+        load(__package__ or "", "cells_of_series"),
+        params=decision.key,
     )
     return pl.DataFrame(relation)
 
@@ -91,11 +98,11 @@ def inference_cells(frame: pl.DataFrame) -> Cells:
 
 
 def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
-    """The interval path of one metric as rows of `interval_path`.
+    """The interval path of one series as rows of `series_interval_path`.
 
     Args:
         decision: What the plan fixes.
-        frame: The metric's cells, at least one, see `read_cells`.
+        frame: The series' cells, at least one, see `read_cells`.
 
     Returns:
         One row per block that has pairs, in time order. Numbers that do not exist yet are null, ends that are
@@ -128,8 +135,7 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
     )
     return finite(columns).with_columns(
         pl.col("as_of").cast(pl.Datetime("us")),
-        experiment_id=pl.lit(decision.experiment_id),
-        metric=pl.lit(decision.metric),
+        **{name: pl.lit(value) for name, value in decision.key.items()},
         role=pl.lit(decision.role),
         method=pl.lit(METHODS[decision.estimator]),
         plan_hash=pl.lit(decision.plan_hash),
@@ -171,7 +177,7 @@ def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tu
 
 
 def _ratio_cells(decision: Decision, frame: pl.DataFrame) -> RatioCells:
-    """Totals of both arms, the better-when-larger one first, so that positive is good for the variant."""
+    """Totals of both arms, the better-when-larger one first, so that positive is good for the arm compared."""
     arms = ("variant", "control") if CATALOGUE[decision.metric].direction == 1 else ("control", "variant")
     columns = [f"{part}_{arm}" for arm in arms for part in ("numerator", "denominator")]
     return RatioCells(

@@ -1,9 +1,19 @@
 -- The data dictionary.
 
 -- name: columns
--- Every column with the comments on it and on its table, tables in the order of their creation.
-SELECT t.table_name, t.comment, c.column_name, c.data_type, c.comment
+-- Every column with the comments on it and on its table, tables in the order of their creation. A view of the tables
+-- of series stands before the table it shows.
+WITH found AS (
+    SELECT table_oid AS oid, table_name, comment, table_oid AS place FROM duckdb_tables()
+    WHERE database_name = current_database() AND NOT internal
+    UNION ALL
+    SELECT v.view_oid, v.view_name, v.comment, t.table_oid - 0.5
+    FROM duckdb_views() AS v
+    JOIN duckdb_tables() AS t
+        ON t.database_oid = v.database_oid AND t.table_name = regexp_extract(v.sql, ' FROM (\w+)', 1)
+    WHERE v.database_name = current_database() AND NOT v.internal
+)
+SELECT f.table_name, f.comment, c.column_name, c.data_type, c.comment
 FROM duckdb_columns() AS c
-JOIN duckdb_tables() AS t ON t.table_oid = c.table_oid AND t.database_oid = c.database_oid
-WHERE t.database_name = current_database() AND NOT t.internal
-ORDER BY t.table_name = 'schema_version', t.table_oid, c.column_index
+JOIN found AS f ON f.oid = c.table_oid AND c.database_name = current_database()
+ORDER BY f.table_name = 'schema_version', f.place, c.column_index

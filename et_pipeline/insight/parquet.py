@@ -76,7 +76,9 @@ def write_parquet(settings: Settings) -> Export:
 def _fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """For each file a figure that changes when its rows do."""
     tables = connection.execute(
-        "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal"
+        "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal "
+        "UNION ALL "
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = current_database() AND NOT internal"
     ).fetchall()
     found: dict[str, str] = {}
     for table, comment in tables:

@@ -1,4 +1,4 @@
-"""Cells from pairs: the sufficient statistics of each metric per block and market, exact and mergeable."""
+"""Cells from pairs: the sufficient statistics of each series per block and market, exact and mergeable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import among
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
-from et_pipeline.pairing.columns import NO_TRADE
+from et_pipeline.contracts.series import COMPARISONS, Series
+from et_pipeline.pairing.columns import NO_TRADE, difference, winsorised
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
@@ -29,7 +30,7 @@ class CellsResult(NamedTuple):
 
     Attributes:
         stale: Cells (block and market) that were computed again.
-        cells: Cells written, one per metric.
+        cells: Cells written, one per series.
         blocks: Blocks handed to the interval path.
     """
 
@@ -75,7 +76,7 @@ def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     if stale:
         engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
         _take_away(engine)
-        cells = sum(engine.insert("cells", _cells_query(metric)) for metric in metrics)
+        cells = sum(engine.insert("series_cells", _cells_query(series)) for series in _series(metrics))
         for metric in metrics:
             engine.insert("missing_values", query("missing", metric=metric.name))
         blocks = _note_paths(engine)
@@ -94,10 +95,11 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     engine.send("experiment_metrics")
     engine.keep("stale", query("stale_now"))
     engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
-    warehouse.keep("made", "SELECT * FROM cells WHERE false")
+    warehouse.keep("made", "SELECT * FROM series_cells WHERE false")
     warehouse.keep("made_missing", "SELECT * FROM missing_values WHERE false")
+    for series in _series(metrics):
+        engine.insert("made", _cells_query(series))
     for metric in metrics:
-        engine.insert("made", _cells_query(metric))
         engine.insert("made_missing", query("missing", metric=metric.name))
     engine.drop("stale", "stale_pairs")
     stale = warehouse.keep("stale", query("changed_cells", inside=inside))
@@ -105,7 +107,7 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     if stale:
         _take_away(warehouse)
         changed = f"({_CELL}) IN (SELECT {_CELL} FROM stale)"
-        cells = warehouse.insert("cells", f"SELECT * FROM made WHERE {changed}")
+        cells = warehouse.insert("series_cells", f"SELECT * FROM made WHERE {changed}")
         warehouse.insert("missing_values", f"SELECT * FROM made_missing WHERE {changed}")
     blocks = _note_paths(warehouse)
     warehouse.drop("stale", "made", "made_missing")
@@ -116,7 +118,7 @@ def _take_away(engine: Engine) -> None:
     """Takes the stale cells away; the limits of time keep the scan short."""
     ((first, last),) = engine.rows("SELECT min(block), max(block) FROM stale")
     span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
-    for table in ("cells", "missing_values"):
+    for table in ("series_cells", "missing_values"):
         engine.delete(table, f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
 
 
@@ -127,8 +129,14 @@ def _note_paths(engine: Engine) -> int:
     return blocks
 
 
+def _series(metrics: Sequence[Metric]) -> list[Series]:
+    return [Series(comparison, metric) for comparison in COMPARISONS.values() for metric in metrics]
+
+
 def _needed(metrics: Sequence[Metric]) -> str:
-    return ",\n    ".join(sorted({column for metric in metrics for column in _columns(metric)}))
+    found = {f"{missing_arms(metric)} AS {metric.name}_missing" for metric in metrics}
+    found.update(column for series in _series(metrics) for column in _columns(series))
+    return ",\n    ".join(sorted(found))
 
 
 def decimal_type(metric: Metric) -> str:
@@ -141,17 +149,11 @@ def decimal_type(metric: Metric) -> str:
     return f"DECIMAL(38, {38 - math.ceil(math.log10(largest))})"
 
 
-def _columns(metric: Metric) -> list[str]:
-    """What a metric needs of a pair `p`, with the winsor limits in `t`."""
-    missing = f"{missing_arms(metric)} AS {metric.name}_missing"
-    if metric.ratio_of is not None:
-        return [*(f"p.{part}_{arm}" for part in metric.ratio_of for arm in ARMS), missing]
-    touched = " + ".join(
-        f"CASE WHEN p.{metric.name}_{arm} < t.{metric.name}_lower"
-        f" OR p.{metric.name}_{arm} > t.{metric.name}_upper THEN 1 ELSE 0 END"
-        for arm in ARMS
-    )
-    return [f"p.{metric.name}_uplift", f"{touched} AS {metric.name}_winsorised", missing]
+def _columns(series: Series) -> list[str]:
+    """What a series needs of a pair `p`, with the winsor limits in `t`."""
+    if series.metric.ratio_of is not None:
+        return [f"p.{part}_{arm}" for part in series.metric.ratio_of for arm in series.arms]
+    return [f"{difference(series)} AS {series.name}", f"{winsorised(series)} AS {series.name}_winsorised"]
 
 
 def missing_arms(metric: Metric) -> str:
@@ -181,20 +183,21 @@ def arm_value(metric: Metric, arm: str) -> str:
     return _own_ratio(metric, *(f"p.{part}_{arm}" for part in metric.ratio_of))
 
 
-def _cells_query(metric: Metric) -> str:
-    """The query for a metric's cells, from the columns that `_columns` names."""
+def _cells_query(series: Series) -> str:
+    """The query for a series' cells, from the columns that `_columns` names."""
     parts = dict.fromkeys((f"{part}_{arm}" for part in ("numerator", "denominator") for arm in ARMS), "NULL")
-    uplift, touched = f"p.{metric.name}_uplift", f"p.{metric.name}_winsorised"
-    if metric.ratio_of is not None:
-        for part, name in zip(("numerator", "denominator"), metric.ratio_of, strict=True):
-            parts.update({f"{part}_{arm}": f"p.{name}_{arm}" for arm in ARMS})
-        own = {arm: arm_value(metric, arm) for arm in ARMS}
-        better, worse = ("variant", "control") if metric.direction > 0 else ("control", "variant")
-        uplift, touched = f"({own[better]}) - ({own[worse]})", "0"
+    uplift, touched = f"p.{series.name}", f"p.{series.name}_winsorised"
+    if series.metric.ratio_of is not None:
+        for part, name in zip(("numerator", "denominator"), series.metric.ratio_of, strict=True):
+            for place, arm in zip(ARMS, series.arms, strict=True):
+                parts[f"{part}_{place}"] = f"p.{name}_{arm}"
+        better, worse = (arm_value(series.metric, arm) for arm in series.better_and_worse)
+        uplift, touched = f"({better}) - ({worse})", "0"
     return query(
         "cells",
-        metric=metric.name,
-        decimal=decimal_type(metric),
+        comparison=series.comparison.name,
+        metric=series.metric.name,
+        decimal=decimal_type(series.metric),
         total="DECIMAL(38, 9)",
         uplift=uplift,
         touched=touched,

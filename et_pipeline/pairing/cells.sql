@@ -1,5 +1,5 @@
 -- name: cells
--- One metric's cells. Decimals add up exactly, in any order; the second pass takes squares around the mean.
+-- One series' cells. Decimals add up exactly, in any order; the second pass takes squares around the mean.
 WITH uplifts AS (
     SELECT
         p.cell, {uplift} AS uplift, {touched} AS touched,
@@ -35,7 +35,8 @@ spreads AS (
 SELECT
     c.experiment_id, m.metric, c.block, c.market_id,
     t.n, t.sum, t.sum_squares, s.m2, t.wins, t.winsorised,
-    t.numerator_control, t.denominator_control, t.numerator_variant, t.denominator_variant
+    t.numerator_control, t.denominator_control, t.numerator_variant, t.denominator_variant,
+    '{comparison}' AS comparison
 FROM stale AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN totals AS t ON t.cell = c.cell

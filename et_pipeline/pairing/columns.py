@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.contracts.series import UPLIFT, Series
 
 METRICS = ", ".join(f"r.{name}" for name in REPORT_METRICS)
 """The metric columns of a report `r`."""
@@ -47,14 +48,24 @@ def clipped(name: str, arm: str) -> str:
     )
 
 
-def uplift(name: str) -> str:
-    """A metric's uplift: variant minus control, turned round where less is better."""
-    first, second = ("variant", "control") if CATALOGUE[name].direction > 0 else ("control", "variant")
-    return f"({clipped(name, first)}) - ({clipped(name, second)})"
+def difference(series: Series) -> str:
+    """A series' value of a pair `p`: the difference of two arms, turned round where less is better."""
+    better, worse = series.better_and_worse
+    return f"({clipped(series.metric.name, better)}) - ({clipped(series.metric.name, worse)})"
+
+
+def winsorised(series: Series) -> str:
+    """How many of the two values of a pair `p` lie beyond the plan's winsor limits."""
+    name = series.metric.name
+    return " + ".join(
+        f"CASE WHEN p.{name}_{arm} < t.{name}_lower OR p.{name}_{arm} > t.{name}_upper THEN 1 ELSE 0 END"
+        for arm in series.arms
+    )
 
 
 UPLIFTS = ",\n    ".join(
-    f"p.{name}_control, p.{name}_variant,\n    {uplift(name)} AS {name}_uplift" for name in REPORT_METRICS
+    f"p.{name}_control, p.{name}_variant,\n    {difference(Series(UPLIFT, CATALOGUE[name]))} AS {name}_uplift"
+    for name in REPORT_METRICS
 )
 """Every metric column of `pairs`, from `p` with both arms' values and `t` with the winsor limits."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from et_pipeline.settings import Settings
+from et_pipeline.warehouse.views import make_views
 
 if TYPE_CHECKING:
     import duckdb
@@ -209,5 +210,6 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
         if number > present:
             with transaction(connection):
                 connection.execute(text)
+                make_views(connection)
                 connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [number])
     return newest

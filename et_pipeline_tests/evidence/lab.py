@@ -81,10 +81,10 @@ def put_cells(
     with transaction(connection):
         connection.execute("CREATE TEMP TABLE put AS SELECT * FROM stream")
         connection.execute(
-            "DELETE FROM cells AS c USING put AS p WHERE c.experiment_id = p.experiment_id "
+            "DELETE FROM series_cells AS c USING put AS p WHERE c.experiment_id = p.experiment_id "
             "AND c.metric = p.metric AND c.block = p.block AND c.market_id = p.market_id"
         )
-        connection.execute("INSERT INTO cells SELECT * FROM put")
+        connection.execute("INSERT INTO series_cells BY NAME SELECT * FROM put")
         connection.execute("INSERT INTO stale_paths SELECT DISTINCT experiment_id, block FROM put")
         connection.execute("DROP TABLE put")
         connection.execute("DELETE FROM arm_progress WHERE experiment_id = ?", [experiment])

@@ -13,12 +13,12 @@ INSERT INTO sample_ratio VALUES
     ('skewed', TIMESTAMP '2026-10-03', 1800, 300, 0.1, 0.14, 900, 0.001, false)
 """
 DIAGNOSTICS = """
-INSERT INTO diagnostics BY NAME
+INSERT INTO series_diagnostics BY NAME
 SELECT 'slow' AS experiment_id, 'edge_bps' AS metric, TIMESTAMP '2026-10-02' AS as_of, 0 AS winsorised,
        0.95 AS autocorrelation, true AS longer_block_needed
 """
 PATH = """
-INSERT INTO interval_path BY NAME
+INSERT INTO series_interval_path BY NAME
 SELECT 'torn' AS experiment_id, 'edge_bps' AS metric, 'primary' AS role, TIMESTAMP '2026-10-02' AS as_of,
        5 AS n_pairs, 2 AS effective_clusters, 2 AS n_markets, 2 AS n_blocks, 'two_way' AS method,
        'h' AS plan_hash, false AS ready, true AS closed

@@ -173,7 +173,7 @@ def test_a_row_hangs_on_nothing_later(connection):
     build_evidence(connection, ["exp"])
     query = "SELECT * EXCLUDE closed FROM interval_path WHERE as_of <= ? ORDER BY as_of"
     whole = connection.execute(query, [hour(20)]).fetchall()
-    connection.execute("DELETE FROM cells WHERE block >= ?", [hour(20)])
+    connection.execute("DELETE FROM series_cells WHERE block >= ?", [hour(20)])
     build_evidence(connection, ["exp"], full=True)
     assert connection.execute(query, [hour(20)]).fetchall() == whole
     assert connection.execute("SELECT max(as_of) FROM interval_path").fetchone() == (hour(20),)
@@ -187,7 +187,8 @@ def test_ticks_with_late_cells_equal_one_computation(connection):
         if tick % 18 == 12:
             put_cells(connection, [(tick - 9, "m03", [7.0, -2.0]), (tick, "late", [1.0])])
             gone = connection.execute(
-                "DELETE FROM cells WHERE block = ? AND market_id = 'm05' RETURNING block", [hour(tick - 4)]
+                "DELETE FROM series_cells WHERE block = ? AND market_id = 'm05' RETURNING block",
+                [hour(tick - 4)],
             ).fetchall()
             for (block,) in gone:
                 connection.execute("INSERT INTO stale_paths VALUES ('exp', ?)", [block])
@@ -201,7 +202,7 @@ def test_ticks_with_late_cells_equal_one_computation(connection):
 def test_only_what_may_have_changed_is_written(connection):
     put_cells(connection, random_cells(30, 15, seed=4))
     build_evidence(connection, ["exp"])
-    for table in ("interval_path", "drift"):
+    for table in ("series_interval_path", "series_drift"):
         connection.execute(
             f"UPDATE {table} SET as_of = as_of - INTERVAL 1 SECOND WHERE as_of < ?", [hour(25)]
         )
@@ -209,7 +210,7 @@ def test_only_what_may_have_changed_is_written(connection):
     outcome = build_evidence(connection, ["exp"])
     # The block before the touched one may have been closed by it: hours 24 to 29 end at 25 to 30.
     assert outcome.rows == 6
-    for table in ("interval_path", "drift"):
+    for table in ("series_interval_path", "series_drift"):
         kept = connection.execute(f"SELECT count(*) FROM {table} WHERE second(as_of) = 59").fetchone()
         assert kept == (24,), f"{table}: rows before it are left alone"
     assert build_evidence(connection, ["exp"]) == ((), 0), "nothing is stale, nothing is written"
@@ -218,7 +219,7 @@ def test_only_what_may_have_changed_is_written(connection):
 def test_an_experiment_whose_cells_are_all_gone_keeps_no_evidence(connection):
     put_cells(connection, HAND)
     build_evidence(connection, ["exp"])
-    connection.execute("DELETE FROM cells")
+    connection.execute("DELETE FROM series_cells")
     connection.execute("INSERT INTO stale_paths VALUES ('exp', ?)", [hour(0)])
     build_evidence(connection, ["exp"])
     assert tables(connection) == {name: [] for name in TABLES}

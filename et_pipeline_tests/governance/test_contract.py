@@ -73,7 +73,7 @@ def test_a_changed_contract_makes_strategies_pass_shadow_again(world, monkeypatc
     )
     world.tick()
     assert usage(world)["strat.line_shop"][3], "a new experiment alone passes nothing"
-    world.connection.execute("DELETE FROM interval_path")
+    world.connection.execute("DELETE FROM series_interval_path")
     world.better(5, "again")
     world.tick(hours=1)
     assert usage(world)["strat.line_shop"][3] is False

@@ -124,7 +124,7 @@ def test_the_detector_signals_with_its_onset_even_after_the_verdict(world):
     world.tick(hours=6)
     as_of = (START + timedelta(hours=6)).replace(tzinfo=None)
     world.connection.execute(
-        "INSERT INTO drift VALUES ('line-shop', 'edge_bps', ?, 0.0, 5.0, 3.0, true, ?)",
+        "INSERT INTO series_drift VALUES ('line-shop', 'edge_bps', ?, 0.0, 5.0, 3.0, true, ?, 'uplift')",
         [as_of, as_of - timedelta(hours=2)],
     )
     world.interval(6, 0.2, 2.4, closed=False)

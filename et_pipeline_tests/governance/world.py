@@ -103,11 +103,11 @@ class World:
             "closed": closed,
         }
         self.connection.execute(
-            "DELETE FROM interval_path WHERE experiment_id = ? AND metric = ? AND as_of = ?",
+            "DELETE FROM series_interval_path WHERE experiment_id = ? AND metric = ? AND as_of = ?",
             [experiment_id, metric, as_of],
         )
         self.connection.execute(
-            f"INSERT INTO interval_path ({', '.join(row)}) VALUES ({', '.join('?' for _ in row)})",
+            f"INSERT INTO series_interval_path ({', '.join(row)}) VALUES ({', '.join('?' for _ in row)})",
             list(row.values()),
         )
 

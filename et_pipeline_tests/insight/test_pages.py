@@ -298,7 +298,7 @@ def test_a_page_whose_primary_has_no_diagnostics_tells_the_rest(sample: Settings
     path = Path(copyfile(sample.analyst_path, tmp_path / "copy.duckdb"))
     with duckdb.connect(str(path)) as connection:
         connection.execute(
-            "DELETE FROM diagnostics WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps'"
+            "DELETE FROM series_diagnostics WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps'"
         )
         words = visible(experiment_page(connection, "line-shop-v4"))
     assert "Variant is better" in words

@@ -180,7 +180,7 @@ def test_only_stale_cells_are_computed_again_and_empty_ones_go(lab: Lab) -> None
     tick(lab)
     assert lab.rows("SELECT * FROM stale_cells") == []
     lab.connection.execute("DELETE FROM stale_paths")
-    lab.connection.execute("UPDATE cells SET wins = -1")
+    lab.connection.execute("UPDATE series_cells SET wins = -1")
     lab.ingest(variant_report("v1b", "o1", 5, edge_bps=9.0), displaced=[variants[2]])
     build_pairs(lab.connection, ["exp"])
     result = build_cells(lab.connection, ["exp"])

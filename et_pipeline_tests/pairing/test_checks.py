@@ -63,7 +63,7 @@ def test_a_picky_variant_is_noticed_and_limited_lives_controls_are_not(lab: Lab)
 def test_a_lost_cell_is_found(lab: Lab) -> None:
     paired(lab)
     build_cells(lab.connection, ["exp"])
-    lab.connection.execute("DELETE FROM cells WHERE block = ?", [START + timedelta(hours=2)])
+    lab.connection.execute("DELETE FROM series_cells WHERE block = ?", [START + timedelta(hours=2)])
     result = checks.cells_count_the_pairs(DuckDBEngine(lab.connection))
     assert not result.passed
     assert result.description == "exp edge_bps: 4 pairs, 3 in cells"

@@ -1,0 +1,76 @@
+"""The tables that analysts know, as views of the tables of all series."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from et_pipeline.contracts.series import UPLIFT
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class View(NamedTuple):
+    """One view.
+
+    Attributes:
+        name: Its name.
+        text: Its query, from one table.
+        table: That table; columns of the same name have the same comment.
+        comment: What a row is.
+    """
+
+    name: str
+    text: str
+    table: str
+    comment: str
+
+
+def _of_uplift(name: str, comment: str) -> View:
+    table = f"series_{name}"
+    text = f"SELECT * EXCLUDE (comparison) FROM {table} WHERE comparison = '{UPLIFT.name}'"
+    return View(name, text, table, comment)
+
+
+VIEWS = (
+    _of_uplift("cells", "Sufficient statistics of the uplift per experiment, metric, block and market."),
+    _of_uplift(
+        "interval_path",
+        "Confidence interval of the mean uplift at every block end: valid at all of them together.",
+    ),
+    _of_uplift(
+        "intervals",
+        "The latest confidence interval per experiment and metric: the last point of interval_path.",
+    ),
+    _of_uplift(
+        "diagnostics",
+        "What a reviewer wants to know of the sample beside the interval; never used for a verdict.",
+    ),
+    _of_uplift(
+        "drift", "Change detector: did the mean uplift fall below minus the margin at some unknown time?"
+    ),
+)
+
+
+def make_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes every view anew, with the comments of the table's columns.
+
+    A view has the columns that its table had when it was made, so each migration ends with this. Of a table that
+    an older schema does not have there is none.
+    """
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    for view in (view for view in VIEWS if view.table in tables):
+        connection.execute(f"CREATE OR REPLACE VIEW {view.name} AS {view.text}")
+        connection.execute(f"COMMENT ON VIEW {view.name} IS '{_quoted(view.comment)}'")
+        found = connection.execute(
+            "SELECT column_name, comment FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND table_name = ? AND comment IS NOT NULL "
+            "AND column_name IN (SELECT column_name FROM (DESCRIBE FROM query_table(?)))",
+            [view.table, view.name],
+        ).fetchall()
+        for column, comment in found:
+            connection.execute(f"COMMENT ON COLUMN {view.name}.{column} IS '{_quoted(comment)}'")
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
