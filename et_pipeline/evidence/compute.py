@@ -109,13 +109,13 @@ def _rebuild_series(engine: Engine, decision: Decision, since: datetime) -> int:
         )
     gaps = read_gaps(connection, decision) if comparison.diagnosed else None
     if path is None:
-        if gaps and gaps.pairs:
+        if gaps is not None and gaps.pairs:
             _without_values(engine, decision, gaps)
         return 0
     changed = path.filter(pl.col("as_of") >= first)
     append(connection, "series_interval_path", changed)
     append(connection, "series_intervals", path.tail(1))
-    if gaps:
+    if gaps is not None:
         _diagnose(engine, decision, frame, path, gaps)
     if comparison.watched:
         _drift(connection, decision, frame, first)
