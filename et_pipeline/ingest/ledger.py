@@ -64,10 +64,15 @@ class Ledger:
         )
 
     def take_back(self, reports: pl.DataFrame) -> None:
-        """Puts stored reports that an arrival replaced into quarantine, under the file and line they came from."""
+        """Puts stored reports that lost a conflict into quarantine, under the file and line they came from."""
         self.displaced += len(reports)
         self.quarantine_conflicts(reports)
         self.count("reports", reports, -1)
+
+    def repeat(self, reports: pl.DataFrame) -> None:
+        """Counts stored reports as duplicates, because an arrival with the same content and a finer time is stored."""
+        self.count("reports", reports, -1)
+        self.count("duplicates", reports)
 
     def quarantine(self, bad: pl.DataFrame) -> None:
         """Puts lines into quarantine."""

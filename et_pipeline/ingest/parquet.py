@@ -117,7 +117,10 @@ def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:
     bad: list[BadLine] = []
     skipped: Counter[str] = Counter()
     exact = []
-    for line, row in zip(lines.filter(~plain), rows.filter(~plain).iter_rows(named=True), strict=True):
+    odd, moment = rows.filter(~plain), _moment(rows.schema.get("emitted_at"))
+    if moment is not None:  # Python's times have no nanoseconds
+        odd = odd.with_columns(moment.alias("emitted_at"))
+    for line, row in zip(lines.filter(~plain), odd.iter_rows(named=True), strict=True):
         outcome = judge(_as_document(row))
         if isinstance(outcome, Document):
             exact.append(
@@ -182,8 +185,8 @@ def _moment(kind: pl.DataType | None) -> pl.Expr | None:
     if kind == pl.String:
         return pl.col("emitted_at")
     if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
-        utc = pl.col("emitted_at").dt.cast_time_unit("us").dt.convert_time_zone("UTC")
-        return utc.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        fraction = "%.9f" if kind.time_unit == "ns" else "%.6f"
+        return pl.col("emitted_at").dt.convert_time_zone("UTC").dt.strftime(f"%Y-%m-%dT%H:%M:%S{fraction}Z")
     return None
 
 

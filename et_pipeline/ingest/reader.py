@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from et_pipeline.contracts.report import faults, report_schema
+from et_pipeline.contracts.report import BELOW, faults, report_schema
 from et_pipeline.ingest.decode import BadLine, Rows, raw_text
 from et_pipeline.ingest.keys import add_keys
 from et_pipeline.ingest.parquet import read_parquet
 from et_pipeline.ingest.sources import LongLine, Read, Section, blocks, opened
 from et_pipeline.ingest.templates import Template
-from et_pipeline.ingest.times import parse_times
+from et_pipeline.ingest.times import parse_times, picoseconds
 
 BATCH_BYTES = 32 * 1024 * 1024
 
@@ -137,6 +137,7 @@ def _judged(
     times = frame["emitted_at"]
     frame = frame.with_columns(parse_times(times))
     found = faults(frame.drop("extra", "line"), report_schema(), times)
+    frame = frame.with_columns(picoseconds(times).alias(BELOW))
     if found:
         numbers = frame["line"].gather(list(found)).to_list()
         bad = sorted(

@@ -1,8 +1,9 @@
 """Duplicates and conflicts: which reports stay, as a pure function of the set of reports.
 
 The same id with the same content is a duplicate. Of several contents under one id the one with the smallest
-(`emitted_at`, `content_hash`) stays; every other content goes to quarantine once. Both depend on the set of
-reports alone, never on the order in which they came.
+(`emitted_at`, `content_hash`) stays; every other content goes to quarantine once. A content that stays has the most
+digits below the microsecond with which it came: a copy may have lost them on its way. All of this depends on the
+set of reports alone, never on the order in which they came.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import FIELDS, KIND, PASSED
+from et_pipeline.contracts.report import BELOW, FIELDS, KIND, PASSED
 from et_pipeline.ingest.decode import RAW_CHARACTERS
 
 CONFLICT_SENTENCE = (
@@ -29,12 +30,14 @@ class Resolution(NamedTuple):
         duplicates: Arrivals that are dropped: their content is known.
         conflicts: Arrivals that go to quarantine.
         displaced: Stored reports that go to quarantine, because an arrival takes their place.
+        replaced: Stored reports that an arrival with the same content and a finer time makes duplicates.
     """
 
     kept: pl.DataFrame
     duplicates: pl.DataFrame
     conflicts: pl.DataFrame
     displaced: pl.DataFrame
+    replaced: pl.DataFrame
 
 
 _STORED, _QUARANTINED, _ARRIVED = 0, 1, 2
@@ -44,25 +47,27 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
     """Decides about arrivals.
 
     Args:
-        arrivals: Reports with `report_id`, `report_key`, `emitted_at`, `content_hash`, and whatever else.
+        arrivals: Reports with `report_id`, `report_key`, `emitted_at`, `emitted_below_us`, `content_hash`, and
+            whatever else.
         stored: The stored reports that share a `report_key` with an arrival; the same columns.
         quarantined: `report_id` and `content_hash` of the conflicts in quarantine that share an id with one.
     """
     unique_keys = arrivals["report_key"].n_unique() == len(arrivals)
     if stored.is_empty() and unique_keys:
-        return Resolution(arrivals, arrivals.clear(), arrivals.clear(), stored)
+        return Resolution(arrivals, arrivals.clear(), arrivals.clear(), stored, stored)
     doubtful = pl.col("report_key").is_duplicated() | pl.col("report_key").is_in(
         stored["report_key"].implode()
     )
     marked = arrivals.with_columns(doubtful=doubtful)
     plain = marked.filter(~pl.col("doubtful")).drop("doubtful")
-    suspects = marked.filter("doubtful").drop("doubtful").with_row_index("row")
+    finest_first = marked.filter("doubtful").drop("doubtful").sort(BELOW, descending=True, maintain_order=True)
+    suspects, stored = finest_first.with_row_index("row"), stored.with_row_index("row")
 
     columns = ("report_id", "content_hash", "emitted_at", "source", "row")
     none = pl.lit(None)
     candidates = pl.concat(
         [
-            stored.with_row_index("row").with_columns(source=pl.lit(_STORED)).select(columns),
+            stored.with_columns(source=pl.lit(_STORED)).select(columns),
             quarantined.with_columns(
                 source=pl.lit(_QUARANTINED), row=none.cast(pl.UInt32), emitted_at=none.cast(pl.Datetime("us"))
             ).select(columns),
@@ -77,15 +82,26 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
         .unique("report_id", keep="first")
         .select("source", "row")
     )
-    fresh = contents.filter(source=_ARRIVED).select("row")
-    kept = winners.filter(source=_ARRIVED).select("row")
-    out = stored.with_row_index("row").join(winners.filter(source=_STORED), on="row", how="anti")
+    stays = winners.filter(source=_STORED)
+    finer = _finer(suspects, stored.join(stays, on="row", how="semi"))
+    fresh = pl.concat([contents.filter(source=_ARRIVED).select("row"), finer.select("row")])
+    kept = pl.concat([winners.filter(source=_ARRIVED).select("row"), finer.select("row")])
     return Resolution(
         pl.concat([plain, suspects.join(kept, on="row", how="semi").drop("row")]),
         suspects.join(fresh, on="row", how="anti").drop("row"),
         suspects.join(fresh, on="row", how="semi").join(kept, on="row", how="anti").drop("row"),
-        out.drop("row"),
+        stored.join(stays, on="row", how="anti").drop("row"),
+        stored.join(finer.select("replaced"), left_on="row", right_on="replaced", how="semi").drop("row"),
     )
+
+
+def _finer(suspects: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Rows (`row`) of the suspects that tell the time of a stored report more finely, and that report's (`replaced`)."""
+    own = ["report_id", "content_hash"]
+    # null is what a cluster's files from before this column have
+    known = stored.select(*own, replaced="row", known=pl.col(BELOW).fill_null(0))
+    finer = suspects.select(*own, "row", BELOW).join(known, on=own).filter(pl.col(BELOW) > pl.col("known"))
+    return finer.sort("row").unique("replaced", keep="first").select("row", "replaced")
 
 
 def rebuilt_raw(report: dict[str, object]) -> str:

@@ -71,7 +71,9 @@ class Store:
         quarantined = self._known("quarantined", frame) if doubtful else frame.clear()
         outcome = resolve(frame, stored, quarantined)
         self.ledger.count("duplicates", outcome.duplicates)
-        self._displace(outcome.displaced)
+        self._take_out(pl.concat([outcome.displaced, outcome.replaced]))
+        self.ledger.take_back(outcome.displaced)
+        self.ledger.repeat(outcome.replaced)
         self.ledger.quarantine_conflicts(outcome.conflicts)
         self._insert(outcome.kept)
 
@@ -85,11 +87,10 @@ class Store:
             batch = pl.lit(self._batch, pl.Int64)
             append(self._connection, "reports", reports.with_columns(batch=batch))
 
-    def _displace(self, reports: pl.DataFrame) -> None:
+    def _take_out(self, reports: pl.DataFrame) -> None:
         """Takes stored reports out again, and notes them for pairing."""
         if not len(reports):
             return
         losers = ArrowStream(reports.select("report_key", "report_id", "content_hash"))  # noqa: F841
         self._connection.execute(load(__package__, "displace"), {"batch": self._batch})
         self._connection.execute(load(__package__, "take_out"))
-        self.ledger.take_back(reports)

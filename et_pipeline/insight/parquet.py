@@ -17,7 +17,7 @@ from et_pipeline.insight.dictionary import TECHNICAL
 from et_pipeline.settings import Settings
 
 BY_DAY = {
-    "reports": ("emitted_at", "report_key, content_hash, snapshot_id, line"),
+    "reports": ("emitted_at", "report_key, content_hash, emitted_below_us, snapshot_id, line"),
     "pairs": (
         "pair_time",
         "experiment_id, opportunity_key, control_report_id, variant_report_id, edge_bps_uplift",
@@ -27,7 +27,7 @@ BY_DAY = {
 }
 """Tables with one file a day: the time that says which day, and the columns by which a row's change shows.
 
-A report's content hash and a pair's two report ids stand for the columns left out: these follow from them.
+A report's content hash with the digits below its microsecond and a pair's two report ids stand for the columns left out: these follow from them.
 """
 NOTES = ".written.json"
 

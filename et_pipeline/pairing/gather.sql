@@ -7,7 +7,7 @@ SELECT
         WHEN r.emitted_at >= t.ends_at THEN 'after_end'
     END AS outside,
     coalesce(r.decision, 'traded') AS decision,
-    r.report_id, r.emitted_at, r.correlation_id, r.market_id, r.outcome_id, r.side, r.opportunity_key,
+    r.report_id, r.emitted_at, coalesce(r.emitted_below_us, 0) AS emitted_below_us, r.correlation_id, r.market_id, r.outcome_id, r.side, r.opportunity_key,
     {metrics}
 FROM {reports} AS r
 INNER JOIN arms AS a

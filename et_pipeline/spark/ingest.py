@@ -168,9 +168,11 @@ class _Cluster:
         fates = "SELECT snapshot_id, count(*) FROM judged WHERE fate = 'duplicate' GROUP BY snapshot_id"
         for number, duplicates in engine.rows(fates):
             ledger.add(number, "duplicates", duplicates)
-        displaced = self._fated("displaced")
-        append(self._connection, "displaced", displaced.select(DISPLACED).with_columns(batch=pl.lit(batch)))
+        displaced, replaced = self._fated("displaced"), self._fated("replaced")
+        out = pl.concat([displaced, replaced]).select(DISPLACED).with_columns(batch=pl.lit(batch))
+        append(self._connection, "displaced", out)
         ledger.take_back(displaced)
+        ledger.repeat(replaced)
         ledger.quarantine_conflicts(self._fated("conflict"))
         engine.drop("repeated", "contested", "judged")
 

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import OPTIONAL, STRINGS
+from et_pipeline.contracts.report import BELOW, OPTIONAL, STRINGS
 from et_pipeline.ingest.ingest import content_hash
 from et_pipeline.ingest.reader import Batch, read_snapshot
 from et_pipeline.ingest.resolve import resolve
@@ -38,6 +38,7 @@ _TYPES = {
 REPORT = {
     **dict.fromkeys(STRINGS, "STRING"),
     "emitted_at": "TIMESTAMP",
+    BELOW: "INT",
     **dict.fromkeys(OPTIONAL, "STRING"),
     **dict.fromkeys(REPORT_METRICS, "DOUBLE"),
     "extra": "STRING",
@@ -106,6 +107,7 @@ def judge(rows: pa.Table) -> pa.Table:
         "duplicate": outcome.duplicates,
         "conflict": outcome.conflicts,
         "displaced": outcome.displaced,
+        "replaced": outcome.replaced,
     }
     return _arrow(pl.concat(part.with_columns(fate=pl.lit(fate)) for fate, part in fates.items()), JUDGED)
 

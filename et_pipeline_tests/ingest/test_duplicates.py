@@ -28,11 +28,15 @@ WHERE s.reports <> (SELECT count(*) FROM reports r WHERE r.snapshot_id = s.snaps
 
 
 def contents(number: int) -> dict[str, Any]:
-    """One of a few reports: four ids, up to six contents each, some of them at the same time."""
+    """One of a few reports: four ids, up to six contents each, some of them at the same time.
+
+    From 100 on the same reports come with two more digits, from 200 on with three: these are no other contents.
+    """
+    number, digits = number % 100, ("", ".0000005", ".000000501")[number // 100]
     identity, version = divmod(number, 6)
     return report(
         f"id-{identity}",
-        emitted_at=f"2026-11-01T12:00:0{version // 2}Z",
+        emitted_at=f"2026-11-01T12:00:0{version // 2}{digits}Z",
         metrics={"edge_bps": float(version)},
         **({"venue": "b"} if version == 5 else {}),
     )
@@ -44,7 +48,9 @@ def tables(present: Settings) -> tuple[set[Any], set[Any]]:
     assert rows(present, "SELECT report_id FROM reports GROUP BY 1 HAVING count(*) > 1") == []
     lost = rows(present, "SELECT report_id, content_hash, raw FROM quarantine WHERE reason = 'conflict'")
     assert len(set(lost)) == len(lost)  # each content once
-    kept = rows(present, "SELECT report_id, content_hash, emitted_at, edge_bps, extra FROM reports")
+    kept = rows(
+        present, "SELECT report_id, content_hash, emitted_at, emitted_below_us, edge_bps, extra FROM reports"
+    )
     return set(kept), set(lost)
 
 
@@ -61,7 +67,11 @@ def ingested(ticks: list[list[list[int]]], suffix: str = "ndjson") -> tuple[set[
         return tables(present)
 
 
-NUMBERS = st.lists(st.integers(0, 23), min_size=1, max_size=25)
+NUMBERS = st.lists(
+    st.builds(lambda digits, number: 100 * digits + number, st.integers(0, 2), st.integers(0, 23)),
+    min_size=1,
+    max_size=25,
+)
 
 
 @pytest.fixture(params=[1, 3, 100_000], autouse=True)
@@ -91,8 +101,8 @@ def test_any_order_and_any_split_give_the_same_reports_and_conflicts(
     together = ingested([[numbers]])
     assert ingested(ticks) == together
     kept, lost = together
-    assert len(kept) == len({number // 6 for number in numbers})
-    assert len(kept) + len(lost) == len(set(numbers))
+    assert len(kept) == len({number % 100 // 6 for number in numbers})
+    assert len(kept) + len(lost) == len({number % 100 for number in numbers})
 
 
 def test_the_earliest_content_stays_and_a_displaced_report_keeps_its_place(settings: Settings) -> None:
@@ -129,6 +139,23 @@ def test_the_same_content_is_a_duplicate_whatever_the_format(settings: Settings)
     assert (result.reports, result.duplicates, result.quarantined) == (1, 1, 0)
 
 
+def test_a_copy_without_the_last_digits_is_a_duplicate_and_the_finest_time_stays(settings: Settings) -> None:
+    """A report may come twice, once through something that cuts its time; so did each before digits were kept."""
+    times = ("00.25Z", "00.2500000005Z", "00.250000000Z", "00.250000000400Z")
+    for number, time in enumerate(times):
+        document = report("r1", emitted_at=f"2026-11-01T12:00:{time}")
+        write(settings.report_bus_dir / f"{number}.ndjson", ndjson([report(f"own-{number}"), document]))
+        result = run(settings)
+        assert (result.displaced, result.quarantined) == (0, 0)
+        assert rows(settings, BALANCE) == rows(settings, STORED) == [(0,)]
+    assert rows(settings, "SELECT emitted_below_us, batch FROM reports WHERE report_id = 'r1'") == [(500, 2)]
+    counts = "SELECT path, reports, duplicates FROM snapshots ORDER BY path"
+    assert rows(settings, counts) == [
+        ("0.ndjson", 1, 1), ("1.ndjson", 2, 0), ("2.ndjson", 1, 1), ("3.ndjson", 1, 1),
+    ]  # fmt: skip
+    assert rows(settings, "SELECT report_id, batch FROM displaced") == [("r1", 2)]
+
+
 def test_two_ids_with_one_key_are_told_apart() -> None:
     """A key is 64 bits: two ids may share it, and are still two reports."""
     moment = NOW.replace(tzinfo=None)
@@ -138,6 +165,7 @@ def test_two_ids_with_one_key_are_told_apart() -> None:
             "report_key": pl.Series([7, 7, 7, 7], dtype=pl.UInt64),
             "content_hash": pl.Series([1, 2, 1, 3], dtype=pl.UInt64),
             "emitted_at": pl.Series([moment, moment, moment, moment - timedelta(1)], dtype=pl.Datetime("us")),
+            "emitted_below_us": pl.Series([0, 0, 0, 0], dtype=pl.Int32),
         }
     )
     stored, arrivals = frame[:2], frame[2:]

@@ -260,6 +260,45 @@ def test_times(tmp_path: Path, text: str, expected: datetime) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fraction", "expected"),
+    [
+        ("", 0),
+        (".123456", 0),
+        (".1234560", 0),
+        (".1234567", 700_000),
+        (".123456789", 789_000),
+        (",000000001", 1_000),
+        (".999999999999", 999_999),
+        (".000000000001", 1),
+    ],
+)
+@pytest.mark.parametrize("form", ["2026-11-01T12:00:00{}Z", "20261101T120000{}+0530", "1970-01-01 00:10:00{}+01"])
+def test_digits_below_the_microsecond_are_kept_and_are_no_content(
+    tmp_path: Path, form: str, fraction: str, expected: int
+) -> None:
+    fine, cut = report(emitted_at=form.format(fraction)), report(emitted_at=form.format(fraction[:7]))
+    many = ndjson([*[fine] * 100, *[cut] * 100])
+    for rows in (read(tmp_path, ndjson([fine, cut])).content, read(tmp_path, many).content[99:101]):
+        assert rows[0]["emitted_below_us"] == expected
+        assert rows[1] == rows[0] | {"emitted_below_us": 0}
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("odd", [{}, {"venue": "b"}])
+def test_parquet_times_keep_their_nanoseconds(tmp_path: Path, unit: str, odd: dict[str, str]) -> None:
+    """With an unknown field each row is looked at by itself, and Python's own times end at the microsecond."""
+    texts = ["2026-11-01T12:00:00.250000789Z", "1970-01-01T00:00:00.000000001Z", "2200-12-31T23:59:59.999999999Z"]
+    documents = [report(f"r{number}", emitted_at=text, **odd) for number, text in enumerate(texts)]
+    times = pl.col("emitted_at").str.to_datetime("%+", time_zone="UTC", time_unit="ns").dt.cast_time_unit(unit)
+    shown = [text[: {"ms": 23, "us": 26, "ns": 29}[unit]] + "Z" for text in texts]
+    expected = [row | {"emitted_at": text} for row, text in zip(documents, shown, strict=True)]
+    for zone in ("UTC", "America/New_York"):
+        path = write_parquet(tmp_path / "x.parquet", documents, emitted_at=times.dt.convert_time_zone(zone))
+        assert Read(path).content == read(tmp_path, ndjson(expected)).content
+    assert Read(path).content[0]["emitted_below_us"] == (789_000 if unit == "ns" else 0)
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("2026-11-01T12:00:00", "it has no offset from UTC"),
@@ -455,7 +494,7 @@ def test_parquet_rows_are_held_to_the_same_rules(tmp_path: Path) -> None:
 OWN_NAMES = sorted(
     {
         *ROWS_SCHEMA,
-        *("line", "plain", "row", "raw", "text", "sound", "source", "doubtful", "kind_", "p1", "p3"),
+        *("line", "plain", "row", "raw", "emitted_below_us", "text", "sound", "source", "doubtful", "kind_", "p1", "p3"),
         *("snapshot_id", "batch", "report_key", "opportunity_key", "content_hash", "metrics_", "lines"),
     }
     - {*FIELDS, *OPTIONAL, *REPORT_METRICS}

@@ -49,6 +49,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
             "slippage_bps": draw(values),
             "filled_size": draw(sizes),
             "asked_size": draw(sizes),
+            "emitted_below_us": draw(st.sampled_from([0, 1, 999_999])),
         }
         if make is variant_report:
             changes |= {
@@ -58,7 +59,8 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
         if draw(st.integers(0, 3)) == 0:
             changes |= {"decision": "passed", **dict.fromkeys(REPORT_METRICS)}
         opportunity = f"o{draw(st.integers(0, 6))}"
-        items.append(make(f"r{number:02}", opportunity, draw(st.integers(0, 55)) * 60.0, **changes))
+        minute = draw(st.one_of(st.integers(0, 55), st.sampled_from([10, 40])))
+        items.append(make(f"r{number:02}", opportunity, minute * 60.0, **changes))
     return items
 
 

@@ -120,6 +120,32 @@ def test_reports_ahead_of_the_clock_wait_and_are_taken_in(cluster: str, tmp_path
     assert pair.ingest(NOW + timedelta(minutes=30))[1].due == 1
 
 
+def test_digits_below_the_microsecond_are_kept_also_of_what_was_stored_without_them(
+    cluster: str, tmp_path: Path
+) -> None:
+    """A data set from before has no such column, a copy of a report may have lost them on its way."""
+    pair = Pair(tmp_path, cluster)
+    cut = [report(f"r{number}", emitted_at="2026-11-01T12:00:00.250000Z") for number in range(3)]
+    pair.write("a.ndjson", ndjson(cut))
+    pair.ingest()
+    for part in (tmp_path / "set" / "reports").rglob("*.parquet"):
+        pl.read_parquet(part).drop("emitted_below_us").write_parquet(part)
+        part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
+    fine = [item | {"emitted_at": "2026-11-01T12:00:00.2500000005Z"} for item in cut]
+    early = report("e", emitted_at=f"{(NOW + timedelta(minutes=6)).isoformat()[:19]}.000000001Z")
+    pair.write("b.ndjson", ndjson([*fine, cut[0], early]))
+    pair.write("c.ndjson", ndjson(cut))
+    for found in pair.ingest():
+        assert (found.duplicates, found.displaced, found.quarantined, found.waiting) == (4, 0, 0, 1)
+    with open_warehouse(pair.remote) as connection:
+        assert rows(connection, "SELECT path, reports, duplicates FROM snapshots") == [
+            ("a.ndjson", 0, 3),
+            ("b.ndjson", 3, 1),
+            ("c.ndjson", 0, 3),
+        ]
+    assert pair.ingest(NOW + timedelta(minutes=2))[1].due == 1
+
+
 def test_a_batch_that_a_crash_left_behind_counts_for_nothing(cluster: str, tmp_path: Path) -> None:
     pair = Pair(tmp_path, cluster)
     pair.write("a.ndjson", ndjson([report("r1")]))

@@ -30,14 +30,24 @@ def history(chance: random.Random, size: int) -> list[dict[str, Any]]:
             "slippage_bps": chance.choice([None, chance.uniform(-10, 10)]),
             "filled_size": chance.choice([None, chance.uniform(0, 100)]),
             "asked_size": chance.choice([None, 0.0, chance.uniform(0, 100)]),
+            "emitted_below_us": chance.choice([0, 1, 999_999]),
         }
         if make is variant_report:
             changes |= {"strategy_id": chance.choice("vw"), "mode": chance.choice(["live", "replay"])}
         if chance.random() < 0.2:
             changes |= {"decision": "passed", **dict.fromkeys(REPORT_METRICS)}
-        moment = chance.randrange(0, 56 * 60, chance.choice([1, 60, 60]))
+        moment = chance.randrange(0, 56 * 60, chance.choice([1, 60, 60, 1200]))
         items.append(make(f"r{number:03}", f"o{chance.randrange(size // 4)}", moment, **changes))
     return items
+
+
+LATER_WITHIN = """
+SELECT count(*)
+FROM unmatched AS u
+INNER JOIN reports AS r USING (report_id)
+INNER JOIN reports AS l USING (opportunity_key, strategy_id, mode, emitted_at)
+WHERE u.reason = 'superseded' AND l.emitted_below_us > r.emitted_below_us AND l.report_id < r.report_id
+"""
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -54,6 +64,7 @@ def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, s
         twins.ingest(displaced=chance.sample(reports, 4))
         twins.tick(EXPERIMENTS)
         assert twins.local.rows("SELECT count(*) FROM pairs WHERE candidates > 1") > [(0,)], "no ties at all"
+        assert twins.local.rows(LATER_WITHIN) > [(0,)], "no reports within one microsecond"
         assert twins.local.rows("SELECT count(*) FROM missing_values") > [(0,)], "no gaps at all"
 
 

@@ -1,0 +1,24 @@
+-- Of two reports within one microsecond the later one counts: the digits that emitted_at has no room for.
+ALTER TABLE reports ADD COLUMN emitted_below_us INTEGER DEFAULT 0;
+ALTER TABLE early_reports ADD COLUMN emitted_below_us INTEGER DEFAULT 0;
+
+-- Until now they were cut. Where that can have made the wrong report count, its snapshot is read once more: its
+-- lines are duplicates that bring the digits.
+UPDATE snapshots
+SET mtime_ns = -1, content_hash = ''
+WHERE path IN (
+    SELECT path FROM snapshots
+    WHERE snapshot_id IN (
+        SELECT snapshot_id FROM reports
+        WHERE (opportunity_key, strategy_id, mode, emitted_at) IN (
+            SELECT (opportunity_key, strategy_id, mode, emitted_at)
+            FROM reports
+            WHERE opportunity_key IN (SELECT opportunity_key FROM unmatched WHERE reason = 'superseded')
+            GROUP BY opportunity_key, strategy_id, mode, emitted_at
+            HAVING count(*) > 1
+        )
+    )
+);
+
+COMMENT ON COLUMN reports.emitted_below_us IS 'What emitted_at leaves out, in picoseconds (0 to 999,999): of an arm''s reports for one opportunity within one microsecond the later one counts.';
+COMMENT ON COLUMN early_reports.emitted_below_us IS 'What emitted_at leaves out, in picoseconds (0 to 999,999): of an arm''s reports for one opportunity within one microsecond the later one counts.';
