@@ -60,8 +60,8 @@ the fraction, an offset as `Z`, `+00:00`, `+0000` or `+00`; years 1970 to 2999. 
 digits beyond them only order reports."""
 
 BELOW = "emitted_below_us"
-"""The column with what `emitted_at` leaves out, in picoseconds (0 to 999,999). It says which of two reports within one
-microsecond is the later one. It is no part of a report's content: the same report with fewer digits is the same report."""
+"""The column with what `emitted_at` leaves out, in picoseconds (0 to 999,999): it says which of two reports within one
+microsecond is the later one. It is no part of a report's content: with fewer digits it is still the same report."""
 
 LATEST = datetime(2200, 12, 31, 23, 59, 59, 999_999)
 """The latest moment (UTC) that a report may name: no plan's window reaches further.

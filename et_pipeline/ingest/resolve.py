@@ -60,7 +60,9 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
     )
     marked = arrivals.with_columns(doubtful=doubtful)
     plain = marked.filter(~pl.col("doubtful")).drop("doubtful")
-    finest_first = marked.filter("doubtful").drop("doubtful").sort(BELOW, descending=True, maintain_order=True)
+    finest_first = (
+        marked.filter("doubtful").drop("doubtful").sort(BELOW, descending=True, maintain_order=True)
+    )
     suspects, stored = finest_first.with_row_index("row"), stored.with_row_index("row")
 
     columns = ("report_id", "content_hash", "emitted_at", "source", "row")
@@ -96,7 +98,7 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
 
 
 def _finer(suspects: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Rows (`row`) of the suspects that tell the time of a stored report more finely, and that report's (`replaced`)."""
+    """Rows of the suspects that tell the time of a stored report more finely (`row`), and of that (`replaced`)."""
     own = ["report_id", "content_hash"]
     # null is what a cluster's files from before this column have
     known = stored.select(*own, replaced="row", known=pl.col(BELOW).fill_null(0))

@@ -60,7 +60,9 @@ def picoseconds(texts: pl.Series) -> pl.Series:
         Picoseconds (Int32, 0 to 999,999) beyond the microseconds that `parse_times` gives: all twelve digits that a
         fraction may have. No offset changes them.
     """
-    if not texts.str.contains(_BELOW).any():  # nearly always: this costs half as much as to look for the digits
+    if not texts.str.contains(
+        _BELOW
+    ).any():  # nearly always: this costs half as much as to look for the digits
         return pl.repeat(0, len(texts), dtype=pl.Int32, eager=True)
     return texts.str.extract(_BELOW).str.pad_end(6, "0").cast(pl.Int32).fill_null(0)
 

@@ -27,7 +27,8 @@ BY_DAY = {
 }
 """Tables with one file a day: the time that says which day, and the columns by which a row's change shows.
 
-A report's content hash with the digits below its microsecond and a pair's two report ids stand for the columns left out: these follow from them.
+A report's content hash and `emitted_below_us`, and a pair's two report ids, stand for the columns left out: these
+follow from them.
 """
 NOTES = ".written.json"
 

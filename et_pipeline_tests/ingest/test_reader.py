@@ -272,7 +272,9 @@ def test_times(tmp_path: Path, text: str, expected: datetime) -> None:
         (".000000000001", 1),
     ],
 )
-@pytest.mark.parametrize("form", ["2026-11-01T12:00:00{}Z", "20261101T120000{}+0530", "1970-01-01 00:10:00{}+01"])
+@pytest.mark.parametrize(
+    "form", ["2026-11-01T12:00:00{}Z", "20261101T120000{}+0530", "1970-01-01 00:10:00{}+01"]
+)
 def test_digits_below_the_microsecond_are_kept_and_are_no_content(
     tmp_path: Path, form: str, fraction: str, expected: int
 ) -> None:
@@ -287,9 +289,15 @@ def test_digits_below_the_microsecond_are_kept_and_are_no_content(
 @pytest.mark.parametrize("odd", [{}, {"venue": "b"}])
 def test_parquet_times_keep_their_nanoseconds(tmp_path: Path, unit: str, odd: dict[str, str]) -> None:
     """With an unknown field each row is looked at by itself, and Python's own times end at the microsecond."""
-    texts = ["2026-11-01T12:00:00.250000789Z", "1970-01-01T00:00:00.000000001Z", "2200-12-31T23:59:59.999999999Z"]
+    texts = [
+        "2026-11-01T12:00:00.250000789Z",
+        "1970-01-01T00:00:00.000000001Z",
+        "2200-12-31T23:59:59.999999999Z",
+    ]
     documents = [report(f"r{number}", emitted_at=text, **odd) for number, text in enumerate(texts)]
-    times = pl.col("emitted_at").str.to_datetime("%+", time_zone="UTC", time_unit="ns").dt.cast_time_unit(unit)
+    times = (
+        pl.col("emitted_at").str.to_datetime("%+", time_zone="UTC", time_unit="ns").dt.cast_time_unit(unit)
+    )
     shown = [text[: {"ms": 23, "us": 26, "ns": 29}[unit]] + "Z" for text in texts]
     expected = [row | {"emitted_at": text} for row, text in zip(documents, shown, strict=True)]
     for zone in ("UTC", "America/New_York"):
@@ -494,7 +502,20 @@ def test_parquet_rows_are_held_to_the_same_rules(tmp_path: Path) -> None:
 OWN_NAMES = sorted(
     {
         *ROWS_SCHEMA,
-        *("line", "plain", "row", "raw", "emitted_below_us", "text", "sound", "source", "doubtful", "kind_", "p1", "p3"),
+        *(
+            "line",
+            "plain",
+            "row",
+            "raw",
+            "emitted_below_us",
+            "text",
+            "sound",
+            "source",
+            "doubtful",
+            "kind_",
+            "p1",
+            "p3",
+        ),
         *("snapshot_id", "batch", "report_key", "opportunity_key", "content_hash", "metrics_", "lines"),
     }
     - {*FIELDS, *OPTIONAL, *REPORT_METRICS}

@@ -80,7 +80,9 @@ def test_the_last_report_of_an_arm_counts(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("matching", ["correlation", "nearest"])
-def test_of_reports_within_a_microsecond_the_later_one_counts_whatever_its_id(lab: Lab, matching: str) -> None:
+def test_of_reports_within_a_microsecond_the_later_one_counts_whatever_its_id(
+    lab: Lab, matching: str
+) -> None:
     nearest = {"mode": "limited_live", "tolerance_us": 1} if matching == "nearest" else {}
     make = report if matching == "nearest" else variant_report
     lab.plan(matching=matching, **nearest)
@@ -89,12 +91,19 @@ def test_of_reports_within_a_microsecond_the_later_one_counts_whatever_its_id(la
         report("c2", "o1", 5, emitted_below_us=1),
         report("c1", "o1", 5, emitted_below_us=1),
     )
-    variants = [make("v2", "o1", 5, strategy_id="v"), make("v1", "o1", 5, strategy_id="v", emitted_below_us=999_999)]
+    variants = [
+        make("v2", "o1", 5, strategy_id="v"),
+        make("v1", "o1", 5, strategy_id="v", emitted_below_us=999_999),
+    ]
     for item in variants:
         lab.ingest(item)
         build_pairs(lab.connection, ["exp"])
         assert lab.rows(PAIRS) == [("o1", "c2", item["report_id"])]
-    superseded = [("control", "superseded", "c1"), ("control", "superseded", "c3"), ("variant", "superseded", "v2")]
+    superseded = [
+        ("control", "superseded", "c1"),
+        ("control", "superseded", "c3"),
+        ("variant", "superseded", "v2"),
+    ]
     assert lab.rows(UNMATCHED) == superseded
     lab.ingest(displaced=variants[1:])
     build_pairs(lab.connection, ["exp"])

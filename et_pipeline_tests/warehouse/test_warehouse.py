@@ -22,6 +22,7 @@ from et_pipeline.warehouse.connection import (
     open_warehouse,
     transaction,
 )
+from et_pipeline_tests.ingest import lab
 
 NEWEST = migrations()[-1][0]
 
@@ -65,6 +66,29 @@ def test_an_older_warehouse_is_brought_forward_and_keeps_its_rows(
         assert connection.execute("SELECT experiment_id FROM stale_paths").fetchall() == [("old",)]
         with open_warehouse(settings) as fresh:
             assert schema(connection) == schema(fresh)
+
+
+def test_snapshots_whose_reports_may_have_lost_their_order_are_read_once_more(
+    settings: Settings,
+):
+    """Until the digits below the microsecond were kept, the greater report_id decided between such reports."""
+    for name, fraction in (("z", "000000"), ("y", "0000009"), ("x", "000001")):
+        document = lab.report(name, correlation_id="o", emitted_at=f"2026-11-01T12:00:00.{fraction}Z")
+        lab.write(settings.report_bus_dir / f"{name}.ndjson", lab.ndjson([document]))
+    lab.run(settings)
+    with open_warehouse(settings) as connection:
+        connection.execute(
+            "INSERT INTO unmatched (experiment_id, arm, reason, report_id, opportunity_key) "
+            "SELECT 'exp', 'control', 'superseded', report_id, opportunity_key FROM reports"
+        )
+        for table in ("reports", "early_reports"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN emitted_below_us")
+        [text] = [text for _, text in migrations() if "ADD COLUMN emitted_below_us" in text]
+        connection.execute(text)
+    result = lab.run(settings)
+    assert (result.files, result.changed, result.duplicates, result.displaced) == (2, 0, 1, 0)
+    order = "SELECT report_id, emitted_below_us FROM reports ORDER BY emitted_at, emitted_below_us"
+    assert lab.rows(settings, order) == [("z", 0), ("y", 900_000), ("x", 0)]
 
 
 def test_a_migration_that_fails_leaves_the_step_before(monkeypatch: pytest.MonkeyPatch):
