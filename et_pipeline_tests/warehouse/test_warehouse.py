@@ -78,8 +78,9 @@ def test_snapshots_whose_reports_may_have_lost_their_order_are_read_once_more(
     lab.run(settings)
     with open_warehouse(settings) as connection:
         connection.execute(
-            "INSERT INTO unmatched (experiment_id, arm, reason, report_id, opportunity_key) "
-            "SELECT 'exp', 'control', 'superseded', report_id, opportunity_key FROM reports"
+            "INSERT INTO unmatched BY NAME SELECT 'exp' AS experiment_id, 'control' AS arm, "
+            "'superseded' AS reason, report_id, emitted_at, emitted_at AS block, market_id, outcome_id, side, "
+            "correlation_id, opportunity_key FROM reports"
         )
         for table in ("reports", "early_reports"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN emitted_below_us")
