@@ -11,5 +11,7 @@ FROM (
     SELECT min(emitted_at) - to_microseconds($max_clock_skew_us::BIGINT) FROM early_reports
     UNION ALL
     SELECT max(ingested_at) + to_microseconds($stall_after_us::BIGINT) FROM snapshots
+    UNION ALL
+    SELECT $now + INTERVAL 10 MINUTE WHERE EXISTS (FROM failures)  -- what failed is tried again
 ) AS moments
 WHERE moment > $now

@@ -14,7 +14,7 @@ from et_pipeline.common import text
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.governance.next_steps import word
-from et_pipeline.governance.standing import WORDS, Judgement, loads
+from et_pipeline.governance.standing import WORDS, Judgement, halted, loads
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,9 +65,9 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for row in experiments:
         missing = json.loads(row["missing"] or "[]")
         row["missing"] = [item["sentence"] for item in missing]
-        judgement = loads(row.pop("standing"))
+        judgement = halted(loads(row.pop("standing")), failing=bool(row["failures"]))
         row.update(_headline(judgement))
-        waits = row["missing"] if row["state"] == "sampling" else []
+        waits = row["missing"] if row["state"] == "sampling" and not row["failures"] else []
         row["next_step"] = " ".join([judgement.next_step, *waits])
         row["command"] = judgement.command
         row["conditions"] = [condition._asdict() for condition in judgement.conditions]
@@ -93,6 +93,9 @@ def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
         if row["command"]:
             console.print(f"    {row['command']}  (or decline)", soft_wrap=True)
     console.print()
+    for row in experiments:
+        for failure in row["failures"]:
+            console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
 
 
 def interval_text(row: dict[str, Any]) -> str:
@@ -198,6 +201,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
     verdict = word(document["state"], document["verdict"], document["reason"])
     console.print(f"[bold]{document['experiment_id']}[/]  {terminal.plain(document['title'])}")
     console.print(f"{verdict}: {terminal.plain(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
+    for failure in document["failures"]:
+        console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
     console.print(f"Next step: {document['next_step']}")
     if document["command"]:
         console.print(f"  {document['command']}  (or decline)")

@@ -34,7 +34,7 @@ def tick(
     seconds = time.monotonic() - started
     if as_json:
         terminal.print_json({**outcome._asdict(), "seconds": round(seconds, 3)})
-        return
+        raise typer.Exit(1 if outcome.failures else 0)
     console = terminal.console()
     if outcome.due:
         console.print(f"Tick done in {seconds:.1f} s (run {outcome.run_id}).", soft_wrap=True)
@@ -44,6 +44,10 @@ def tick(
         console.print(f"{outcome.messages} messages delivered.")
     for check in outcome.failed_checks:
         console.print(f"[yellow]check failed:[/] {terminal.plain(check)}", soft_wrap=True)
+    for failure in outcome.failures:
+        console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
+    if outcome.failures:
+        raise typer.Exit(1)
 
 
 def demo(as_json: AsJson = False) -> None:

@@ -36,12 +36,14 @@ class TickOutcome(NamedTuple):
         run_id: The Dagster run.
         messages: Messages delivered by it.
         failed_checks: Checks that did not pass, as `asset.check: description`.
+        failures: A sentence for every experiment for which a stage raised an error; the others went on.
     """
 
     due: bool
     run_id: str | None
     messages: int
     failed_checks: list[str]
+    failures: list[str]
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -105,13 +107,16 @@ def tick(
         CommandError: The run failed; the message names the step and its error.
     """
     wanted = force or due(settings, fingerprint(settings), read_last_tick(settings))
-    if not wanted and not _unfinished(settings):
-        return TickOutcome(False, None, 0, [])
+    unfinished, failures = (True, []) if wanted else _unfinished(settings)
+    if not unfinished:
+        return TickOutcome(False, None, 0, [], failures)
     if not settings.data_dir.is_dir():
         raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
 
     say("Starting Dagster")
     from et_pipeline.definitions import defs
+    from et_pipeline.experiments.failures import sentences
+    from et_pipeline.warehouse.connection import open_warehouse
 
     loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
     with instance(settings) as found:
@@ -123,20 +128,24 @@ def tick(
         if not publish.success:
             raise CommandError(_failure(publish))
         delivered = int(publish.output_for_node("deliver_events", "result"))
-        return TickOutcome(wanted, run_id, delivered, failed)
+    with open_warehouse(settings) as connection:
+        return TickOutcome(wanted, run_id, delivered, failed, sentences(connection))
 
 
-def _unfinished(settings: Settings) -> bool:
-    """Whether messages wait for a delivery that is due by now, or people for what became of it and of the tick."""
+def _unfinished(settings: Settings) -> tuple[bool, list[str]]:
+    """Whether messages wait for a delivery that is due by now, or people for what became of it and of the tick;
+    and the failures that stand.
+    """
+    from et_pipeline.experiments.failures import sentences
     from et_pipeline.insight.publish import is_current
     from et_pipeline.insight.published import pages_follow
     from et_pipeline.publishing.outbox import pending
     from et_pipeline.warehouse.connection import open_warehouse
 
     with open_warehouse(settings) as connection:
-        waiting = pending(connection, now=settings.now())
+        waiting, failures = pending(connection, now=settings.now()), sentences(connection)
     followed = is_current(settings) and pages_follow(settings) and metrics_follow(settings)
-    return bool(waiting) or not followed
+    return bool(waiting) or not followed, failures
 
 
 def _run_tick(

@@ -3,9 +3,10 @@
 SELECT
     e.experiment_id, e.title, e.mode, e.owner, e.traffic_split_pct, e.starts_at, e.ends_at, e.plan_hash,
     v.state, v.verdict, v.reason, v.decided_as_of, v.sentence, v.missing, coalesce(v.contradicted, false) AS contradicted,
-    v.standing,
+    v.standing, coalesce(v.registered_in_hindsight, false) AS registered_in_hindsight, v.already_there,
+    coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
     coalesce(c.reason_codes, []) AS reason_codes, coalesce(s.signals, 0) AS drift_signals,
-    coalesce(r.refusals, []) AS refused_changes
+    coalesce(r.refusals, []) AS refused_changes, coalesce(f.failures, []) AS failures
 FROM experiments AS e
 LEFT JOIN verdicts AS v ON v.experiment_id = e.experiment_id
 LEFT JOIN (
@@ -19,4 +20,7 @@ LEFT JOIN (
     SELECT experiment_id, list(path || ': ' || key || ': ' || sentence ORDER BY key) AS refusals
     FROM plan_refusals GROUP BY experiment_id
 ) AS r ON r.experiment_id = e.experiment_id
+LEFT JOIN (
+    SELECT experiment_id, list(sentence ORDER BY stage) AS failures FROM failures GROUP BY experiment_id
+) AS f ON f.experiment_id = e.experiment_id
 ORDER BY e.experiment_id

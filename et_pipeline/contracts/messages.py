@@ -173,6 +173,8 @@ def promotion_review_event(
     approvers: int,
     message: str,
     emitted_at: datetime,
+    registered_in_hindsight: bool = False,
+    already_there: float | None = None,
 ) -> Event:
     """A request to humans to look at the evidence and sign off or decline; it promotes nothing."""
     identifier = event_id(experiment_id, "promotion_review", plan_hash, evidence_hash)
@@ -185,6 +187,8 @@ def promotion_review_event(
         "evidence_hash": evidence_hash,
         "approvers": approvers,
         "addressed_to": "human reviewers",
+        "registered_in_hindsight": registered_in_hindsight,
+        "already_there": already_there,
         "message": message,
         "emitted_at": isoformat(emitted_at),
     }

@@ -53,8 +53,9 @@ LARGE_SPLIT_PCT = 50.0
 MAX_UNMATCHED = 0.25
 """Share of an arm's reports without a partner above which the sample is no longer what was planned."""
 UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in the folder of experiments"
-AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct")
-"""The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower)."""
+AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
+"""The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
+only to true)."""
 LATER_KEYS = ("max_missing",)
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
@@ -183,6 +184,7 @@ class Plan(_Strict):
     matching: Matching = Matching()
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
     promotion: Promotion = Promotion()
+    sample: bool = False
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Self:

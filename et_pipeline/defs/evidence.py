@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.partitions import SHARED, SOURCES, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import materialized, spec
-from et_pipeline.experiments.registered import registered_ids
 
 GROUP = "inference"
 
@@ -117,14 +117,18 @@ def evidence(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Computes the paths of experiments whose cells changed."""
     from et_pipeline.defs import evidence_checks as checks
-    from et_pipeline.evidence.compute import build_evidence
+    from et_pipeline.evidence.compute import EvidenceResult, build_evidence
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_evidence(connection, registered_ids(connection), engine=engine)
-        context.log.info(
-            f"{len(outcome.experiments)} experiments had new cells; {outcome.rows} path rows written"
-        )
-        tag_experiments(context, outcome.experiments)
+
+        def compute(names: list[str]) -> EvidenceResult:
+            return build_evidence(connection, names, engine=engine)
+
+        outcomes = each_experiment(context, warehouse, connection, "evidence", compute)
+        changed = [name for found in outcomes for name in found.experiments]
+        rows = sum(found.rows for found in outcomes)
+        context.log.info(f"{len(changed)} experiments had new cells; {rows} path rows written")
+        tag_experiments(context, changed)
         for table in DESCRIPTIONS:
             yield materialized(connection, table, version=SHARED if table in SOURCES else None)
         yield checks.sample_ratio_as_planned(connection)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from et_pipeline.defs.each_experiment import log_failures
 from et_pipeline.defs.partitions import EXPERIMENTS, SOURCES, changed_experiments, tellable
 from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
 from et_pipeline.defs.specs import OWNERS
-from et_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,7 +38,7 @@ def experiment(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
     from et_pipeline.evidence.compute import build_evidence
     from et_pipeline.experiments.registered import registered_ids
     from et_pipeline.governance.decide import decide
-    from et_pipeline.insight.pages import write_pages
+    from et_pipeline.insight.pages import publish_pages
     from et_pipeline.insight.publish import publish_analyst_database
     from et_pipeline.pairing.cells import build_cells
     from et_pipeline.pairing.pairs import build_pairs, sampled
@@ -57,8 +57,8 @@ def experiment(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
         decide(connection, settings, settings.now(), [name])
         facts = _facts(connection, [name])[name]
     publish_analyst_database(settings)
-    write_pages(settings, run_id=context.run.run_id)
-    return dg.MaterializeResult(metadata=tellable(facts) | _pictures(settings, [name])[name])
+    log_failures(context.log, warehouse, publish_pages(settings, run_id=context.run.run_id).failures)
+    return dg.MaterializeResult(metadata=tellable(facts) | _pictures(context.log, warehouse, [name])[name])
 
 
 @dg.asset(
@@ -79,7 +79,7 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         facts = _facts(connection, registered_ids(connection))
         wake_at = next_wake(connection, settings)
     changed = changed_experiments(context.instance, facts)
-    pictures = _pictures(settings, list(changed))
+    pictures = _pictures(context.log, warehouse, list(changed))
     for name, note in changed.items():
         context.log_event(note.with_metadata({**note.metadata, **pictures[name]}))
     inputs = context.run.tags.get(INPUTS_TAG)
@@ -96,13 +96,18 @@ def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) 
     return {row.pop("experiment_id"): row for row in found}
 
 
-def _pictures(settings: Settings, experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _pictures(
+    log: dg.DagsterLogManager, warehouse: Warehouse, experiments: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     """By experiment: where its page is, and the plot of its interval path, where there is one."""
     from et_pipeline.insight.plots import interval_path_plots
 
-    plots = interval_path_plots(settings, experiments) if experiments else {}
+    if not experiments:
+        return {}
+    plots, failures = interval_path_plots(warehouse.settings, experiments)
+    log_failures(log, warehouse, failures)
     return {
-        name: {"page": dg.MetadataValue.path(str(settings.pages_dir / f"{name}.html"))}
+        name: {"page": dg.MetadataValue.path(str(warehouse.settings.pages_dir / f"{name}.html"))}
         | ({"interval_path": dg.MetadataValue.md(plots[name])} if name in plots else {})
         for name in experiments
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from et_pipeline.defs.each_experiment import log_failures
 from et_pipeline.defs.partitions import SHARED, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import bullets, materialized, spec
@@ -55,6 +56,7 @@ def experiments(
             refused=len(outcome.refused),
         )
         known = {row[0] for row in connection.execute("SELECT experiment_id FROM experiments").fetchall()}
+    log_failures(context.log, warehouse, outcome.failures)
     tag_experiments(context, [*outcome.registered, *outcome.amended])
     for refusal in outcome.refused:
         context.log.warning(f"plan refused: {refusal}")

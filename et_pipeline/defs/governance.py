@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.governance_checks import CHECKS
 from et_pipeline.defs.partitions import SHARED, SOURCES, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import materialized, spec
-from et_pipeline.experiments.registered import registered_ids
 
 GROUP = "governance"
 
@@ -74,7 +74,12 @@ def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterat
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        transitions = admit(connection, settings, settings.now(), registered_ids(connection))
+
+        def move(names: list[str]) -> list[tuple[str, str | None, str]]:
+            return admit(connection, settings, settings.now(), names)
+
+        found = each_experiment(context, warehouse, connection, "sign_offs", move)
+        transitions = [transition for group in found for transition in group]
         for name, before, after in transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         tag_experiments(context, [name for name, _, _ in transitions])
@@ -95,11 +100,15 @@ def governance(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Decides, in one transaction: states, verdicts, messages, audit rows."""
     from et_pipeline.defs.governance_checks import evaluate
-    from et_pipeline.governance.decide import decide
+    from et_pipeline.governance.decide import DecideResult, decide, together
 
     settings = warehouse.settings
     with warehouse.open() as connection:
-        outcome = decide(connection, settings, settings.now(), registered_ids(connection))
+
+        def judge(names: list[str]) -> DecideResult:
+            return decide(connection, settings, settings.now(), names)
+
+        outcome = together(each_experiment(context, warehouse, connection, "decision", judge))
         for name, before, after in outcome.transitions:
             context.log.info(f"{name}: {before or 'new'} → {after}")
         for event in outcome.events:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from et_pipeline.defs.each_experiment import EVERY_EXPERIMENT_WORKS, every_experiment_works, log_failures
 from et_pipeline.defs.partitions import SHARED
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import bullets, spec
@@ -84,14 +85,16 @@ def analyst_database(
 )
 def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Analysts and reviewers see each delivery as soon as it was made, not with the next tick."""
-    from et_pipeline.insight.pages import write_pages
+    from et_pipeline.insight.pages import publish_pages
     from et_pipeline.insight.publish import publish_analyst_database
     from et_pipeline.insight.published import pages_follow
 
     settings = warehouse.settings
     publication = publish_analyst_database(settings)
-    drawn = [] if pages_follow(settings) else write_pages(settings).drawn
-    context.add_output_metadata({"bytes_written": publication.written, "pages_drawn": len(drawn)})
+    pages = None if pages_follow(settings) else publish_pages(settings)
+    log_failures(context.log, warehouse, [] if pages is None else pages.failures)
+    drawn = 0 if pages is None else len(pages.drawn)
+    context.add_output_metadata({"bytes_written": publication.written, "pages_drawn": drawn})
 
 
 @dg.multi_asset(
@@ -106,15 +109,21 @@ def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse) -> 
             kinds=("html",),
         )
     ],
+    check_specs=[EVERY_EXPERIMENT_WORKS],
     pool=POOL,
 )
 def review_pages(
     context: dg.AssetExecutionContext, warehouse: Warehouse
-) -> Iterator[dg.MaterializeResult[Any]]:
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Draws the pages of experiments that changed."""
-    from et_pipeline.insight.pages import write_pages
+    from et_pipeline.experiments.failures import sentences
+    from et_pipeline.insight.pages import publish_pages
 
-    pages = write_pages(warehouse.settings, run_id=context.run.run_id)
+    pages = publish_pages(warehouse.settings, run_id=context.run.run_id)
+    log_failures(context.log, warehouse, pages.failures)
+    with warehouse.open() as connection:
+        failing = sentences(connection)
+        check = every_experiment_works(connection)
     yield dg.MaterializeResult(
         asset_key="review_pages",
         metadata={
@@ -123,6 +132,8 @@ def review_pages(
             "of_these_only_messages": len(pages.refreshed),
             "kept": len(pages.kept),
             "pages": bullets(pages.drawn, "none changed"),
+            "failures": bullets(failing),
         },
         data_version=SHARED,
     )
+    yield check

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import materialized, spec
-from et_pipeline.experiments.registered import registered_ids
 
 GROUP = "pairing"
 
@@ -82,19 +82,30 @@ def pairing(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Pairs what is new; what it touches is paired again."""
     from et_pipeline.defs import pairing_checks as checks
-    from et_pipeline.pairing.pairs import build_pairs, sampled
+    from et_pipeline.pairing.pairs import PairsResult, build_pairs, sampled
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        experiments = sampled(connection, registered_ids(connection))
-        outcome = build_pairs(connection, experiments, engine=engine)
-        context.log.info(
-            f"{outcome.pairs:,} pairs and {outcome.unmatched:,} unmatched reports written, "
-            f"{outcome.removed:,} pairs taken away first; from scratch: {', '.join(outcome.rebuilt) or 'none'}"
+        paired: list[str] = []
+
+        def pair(names: list[str]) -> PairsResult:
+            experiments = sampled(connection, names)
+            outcome = build_pairs(connection, experiments, engine=engine)
+            paired.extend(experiments)
+            return outcome
+
+        outcomes = each_experiment(context, warehouse, connection, "pairing", pair)
+        pairs, unmatched, removed = (
+            sum(getattr(found, name) for found in outcomes) for name in ("pairs", "unmatched", "removed")
         )
-        yield materialized(connection, "pairs", engine=engine, written=outcome.pairs, removed=outcome.removed)
-        yield materialized(connection, "unmatched", engine=engine, written=outcome.unmatched)
+        rebuilt = [name for found in outcomes for name in found.rebuilt]
+        context.log.info(
+            f"{pairs:,} pairs and {unmatched:,} unmatched reports written, "
+            f"{removed:,} pairs taken away first; from scratch: {', '.join(rebuilt) or 'none'}"
+        )
+        yield materialized(connection, "pairs", engine=engine, written=pairs, removed=removed)
+        yield materialized(connection, "unmatched", engine=engine, written=unmatched)
         yield checks.one_pair_a_report(engine)
-        yield checks.every_report_placed(engine, experiments)
+        yield checks.every_report_placed(engine, paired)
         yield checks.match_rate(engine)
 
 
@@ -127,10 +138,15 @@ def cells(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Computes the stale cells again from their pairs."""
     from et_pipeline.defs import pairing_checks as checks
-    from et_pipeline.pairing.cells import build_cells
+    from et_pipeline.pairing.cells import CellsResult, build_cells
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
-        outcome = build_cells(connection, registered_ids(connection), engine=engine)
-        context.log.info(f"{outcome.stale:,} stale cells in {outcome.blocks:,} blocks")
-        yield materialized(connection, "cells", stale=outcome.stale, blocks=outcome.blocks)
+
+        def count(names: list[str]) -> CellsResult:
+            return build_cells(connection, names, engine=engine)
+
+        outcomes = each_experiment(context, warehouse, connection, "cells", count)
+        stale, blocks = (sum(getattr(found, name) for found in outcomes) for name in ("stale", "blocks"))
+        context.log.info(f"{stale:,} stale cells in {blocks:,} blocks")
+        yield materialized(connection, "cells", stale=stale, blocks=blocks)
         yield checks.cells_count_the_pairs(engine)

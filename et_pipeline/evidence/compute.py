@@ -18,7 +18,7 @@ from et_pipeline.evidence.paths import Decision, finite, inference_cells, path_f
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.power import further_pairs
-from et_pipeline.inference.sample_ratio import sample_ratio_path
+from et_pipeline.inference.sample_ratio import SplitChange, sample_ratio_path
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
@@ -287,36 +287,56 @@ def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:
     """The sequential sample-ratio check of limited-live experiments, anew: it is a sum over blocks."""
     connection = engine.connection
     live = connection.execute(
-        "SELECT experiment_id, traffic_split_pct / 100, time_block_us FROM experiments "
+        "SELECT experiment_id, time_block_us FROM experiments "
         "WHERE mode = 'limited_live' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
         [list(experiments)],
     ).fetchall()
-    inside = among(experiment_id for experiment_id, _, _ in live)
+    inside = among(experiment_id for experiment_id, _ in live)
+    splits = pl.DataFrame(connection.sql(load(__package__ or "", "splits").format(inside=inside)))
     counts = engine.frame(load(__package__ or "", "opportunities").format(inside=inside))
     stored = pl.DataFrame(connection.sql(f"SELECT * FROM sample_ratio WHERE {inside} ORDER BY ALL"))
-    for experiment_id, share, block_us in live:
+    for experiment_id, block_us in live:
         of_it = pl.col("experiment_id") == experiment_id
-        path = _sample_ratio(counts.filter(of_it), experiment_id, share, block_us).select(stored.columns)
+        path = _sample_ratio(counts.filter(of_it), splits.filter(of_it), block_us).with_columns(
+            experiment_id=pl.lit(experiment_id)
+        )
+        path = path.select(stored.columns)
         if not path.equals(stored.filter(of_it)):
             connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
             append(connection, "sample_ratio", path)
 
 
-def _sample_ratio(counts: pl.DataFrame, experiment_id: str, share: float, block_us: int) -> pl.DataFrame:
-    """The rows of one experiment, from its opportunities per block."""
-    path = sample_ratio_path(counts["variant"].to_numpy(), counts["control"].to_numpy(), split=share)
+def _sample_ratio(counts: pl.DataFrame, splits: pl.DataFrame, block_us: int) -> pl.DataFrame:
+    """The rows of one experiment, from its opportunities per block and its splits (see `splits.sql`).
+
+    A change lies somewhere after the tick that last saw the old split, so in one of the blocks that end after
+    it, and before the tick that recorded it.
+    """
+    blocks = counts["block"].to_numpy()
+    changes = [
+        SplitChange(
+            int(np.searchsorted(blocks + block_us, after, side="right")),
+            int(np.searchsorted(blocks, until, side="left")) - 1,
+            split,
+        )
+        for after, until, split in splits.select("after", "until", "split").rows()[1:]
+    ]
+    path = sample_ratio_path(
+        counts["variant"].to_numpy(), counts["control"].to_numpy(), split=splits["split"][0], changes=changes
+    )
     rows = pl.DataFrame(
         {
             "as_of": (counts["block"] + block_us).cast(pl.Datetime("us")),
             "n_control": path.control,
             "n_variant": path.variant,
+            "planned_share": path.split,
             "observed_share": path.share,
             "e_value": path.e_value,
             "p_value": path.p_value,
             "alarm": path.alarm,
         }
     )
-    return finite(rows).with_columns(experiment_id=pl.lit(experiment_id), planned_share=pl.lit(share))
+    return finite(rows)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, Refusal, overlapping, read_plans
+from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline.warehouse import audit
@@ -27,11 +29,13 @@ class Registration(NamedTuple):
         registered: Experiments registered now.
         amended: Experiments of which an open key changed now.
         refused: Every refusal that stands, new or not.
+        failures: Plans for which the program raised an error; they stay as they are.
     """
 
     registered: list[str]
     amended: list[str]
     refused: list[Refusal]
+    failures: list[Failure]
 
 
 def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> Registration:
@@ -46,36 +50,52 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
         now: The moment of registration.
     """
     plans, refused = read_plans(settings.experiments_dir)
+    texts = dict(connection.execute("SELECT experiment_id, plan FROM experiments").fetchall())
+    read, failures = attempt(
+        "plan", sorted(texts), lambda names: {name: _plan(texts[name]) for name in names}
+    )
+    known = {name: plan for part in read for name, plan in part.items()}
     with transaction(connection):
-        known = registered_plans(connection)
         accepted: list[Plan] = list(known.values())
+        decided, unchanged_until = _decided(connection), _last_look(connection)
         registered, amended = [], []
         for path, plan in sorted(plans.items(), key=lambda item: (item[1].starts_at, item[1].experiment_id)):
+            if plan.experiment_id in texts and plan.experiment_id not in known:
+                continue
             present = known.get(plan.experiment_id)
             if present is not None:
-                problems = _forbidden_changes(path, present, plan)
+                problems = _forbidden_changes(path, present, plan, decided.get(plan.experiment_id))
                 refused.extend(problems)
                 if not problems and present != plan:
-                    _amend(connection, now, present, plan)
+                    _amend(connection, now, present, plan, unchanged_until)
                     amended.append(plan.experiment_id)
                 continue
             problem = _inadmissible(path, plan, accepted, settings)
             if problem is not None:
                 refused.append(problem)
                 continue
-            _insert(connection, now, path, plan)
+            tuned, failed = attempt("plan", [plan.experiment_id], partial(_tunings, plan))
+            failures += failed
+            if failed:
+                continue
+            _insert(connection, now, path, plan, g=tuned[0])
             accepted.append(plan)
             registered.append(plan.experiment_id)
         _record_refusals(connection, now, refused)
-    return Registration(registered, amended, refused)
+    looked_at = {*texts, *(plan.experiment_id for plan in plans.values())}
+    note(connection, now, "plan", sorted(looked_at), failures)
+    return Registration(registered, amended, refused, failures)
 
 
 def registered_plans(connection: duckdb.DuckDBPyConnection) -> dict[str, Plan]:
     """Every registered plan as it is in force, by experiment id."""
     rows = connection.execute("SELECT experiment_id, plan FROM experiments ORDER BY experiment_id").fetchall()
-    return {
-        identifier: Plan.model_validate_json(text, strict=False, context=FROZEN) for identifier, text in rows
-    }
+    return {identifier: _plan(text) for identifier, text in rows}
+
+
+def _plan(text: str) -> Plan:
+    """A registered plan, from the JSON it is kept as."""
+    return Plan.model_validate_json(text, strict=False, context=FROZEN)
 
 
 def expected_clusters(plan: Plan) -> float:
@@ -86,6 +106,11 @@ def expected_clusters(plan: Plan) -> float:
 def tuning(plan: Plan) -> float:
     """The tuning `g` of a plan's intervals, solved once and frozen with the plan."""
     return solve_g(expected_clusters(plan), plan.alpha)
+
+
+def _tunings(plan: Plan, _: list[str]) -> float:
+    """`tuning` as work of `attempt` for the plan's own experiment."""
+    return tuning(plan)
 
 
 def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Settings) -> Refusal | None:
@@ -111,8 +136,28 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
     return None
 
 
-def _forbidden_changes(path: str, present: Plan, plan: Plan) -> list[Refusal]:
-    """What a changed file may not change after EXPERIMENT_STARTED."""
+def _decided(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    """By experiment: the moment that its announced verdict was decided for."""
+    rows = connection.execute(
+        "SELECT experiment_id, min(detail->>'$.decided_as_of') FROM audit_log "
+        "WHERE action = 'transition' AND to_state = 'concluded' GROUP BY experiment_id"
+    ).fetchall()
+    return {name: datetime.fromisoformat(moment) for name, moment in rows if moment}
+
+
+def _last_look(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """When the tick before this one read the plans (UTC): no sooner than it took in the reports that it paired.
+
+    This tick has taken in its reports already, but pairs them only after the plans.
+    """
+    row = connection.execute(
+        "SELECT max(ingested_at) FROM snapshots WHERE batch <= (SELECT max(batch) FROM pairing_progress)"
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _forbidden_changes(path: str, present: Plan, plan: Plan, decided: datetime | None) -> list[Refusal]:
+    """What a changed file may not change after EXPERIMENT_STARTED, and not any more after a verdict."""
     before, after = present.frozen, plan.frozen
     problems = [
         Refusal(
@@ -136,6 +181,23 @@ def _forbidden_changes(path: str, present: Plan, plan: Plan) -> list[Refusal]:
                 f"may only become earlier than {present.ends_at.isoformat()} after EXPERIMENT_STARTED",
             )
         )
+    if decided is not None and plan.ends_at < min(decided, present.ends_at):
+        problems.append(
+            Refusal(
+                path,
+                plan.experiment_id,
+                "ends_at",
+                plan.ends_at.isoformat(),
+                f"its verdict was announced as of {decided.isoformat()}, and an end before that would take away "
+                "what it rests on; allowed: that moment or later",
+            )
+        )
+    if present.sample and not plan.sample:
+        problems.append(
+            Refusal(
+                path, plan.experiment_id, "sample", "False", "sample data stays sample data; allowed: true"
+            )
+        )
     if plan.traffic_split_pct > present.traffic_split_pct:
         problems.append(
             Refusal(
@@ -149,11 +211,11 @@ def _forbidden_changes(path: str, present: Plan, plan: Plan) -> list[Refusal]:
     return problems
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, plan: Plan) -> None:
+def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, plan: Plan, *, g: float) -> None:
     row = {
         **_columns(plan),
         "expected_clusters": expected_clusters(plan),
-        "g": tuning(plan),
+        "g": g,
         "planned_blocks": plan.planned_blocks,
         "on_no_trade": plan.matching.on_no_trade,
         "path": path,
@@ -184,7 +246,13 @@ def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, pla
     )
 
 
-def _amend(connection: duckdb.DuckDBPyConnection, now: datetime, present: Plan, plan: Plan) -> None:
+def _amend(
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+    present: Plan,
+    plan: Plan,
+    unchanged_until: datetime | None,
+) -> None:
     row = _columns(plan)
     assignments = ", ".join(f"{name} = ?" for name in row)
     connection.execute(
@@ -192,7 +260,8 @@ def _amend(connection: duckdb.DuckDBPyConnection, now: datetime, present: Plan, 
     )
     before, after = (p.model_dump(mode="json", include=set(AMENDABLE)) for p in (present, plan))
     changes = {key: [before[key], after[key]] for key in AMENDABLE if before[key] != after[key]}
-    audit.append(connection, now, plan.experiment_id, "plan_amended", detail={"changes": changes})
+    detail = {"changes": changes, "unchanged_until": unchanged_until and unchanged_until.isoformat()}
+    audit.append(connection, now, plan.experiment_id, "plan_amended", detail=detail)
 
 
 def _columns(plan: Plan) -> dict[str, Any]:

@@ -22,12 +22,15 @@ from et_pipeline.contracts.messages import (
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import AMENDABLE, content_hash
 from et_pipeline.contracts.reason_codes import ReasonCode
+from et_pipeline.governance.explain import hindsight_sentence
 from et_pipeline.governance.records import Experiment
 from et_pipeline.governance.stall import Outage
 from et_pipeline.governance.terms import Alarm, Drift, Missing, Point
 from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
+SAMPLE = "Its reports are sample data: generated, evidence of nothing."
+"""What is said of a plan with `sample: true`."""
 MAX_LOG_EVIDENCE = 700.0
 """Evidence beyond e^700 is sent as e^700: a double holds no more."""
 
@@ -115,7 +118,13 @@ def result(experiment: Experiment, at: datetime, assessment: Assessment, evidenc
     )
 
 
-def review(experiment: Experiment, at: datetime, evidence_hash: str, about: str = "") -> Event:
+def review(
+    experiment: Experiment,
+    at: datetime,
+    evidence_hash: str,
+    about: str = "",
+    already_there: float | None = None,
+) -> Event:
     """Asks humans to look at the evidence; it promotes nothing.
 
     Args:
@@ -123,7 +132,13 @@ def review(experiment: Experiment, at: datetime, evidence_hash: str, about: str 
         at: When it is sent.
         evidence_hash: What they are asked about.
         about: Of which opportunities the evidence speaks, see `replays_sentence`.
+        already_there: Share of the pairs that were there before it was registered, None where that is no matter.
     """
+    notes = []
+    if experiment.registered_in_hindsight:
+        notes.append(hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there))
+    if experiment.sample:
+        notes.append(SAMPLE)
     people = "a reviewer" if experiment.approvers == 1 else f"{experiment.approvers} different reviewers"
     return promotion_review_event(
         experiment_id=experiment.experiment_id,
@@ -131,7 +146,9 @@ def review(experiment: Experiment, at: datetime, evidence_hash: str, about: str 
         evidence_hash=evidence_hash,
         approvers=experiment.approvers,
         message=f"The variant of {experiment.experiment_id} was found better.{about} Please look at the evidence; "
-        f"{people} may sign off or decline. Nothing is promoted by this message.",
+        + " ".join([f"{people} may sign off or decline. Nothing is promoted by this message.", *notes]),
+        registered_in_hindsight=experiment.registered_in_hindsight,
+        already_there=already_there,
         emitted_at=at,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import insert_row
@@ -18,7 +18,7 @@ from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
-from et_pipeline.governance.explain import replays_sentence
+from et_pipeline.governance.explain import hindsight_sentence, replays_sentence, what_changed
 from et_pipeline.governance.records import Announced, Experiment, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
@@ -63,6 +63,17 @@ class DecideResult(NamedTuple):
     refused_sign_offs: list[tuple[str, str]]
     contradicted: list[str]
     outages: list[stall.Outage]
+
+
+def together(parts: Sequence[DecideResult]) -> DecideResult:
+    """What several looks at different experiments changed, as one."""
+    states: dict[str, str] = {}
+    for part in parts:
+        states |= part.states
+    _, *lists = ([item for found in column for item in found] for column in zip(*parts, strict=True))
+    transitions, events, signals, refused, contradicted, outages = lists
+    once = list(dict.fromkeys(refused)), contradicted, list(dict.fromkeys(outages))  # of no experiment
+    return DecideResult(states, transitions, events, signals, *once)
 
 
 def admit(
@@ -162,6 +173,10 @@ def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
         assessment = assess(experiment.terms, [], ended=ended)._replace(
             sentence="The experiment ended before sampling was allowed to begin, so nothing was decided."
         )
+    already_there = _already_there(experiment, facts.path, assessment.decided_as_of) if sampled else None
+    if experiment.registered_in_hindsight:
+        told = hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there)
+        assessment = assessment._replace(sentence=f"{assessment.sentence} {told}")
     if look.states[identifier] == "sampling":
         _insufficient(look, experiment, assessment)
         if assessment.verdict is not None:
@@ -172,13 +187,38 @@ def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
         drifts = first_alarms(experiment.terms, facts.path, facts.gaps, facts.drifts, facts.replays)
         _signals(look, experiment, facts.path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict
-    _review(look, experiment, assessment, announced, contradicted)
+    _review(look, experiment, assessment, announced, contradicted, already_there)
     waits = "split_declined" if declined and look.states[identifier] == "awaiting_sign_off" else None
     closed = [point.as_of for point in facts.path if sampled and (point.closed or ended)]
     _write_verdict(
-        look, experiment, assessment, announced, contradicted, waits, facts, max(closed, default=None)
+        look,
+        experiment,
+        assessment,
+        announced,
+        contradicted,
+        waits,
+        facts,
+        max(closed, default=None),
+        already_there,
     )
     return [identifier] if contradicted else []
+
+
+def _already_there(experiment: Experiment, path: list[Point], until: datetime | None) -> float | None:
+    """Of a window that began before its registration: the share of pairs in blocks that had begun by then.
+
+    Of the pairs up to the decision where there is one; None where there are none, or nothing is in hindsight.
+    """
+    if not experiment.registered_in_hindsight:
+        return None
+    primary = [
+        (point.as_of, point.n_pairs)
+        for point in path
+        if point.metric == experiment.terms.primary.metric and (until is None or point.as_of <= until)
+    ]
+    last = experiment.registered_at + timedelta(microseconds=experiment.time_block_us)
+    there = max((n for as_of, n in primary if as_of < last), default=0)
+    return there / max(n for _, n in primary) if primary else None
 
 
 def _before_sampling(look: Look, experiment: Experiment) -> bool:
@@ -242,6 +282,7 @@ def _conclude(look: Look, experiment: Experiment, assessment: Assessment, trigge
         **detail,
         plan_hash=experiment.plan_hash,
         contract_fingerprint=contract_fingerprint(),
+        batch=records.newest_batch(look.connection),
     )
     look.tell(announce.result(experiment, look.now, assessment, evidence_hash))
     return announced
@@ -265,6 +306,7 @@ def _review(
     assessment: Assessment,
     announced: Announced | None,
     contradicted: bool,
+    already_there: float | None,
 ) -> None:
     """Asks humans about a better variant and takes their answer; a contradicted verdict is not signed off."""
     identifier = experiment.experiment_id
@@ -273,7 +315,7 @@ def _review(
     if better and announced and review_due:
         look.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
         about = replays_sentence(experiment.terms, assessment.sample.replays)
-        look.tell(announce.review(experiment, look.now, announced.evidence_hash, about))
+        look.tell(announce.review(experiment, look.now, announced.evidence_hash, about, already_there))
     evidence: tuple[str, ...] = ()
     if better and announced:
         evidence = (announced.evidence_hash,)
@@ -305,6 +347,7 @@ def _write_verdict(
     waits: str | None,
     facts: Facts,
     closed_until: datetime | None,
+    already_there: float | None,
 ) -> None:
     identifier = experiment.experiment_id
     state = look.states[identifier]
@@ -315,7 +358,8 @@ def _write_verdict(
     if contradicted and announced is not None:
         reason = "verdict_withdrawn" if assessment.verdict is None else "verdict_contradicted"
         sentence = (
-            f"Announced was {announced.verdict}, but reports that came later changed the evidence: "
+            f"Announced was {announced.verdict}, but "
+            f"{what_changed(*records.changed_since_announced(look.connection, identifier))}: "
             f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"
         )
     previous = look.verdicts.get(identifier)
@@ -356,6 +400,8 @@ def _write_verdict(
         "contradicted": contradicted,
         "announced_evidence_hash": announced and announced.evidence_hash,
         "standing": dumps(judgement),
+        "registered_in_hindsight": experiment.registered_in_hindsight,
+        "already_there": already_there,
     }
     if row == previous:
         return

@@ -254,6 +254,31 @@ def verdict_sentence(
     return f"The two are equivalent: {difference}, within the {margin} the plan calls equal, {sample}."
 
 
+def what_changed(reports: bool, amended: Sequence[str]) -> str:
+    """Why an announced verdict no longer follows.
+
+    Args:
+        reports: Whether reports of its arms came after it was announced.
+        amended: Keys of its plan that were amended since then.
+    """
+    amendment = f"an amendment of the plan ({', '.join(amended)})" if amended else ""
+    causes = " and ".join(filter(None, ("reports that came later" if reports else "", amendment)))
+    if not causes:
+        return "the evidence is computed in another way since then, although no report came and the plan is the same"
+    return f"{causes} changed the evidence"
+
+
+def hindsight_sentence(registered_at: datetime, starts_at: datetime, already_there: float | None) -> str:
+    """What a reviewer has to know about a window that began before its registration."""
+    there = "no pair was there yet"
+    if already_there:
+        there = f"{text.percent(already_there)} of its pairs were there already, so it may have been chosen from them"
+    return (
+        f"It was registered on {registered_at:%Y-%m-%d %H:%M} UTC, after its window had begun "
+        f"({starts_at:%Y-%m-%d %H:%M} UTC): {there}."
+    )
+
+
 def _worse(terms: Terms, point: Point) -> str:
     rule = next(rule for rule in terms.rules if rule.metric == point.metric)
     unit = CATALOGUE[point.metric].unit

@@ -43,6 +43,11 @@ OF_CHECK = {
     "change_refused": "A changed plan was refused, the old one is in force: put the file back, or give it a new id.",
 }
 """What a person does while sampling goes on, by what is wrong."""
+MEND = (
+    "Its figures are not up to date, since the program raised an error for it: whoever runs the pipeline finds the "
+    "error in the table failures. It is tried again by itself. Decide nothing before it works."
+)
+"""What a person does where a stage raised an error for the experiment (`failures`)."""
 SPLIT_DECLINED = "Lower traffic_split_pct in the plan to 50 or less, or plan it under a new experiment id."
 DECIDES = ("awaiting_sign_off", "promotion_review")
 """States in which a human's signature is waited for."""

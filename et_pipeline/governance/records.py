@@ -29,6 +29,7 @@ class Experiment(NamedTuple):
     traffic_split_pct: float
     starts_at: datetime
     ends_at: datetime
+    registered_at: datetime
     time_block_us: int
     request_review: bool
     approvers: int
@@ -40,6 +41,16 @@ class Experiment(NamedTuple):
     def needs_split_sign_off(self) -> bool:
         """Whether the split is large enough to need a human's sign-off before sampling."""
         return self.traffic_split_pct > LARGE_SPLIT_PCT
+
+    @property
+    def sample(self) -> bool:
+        """Whether the plan says that its reports are generated."""
+        return bool(self.plan.get("sample"))
+
+    @property
+    def registered_in_hindsight(self) -> bool:
+        """Whether its window began before it was registered; samples do, and say so by their own word."""
+        return self.registered_at > self.starts_at and not self.sample
 
 
 class Announced(NamedTuple):
@@ -197,6 +208,26 @@ def split_approved(connection: duckdb.DuckDBPyConnection) -> set[str]:
         "SELECT DISTINCT experiment_id FROM audit_log WHERE from_state = 'awaiting_sign_off' AND to_state = 'sampling'"
     ).fetchall()
     return {identifier for (identifier,) in rows}
+
+
+def changed_since_announced(
+    connection: duckdb.DuckDBPyConnection, experiment_id: str
+) -> tuple[bool, list[str]]:
+    """What changed since a verdict was announced, see `changed_since.sql`.
+
+    Returns:
+        Whether reports of its arms came, and the amended keys of the plan that may change evidence.
+    """
+    ((reports, keys),) = connection.execute(
+        load(__package__, "changed_since"), {"id": experiment_id}
+    ).fetchall()
+    return reports, keys
+
+
+def newest_batch(connection: duckdb.DuckDBPyConnection) -> int:
+    """Number of the newest ingest transaction."""
+    row = connection.execute("SELECT max(batch) FROM snapshots").fetchone()
+    return (row and row[0]) or 0
 
 
 def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]]:

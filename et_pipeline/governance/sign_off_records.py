@@ -100,7 +100,7 @@ class SignOffDesk:
         refused = []
         for item in self._open:
             about = item.document.experiment_id if item.document else None
-            if about in not_looked_at and item.refusal is None:
+            if about in not_looked_at:
                 continue
             refused.append(item if item.refusal is not None else judge(item, None, ()))
         before = set(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
-from et_pipeline.governance.next_steps import command, next_step
+from et_pipeline.governance.next_steps import MEND, command, next_step
 from et_pipeline.governance.records import Experiment, SampleRatio
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
@@ -163,6 +163,16 @@ def judge(
         next_step(state, assessment.verdict if decided else None, missing, reason),
         command(experiment.experiment_id, state, reason),
     )
+
+
+def halted(judgement: Judgement, *, failing: bool) -> Judgement:
+    """The judgement; where a stage raised an error since it was stored, with the step that comes before any other.
+
+    Args:
+        judgement: The stored one.
+        failing: Whether a stage raised an error for the experiment (`failures`).
+    """
+    return judgement._replace(next_step=MEND, command=None) if failing else judgement
 
 
 def dumps(judgement: Judgement) -> str:

@@ -13,10 +13,17 @@ opportunities, the e-value is the Bayes factor of "some Dirichlet-distributed sh
 which is a non-negative martingale with mean 1 while each opportunity goes to the variant with probability
 `split`, independently of the past. It depends on the counts only, so the order within a block is
 irrelevant. By Ville's inequality it ever reaches 1/alpha with probability at most alpha.
+
+A plan's split may be lowered on the way, at a moment that is known only to lie between two ticks. What came
+before it is held against the old split, what comes after it against the new one; the two e-values multiply,
+since the second starts anew with what was then the past. Within the blocks in which the change may lie, every
+moment of it is tried and the smallest e-value counts: one of these moments is the true one, so the smallest is
+at most the e-value of the truth. The block in which the change falls had both splits and says nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,15 +37,31 @@ ALPHA = 0.001
 _BISECTIONS = 60
 
 
+class SplitChange(NamedTuple):
+    """The planned split was changed on the way.
+
+    Attributes:
+        first: Index of the first block in which the change may lie.
+        last: Index of the last one; `first - 1` where it lies between two blocks.
+        split: Planned share of the variant from then on, 0 to 1.
+    """
+
+    first: int
+    last: int
+    split: float
+
+
 class SampleRatioPath(NamedTuple):
     """The check at the end of every block; arrays have one entry a block."""
 
     variant: Ints
-    """Opportunities of the variant so far."""
+    """Opportunities of the variant so far, under the split of that block."""
     control: Ints
-    """Opportunities of the control so far."""
+    """Opportunities of the control so far, under the split of that block."""
+    split: Floats
+    """The planned share of the variant that the block is held against."""
     share: Floats
-    """Observed share of the variant, NaN before the first opportunity."""
+    """Observed share of the variant under that split, NaN before the first opportunity."""
     posterior_share: Floats
     """Posterior mean of the share, pulled towards the plan by the prior."""
     lower: Floats
@@ -60,6 +83,7 @@ def sample_ratio_path(
     control: ArrayLike,
     *,
     split: float,
+    changes: Sequence[SplitChange] = (),
     concentration: float = CONCENTRATION,
     alpha: float = ALPHA,
 ) -> SampleRatioPath:
@@ -69,6 +93,7 @@ def sample_ratio_path(
         variant: Opportunities the variant got in each block, in time order (not cumulative).
         control: Opportunities the control got in each block.
         split: Planned share of the variant, 0 to 1 (`traffic_split_pct / 100`).
+        changes: Later changes of it, in order of time.
         concentration: Weight of the prior, in opportunities; large is sharp for small deviations.
         alpha: Probability of ever raising an alarm while the split is right.
 
@@ -86,22 +111,31 @@ def sample_ratio_path(
     v, c = _counts("variant", variant), _counts("control", control)
     if v.shape != c.shape:
         raise ValueError(f"variant has {v.size} blocks, control has {c.size}: one count per block and arm")
-    for name, value, low, high in (("split", split, 0.0, 1.0), ("alpha", alpha, 0.0, 1.0)):
+    splits = [("split", planned, 0.0, 1.0) for planned in (split, *(change.split for change in changes))]
+    for name, value, low, high in (*splits, ("alpha", alpha, 0.0, 1.0)):
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}: allowed are values from {low:g} to {high:g}")
     if not 0.0 < concentration < np.inf:
         raise ValueError(f"concentration is {concentration}: allowed are positive numbers")
-    s, f = v.cumsum(), c.cumsum()
+    log_e = log_e_value(v.cumsum(), c.cumsum(), split=split, concentration=concentration)
+    since, planned = np.zeros(v.size, dtype=np.int64), np.full(v.size, float(split))
+    for change in changes:
+        log_e, since, planned = _changed(v, c, change, concentration, log_e, since, planned)
+    before = np.minimum(since, np.arange(v.size) + 1)
+    s, f = (np.cumsum(counts) - np.append(0, np.cumsum(counts))[before] for counts in (v, c))
     n = s + f
-    log_e = log_e_value(s, f, split=split, concentration=concentration)
     log_p = -np.maximum.accumulate(np.maximum(log_e, 0.0))
-    lower, upper = _share_interval(s, f, split, concentration, alpha)
+    lower, upper = np.zeros(v.size), np.ones(v.size)
+    for one in np.unique(planned):
+        here = planned == one
+        lower[here], upper[here] = _share_interval(s[here], f[here], float(one), concentration, alpha)
     with np.errstate(invalid="ignore", over="ignore"):
         return SampleRatioPath(
             variant=s,
             control=f,
+            split=planned,
             share=np.where(n > 0, s / np.maximum(n, 1), np.nan),
-            posterior_share=(concentration * split + s) / (concentration + n),
+            posterior_share=(concentration * planned + s) / (concentration + n),
             lower=lower,
             upper=upper,
             e_value=np.exp(log_e),
@@ -109,6 +143,41 @@ def sample_ratio_path(
             p_value=np.exp(log_p),
             alarm=log_p <= np.log(alpha),
         )
+
+
+def _changed(
+    v: Ints,
+    c: Ints,
+    change: SplitChange,
+    concentration: float,
+    log_e: Floats,
+    since: Ints,
+    planned: Floats,
+) -> tuple[Floats, Ints, Floats]:
+    """Log e-values, first block counted and split of every block, with one more change of the split.
+
+    Tried are all moments between two blocks, and all blocks in which it may fall, which are left out then.
+    """
+    between = [(cut, cut) for cut in range(max(change.first, 0), change.last + 2)]
+    within = [(cut, cut + 1) for cut in range(max(change.first, 0), change.last + 1)]
+    least, begin = np.full(v.size, np.inf), np.zeros(v.size, dtype=np.int64)
+    for end, start in between + within:
+        if end >= v.size:
+            continue
+        past = log_e[end - 1] if end else 0.0
+        new = log_e_value(
+            v[start:].cumsum(), c[start:].cumsum(), split=change.split, concentration=concentration
+        )
+        path = past + np.append(np.zeros(start - end), new)
+        better = np.append(np.zeros(end, dtype=bool), path < least[end:])
+        least[better], begin[better] = path[better[end:]], start
+    blocks = np.arange(v.size)
+    new_rules = (blocks >= change.first) & ((blocks > change.last) | (least < log_e))
+    return (
+        np.where(new_rules, least, log_e),
+        np.where(new_rules, begin, since),
+        np.where(new_rules, change.split, planned),
+    )
 
 
 def log_e_value(

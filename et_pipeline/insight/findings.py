@@ -10,7 +10,7 @@ import json
 from datetime import datetime
 from typing import NamedTuple
 
-from et_pipeline.governance.standing import Condition, Standing, loads
+from et_pipeline.governance.standing import Condition, Standing, halted, loads
 from et_pipeline.insight.read import ExperimentData, Row
 
 VERDICTS = {
@@ -77,7 +77,8 @@ def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[s
 def find(data: ExperimentData) -> Findings:
     """What the rows of one experiment say."""
     verdict = data.verdict
-    judgement = loads(verdict["standing"])
+    failing = any(row["stage"] != "page" for row in data.tables["failures"])  # a page that is drawn works
+    judgement = halted(loads(verdict["standing"]), failing=failing)
     missing: list[Row] = json.loads(verdict["missing"] or "[]")
     label, tone = badge(verdict["verdict"], verdict["state"], verdict["reason"])
     return Findings(

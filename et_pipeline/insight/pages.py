@@ -13,12 +13,15 @@ import duckdb
 
 from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.common.sql import row_dicts
+from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
+from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.published import PAGE_NOTES
 from et_pipeline.insight.rendering import environment, part
 from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_warehouse
 
 _MESSAGES = re.compile(b"<!-- messages -->.*?<!-- end of messages -->", re.DOTALL)
 
@@ -32,6 +35,7 @@ class Pages(NamedTuple):
         refreshed: Those of them in which only the deliveries of messages changed; all else was left as it was.
         kept: Experiments whose page is as it was.
         removed: Pages of experiments that are no more.
+        failures: Experiments whose page could not be drawn; a page that says so stands in its place.
     """
 
     folder: Path
@@ -39,6 +43,7 @@ class Pages(NamedTuple):
     refreshed: list[str]
     kept: list[str]
     removed: list[str]
+    failures: list[Failure]
 
 
 class Note(NamedTuple):
@@ -74,7 +79,8 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
         public_folder(made)
     before = _notes(folder)
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
-        now, whole, delivered = {}, [], []
+        now: dict[str, Note] = {}
+        whole, delivered = [], []
         for experiment_id, (figure, deliveries) in sorted(read.fingerprints(connection).items()):
             old = before.get(experiment_id, Note("", None))
             if old.figure != f"{figure}-{_program()}" or not (folder / f"{experiment_id}.html").exists():
@@ -87,17 +93,44 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
         messages = read.messages(connection, delivered)
         refreshed = [name for name in delivered if _refresh(folder / f"{name}.html", messages.get(name, []))]
         whole += sorted(set(delivered) - set(refreshed))
-        for data in read.read_experiments(connection, whole):
-            name = data.experiment["experiment_id"]
-            page = _page(data, run_id=now[name].run_id, dagster_url=settings.dagster_url)
-            write_atomically(folder / f"{name}.html", page.encode(), public=True)
+
+        def draw(names: list[str]) -> None:
+            for data in read.read_experiments(connection, names):
+                name = data.experiment["experiment_id"]
+                page = _page(data, run_id=now[name].run_id, dagster_url=settings.dagster_url)
+                write_atomically(folder / f"{name}.html", page.encode(), public=True)
+
+        _, failures = attempt("page", whole, draw)
+        for failure in failures:  # an earlier page would be taken for what is so now
+            name = failure.experiment_id
+            write_atomically(folder / f"{name}.html", _failed_page(connection, failure).encode(), public=True)
+            now[name] = now[name]._replace(figure="")  # so that it is tried again
+            whole.remove(name)
         write_atomically(folder / "index.html", index_page(connection).encode(), public=True)
     removed = sorted(set(before) - set(now))
     for experiment_id in removed:
         (folder / f"{experiment_id}.html").unlink(missing_ok=True)
     write_atomically(folder / PAGE_NOTES, json.dumps(now, sort_keys=True).encode())
     drawn = sorted([*whole, *refreshed])
-    return Pages(folder, drawn, refreshed, sorted(set(now) - set(drawn)), removed)
+    kept = sorted(set(now) - {*drawn, *(failure.experiment_id for failure in failures)})
+    return Pages(folder, drawn, refreshed, kept, removed, failures)
+
+
+def publish_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
+    """Brings the pages up to date, and notes those that could not be drawn where analysts read it too.
+
+    Args:
+        settings: As for `write_pages`.
+        run_id: As for `write_pages`.
+    """
+    pages = write_pages(settings, run_id=run_id)
+    looked_at = [*pages.drawn, *pages.kept, *(failure.experiment_id for failure in pages.failures)]
+    with open_warehouse(settings) as connection:
+        changed = note(connection, settings.now(), "page", looked_at, pages.failures)
+    if changed:
+        publish_analyst_database(settings)
+        write_pages(settings, run_id=run_id)  # the index shows it
+    return pages
 
 
 def _refresh(path: Path, messages: list[read.Row]) -> bool:
@@ -127,6 +160,7 @@ def experiment_page(
 def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) -> str:
     findings = find(data)
     paths = path_figures(data, findings)
+    plan = json.loads(data.experiment["plan"])
     primary = findings.headline.name if findings.headline else ""
     return environment().get_template("experiment.html").render(
         data=data,
@@ -135,10 +169,23 @@ def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) ->
         primary_path=paths.get(primary),
         other_paths=[figure for name, figure in paths.items() if name != primary],
         sample_figures=sample_figures(data),
-        plan=json.dumps(json.loads(data.experiment["plan"]), indent=2, ensure_ascii=False),
+        plan=json.dumps(plan, indent=2, ensure_ascii=False),
+        sample=plan.get("sample", False),
         run_id=run_id,
         dagster_url=dagster_url,
     )  # fmt: skip
+
+
+def _failed_page(connection: duckdb.DuckDBPyConnection, failure: Failure) -> str:
+    """What stands in place of a page that could not be drawn, with what failed before it."""
+    before = row_dicts(
+        connection,
+        "SELECT sentence FROM failures WHERE experiment_id = ? AND stage <> 'page' ORDER BY since, stage",
+        [failure.experiment_id],
+    )
+    sentences = [*(row["sentence"] for row in before), failure.sentence]
+    template = environment().get_template("failed.html")
+    return template.render(experiment_id=failure.experiment_id, sentences=sentences)
 
 
 def index_page(connection: duckdb.DuckDBPyConnection) -> str:

@@ -3,7 +3,10 @@
 -- name: index
 -- One row an experiment for the index of the review pages; what needs a human comes first.
 SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason, v.sentence,
-       v.decided_as_of, v.contradicted, v.standing
+       v.decided_as_of, v.contradicted, v.standing, v.registered_in_hindsight,
+       coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
+       (SELECT string_agg(sentence, ' ' ORDER BY stage) FROM failures AS f
+        WHERE f.experiment_id = e.experiment_id) AS failures
 FROM experiments AS e
 LEFT JOIN verdicts AS v USING (experiment_id)
 ORDER BY CASE v.state WHEN 'promotion_review' THEN 0 WHEN 'awaiting_sign_off' THEN 1 WHEN 'stalled' THEN 2
@@ -24,6 +27,7 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(8, t) FROM events AS t
     UNION ALL SELECT experiment_id, hash(9, t) FROM drift_signals AS t
     UNION ALL SELECT experiment_id, hash(10, path, key, value, sentence) FROM plan_refusals
+    UNION ALL SELECT experiment_id, hash(19, stage, sentence) FROM failures WHERE stage <> 'page'
     UNION ALL SELECT experiment_id, hash(11, max(as_of), count(*), max(e_value)) FROM sample_ratio GROUP BY experiment_id
     UNION ALL SELECT experiment_id, hash(12, metric, max(as_of), count(*), max(log_evidence)) FROM drift
               GROUP BY experiment_id, metric

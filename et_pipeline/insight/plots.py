@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import duckdb
 
 from et_pipeline.common.sql import load, row_dicts
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.experiments.failures import Failure, attempt
 from et_pipeline.insight.charts import path_chart
 from et_pipeline.insight.figures import series_of
 from et_pipeline.insight.read import Row
@@ -51,11 +52,22 @@ def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id:
     return f"![interval path of {experiment_id}](data:image/svg+xml;base64,{data})"
 
 
-def interval_path_plots(settings: Settings, experiments: Iterable[str]) -> dict[str, str]:
-    """The same for several experiments of the published database; those without a path are left out."""
+def interval_path_plots(
+    settings: Settings, experiments: Sequence[str]
+) -> tuple[dict[str, str], list[Failure]]:
+    """The same for several experiments of the published database; those without a path are left out.
+
+    Returns:
+        The plots by experiment, and what the drawing of others raised.
+    """
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
-        plots = {name: interval_path_markdown(connection, name) for name in experiments}
-    return {name: plot for name, plot in plots.items() if plot is not None}
+
+        def draw(names: list[str]) -> dict[str, str | None]:
+            return {name: interval_path_markdown(connection, name) for name in names}
+
+        parts, failures = attempt("page", experiments, draw)
+    plots = {name: plot for part in parts for name, plot in part.items() if plot is not None}
+    return plots, failures
 
 
 def _unit(row: Row) -> str:

@@ -26,6 +26,7 @@ TABLES = {
     "sign_offs": "signed_at, path",
     "audit_log": "seq",
     "plan_refusals": "refused_at, path, key",
+    "failures": "since, stage",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
 AT_ONCE = 10

@@ -31,9 +31,14 @@ def hour(number: int) -> datetime:
 
 
 def add_experiment(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, name: str = "exp", **changes: Any
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    name: str = "exp",
+    *,
+    now: datetime = START,
+    **changes: Any,
 ) -> None:
-    """Registers a plan as a tick would."""
+    """Registers a plan, or amends it, as a tick would."""
     plan = {
         "experiment_id": name,
         "title": "Made by hand",
@@ -50,7 +55,7 @@ def add_experiment(
     }
     settings.experiments_dir.mkdir(exist_ok=True)
     (settings.experiments_dir / f"{name}.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
-    outcome = register(connection, replace(settings, mode="limited_live"), datetime(2026, 10, 1, tzinfo=UTC))
+    outcome = register(connection, replace(settings, mode="limited_live"), now.replace(tzinfo=UTC))
     assert outcome.refused == []
 
 

@@ -378,6 +378,27 @@ def test_the_sample_ratio_counts_pairs_and_what_found_no_partner(connection, set
     assert connection.execute("SELECT rowid FROM sample_ratio ORDER BY rowid").fetchall() == written
 
 
+def test_each_block_is_held_against_the_split_of_its_time(connection, settings):
+    """A split that an amendment lowers from 50 to 10 raises no alarm about the day before it."""
+    live = {"mode": "limited_live", "matching": {"method": "nearest", "tolerance": "30s"}}
+    add_experiment(connection, settings, "live", **live, traffic_split_pct=50)
+    add_pair(connection, 0, block=0, experiment="live")
+    for block in range(24):
+        add_unmatched(connection, "control", 50, block=block)
+        add_unmatched(connection, "variant", 50, block=block)
+    build_evidence(connection, ["live"])
+    add_experiment(connection, settings, "live", **live, traffic_split_pct=10, now=hour(24))
+    for block in range(24, 34):
+        add_unmatched(connection, "control", 180, block=block)
+        add_unmatched(connection, "variant", 20, block=block)
+    build_evidence(connection, ["live"])
+    rows = "SELECT planned_share, n_control, n_variant FROM sample_ratio ORDER BY as_of"
+    found = connection.execute(rows).fetchall()
+    assert [row[0] for row in found[:2]] == [0.5, 0.5]
+    assert found[-1] == (0.1, 1800, 200)
+    assert connection.execute("SELECT count(*) FROM sample_ratio WHERE alarm").fetchall() == [(0,)]
+
+
 def test_a_failure_leaves_everything_as_it_was(connection, tmp_path: Path):
     """One transaction: the stale marks come back with the rows."""
     put_cells(connection, HAND)

@@ -29,7 +29,7 @@ def test_a_plan_is_registered_once_with_its_tuning(settings: Settings) -> None:
     write(settings, "a.yaml", PLAN)
     with open_warehouse(settings) as connection:
         assert register(connection, settings, NOW).registered == ["line-shop-v4"]
-        assert register(connection, settings, NOW) == ([], [], [])
+        assert register(connection, settings, NOW) == ([], [], [], [])
         g, clusters = connection.execute("SELECT g, expected_clusters FROM experiments").fetchone()  # type: ignore[misc]
         assert g == solve_g(50, 0.05), "30 days of hours, markets unknown"
         assert clusters == 50
@@ -129,7 +129,7 @@ def test_a_deleted_plan_stays_registered(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
         register(connection, settings, NOW)
         (settings.experiments_dir / "a.yaml").unlink()
-        assert register(connection, settings, NOW) == ([], [], [])
+        assert register(connection, settings, NOW) == ([], [], [], [])
         assert list(registered_plans(connection)) == ["line-shop-v4"]
 
 

@@ -329,3 +329,91 @@ def test_after_the_grace_an_experiment_is_over_whoever_is_silent(world):
     world.now += timedelta(microseconds=1)
     world.tick()
     assert world.state() == "concluded"
+
+
+def test_an_end_before_an_announced_decision_is_refused_and_a_later_one_is_taken(world):
+    world.write_plan()
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    announced = world.verdict()
+    refused = "SELECT key, value, sentence FROM plan_refusals"
+    world.write_plan(ends_at=START + timedelta(hours=4))
+    assert world.tick(hours=1).contradicted == []
+    ((key, value, sentence),) = world.connection.execute(refused).fetchall()
+    assert (key, value) == ("ends_at", "2026-11-01T04:00:00+00:00")
+    assert "its verdict was announced as of 2026-11-01T05:00:00" in sentence
+    assert world.verdict()["sentence"] == announced["sentence"]
+    world.write_plan(ends_at=START + timedelta(hours=5))
+    assert world.tick(hours=1).contradicted == []
+    assert world.connection.execute(refused).fetchall() == []
+    row = world.connection.execute("SELECT ends_at FROM experiments").fetchone()
+    assert row == ((START + timedelta(hours=5)).replace(tzinfo=None),)
+    assert world.verdict()["verdict"] == "variant_better"
+
+
+def test_only_what_happened_is_named_as_the_cause_of_a_contradiction(world):
+    world.write_plan()
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    world.interval(5, -1.0, 2.5)
+    world.tick(hours=1)
+    sentence = world.verdict()["sentence"]
+    assert "although no report came and the plan is the same" in sentence
+    world.write_plan(ends_at=START + timedelta(hours=5))
+    world.tick(hours=1)
+    sentence = world.verdict()["sentence"]
+    assert "an amendment of the plan (ends_at) changed the evidence" in sentence
+    assert "reports that came later" not in sentence
+
+
+def test_a_window_that_began_before_its_registration_is_told_wherever_its_verdict_is(world):
+    """Of the 500 pairs behind the verdict, the 200 of blocks that had begun by then were there already."""
+    world.now = START + timedelta(hours=3, minutes=30)
+    world.write_plan()
+    world.tick()
+    world.interval(4, -1.0, 3.0, n_pairs=200)
+    world.better(6)
+    events = {event.kind: event.payload for event in world.tick(hours=4).events}
+    row = world.verdict()
+    assert (row["verdict"], row["registered_in_hindsight"], row["already_there"]) == (
+        "variant_better",
+        True,
+        0.4,
+    )
+    told = "It was registered on 2026-11-01 03:30 UTC, after its window had begun (2026-11-01 00:00 UTC): 40 % of"
+    assert told in row["sentence"]
+    asked = events["promotion_review"]
+    assert (asked["registered_in_hindsight"], asked["already_there"]) == (True, 0.4)
+    assert told in asked["message"]
+
+
+def test_a_window_that_begins_after_its_registration_is_told_as_nothing_else(world):
+    world.now = START - timedelta(hours=1)
+    world.write_plan()
+    world.tick()
+    world.better(5)
+    events = {event.kind: event.payload for event in world.tick(hours=7).events}
+    row = world.verdict()
+    assert (row["verdict"], row["registered_in_hindsight"], row["already_there"]) == (
+        "variant_better",
+        False,
+        None,
+    )
+    assert "registered on" not in row["sentence"]
+    assert events["promotion_review"]["registered_in_hindsight"] is False
+
+
+def test_a_sample_says_so_itself_and_stays_one(world):
+    world.write_plan(sample=True)
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    row = world.verdict()
+    assert (row["registered_in_hindsight"], row["already_there"]) == (False, None)
+    assert "registered on" not in row["sentence"]
+    world.write_plan()
+    world.tick(hours=1)
+    ((key, sentence),) = world.connection.execute("SELECT key, sentence FROM plan_refusals").fetchall()
+    assert key == "sample" and "sample data stays sample data" in sentence

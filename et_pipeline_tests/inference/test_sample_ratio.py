@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from et_pipeline.inference.sample_ratio import log_e_value, sample_ratio_path
+from et_pipeline.inference.sample_ratio import SplitChange, log_e_value, sample_ratio_path
 
 counts = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=30)
 
@@ -98,3 +100,47 @@ def test_before_the_first_opportunity_nothing_is_known() -> None:
 def test_bad_input_is_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample_ratio_path(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_lower_split_on_the_way_is_no_alarm_and_a_broken_one_still_is() -> None:
+    """The blocks before an amendment are held against the split of their time, those after it against the new one."""
+    before, after = [50] * 24, [20] * 10
+    variant, control = [*before, *after], [*before, *[180] * 10]
+    amended = SplitChange(first=24, last=23, split=0.1)
+    held = sample_ratio_path(variant, control, split=0.5, changes=[amended])
+    assert not held.alarm.any()
+    assert held.split.tolist() == [0.5] * 24 + [0.1] * 10
+    assert (held.variant[-1], held.control[-1], held.share[-1]) == (200, 1800, 0.1)
+    assert sample_ratio_path(variant, control, split=0.5).alarm[-1], "without the amendment it is one"
+    assert sample_ratio_path(variant, control, split=0.1).alarm[0], (
+        "all of it against the new split is one at once"
+    )
+    ignored = sample_ratio_path([50] * 34, [50] * 34, split=0.5, changes=[amended])
+    assert not ignored.alarm[23] and ignored.alarm[-1], "traffic that does not follow the amendment is one"
+
+
+def test_a_change_between_two_blocks_multiplies_the_e_values_of_its_two_sides() -> None:
+    rng = np.random.default_rng(7)
+    v, c = rng.integers(0, 30, 20), rng.integers(0, 60, 20)
+    changed = sample_ratio_path(v, c, split=0.4, changes=[SplitChange(first=8, last=7, split=0.2)])
+    apart = [
+        sample_ratio_path(v[part], c[part], split=split).log_e_value
+        for part, split in ((slice(8), 0.4), (slice(8, None), 0.2))
+    ]
+    expected = np.concatenate([apart[0], apart[0][-1] + apart[1]])
+    np.testing.assert_allclose(changed.log_e_value, expected, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("truth", [0, 1, 2, 3])
+def test_the_mean_is_at_most_one_wherever_in_the_doubtful_blocks_the_split_changed(truth: int) -> None:
+    """Summed over every outcome of three blocks of four opportunities; the change lies before block `truth`."""
+    n, shares = 4, (0.5, 0.2)
+    of = [binom.pmf(np.arange(n + 1), n, shares[block >= truth]) for block in range(3)]
+    change = SplitChange(first=0, last=2, split=shares[1])
+    mean = 0.0
+    for counts in product(range(n + 1), repeat=3):
+        v = np.array(counts)
+        chance = np.prod([of[block][k] for block, k in enumerate(counts)])
+        path = sample_ratio_path(v, n - v, split=shares[0], changes=[change], concentration=5.0)
+        mean += chance * path.e_value[-1]
+    assert mean <= 1 + 1e-12

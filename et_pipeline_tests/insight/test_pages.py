@@ -220,6 +220,10 @@ def test_only_pages_that_changed_are_drawn_again(sample_run: Path, tmp_path: Pat
             "late-news-filter"
         ],
         "UPDATE sign_offs SET checked_at = checked_at": [],
+        "INSERT INTO failures VALUES ('late-news-filter', 'decision', now()::TIMESTAMP, 'e', 'It failed.', 't')": [
+            "late-news-filter"
+        ],
+        "DELETE FROM failures": ["late-news-filter"],
     }
     for change, expected in changes.items():
         with open_warehouse(settings) as connection:

@@ -120,4 +120,5 @@ def test_checks_stand_beside_what_they_guard():
         "verdicts": {"announced_verdict_follows", "not_stalled"},
         "audit_log": {"audit_chain_intact"},
         "analyst_database": {"published_copy_is_fresh"},
+        "review_pages": {"every_experiment_works"},
     }

@@ -1,0 +1,177 @@
+"""No experiment can stop the others: what raises for one of them is noted, and the rest goes on.
+
+Each stage of a tick does its work for many experiments at once. Where that raises, the work is done again for
+half of them at a time, so that only those are left out for which it raises alone. They are noted in the table
+`failures` until the stage works for them again, and the later stages of the tick leave them out: what they would
+say rests on figures that are not up to date.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+from et_pipeline.common.times import naive_utc
+from et_pipeline.warehouse.connection import WarehouseError, transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+T = TypeVar("T")
+
+Stage = Literal["plan", "sign_offs", "pairing", "cells", "evidence", "decision", "page"]
+STAGES: dict[Stage, str] = {
+    "plan": "its plan could not be registered or read again",
+    "sign_offs": "whether it may be sampled could not be decided",
+    "pairing": "its reports could not be paired",
+    "cells": "its pairs could not be counted",
+    "evidence": "its intervals could not be computed",
+    "decision": "it could not be decided",
+    "page": "its page could not be drawn",
+}
+"""The stages in their order, and what it means that one fails."""
+
+
+class Failure(NamedTuple):
+    """What one stage raised for one experiment.
+
+    Attributes:
+        experiment_id: The experiment.
+        stage: A key of `STAGES`.
+        error: Type and message of what was raised, one line.
+        traceback: Where it was raised, for whoever mends it.
+    """
+
+    experiment_id: str
+    stage: Stage
+    error: str
+    traceback: str
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        return f"{self.experiment_id}: {STAGES[self.stage]}: {self.error}"
+
+
+def attempt(
+    stage: Stage, experiments: Sequence[str], work: Callable[[list[str]], T]
+) -> tuple[list[T], list[Failure]]:
+    """Does a stage's work for experiments, without those for which it raises.
+
+    Args:
+        stage: The stage.
+        experiments: Their ids; with none, the work is done all the same, and what it raises is raised.
+        work: Does it for some experiments, all or nothing: what raises must leave nothing behind.
+
+    Returns:
+        What the work returned, once for each group that it was done for, and the failures.
+
+    Raises:
+        OSError, duckdb.IOException, MemoryError, WarehouseError: The machine fails and not the experiment: a
+            full disk would otherwise be noted as the error of every experiment.
+    """
+    import duckdb
+
+    try:
+        return [work(list(experiments))], []
+    except (OSError, MemoryError, WarehouseError, duckdb.IOException, duckdb.OutOfMemoryException):
+        raise
+    # The one place that catches everything: nobody can list what a plan, a report or a fault of this program
+    # may raise, and whatever it is, the other experiments must not wait for it. Nothing is hidden: it is noted
+    # in `failures`, in the log, on the page and in `et status`, and `et tick` ends with status 1.
+    except Exception as error:
+        if not experiments:
+            raise
+        if len(experiments) == 1:
+            return [], [_failure(stage, experiments[0], error)]
+    half = len(experiments) // 2
+    parts = [attempt(stage, part, work) for part in (experiments[:half], experiments[half:])]
+    return [done for results, _ in parts for done in results], [bad for _, found in parts for bad in found]
+
+
+def each(
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+    stage: Stage,
+    experiments: Sequence[str],
+    work: Callable[[list[str]], T],
+) -> tuple[list[T], list[Failure]]:
+    """Does a stage's work as `attempt` does, leaves out what failed in an earlier stage, and notes the failures.
+
+    Those that failed last time are tried apart, so that a lasting failure does not make every tick do its work
+    several times.
+
+    Args:
+        connection: The warehouse, outside any transaction.
+        now: The moment of the tick.
+        stage: The stage.
+        experiments: Experiments to look at.
+        work: Does it for some experiments, all or nothing.
+
+    Returns:
+        What the work returned, once for each group that it was done for, and the failures.
+    """
+    order = list(STAGES)
+    failing = connection.execute("SELECT experiment_id, stage FROM failures").fetchall()
+    held = {name for name, at in failing if order.index(at) < order.index(stage)}
+    again = {name for name, at in failing if at == stage}
+    wanted = [name for name in experiments if name not in held]
+    groups = [[name for name in wanted if name not in again], *([name] for name in wanted if name in again)]
+    parts = [attempt(stage, group, work) for group in groups]
+    failures = [bad for _, found in parts for bad in found]
+    results = [done for found, _ in parts for done in found] or [work([])]
+    note(connection, now, stage, experiments, failures)
+    return results, failures
+
+
+def note(
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+    stage: Stage,
+    experiments: Sequence[str],
+    failures: Sequence[Failure],
+) -> bool:
+    """Brings `failures` up to date for the experiments a stage looked at; one transaction.
+
+    Returns:
+        Whether anything is other than it was.
+    """
+    rows = connection.execute(
+        "SELECT experiment_id, since, error FROM failures WHERE stage = ? AND list_contains(?, experiment_id)",
+        [stage, list(experiments)],
+    ).fetchall()
+    if {(name, error) for name, _, error in rows} == {(bad.experiment_id, bad.error) for bad in failures}:
+        return False
+    since = {name: moment for name, moment, _ in rows}
+    with transaction(connection):
+        connection.execute(
+            "DELETE FROM failures WHERE stage = ? AND list_contains(?, experiment_id)",
+            [stage, list(experiments)],
+        )
+        for bad in failures:
+            row = [
+                bad.experiment_id,
+                stage,
+                since.get(bad.experiment_id, naive_utc(now)),
+                *bad[2:],
+                bad.sentence,
+            ]
+            connection.execute(
+                "INSERT INTO failures (experiment_id, stage, since, error, traceback, sentence) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            )
+    return True
+
+
+def sentences(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Every failure that stands, one sentence each."""
+    rows = connection.execute("SELECT sentence FROM failures ORDER BY experiment_id, stage").fetchall()
+    return [sentence for (sentence,) in rows]
+
+
+def _failure(stage: Stage, experiment_id: str, error: Exception) -> Failure:
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return Failure(experiment_id, stage, said, "".join(traceback.format_exception(error)))

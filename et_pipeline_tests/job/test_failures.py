@@ -1,0 +1,113 @@
+"""An experiment for which a stage raises is reported; the others go on, and it goes on once it works again."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from et_pipeline.cli import app
+from et_pipeline_tests.job.conftest import World
+from et_pipeline_tests.job.test_outages_and_sign_offs import add_plan
+from et_pipeline_tests.job.test_withdrawn import FIRST, et, replay, report, write
+
+BROKEN = {
+    "plan": ("UPDATE experiments SET plan = '{}' WHERE experiment_id = 'bad'", "could not be registered"),
+    "pairing": (
+        "UPDATE experiments SET time_block_us = 0 WHERE experiment_id = 'bad'",
+        "could not be paired",
+    ),
+    "evidence": ("UPDATE experiments SET alpha = -1 WHERE experiment_id = 'bad'", "could not be computed"),
+    "decision": (
+        "UPDATE experiment_metrics SET role = 'secondary' WHERE experiment_id = 'bad'",
+        "could not be decided",
+    ),
+    "page": (
+        "INSERT INTO pair_blocks_elsewhere VALUES ('bad', TIMESTAMP '290000-01-01', 1)",
+        "could not be drawn",
+    ),
+}
+"""By stage: what makes it raise for one experiment, and what is said of it."""
+
+
+def break_it(world: World, change: str) -> None:
+    with duckdb.connect(str(world.settings.warehouse_path)) as connection:
+        connection.execute(change)
+
+
+def add_reports(world: World, name: str, first: int, last: int) -> None:
+    """An hour has twelve opportunities; the variant is better by about 4 bps."""
+    numbers, bus = random.Random(first), world.settings.report_bus_dir
+    rows = [(i, FIRST + timedelta(minutes=5 * i), numbers.gauss(10, 12)) for i in range(first, last)]
+    write(bus, f"{name}-{first}.ndjson", [report(name, *row) for row in rows])
+    replays = [replay(name, i, at, edge + numbers.gauss(4, 6)) for i, at, edge in rows]
+    write(bus, f"{name}-{first}-replay.ndjson", replays)
+
+
+@pytest.mark.parametrize("stage", BROKEN)
+def test_what_raises_for_one_experiment_stops_no_other(
+    world: World, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bad", "good"):
+        add_plan(world, name)
+        add_reports(world, name, 0, 100)
+    world.environment["ET_NOW"] = "2026-10-02T00:00:00Z"
+    assert world.tick().success
+    tables = ("experiments", "experiment_metrics", "pair_blocks_elsewhere")
+    with duckdb.connect(str(world.settings.warehouse_path)) as connection:
+        for table in tables:
+            connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")
+    change, said = BROKEN[stage]
+    break_it(world, change)
+    for name in ("bad", "good"):
+        add_reports(world, name, 100, 900)
+    world.environment["ET_NOW"] = "2026-10-05T00:00:00Z"
+    second = world.tick()
+    assert second.success
+    assert "every_experiment_works" in world.failed_checks(second)
+    ((sentence, traceback),) = world.rows(f"SELECT sentence, traceback FROM failures WHERE stage = '{stage}'")
+    assert sentence.startswith("bad: ") and said in sentence
+    assert "Traceback" in traceback
+    assert world.rows("SELECT verdict FROM verdicts WHERE experiment_id = 'good'") == [("variant_better",)]
+    assert world.run("publish").success
+    sent = "SELECT reason_code FROM events JOIN deliveries USING (event_id) WHERE experiment_id = 'good'"
+    assert ("EXPERIMENT_RESULT",) in world.rows(sent)
+    pages = world.settings.pages_dir
+    assert "Variant is better" in (pages / "good.html").read_text(encoding="utf-8")
+    assert said in (pages / "bad.html").read_text(encoding="utf-8")
+    assert said in (pages / "index.html").read_text(encoding="utf-8")
+    assert said in et(world, monkeypatch, "status")
+    assert said in et(world, monkeypatch, "show", "bad")
+    assert "variant_better" in et(world, monkeypatch, "show", "good")
+
+    with duckdb.connect(str(world.settings.warehouse_path)) as connection:
+        for table in tables:
+            connection.execute(f"DELETE FROM {table}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
+            connection.execute(f"DROP TABLE kept_{table}")
+    world.environment["ET_NOW"] = "2026-10-05T01:00:00Z"
+    third = world.tick()
+    assert third.success
+    assert world.rows("SELECT * FROM failures") == [], "it works again"
+    assert world.rows("SELECT verdict FROM verdicts WHERE experiment_id = 'bad'") == [("variant_better",)]
+    assert "could not be" not in (pages / "bad.html").read_text(encoding="utf-8")
+
+
+def test_a_tick_with_a_failure_ends_with_status_1(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_plan(world, "bad")
+    add_reports(world, "bad", 0, 100)
+    monkeypatch.setenv("ET_DATA_DIR", str(world.folder))
+    monkeypatch.setenv("ET_NOW", "2026-10-02T00:00:00Z")
+    assert CliRunner().invoke(app, ["tick"]).exit_code == 0
+    break_it(world, BROKEN["decision"][0])
+    add_reports(world, "bad", 100, 200)
+    for due in (True, False):
+        done = CliRunner().invoke(app, ["tick", "--json"])
+        assert done.exit_code == 1
+        found = json.loads(done.stdout)
+        assert found["due"] is due
+        assert ["could not be decided" in failure for failure in found["failures"]] == [True]
