@@ -409,7 +409,8 @@ def test_a_sample_says_so_itself_and_stays_one(world):
     world.write_plan(sample=True)
     world.tick()
     world.better(5)
-    world.tick(hours=6)
+    messages = {event.kind: event.message for event in world.tick(hours=6).events}
+    assert "sample data" in messages["promotion_review"]
     row = world.verdict()
     assert (row["registered_in_hindsight"], row["already_there"]) == (False, None)
     assert "registered on" not in row["sentence"]

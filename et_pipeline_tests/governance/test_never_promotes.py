@@ -41,7 +41,7 @@ REPORT_FIELDS = {
 }
 REVIEW_FIELDS = {
     *("request_id", "kind", "bot_id", "experiment_id", "plan_hash", "evidence_hash", "approvers"),
-    *("addressed_to", "message", "emitted_at"),
+    *("addressed_to", "message", "emitted_at", "registered_in_hindsight", "already_there"),
 }
 SIGNAL_FIELDS = {*DriftSignal._fields, "message"}
 CODE_PAYLOADS = {
