@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import site
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 """Where the workers find these modules when pytest did not put it on their path."""
@@ -26,9 +28,23 @@ def repeat(
     seeds = np.random.SeedSequence(seed).spawn(times)
     if processes == 1:
         return [experiment(one) for one in seeds]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, site.addsitedir, (str(ROOT),)) as pool:
+    with workers(processes) as pool:
         return list(pool.map(experiment, seeds, chunksize=max(1, times // (8 * processes))))
+
+
+@contextmanager
+def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that each compute on one thread.
+
+    Threads of a linear-algebra library that wait for each other on cores which other workers use made a
+    simulation of small matrices more than ten times slower.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            patch.setenv(name, "1")
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, context, site.addsitedir, (str(ROOT),)) as pool:
+            yield pool
 
 
 def options(description: str | None, experiments: int) -> argparse.Namespace:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import site
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +20,9 @@ from scipy.special import stdtrit
 from et_pipeline.inference import boundary, cells
 from et_pipeline.inference.horizon import Horizon, on_horizon, single_look
 from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path, planned_clusters
+from et_pipeline_tests.statistics.parallel import workers
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
 
-ROOT = Path(__file__).parents[2]
-"""Where the workers find these modules when pytest did not put it on their path."""
 ALPHA = 0.05
 UPLIFTS_IN_SE = (2.5, 3.24, 4.0, 6.0)
 """For power: true uplifts, in standard deviations of the final mean."""
@@ -170,9 +166,7 @@ class Summary(NamedTuple):
 def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: int) -> list[Summary]:
     """Simulates every scenario; the result depends on the seed and on nothing else."""
     summaries = []
-    with ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), site.addsitedir, (str(ROOT),)
-    ) as pool:
+    with workers(processes) as pool:
         for scenario, root in zip(scenarios, np.random.SeedSequence(seed).spawn(len(scenarios)), strict=True):
             outcomes = list(pool.map(partial(experiment, scenario), root.spawn(experiments), chunksize=20))
             summaries.append(summarise(scenario, outcomes))
