@@ -171,7 +171,7 @@ def _caller() -> str:
     frame = sys._getframe(2)
     while frame.f_back is not None:
         name = frame.f_globals.get("__name__", "")
-        if name.startswith("et_pipeline.") and not name.endswith(".warehouse"):
+        if name.startswith("et_pipeline.") and name != "et_pipeline.warehouse.connection":
             return f"{name.removeprefix('et_pipeline.')}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "?"

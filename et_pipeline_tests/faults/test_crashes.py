@@ -29,7 +29,7 @@ DECIDE = "governance.decide.decide"
             [
                 Blow("transaction: inside defs.resource.open, all written", 2),
                 Blow("transaction: commit of experiments.registration.register", delay_s=IN_THE_MIDDLE / 10),
-                Blow("transaction: inside ingest.ingest._ingest_group, all written"),
+                Blow("transaction: inside ingest.ingest._read_group, all written"),
                 Blow("transaction: after governance.decide.admit"),
                 Blow("rename: warehouse/audit_head, before"),
                 Blow("copy: half of it"),
@@ -39,7 +39,7 @@ DECIDE = "governance.decide.decide"
         (
             VERDICTS,
             [
-                Blow("transaction: before ingest.ingest._ingest_group"),
+                Blow("transaction: before ingest.ingest._read_group"),
                 Blow("transaction: commit of pairing.pairs.build_pairs", delay_s=IN_THE_MIDDLE),
                 Blow("warehouse: closing after defs.resource.open", 4, delay_s=IN_THE_MIDDLE),
                 Blow("transaction: inside evidence.compute.build_evidence, begun"),

@@ -244,7 +244,7 @@ def left_log(nursery: Nursery, data: Path, there: Registry, moment: str) -> Path
 
 
 LOGS = [
-    "ingest.ingest._ingest_group",
+    "ingest.ingest._read_group",
     *(
         pytest.param(moment, marks=slow)
         for moment in ("pairing.pairs.build_pairs", "governance.decide.decide", "publishing.outbox.record")
