@@ -10,7 +10,7 @@ import dagster as dg
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
 from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.specs import check_result
-from et_pipeline.pairing.rules import read_rules
+from et_pipeline.pairing.rules import prepare_pairing
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
 from et_pipeline.warehouse.engine import DuckDBEngine
@@ -34,7 +34,7 @@ def every_report_placed(engine: Engine, experiments: Sequence[str]) -> dg.AssetC
         engine: Where the rows are.
         experiments: Experiments whose pairs are up to date with the reports.
     """
-    read_rules(engine, experiments)
+    prepare_pairing(engine, experiments)
     problems = [
         f"{name}: {reports:,} reports of the {arm}, {placed:,} in pairs and unmatched"
         for name, arm, reports, placed in engine.rows(query("balance"))

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
-from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
-from et_pipeline.evidence.paths import Decision, finite, inference_cells, path_frame, read_cells
+from et_pipeline.evidence.paths import PlannedSeries, finite, inference_cells, path_frame, read_cells
+from et_pipeline.experiments.registered import RegisteredExperiment, registered
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.power import further_pairs
@@ -72,8 +72,9 @@ def build_evidence(
         )
         touched = dict.fromkeys(wanted, EPOCH) if full else stale
         rows = 0
-        for decision in read_decisions(connection, list(touched)):
-            rows += _rebuild_series(engine, decision, touched[decision.experiment_id])
+        known = registered(connection, wanted)
+        for series in read_series(connection, [item for item in known if item.experiment_id in touched]):
+            rows += _rebuild_series(engine, series, touched[series.experiment.experiment_id])
         connection.execute(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
@@ -82,43 +83,56 @@ def build_evidence(
                 load(__package__ or "", "close_blocks").format(table=table, inside=among(wanted))
             )
         _match_rates(engine, wanted)
-        _replays(engine, wanted)
-        _sample_ratios(engine, wanted)
+        _replays(engine, [item for item in known if item.mode == "shadow"])
+        _sample_ratios(engine, [item for item in known if item.mode == "limited_live"])
     return EvidenceResult(tuple(sorted(touched)), rows)
 
 
-def read_decisions(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[Decision]:
-    """What the plans fix for each series, see `decisions.sql`."""
-    query = load(__package__ or "", "decisions").format(uplift=UPLIFT.name)
-    found = connection.execute(query, {"experiments": list(experiments)})
-    return [Decision(*row) for row in found.fetchall()]
+def read_series(
+    connection: duckdb.DuckDBPyConnection, experiments: Sequence[RegisteredExperiment]
+) -> list[PlannedSeries]:
+    """The experiments' series: those of the uplift, and every other one that has cells or had some."""
+    planned = {
+        (item.experiment_id, terms.name): (item, terms) for item in experiments for terms in item.metrics
+    }
+    others = connection.execute(
+        load(__package__ or "", "other_series").format(
+            uplift=UPLIFT.name, inside=among(item.experiment_id for item in experiments)
+        )
+    ).fetchall()
+    keys = {(name, UPLIFT.name, metric) for name, metric in planned}.union(others)
+    return [
+        PlannedSeries(planned[name, metric][0], comparison, planned[name, metric][1])
+        for name, comparison, metric in sorted(keys)
+        if (name, metric) in planned
+    ]
 
 
-def _rebuild_series(engine: Engine, decision: Decision, since: datetime) -> int:
+def _rebuild_series(engine: Engine, series: PlannedSeries, since: datetime) -> int:
     """Rewrites one series' path from `since` on, its latest interval, diagnostics and drift."""
     connection = engine.connection
-    comparison = COMPARISONS[decision.comparison]
-    frame = read_cells(connection, decision)
+    comparison = COMPARISONS[series.comparison]
+    frame = read_cells(connection, series)
     for table in ("series_intervals", "series_diagnostics"):
-        connection.execute(f"DELETE FROM {table} WHERE {_OF_SERIES}", decision.key)
-    path = path_frame(decision, frame) if len(frame) else None
-    first = _rewrite_from(path, since, decision.time_block_us)
+        connection.execute(f"DELETE FROM {table} WHERE {_OF_SERIES}", series.key)
+    path = path_frame(series, frame) if len(frame) else None
+    first = _rewrite_from(path, since, series.experiment.time_block_us)
     for table in ("series_interval_path", "series_drift"):
         connection.execute(
-            f"DELETE FROM {table} WHERE {_OF_SERIES} AND as_of >= $first", decision.key | {"first": first}
+            f"DELETE FROM {table} WHERE {_OF_SERIES} AND as_of >= $first", series.key | {"first": first}
         )
-    gaps = read_gaps(connection, decision) if comparison.diagnosed else None
+    gaps = read_gaps(connection, series) if comparison.diagnosed else None
     if path is None:
         if gaps is not None and gaps.pairs:
-            _without_values(engine, decision, gaps)
+            _without_values(engine, series, gaps)
         return 0
     changed = path.filter(pl.col("as_of") >= first)
     append(connection, "series_interval_path", changed)
     append(connection, "series_intervals", path.tail(1))
     if gaps is not None:
-        _diagnose(engine, decision, frame, path, gaps)
+        _diagnose(engine, series, frame, path, gaps)
     if comparison.watched:
-        _drift(connection, decision, frame, first)
+        _drift(connection, series, frame, first)
     return len(changed)
 
 
@@ -129,22 +143,22 @@ def _rewrite_from(path: pl.DataFrame | None, since: datetime, block_us: int) -> 
     return before if isinstance(before, datetime) else touched
 
 
-def _without_values(engine: Engine, decision: Decision, gaps: Gaps) -> None:
+def _without_values(engine: Engine, series: PlannedSeries, gaps: Gaps) -> None:
     """The diagnostics of a metric that has pairs but not one value."""
-    as_of = (gaps.last_block or EPOCH) + timedelta(microseconds=decision.time_block_us)
+    as_of = (gaps.last_block or EPOCH) + timedelta(microseconds=series.experiment.time_block_us)
     row = {"as_of": as_of, "winsorised": 0, "longer_block_needed": False}
-    _insert_diagnostics(engine, decision, row | missing_row(engine, decision, gaps, 0))
+    _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, 0))
 
 
-def _insert_diagnostics(engine: Engine, decision: Decision, figures: dict[str, Any]) -> None:
-    insert_row(engine.connection, "series_diagnostics", decision.key | figures)
+def _insert_diagnostics(engine: Engine, series: PlannedSeries, figures: dict[str, Any]) -> None:
+    insert_row(engine.connection, "series_diagnostics", series.key | figures)
 
 
 def _diagnose(
-    engine: Engine, decision: Decision, frame: pl.DataFrame, path: pl.DataFrame, gaps: Gaps
+    engine: Engine, series: PlannedSeries, frame: pl.DataFrame, path: pl.DataFrame, gaps: Gaps
 ) -> None:
     found = diagnose(inference_cells(frame))
-    median, deviation = _spread(engine, decision)
+    median, deviation = _spread(engine, series)
     last = path.row(-1, named=True)
     row = {
         "as_of": last["as_of"],
@@ -156,24 +170,24 @@ def _diagnose(
         "block_correlation": _number(found.within_block),
         "autocorrelation": _number(found.block_autocorrelation),
         "longer_block_needed": found.longer_block_needed,
-        "largest_market": _market_name(engine.connection, decision, found.largest_market),
+        "largest_market": _market_name(engine.connection, series, found.largest_market),
         "largest_market_share": _number(found.largest_market_share),
         "mean_without_largest_market": _number(found.mean_without_largest),
-        "pairs_needed": _pairs_needed(decision, last),
+        "pairs_needed": _pairs_needed(series, last),
     }
-    _insert_diagnostics(engine, decision, row | missing_row(engine, decision, gaps, last["n_pairs"]))
+    _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, last["n_pairs"]))
 
 
-def _market_name(connection: duckdb.DuckDBPyConnection, decision: Decision, code: int) -> str:
+def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
     """The market of a code, see `cells_of_series.sql`."""
     ((name,),) = connection.execute(
         f"SELECT DISTINCT market_id FROM series_cells WHERE {_OF_SERIES} ORDER BY market_id LIMIT 1 OFFSET $code",
-        decision.key | {"code": code},
+        series.key | {"code": code},
     ).fetchall()
     return str(name)
 
 
-def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
+def _pairs_needed(series: PlannedSeries, last: dict[str, Any]) -> float | None:
     """Pairs still to come until a decision at the present mean and variance; None where none is in sight."""
     if not last["se"] or last["mean_uplift"] is None:
         return None
@@ -182,45 +196,45 @@ def _pairs_needed(decision: Decision, last: dict[str, Any]) -> float | None:
         last["se"],
         last["effective_clusters"],
         last["n_pairs"],
-        alpha=decision.alpha,
-        g=decision.g,
-        null=-(decision.non_inferiority_margin or 0.0),
-        equivalence_margin=decision.equivalence_margin,
-        min_pairs=decision.min_samples,
+        alpha=series.experiment.alpha,
+        g=series.experiment.g,
+        null=-series.terms.margin,
+        equivalence_margin=series.terms.equivalence_margin,
+        min_pairs=series.experiment.min_samples_for_decision,
     )
     return further if math.isfinite(further) else None
 
 
-def _spread(engine: Engine, decision: Decision) -> tuple[float | None, float | None]:
+def _spread(engine: Engine, series: PlannedSeries) -> tuple[float | None, float | None]:
     """Median and standard deviation of single pairs; a ratio metric has no uplift of a single pair."""
-    if CATALOGUE[decision.metric].ratio_of is not None:
+    if series.terms.metric.ratio_of is not None:
         return None, None
     query = load(__package__ or "", "spread")
     ((median, deviation),) = engine.rows(
-        query.format(metric=decision.metric, experiment_id=decision.experiment_id)
+        query.format(metric=series.terms.name, experiment_id=series.experiment.experiment_id)
     )
     return median, deviation
 
 
 def _drift(
-    connection: duckdb.DuckDBPyConnection, decision: Decision, frame: pl.DataFrame, first: datetime
+    connection: duckdb.DuckDBPyConnection, series: PlannedSeries, frame: pl.DataFrame, first: datetime
 ) -> None:
     """The detector on the primary and the guardrails, from `first` on; it looks back one window.
 
     It runs over stretches of blocks that begin at multiples of the window, whatever `first` is: then each
     row comes out the same, to the last bit, when it is computed again.
     """
-    if decision.role == "secondary" or decision.estimator == "ratio":
+    if series.terms.role == "secondary" or series.terms.estimator == "ratio":
         return
-    margin = decision.non_inferiority_margin or 0.0
+    margin = series.terms.margin
     cells = inference_cells(frame)
     blocks, first_cell = np.unique(cells.block, return_index=True)
     offset = np.append(first_cell, len(cells.block))
-    since = _microseconds(first) - decision.time_block_us
+    since = _microseconds(first) - series.experiment.time_block_us
     for start in range(int(np.searchsorted(blocks, since)) // WINDOW * WINDOW, len(blocks), WINDOW):
         low, high = max(start - WINDOW, 0), min(start + WINDOW, len(blocks))
         around = cells.part(offset[low], offset[high])
-        path = drift_path(around, margin=margin, alpha=decision.drift_alpha)
+        path = drift_path(around, margin=margin, alpha=series.experiment.drift_alpha)
         rows = pl.DataFrame(
             {"block": path.block, "log_evidence": path.log_m, "alarm": path.alarm, "since": path.since}
         )
@@ -232,11 +246,11 @@ def _drift(
             .select(
                 "log_evidence",
                 "alarm",
-                as_of=(pl.col("block") + decision.time_block_us).cast(pl.Datetime("us")),
+                as_of=(pl.col("block") + series.experiment.time_block_us).cast(pl.Datetime("us")),
                 since=pl.col("since").replace(-1, None).cast(pl.Datetime("us")),
-                **{name: pl.lit(value) for name, value in decision.key.items()},
+                **{name: pl.lit(value) for name, value in series.key.items()},
                 margin=pl.lit(margin),
-                threshold=pl.lit(-math.log(decision.drift_alpha)),
+                threshold=pl.lit(-math.log(series.experiment.drift_alpha)),
             )
             .filter(pl.col("as_of") >= first),
         )
@@ -256,19 +270,17 @@ def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
     )
 
 
-def _replays(engine: Engine, experiments: Sequence[str]) -> None:
+def _replays(engine: Engine, shadow: Sequence[RegisteredExperiment]) -> None:
     """What the variant's reports say of the control's opportunities: it changes although no cell does."""
     connection = engine.connection
-    shadow = pl.DataFrame(
-        connection.sql(
-            "SELECT experiment_id, time_block_us FROM experiments "
-            "WHERE mode = 'shadow' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
-            params=[list(experiments)],
-        )
+    blocks = pl.DataFrame(
+        [(item.experiment_id, item.time_block_us) for item in shadow],
+        schema={"experiment_id": pl.String, "time_block_us": pl.Int64},
+        orient="row",
     )
-    inside = among(shadow["experiment_id"])
+    inside = among(blocks["experiment_id"])
     counts = engine.frame(load(__package__ or "", "replays").format(inside=inside)).join(
-        shadow, on="experiment_id"
+        blocks, on="experiment_id"
     )
     counts = counts.with_columns(as_of=(pl.col("block") + pl.col("time_block_us")).cast(pl.Datetime("us")))
     stream = ArrowStream(counts)  # noqa: F841 - DuckDB scans it by its name
@@ -283,26 +295,21 @@ def _replays(engine: Engine, experiments: Sequence[str]) -> None:
     connection.execute("DROP TABLE counted")
 
 
-def _sample_ratios(engine: Engine, experiments: Sequence[str]) -> None:
+def _sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) -> None:
     """The sequential sample-ratio check of limited-live experiments, anew: it is a sum over blocks."""
     connection = engine.connection
-    live = connection.execute(
-        "SELECT experiment_id, time_block_us FROM experiments "
-        "WHERE mode = 'limited_live' AND experiment_id IN (SELECT unnest(?::VARCHAR[]))",
-        [list(experiments)],
-    ).fetchall()
-    inside = among(experiment_id for experiment_id, _ in live)
+    inside = among(item.experiment_id for item in live)
     splits = pl.DataFrame(connection.sql(load(__package__ or "", "splits").format(inside=inside)))
     counts = engine.frame(load(__package__ or "", "opportunities").format(inside=inside))
     stored = pl.DataFrame(connection.sql(f"SELECT * FROM sample_ratio WHERE {inside} ORDER BY ALL"))
-    for experiment_id, block_us in live:
-        of_it = pl.col("experiment_id") == experiment_id
-        path = _sample_ratio(counts.filter(of_it), splits.filter(of_it), block_us).with_columns(
-            experiment_id=pl.lit(experiment_id)
+    for item in live:
+        of_it = pl.col("experiment_id") == item.experiment_id
+        path = _sample_ratio(counts.filter(of_it), splits.filter(of_it), item.time_block_us).with_columns(
+            experiment_id=pl.lit(item.experiment_id)
         )
         path = path.select(stored.columns)
         if not path.equals(stored.filter(of_it)):
-            connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [experiment_id])
+            connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [item.experiment_id])
             append(connection, "sample_ratio", path)
 
 

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 
 from et_pipeline.common import text
 from et_pipeline.common.sql import load
-from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.evidence.paths import Decision
+from et_pipeline.evidence.paths import PlannedSeries
 from et_pipeline.inference.cells import Floats
 from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.pairing.cells import arm_value, missing_arms
@@ -44,21 +43,21 @@ class Gaps(NamedTuple):
     worst_block: datetime | None
 
 
-def read_gaps(connection: duckdb.DuckDBPyConnection, decision: Decision) -> Gaps:
+def read_gaps(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> Gaps:
     """What is missing of one metric in all pairs, the newest ones too."""
     found = connection.execute(
         load(__package__ or "", "missing_values"),
-        {"experiment_id": decision.experiment_id, "metric": decision.metric},
+        {"experiment_id": series.experiment.experiment_id, "metric": series.terms.name},
     ).fetchall()
     return Gaps(*found[0])
 
 
-def missing_row(engine: Engine, decision: Decision, gaps: Gaps, n_pairs: int) -> dict[str, Any]:
+def missing_row(engine: Engine, series: PlannedSeries, gaps: Gaps, n_pairs: int) -> dict[str, Any]:
     """The columns `missing_...` of `diagnostics`.
 
     Args:
         engine: Where the pairs are. They are read only where a value is missing.
-        decision: What the plan fixes.
+        series: The series.
         gaps: What is missing.
         n_pairs: Pairs that have a value.
     """
@@ -74,24 +73,24 @@ def missing_row(engine: Engine, decision: Decision, gaps: Gaps, n_pairs: int) ->
     if not gaps.pairs:
         return row
     arm, other = ("control", "variant") if gaps.control > gaps.variant else ("variant", "control")
-    difference = _difference(engine, decision, arm, other)
+    difference = _difference(engine, series, arm, other)
     mean, lower, upper = difference or (None, None, None)
     return row | {
         "missing_arm": arm,
         "missing_difference": mean,
         "missing_difference_lower": lower,
         "missing_difference_upper": upper,
-        "missing_sentence": _words(decision, arm, other, difference),
+        "missing_sentence": _words(series, arm, other, difference),
     }
 
 
-def _words(decision: Decision, arm: str, other: str, difference: tuple[float, float, float] | None) -> str:
+def _words(series: PlannedSeries, arm: str, other: str, difference: tuple[float, float, float] | None) -> str:
     """What the comparison says to people."""
-    where = f"Where the {arm}'s report has no {decision.metric}"
+    where = f"Where the {arm}'s report has no {series.terms.name}"
     if difference is None:
         return f"{where}, too little is known of the {other}'s to say whether the gaps go with what happened."
     mean, lower, upper = difference
-    unit, decimals = CATALOGUE[decision.metric].unit, text.decimals_of(lower, upper, mean)
+    unit, decimals = series.terms.metric.unit, text.decimals_of(lower, upper, mean)
     found = (
         f"{where}, the {other}'s differs by {text.signed(mean, decimals)} {unit} from its mean elsewhere "
         f"(between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit})"
@@ -102,16 +101,16 @@ def _words(decision: Decision, arm: str, other: str, difference: tuple[float, fl
 
 
 def _difference(
-    engine: Engine, decision: Decision, arm: str, other: str
+    engine: Engine, series: PlannedSeries, arm: str, other: str
 ) -> tuple[float, float, float] | None:
     """`difference_of_means` of the other arm's value, where `arm` has none and where it has one."""
-    metric = CATALOGUE[decision.metric]
+    metric = series.terms.metric
     frame = engine.frame(
         load(__package__ or "", "other_arm").format(
             value=arm_value(metric, other),
             gap=arm_value(metric, arm),
             arms=missing_arms(metric),
-            experiment_id=decision.experiment_id,
+            experiment_id=series.experiment.experiment_id,
         )
     )
     return difference_of_means(
@@ -119,8 +118,8 @@ def _difference(
         frame["market_id"].rank("dense").to_numpy(),
         (frame["sum_missing"].to_numpy(), frame["n_missing"].to_numpy()),
         (frame["sum_present"].to_numpy(), frame["n_present"].to_numpy()),
-        alpha=decision.alpha,
-        g=decision.g,
+        alpha=series.experiment.alpha,
+        g=series.experiment.g,
     )
 
 

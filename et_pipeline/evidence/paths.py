@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from et_pipeline.common.sql import load
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.inference.bounded import bounded_path
 from et_pipeline.inference.cells import Cells, Floats, as_cells
 from et_pipeline.inference.horizon import single_look
@@ -26,61 +26,34 @@ METHODS = {
 """By estimator, what `interval_path.method` says."""
 
 
-class Decision(NamedTuple):
-    """What a plan fixes for one series.
+class PlannedSeries(NamedTuple):
+    """One series of a registered experiment, with what the plan fixes for it.
 
     Attributes:
-        experiment_id: The experiment.
+        experiment: The experiment.
         comparison: Which arms it compares, see `contracts.series`.
-        metric: Metric of the catalogue.
-        role: `primary`, `guardrail` or `secondary`.
-        estimator: `mean`, `bounded` or `ratio`.
-        non_inferiority_margin: A guardrail's margin, in the metric's unit.
-        equivalence_margin: The primary's margin of equivalence, in the metric's unit.
-        min_samples: Pairs below which nothing is decided.
-        alpha: Error of the interval.
-        alarm_alpha: Error of the interval that may raise the alarm.
-        g: Tuning of the boundary, frozen with the plan.
-        planned_blocks: Blocks the plan was registered for.
-        time_block_us: Length of a block.
-        plan_hash: The frozen plan.
+        terms: What the plan says of its metric.
     """
 
-    experiment_id: str
+    experiment: RegisteredExperiment
     comparison: str
-    metric: str
-    role: str
-    estimator: str
-    non_inferiority_margin: float | None
-    equivalence_margin: float | None
-    min_samples: int
-    alpha: float
-    alarm_alpha: float
-    g: float
-    planned_blocks: int
-    time_block_us: int
-    plan_hash: str
+    terms: MetricTerms
 
     @property
     def key(self) -> dict[str, str]:
         """The columns that name the series in every table of series."""
-        return {"experiment_id": self.experiment_id, "comparison": self.comparison, "metric": self.metric}
-
-    @property
-    def drift_alpha(self) -> float:
-        """Alpha of the drift detector: over the planned blocks it ever alarms with at most `alarm_alpha`.
-
-        Its statistic grows by at most 1 a block in expectation while nothing has fallen, so within T blocks
-        it reaches T/alpha with probability at most alpha (Doob's inequality).
-        """
-        return self.alarm_alpha / self.planned_blocks
+        return {
+            "experiment_id": self.experiment.experiment_id,
+            "comparison": self.comparison,
+            "metric": self.terms.name,
+        }
 
 
-def read_cells(connection: duckdb.DuckDBPyConnection, decision: Decision) -> pl.DataFrame:
+def read_cells(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> pl.DataFrame:
     """The series' cells in time order, see `cells_of_series.sql`."""
     relation = connection.sql(
         load(__package__ or "", "cells_of_series"),
-        params=decision.key,
+        params=series.key,
     )
     return pl.DataFrame(relation)
 
@@ -97,23 +70,23 @@ def inference_cells(frame: pl.DataFrame) -> Cells:
     )
 
 
-def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
+def path_frame(series: PlannedSeries, frame: pl.DataFrame) -> pl.DataFrame:
     """The interval path of one series as rows of `series_interval_path`.
 
     Args:
-        decision: What the plan fixes.
+        series: The series.
         frame: The series' cells, at least one, see `read_cells`.
 
     Returns:
         One row per block that has pairs, in time order. Numbers that do not exist yet are null, ends that are
         not bounded yet too.
     """
-    path, alarm = _estimate(decision, frame)
+    path, alarm = _estimate(series, frame)
     n_rows = len(path.block)
-    fixed_lower, fixed_upper = single_look(path, alpha=decision.alpha)
+    fixed_lower, fixed_upper = single_look(path, alpha=series.experiment.alpha)
     columns = pl.DataFrame(
         {
-            "as_of": path.block + decision.time_block_us,
+            "as_of": path.block + series.experiment.time_block_us,
             "n_pairs": path.n_pairs,
             "effective_clusters": path.clusters,
             "n_markets": path.n_markets,
@@ -135,10 +108,10 @@ def path_frame(decision: Decision, frame: pl.DataFrame) -> pl.DataFrame:
     )
     return finite(columns).with_columns(
         pl.col("as_of").cast(pl.Datetime("us")),
-        **{name: pl.lit(value) for name, value in decision.key.items()},
-        role=pl.lit(decision.role),
-        method=pl.lit(METHODS[decision.estimator]),
-        plan_hash=pl.lit(decision.plan_hash),
+        **{name: pl.lit(value) for name, value in series.key.items()},
+        role=pl.lit(series.terms.role),
+        method=pl.lit(METHODS[series.terms.estimator]),
+        plan_hash=pl.lit(series.experiment.plan_hash),
     )
 
 
@@ -153,32 +126,32 @@ def finite(frame: pl.DataFrame) -> pl.DataFrame:
     return bounded.with_columns(pl.when(floats.is_finite()).then(floats))
 
 
-def _estimate(decision: Decision, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:
+def _estimate(series: PlannedSeries, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:
     """The path by the plan's estimator, and its ends at the alpha of an alarm."""
-    if decision.estimator == "ratio":
-        path = ratio_path(_ratio_cells(decision, frame), alpha=decision.alpha, g=decision.g)
-        return path, limits(path, alpha=decision.alarm_alpha, g=decision.g)
+    if series.terms.estimator == "ratio":
+        path = ratio_path(_ratio_cells(series, frame), alpha=series.experiment.alpha, g=series.experiment.g)
+        return path, limits(path, alpha=series.experiment.alarm_alpha, g=series.experiment.g)
     cells = inference_cells(frame)
-    if decision.estimator == "bounded":
-        reach = CATALOGUE[decision.metric].uplift_range
+    if series.terms.estimator == "bounded":
+        reach = series.terms.metric.uplift_range
         path, alarm = (
             bounded_path(
                 cells,
                 bounds=(-reach, reach),
-                planned_blocks=decision.planned_blocks,
+                planned_blocks=series.experiment.planned_blocks,
                 alpha=alpha,
-                g=decision.g,
+                g=series.experiment.g,
             )
-            for alpha in (decision.alpha, decision.alarm_alpha)
+            for alpha in (series.experiment.alpha, series.experiment.alarm_alpha)
         )
         return path, (alarm.ci_lower, alarm.ci_upper)
-    path = interval_path(cells, alpha=decision.alpha, g=decision.g)
-    return path, limits(path, alpha=decision.alarm_alpha, g=decision.g)
+    path = interval_path(cells, alpha=series.experiment.alpha, g=series.experiment.g)
+    return path, limits(path, alpha=series.experiment.alarm_alpha, g=series.experiment.g)
 
 
-def _ratio_cells(decision: Decision, frame: pl.DataFrame) -> RatioCells:
+def _ratio_cells(series: PlannedSeries, frame: pl.DataFrame) -> RatioCells:
     """Totals of both arms, the better-when-larger one first, so that positive is good for the arm compared."""
-    arms = ("variant", "control") if CATALOGUE[decision.metric].direction == 1 else ("control", "variant")
+    arms = ("variant", "control") if series.terms.metric.direction == 1 else ("control", "variant")
     columns = [f"{part}_{arm}" for arm in arms for part in ("numerator", "denominator")]
     return RatioCells(
         frame["block"].to_numpy(),

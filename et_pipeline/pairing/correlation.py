@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from et_pipeline.common.sql import among
+from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.progress import note_progress
-from et_pipeline.pairing.rules import Rule, keep_terms
+from et_pipeline.pairing.rules import keep_terms
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import (
     Change,
@@ -34,11 +35,13 @@ COUNTS = "(g.arm = 'variant' OR g.outside IS NULL)"
 CANDIDATES = "CASE WHEN v.report_id IS NULL THEN 0 ELSE 1 END"
 
 
-def pair_by_correlation(engine: Engine, whole: Sequence[Rule], behind: Sequence[tuple[Rule, int]]) -> Change:
+def pair_by_correlation(
+    engine: Engine, whole: Sequence[RegisteredExperiment], behind: Sequence[tuple[RegisteredExperiment, int]]
+) -> Change:
     """Matches what is new, inside the caller's transaction, for all experiments at once.
 
     Args:
-        engine: Where the rows are; the temporary tables of `read_rules` are there.
+        engine: Where the rows are; the temporary tables of `prepare_pairing` are there.
         whole: Experiments to pair from scratch.
         behind: Experiments to bring up to date, each with the newest batch its pairs know of.
     """
@@ -48,10 +51,10 @@ def pair_by_correlation(engine: Engine, whole: Sequence[Rule], behind: Sequence[
         if assuming:
             note_progress(engine, assuming, "replayed_until")
             keep_terms(engine)
-        change = change.plus(_pair_all(engine, [rule.experiment_id for rule in whole]))
+        change = change.plus(_pair_all(engine, [item.experiment_id for item in whole]))
     if behind:
-        change = change.plus(_pair_touched(engine, [(rule.experiment_id, batch) for rule, batch in behind]))
-        assuming = _assuming([rule for rule, _ in behind])
+        change = change.plus(_pair_touched(engine, [(item.experiment_id, batch) for item, batch in behind]))
+        assuming = _assuming([item for item, _ in behind])
         if assuming:
             note_progress(engine, assuming)
             keep_terms(engine)
@@ -59,9 +62,9 @@ def pair_by_correlation(engine: Engine, whole: Sequence[Rule], behind: Sequence[
     return change
 
 
-def _assuming(rules: Sequence[Rule]) -> list[str]:
+def _assuming(experiments: Sequence[RegisteredExperiment]) -> list[str]:
     """Experiments in which a missing replay comes to mean that the variant passed on the opportunity."""
-    return [rule.experiment_id for rule in rules if rule.on_no_trade == "assume_zero"]
+    return [item.experiment_id for item in experiments if item.on_no_trade == "assume_zero"]
 
 
 def _pair_all(engine: Engine, experiments: list[str]) -> Change:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from et_pipeline.common.sql import among
+from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.rules import Rule
 from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import (
     Change,
@@ -40,24 +40,26 @@ SUPERSEDED = """SELECT experiment_id, arm, report_id, opportunity_key FROM unmat
 WHERE reason = 'superseded' AND """
 
 
-def pair_by_nearest(engine: Engine, whole: Sequence[Rule], behind: Sequence[tuple[Rule, int]]) -> Change:
+def pair_by_nearest(
+    engine: Engine, whole: Sequence[RegisteredExperiment], behind: Sequence[tuple[RegisteredExperiment, int]]
+) -> Change:
     """Matches what is new, inside the caller's transaction, one experiment after another.
 
     Args:
-        engine: Where the rows are; the temporary tables of `read_rules` are there.
+        engine: Where the rows are; the temporary tables of `prepare_pairing` are there.
         whole: Experiments to pair from scratch.
         behind: Experiments to bring up to date, each with the newest batch its pairs know of.
     """
     change = Change()
-    for rule in whole:
-        change = change.plus(_pair_all(engine, rule))
-    for rule, batch in behind:
-        change = change.plus(_pair_touched(engine, rule, batch))
+    for experiment in whole:
+        change = change.plus(_pair_all(engine, experiment))
+    for experiment, batch in behind:
+        change = change.plus(_pair_touched(engine, experiment, batch))
     return change
 
 
-def _pair_all(engine: Engine, rule: Rule) -> Change:
-    own = among([rule.experiment_id])
+def _pair_all(engine: Engine, experiment: RegisteredExperiment) -> Change:
+    own = among([experiment.experiment_id])
     change = Change(remove_pairs(engine, own))
     engine.delete("unmatched", own)
     if engine.local:
@@ -68,13 +70,13 @@ def _pair_all(engine: Engine, rule: Rule) -> Change:
         gather(engine, "reports", f"a.{own}{share}")
         engine.keep("superseded", query("superseded", inside=INSIDE))
         apart = _insert_apart(engine)
-        change = change.plus(_match(engine, rule)).plus(Change(0, 0, apart))
+        change = change.plus(_match(engine, experiment)).plus(Change(0, 0, apart))
     return change
 
 
-def _pair_touched(engine: Engine, rule: Rule, batch: int) -> Change:
-    own = among([rule.experiment_id])
-    seen = fetch_touched(engine, [(rule.experiment_id, batch)])
+def _pair_touched(engine: Engine, experiment: RegisteredExperiment, batch: int) -> Change:
+    own = among([experiment.experiment_id])
+    seen = fetch_touched(engine, [(experiment.experiment_id, batch)])
     gather(engine, "fetched", f"a.{own}")
     engine.keep("superseded", query("superseded", inside=INSIDE))
     engine.delete(
@@ -87,19 +89,19 @@ def _pair_touched(engine: Engine, rule: Rule, batch: int) -> Change:
     change = Change(0, 0, apart)
     span = engine.connection.execute("SELECT min(emitted_at), max(emitted_at) FROM points").fetchone()
     if span is not None and span[0] is not None:
-        change = change.plus(_rematch(engine, rule, span))
+        change = change.plus(_rematch(engine, experiment, span))
     engine.drop("behind", "touched", "points", "superseded")
     drop_gathered(engine)
     return change
 
 
-def _rematch(engine: Engine, rule: Rule, span: tuple[object, object]) -> Change:
+def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[object, object]) -> Change:
     """Matches the segments near the points anew."""
-    own, tolerance = among([rule.experiment_id]), f"INTERVAL {rule.tolerance_us} MICROSECOND"
+    own, tolerance = among([experiment.experiment_id]), f"INTERVAL {experiment.tolerance_us} MICROSECOND"
     near = f"s.ends_at >= TIMESTAMP '{span[0]}' - {tolerance} AND s.starts_at <= TIMESTAMP '{span[1]}' + {tolerance}"
     engine.keep(
         "affected",
-        query("nearest_affected", experiment_id=rule.experiment_id, near=near, tolerance=tolerance),
+        query("nearest_affected", experiment_id=experiment.experiment_id, near=near, tolerance=tolerance),
     )
     engine.keep("stretches", query("nearest_stretches"))
     reach = engine.connection.execute("SELECT min(starts_at), max(ends_at) FROM stretches").fetchone()
@@ -120,21 +122,21 @@ def _rematch(engine: Engine, rule: Rule, span: tuple[object, object]) -> Change:
         "superseded",
         f"{SUPERSEDED}{own} AND emitted_at BETWEEN TIMESTAMP '{low}' AND TIMESTAMP '{high}'",
     )
-    change = change.plus(_match(engine, rule))
+    change = change.plus(_match(engine, experiment))
     engine.drop("affected", "stretches")
     return change
 
 
-def _match(engine: Engine, rule: Rule) -> Change:
+def _match(engine: Engine, experiment: RegisteredExperiment) -> Change:
     """Writes pairs, unmatched reports and segments of what is gathered and not superseded."""
     view_counting(engine, TRADED_INSIDE)
-    tolerance = {"tolerance_us": rule.tolerance_us}
+    tolerance = {"tolerance_us": experiment.tolerance_us}
     engine.keep(
         "timeline",
         query("nearest_timeline", moment=columns.microseconds("emitted_at"), **tolerance),
     )
     if engine.local:
-        engine.insert("pairing_segments", query("nearest_segments", experiment_id=rule.experiment_id))
+        engine.insert("pairing_segments", query("nearest_segments", experiment_id=experiment.experiment_id))
     engine.keep("stacks", query("nearest_stacks"))
     engine.keep("links", query("nearest_together"))
     engine.keep("stacks", "SELECT * FROM stacks WHERE taken < height")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.common import sql
-from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
+from et_pipeline.experiments.registered import RegisteredExperiment, registered, split_approved
 from et_pipeline.pairing.correlation import pair_by_correlation
 from et_pipeline.pairing.nearest import pair_by_nearest
 from et_pipeline.pairing.progress import note_progress
-from et_pipeline.pairing.rules import Rule, read_rules
+from et_pipeline.pairing.rules import prepare_pairing, rule_hash
 from et_pipeline.pairing.steps import Change, keep_touched
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
@@ -60,45 +59,48 @@ def build_pairs(
     """
     engine = engine or DuckDBEngine(connection)
     with transaction(connection):
-        rules = read_rules(engine, experiments)
-        known = connection.execute("SELECT experiment_id, rule_hash, batch FROM pairing_progress").fetchall()
-        progress = {experiment_id: (rule_hash, batch) for experiment_id, rule_hash, batch in known}
+        known = prepare_pairing(engine, experiments)
+        rows = connection.execute("SELECT experiment_id, rule_hash, batch FROM pairing_progress").fetchall()
+        progress = {experiment_id: (rule, batch) for experiment_id, rule, batch in rows}
         newest = _newest_batch(engine)
         whole = [
-            rule for rule in rules if full or progress.get(rule.experiment_id, ("", 0))[0] != rule.rule_hash
+            item for item in known if full or progress.get(item.experiment_id, ("", 0))[0] != rule_hash(item)
         ]
         behind = [
-            (rule, progress[rule.experiment_id][1])
-            for rule in rules
-            if rule not in whole and progress[rule.experiment_id][1] < newest
+            (item, progress[item.experiment_id][1])
+            for item in known
+            if item not in whole and progress[item.experiment_id][1] < newest
         ]
-        advancing = [rule for rule, _ in behind]
+        advancing = [item for item, _ in behind]
         if behind and not engine.local:
             touched = _touched(engine, behind)
-            whole += [rule for rule in advancing if rule.experiment_id in touched]
+            whole += [item for item in advancing if item.experiment_id in touched]
             behind = []
         change = Change()
         for method, pair in (("correlation", pair_by_correlation), ("nearest", pair_by_nearest)):
             change = change.plus(
                 pair(
                     engine,
-                    [rule for rule in whole if rule.method == method],
-                    [(rule, batch) for rule, batch in behind if rule.method == method],
+                    [item for item in whole if item.matching == method],
+                    [(item, batch) for item, batch in behind if item.matching == method],
                 )
             )
-        changed = [rule.experiment_id for rule in (*whole, *(rule for rule, _ in behind))]
+        changed = [item.experiment_id for item in (*whole, *(item for item, _ in behind))]
         if changed:
             note_progress(engine, changed)
-        engine.finish([rule.experiment_id for rule in whole])
+        engine.finish([item.experiment_id for item in whole])
         _advance(connection, {*whole, *advancing}, newest)
-    return PairsResult(newest, tuple(rule.experiment_id for rule in whole), *change)
+    return PairsResult(newest, tuple(item.experiment_id for item in whole), *change)
 
 
 def sampled(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[str]:
-    """Those of the experiments that are registered and may be sampled, see `sampled.sql`."""
-    wanted = {"experiments": list(experiments), "large_split": LARGE_SPLIT_PCT}
-    rows = connection.execute(sql.load(__package__, "sampled"), wanted).fetchall()
-    return [row[0] for row in rows]
+    """Those of the experiments that are registered and may be sampled: a large split first needs a sign-off."""
+    approved = split_approved(connection)
+    return [
+        item.experiment_id
+        for item in registered(connection, experiments)
+        if not item.needs_split_sign_off or item.experiment_id in approved
+    ]
 
 
 def _newest_batch(engine: Engine) -> int:
@@ -109,22 +111,24 @@ def _newest_batch(engine: Engine) -> int:
     return newest or 0
 
 
-def _touched(engine: Engine, behind: Sequence[tuple[Rule, int]]) -> set[str]:
+def _touched(engine: Engine, behind: Sequence[tuple[RegisteredExperiment, int]]) -> set[str]:
     """The experiments with a new report, or with one that a conflict took out again."""
-    keep_touched(engine, [(rule.experiment_id, batch) for rule, batch in behind])
+    keep_touched(engine, [(item.experiment_id, batch) for item, batch in behind])
     touched = {name for (name,) in engine.rows("SELECT DISTINCT experiment_id FROM touched")}
     engine.drop("behind", "touched")
     return touched
 
 
-def _advance(connection: duckdb.DuckDBPyConnection, rules: Collection[Rule], batch: int) -> None:
-    if not rules:
+def _advance(
+    connection: duckdb.DuckDBPyConnection, experiments: Collection[RegisteredExperiment], batch: int
+) -> None:
+    if not experiments:
         return
     connection.execute(
         "DELETE FROM pairing_progress WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))",
-        [[rule.experiment_id for rule in rules]],
+        [[item.experiment_id for item in experiments]],
     )
     connection.executemany(
         "INSERT INTO pairing_progress VALUES (?, ?, ?)",
-        [(rule.experiment_id, rule.rule_hash, batch) for rule in rules],
+        [(item.experiment_id, rule_hash(item), batch) for item in experiments],
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from et_pipeline.contracts.plan import content_hash
+from et_pipeline.experiments.registered import RegisteredExperiment, registered
 from et_pipeline.pairing.columns import LIMITS
 from et_pipeline.pairing.statements import query
 from et_pipeline.warehouse.engine import DuckDBEngine
@@ -18,23 +19,16 @@ MEANING = 2
 """Of the rules themselves: another number has every experiment paired anew, as a changed plan does."""
 
 
-class Rule(NamedTuple):
-    """How one experiment's reports become pairs.
-
-    Attributes:
-        experiment_id: The experiment.
-        method: `correlation` or `nearest`.
-        tolerance_us: Largest distance of a nearest pair, in microseconds.
-        on_no_trade: What an opportunity means on which the variant did not trade.
-        rule_hash: Hash of everything that decides which pairs and cells there are, so that a changed rule
-            is noticed and everything is paired again.
-    """
-
-    experiment_id: str
-    method: str
-    tolerance_us: int | None
-    on_no_trade: str
-    rule_hash: str
+def rule_hash(experiment: RegisteredExperiment) -> str:
+    """Hash of all that decides which pairs and cells there are: when it changes, everything is paired again."""
+    rule = (
+        experiment.experiment_id, experiment.matching, experiment.tolerance_us, experiment.on_no_trade, experiment.mode,
+        experiment.time_block_us, experiment.starts_at, experiment.ends_at,
+        experiment.control_strategy_id, experiment.control_config_version,
+        experiment.variant_strategy_id, experiment.variant_config_version,
+    )  # fmt: skip
+    limits = sorted((metric.name, metric.winsor_lower, metric.winsor_upper) for metric in experiment.metrics)
+    return content_hash([MEANING, [str(item) for item in rule], limits])
 
 
 def prepare(engine: Engine, experiments: Sequence[str]) -> None:
@@ -55,8 +49,8 @@ def keep_terms(engine: Engine) -> None:
     engine.send("terms")
 
 
-def read_rules(engine: Engine, experiments: Sequence[str]) -> list[Rule]:
-    """The rules of experiments; also makes the temporary tables of `prepare`, and `arms`.
+def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[RegisteredExperiment]:
+    """The experiments; also makes the temporary tables of `prepare`, and `arms`.
 
     `arms` has one row per experiment and arm: which reports belong to it.
 
@@ -64,24 +58,10 @@ def read_rules(engine: Engine, experiments: Sequence[str]) -> list[Rule]:
         ValueError: An experiment is not registered.
     """
     prepare(engine, experiments)
-    rows = engine.connection.execute(query("rules")).fetchall()
-    unknown = sorted(set(experiments) - {row[0] for row in rows})
+    known = registered(engine.connection, experiments)
+    unknown = sorted(set(experiments) - {experiment.experiment_id for experiment in known})
     if unknown:
         raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")
-    metrics: dict[str, list[tuple[object, ...]]] = {}
-    for experiment_id, *rest in engine.connection.execute(
-        "SELECT experiment_id, metric, winsor_lower, winsor_upper FROM experiment_metrics ORDER BY ALL"
-    ).fetchall():
-        metrics.setdefault(experiment_id, []).append(tuple(rest))
     DuckDBEngine(engine.connection).keep("arms", query("arms"))
     engine.send("arms")
-    return [
-        Rule(
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            content_hash([MEANING, [str(item) for item in row], metrics.get(row[0], [])]),
-        )
-        for row in rows
-    ]
+    return known

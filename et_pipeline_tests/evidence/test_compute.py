@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from et_pipeline.evidence.compute import build_evidence, read_decisions
+from et_pipeline.evidence.compute import build_evidence, read_series
 from et_pipeline.evidence.paths import finite, inference_cells, read_cells
+from et_pipeline.experiments.registered import registered
 from et_pipeline.inference.cells import as_cells
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.twoway import interval_path
@@ -143,7 +144,11 @@ def test_the_path_is_the_inference_s_own(connection):
     blocks = [block * HOUR_US for block, *_ in cells]
     markets = [int(market[1:]) for _, market, _ in cells]
     values = [np.array(uplifts) for *_, uplifts in cells]
-    (decision,) = [item for item in read_decisions(connection, ["exp"]) if item.metric == "edge_bps"]
+    (series,) = [
+        item
+        for item in read_series(connection, registered(connection, ["exp"]))
+        if item.terms.name == "edge_bps"
+    ]
     direct = interval_path(
         as_cells(
             blocks,
@@ -153,7 +158,7 @@ def test_the_path_is_the_inference_s_own(connection):
             [((x - x.mean()) ** 2).sum() for x in values],
         ),
         alpha=0.05,
-        g=decision.g,
+        g=series.experiment.g,
     )
     found = connection.execute(
         "SELECT mean_uplift, se, effective_clusters, ci_lower, ci_upper FROM interval_path "
@@ -249,15 +254,19 @@ def test_the_detector_s_window_cuts_nothing_off(connection, long_cells):
     """The table is computed stretch by stretch; the inference over all blocks at once is the judge."""
     put_cells(connection, long_cells)
     build_evidence(connection, ["exp"])
-    (decision,) = [item for item in read_decisions(connection, ["exp"]) if item.metric == "edge_bps"]
-    judge = drift_path(inference_cells(read_cells(connection, decision)), alpha=decision.drift_alpha)
+    (series,) = [
+        item
+        for item in read_series(connection, registered(connection, ["exp"]))
+        if item.terms.name == "edge_bps"
+    ]
+    judge = drift_path(inference_cells(read_cells(connection, series)), alpha=series.experiment.drift_alpha)
     rows = drift_rows(connection)
     assert len(rows) == len(judge.block) == WINDOW + 60
     stored = [-math.inf if row[1] is None else row[1] for row in rows]
     np.testing.assert_allclose(stored, judge.log_m, rtol=1e-6, atol=1e-9)
     assert [row[3] for row in rows] == judge.alarm.tolist()
     assert rows[-1][3], "an example without an alarm would show little"
-    assert {row[2] for row in rows} == {-math.log(decision.drift_alpha)}
+    assert {row[2] for row in rows} == {-math.log(series.experiment.drift_alpha)}
     onset = rows[-1][4]
     assert abs(onset - hour(WINDOW - 20)) <= timedelta(hours=24)
 

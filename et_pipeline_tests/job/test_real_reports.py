@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from et_pipeline.evidence.compute import read_decisions
+from et_pipeline.evidence.compute import read_series
 from et_pipeline.evidence.paths import inference_cells, read_cells
+from et_pipeline.experiments.registered import registered
 from et_pipeline.inference.twoway import interval_path
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.job.conftest import World
@@ -34,11 +35,11 @@ def test_real_reports_give_the_known_answers(world: World) -> None:
         name: mean for name, (mean, *_) in KNOWN.items()
     }
     with open_warehouse(world.settings) as connection:
-        for decision in read_decisions(connection, list(KNOWN)):
-            cells = inference_cells(read_cells(connection, decision))
-            last = interval_path(cells, alpha=decision.alpha, g=decision.g).at(-1)
+        for series in read_series(connection, registered(connection, KNOWN)):
+            cells = inference_cells(read_cells(connection, series))
+            last = interval_path(cells, alpha=series.experiment.alpha, g=series.experiment.g).at(-1)
             found = (last.se_market, last.se_block, last.se_raw)
-            assert found == pytest.approx(KNOWN[decision.experiment_id][1:], abs=6e-4)
+            assert found == pytest.approx(KNOWN[series.experiment.experiment_id][1:], abs=6e-4)
     verdicts = dict(world.rows("SELECT experiment_id, verdict FROM verdicts"))
     assert verdicts["real-placebo"] == "inconclusive", "two coins differ in nothing"
     assert set(verdicts.values()) == {"inconclusive"}, "twenty markets cannot tell differences of a few bps"
