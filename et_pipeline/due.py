@@ -99,7 +99,7 @@ def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> date
     """The next moment at which the clock alone makes a tick due, see `wake.sql`."""
     now = naive_utc(settings.now())
     row = connection.execute(
-        load(__package__ or "", "wake"),
+        load(__package__, "wake"),
         {
             "now": now,
             "stall_after_us": settings.stall_after_us,

@@ -18,16 +18,21 @@ NO_ID = "''"
 _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
-def load(package: str, name: str) -> str:
-    """The text of one named section of a package's `.sql` files.
+def load(package: str | None, name: str, **fragments: object) -> str:
+    """The text of one named section of a package's `.sql` files, with its placeholders filled in.
 
     A file holds the queries of one subject; each section begins with a line `-- name: <name>`, as the package
-    aiosql has it.
+    aiosql has it. A brace that is no placeholder is written twice.
+
+    Args:
+        package: The caller's `__package__`.
+        name: The section.
+        fragments: SQL for each placeholder `{name}` of the section. Values are parameters of the query instead.
 
     Raises:
-        KeyError: The package has no such section.
+        KeyError: The package has no such section, or a placeholder got no text.
     """
-    return sections(package)[name]
+    return sections(package or "")[name].format(**fragments)
 
 
 @cache

@@ -1,15 +1,21 @@
 """Assets of the governance stage: sign-offs before pairing; verdicts, events and the audit log after it."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from et_pipeline.defs.each_experiment import each_experiment
-from et_pipeline.defs.governance_checks import CHECKS
 from et_pipeline.defs.partitions import SHARED, SOURCES, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
-from et_pipeline.defs.specs import materialized, spec
+from et_pipeline.defs.specs import check_result, materialized, spec
+from et_pipeline.warehouse import audit
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.governance.decide import DecideResult
+    from et_pipeline.settings import Settings
 
 GROUP = "governance"
 
@@ -53,6 +59,24 @@ DEPS = {
     "audit_log": ["verdicts"],
     "strategy_usage": ["verdicts", "experiments"],
 }
+CHECKS = [
+    dg.AssetCheckSpec(
+        "announced_verdict_follows",
+        asset="verdicts",
+        description="Every verdict that was announced still follows from the reports.",
+    ),
+    dg.AssetCheckSpec(
+        "not_stalled",
+        asset="verdicts",
+        description="Reports can be read; otherwise sampling and verdicts pause.",
+    ),
+    dg.AssetCheckSpec(
+        "audit_chain_intact",
+        asset="audit_log",
+        description="No row of the audit log was edited, deleted, inserted or moved. Otherwise nothing is published.",
+        blocking=True,  # a reviewer would decide from a page whose audit trail cannot be trusted
+    ),
+]
 
 
 @dg.multi_asset(
@@ -99,13 +123,12 @@ def governance(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Decides, in one transaction: states, verdicts, messages, audit rows."""
-    from et_pipeline.defs.governance_checks import evaluate
-    from et_pipeline.governance.decide import DecideResult, decide, together
+    from et_pipeline.governance.decide import decide, together
 
     settings = warehouse.settings
     with warehouse.open() as connection:
 
-        def judge(names: list[str]) -> DecideResult:
+        def judge(names: list[str]) -> "DecideResult":
             return decide(connection, settings, settings.now(), names)
 
         outcome = together(each_experiment(context, warehouse, connection, "decision", judge))
@@ -120,3 +143,29 @@ def governance(
         for table in DESCRIPTIONS:
             yield materialized(connection, table, version=SHARED if table in SOURCES else None)
         yield from evaluate(connection, settings, outcome)
+
+
+def evaluate(
+    connection: "duckdb.DuckDBPyConnection", settings: "Settings", outcome: "DecideResult"
+) -> list[dg.AssetCheckResult]:
+    """Every check of `CHECKS`, over what was decided."""
+    anchors = audit.event_anchors(connection)
+    noted = audit.read_anchor(settings)
+    fault = audit.verify(connection, [*anchors, noted] if noted else anchors)
+    return [
+        check_result(
+            "verdicts", "announced_verdict_follows", outcome.contradicted, "every announced verdict follows"
+        ),
+        check_result(
+            "verdicts",
+            "not_stalled",
+            [
+                f"{outage.source} since {outage.since:%Y-%m-%d %H:%M} UTC: {outage.reason}"
+                for outage in outcome.outages
+            ],
+            "reports can be read",
+        ),
+        check_result(
+            "audit_log", "audit_chain_intact", [fault.sentence] if fault else [], "the chain is intact"
+        ),
+    ]

@@ -1,14 +1,22 @@
 """Assets of the pairing stage: reports → `pairs` and `unmatched` → `cells`."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.common.sql import load
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.resource import POOL, Warehouse
-from et_pipeline.defs.specs import materialized, spec
+from et_pipeline.defs.specs import check_result, materialized, spec
+from et_pipeline.pairing.rules import prepare_pairing
+from et_pipeline.pairing.steps import view_stale
+from et_pipeline.warehouse.engine import DuckDBEngine
+
+if TYPE_CHECKING:
+    from et_pipeline.warehouse.engine import Engine
 
 GROUP = "pairing"
 
@@ -81,7 +89,6 @@ def pairing(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Pairs what is new; what it touches is paired again."""
-    from et_pipeline.defs import pairing_checks as checks
     from et_pipeline.pairing.pairs import PairsResult, build_pairs, sampled
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
@@ -104,9 +111,9 @@ def pairing(
         )
         yield materialized(connection, "pairs", engine=engine, written=pairs, removed=removed)
         yield materialized(connection, "unmatched", engine=engine, written=unmatched)
-        yield checks.one_pair_a_report(engine)
-        yield checks.every_report_placed(engine, paired)
-        yield checks.match_rate(engine)
+        yield one_pair_a_report(engine)
+        yield every_report_placed(engine, paired)
+        yield match_rate(engine)
 
 
 @dg.multi_asset(
@@ -137,7 +144,6 @@ def cells(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Computes the stale cells again from their pairs."""
-    from et_pipeline.defs import pairing_checks as checks
     from et_pipeline.pairing.cells import CellsResult, build_cells
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
@@ -149,4 +155,54 @@ def cells(
         stale, blocks = (sum(getattr(found, name) for found in outcomes) for name in ("stale", "blocks"))
         context.log.info(f"{stale:,} stale cells in {blocks:,} blocks")
         yield materialized(connection, "cells", stale=stale, blocks=blocks)
-        yield checks.cells_count_the_pairs(engine)
+        yield cells_count_the_pairs(engine)
+
+
+def one_pair_a_report(engine: "Engine") -> dg.AssetCheckResult:
+    """Fails where a report stands in two pairs of one experiment."""
+    view_stale(engine)
+    found = engine.rows(load("et_pipeline.pairing", "reused_reports"))
+    problems = [f"{name}: {report_id}" for name, report_id in found]
+    return check_result("pairs", "one_pair_a_report", problems, "every report is in one pair at most")
+
+
+def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.AssetCheckResult:
+    """Fails where a report of an arm is neither in a pair nor unmatched for a reason, or in more than one place.
+
+    Args:
+        engine: Where the rows are.
+        experiments: Experiments whose pairs are up to date with the reports.
+    """
+    prepare_pairing(engine, experiments)
+    problems = [
+        f"{name}: {reports:,} reports of the {arm}, {placed:,} in pairs and unmatched"
+        for name, arm, reports, placed in engine.rows(load("et_pipeline.pairing", "balance"))
+    ]
+    engine.drop("arms", "terms", "chosen")
+    return check_result(
+        "unmatched", "every_report_placed", problems, "every report of an arm is in one place"
+    )
+
+
+def match_rate(engine: "Engine") -> dg.AssetCheckResult:
+    """Warns where many reports of an arm found no partner: dropping them may flatter a picky variant."""
+    engine.send("experiments")
+    found = engine.rows(load("et_pipeline.pairing", "match_rates", most=MAX_UNMATCHED))
+    problems = [f"{name}: {share:.0%} of the {arm}'s reports" for name, arm, share in found]
+    fine = f"at most {MAX_UNMATCHED:.0%} unmatched everywhere"
+    return check_result("unmatched", "match_rate", problems, fine, warn=True)
+
+
+def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
+    """Fails where pairs and cells of a planned metric count differently (ratio metrics are counted apart)."""
+    counts = ", ".join(f"count({metric}_uplift) AS {metric}" for metric in REPORT_METRICS)
+    ratios = [name for name, metric in CATALOGUE.items() if metric.ratio_of]
+    warehouse = DuckDBEngine(engine.connection)
+    columns = ", ".join(f"0::BIGINT AS {metric}" for metric in REPORT_METRICS)
+    warehouse.keep("counted_pairs", f"SELECT '' AS experiment_id, {columns} WHERE false")
+    engine.insert("counted_pairs", f"SELECT experiment_id, {counts} FROM pairs GROUP BY experiment_id")
+    differences = load("et_pipeline.pairing", "counting_differences", metrics=", ".join(REPORT_METRICS))
+    found = engine.connection.execute(differences, {"ratios": ratios}).fetchall()
+    warehouse.drop("counted_pairs")
+    problems = [f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found]
+    return check_result("cells", "cells_count_the_pairs", problems, "cells count every pair once")

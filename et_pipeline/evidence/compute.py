@@ -79,9 +79,7 @@ def build_evidence(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
         for table in ("series_interval_path", "series_intervals"):
-            connection.execute(
-                load(__package__ or "", "close_blocks").format(table=table, inside=among(wanted))
-            )
+            connection.execute(load(__package__, "close_blocks", table=table, inside=among(wanted)))
         _match_rates(engine, wanted)
         _replays(engine, [item for item in known if item.mode == "shadow"])
         _sample_ratios(engine, [item for item in known if item.mode == "limited_live"])
@@ -96,8 +94,11 @@ def read_series(
         (item.experiment_id, terms.name): (item, terms) for item in experiments for terms in item.metrics
     }
     others = connection.execute(
-        load(__package__ or "", "other_series").format(
-            uplift=UPLIFT.name, inside=among(item.experiment_id for item in experiments)
+        load(
+            __package__,
+            "other_series",
+            uplift=UPLIFT.name,
+            inside=among(item.experiment_id for item in experiments),
         )
     ).fetchall()
     keys = {(name, UPLIFT.name, metric) for name, metric in planned}.union(others)
@@ -209,10 +210,10 @@ def _spread(engine: Engine, series: PlannedSeries) -> tuple[float | None, float 
     """Median and standard deviation of single pairs; a ratio metric has no uplift of a single pair."""
     if series.terms.metric.ratio_of is not None:
         return None, None
-    query = load(__package__ or "", "spread")
-    ((median, deviation),) = engine.rows(
-        query.format(metric=series.terms.name, experiment_id=series.experiment.experiment_id)
+    query = load(
+        __package__, "spread", metric=series.terms.name, experiment_id=series.experiment.experiment_id
     )
+    ((median, deviation),) = engine.rows(query)
     return median, deviation
 
 
@@ -258,7 +259,7 @@ def _drift(
 
 def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
     """Shares of unmatched opportunities, which may change although no cell does."""
-    rates = engine.frame(load(__package__ or "", "match_rates").format(inside=among(experiments)))
+    rates = engine.frame(load(__package__, "match_rates", inside=among(experiments)))
     stream = ArrowStream(rates)  # noqa: F841 - DuckDB scans it by its name
     engine.connection.execute(
         f"""UPDATE series_diagnostics AS d SET
@@ -279,16 +280,14 @@ def _replays(engine: Engine, shadow: Sequence[RegisteredExperiment]) -> None:
         orient="row",
     )
     inside = among(blocks["experiment_id"])
-    counts = engine.frame(load(__package__ or "", "replays").format(inside=inside)).join(
-        blocks, on="experiment_id"
-    )
+    counts = engine.frame(load(__package__, "replays", inside=inside)).join(blocks, on="experiment_id")
     counts = counts.with_columns(as_of=(pl.col("block") + pl.col("time_block_us")).cast(pl.Datetime("us")))
     stream = ArrowStream(counts)  # noqa: F841 - DuckDB scans it by its name
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE counted AS "
         "SELECT experiment_id, as_of, opportunities, passed, assumed, missing FROM stream"
     )
-    query = load(__package__ or "", "replays_changed").format(inside=inside)
+    query = load(__package__, "replays_changed", inside=inside)
     changed = among(name for (name,) in connection.execute(query).fetchall())
     connection.execute(f"DELETE FROM replays WHERE {changed}")
     connection.execute(f"INSERT INTO replays SELECT * FROM counted WHERE {changed}")
@@ -299,8 +298,8 @@ def _sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) -> None
     """The sequential sample-ratio check of limited-live experiments, anew: it is a sum over blocks."""
     connection = engine.connection
     inside = among(item.experiment_id for item in live)
-    splits = pl.DataFrame(connection.sql(load(__package__ or "", "splits").format(inside=inside)))
-    counts = engine.frame(load(__package__ or "", "opportunities").format(inside=inside))
+    splits = pl.DataFrame(connection.sql(load(__package__, "splits", inside=inside)))
+    counts = engine.frame(load(__package__, "opportunities", inside=inside))
     stored = pl.DataFrame(connection.sql(f"SELECT * FROM sample_ratio WHERE {inside} ORDER BY ALL"))
     for item in live:
         of_it = pl.col("experiment_id") == item.experiment_id

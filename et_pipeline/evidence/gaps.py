@@ -46,7 +46,7 @@ class Gaps(NamedTuple):
 def read_gaps(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> Gaps:
     """What is missing of one metric in all pairs, the newest ones too."""
     found = connection.execute(
-        load(__package__ or "", "missing_values"),
+        load(__package__, "missing_values"),
         {"experiment_id": series.experiment.experiment_id, "metric": series.terms.name},
     ).fetchall()
     return Gaps(*found[0])
@@ -106,7 +106,9 @@ def _difference(
     """`difference_of_means` of the other arm's value, where `arm` has none and where it has one."""
     metric = series.terms.metric
     frame = engine.frame(
-        load(__package__ or "", "other_arm").format(
+        load(
+            __package__,
+            "other_arm",
             value=arm_value(metric, other),
             gap=arm_value(metric, arm),
             arms=missing_arms(metric),

@@ -52,7 +52,7 @@ class PlannedSeries(NamedTuple):
 def read_cells(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> pl.DataFrame:
     """The series' cells in time order, see `cells_of_series.sql`."""
     relation = connection.sql(
-        load(__package__ or "", "cells_of_series"),
+        load(__package__, "cells_of_series"),
         params=series.key,
     )
     return pl.DataFrame(relation)

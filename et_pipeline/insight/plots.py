@@ -27,7 +27,7 @@ def interval_path_svg(connection: duckdb.DuckDBPyConnection, experiment_id: str)
     Returns:
         The image, or None where the path has fewer than two points.
     """
-    path = row_dicts(connection, load(__package__ or "", "primary_path"), {"id": experiment_id})
+    path = row_dicts(connection, load(__package__, "primary_path"), {"id": experiment_id})
     if len(path) < 2:
         return None
     first = path[0]

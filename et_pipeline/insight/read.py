@@ -74,9 +74,9 @@ def read_experiments(
             for table, order in TABLES.items()
         }
         events = messages(connection, ids)
-        unmatched = _each(connection, load(__package__ or "", "unmatched"), ids)
-        pairs_over_time = _each(connection, load(__package__ or "", "pairs_over_time"), ids)
-        outages = _each(connection, load(__package__ or "", "outages"), ids)
+        unmatched = _each(connection, load(__package__, "unmatched"), ids)
+        pairs_over_time = _each(connection, load(__package__, "pairs_over_time"), ids)
+        outages = _each(connection, load(__package__, "outages"), ids)
         for name in ids:
             if name not in known:
                 raise KeyError(name)
@@ -102,7 +102,7 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
 
 def messages(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> dict[str, list[Row]]:
     """The messages of each experiment that has any, each with how its delivery stands."""
-    return _each(connection, load(__package__ or "", "events"), experiments)
+    return _each(connection, load(__package__, "events"), experiments)
 
 
 def _each(
@@ -117,7 +117,7 @@ def _each(
 
 def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """One row an experiment, as the index shows it; what needs a human comes first."""
-    found = row_dicts(connection, load(__package__ or "", "index"))
+    found = row_dicts(connection, load(__package__, "index"))
     for row in found:
         row["primary"] = loads(row.pop("standing")).primary
     return found
@@ -128,7 +128,7 @@ def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, 
 
     The second one follows the deliveries of its messages, the first one everything else.
     """
-    found = connection.execute(load(__package__ or "", "fingerprints")).fetchall()
+    found = connection.execute(load(__package__, "fingerprints")).fetchall()
     return {experiment_id: (figure, deliveries) for experiment_id, figure, deliveries in found}
 
 

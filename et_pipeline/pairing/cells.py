@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.common.sql import among
+from et_pipeline.common.sql import among, load
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
 from et_pipeline.contracts.series import COMPARISONS, Series
 from et_pipeline.pairing.columns import NO_TRADE, difference, winsorised
 from et_pipeline.pairing.rules import prepare
-from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import view_stale
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
@@ -63,7 +62,7 @@ def build_cells(
     engine = engine or DuckDBEngine(connection)
     with transaction(connection):
         prepare(engine, experiments)
-        metrics = [CATALOGUE[name] for (name,) in connection.execute(query("planned")).fetchall()]
+        metrics = [CATALOGUE[name] for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
         result = (_renew if engine.local else _compare)(engine, metrics)
         DuckDBEngine(connection).drop("terms", "chosen")
     return result
@@ -71,14 +70,14 @@ def build_cells(
 
 def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     """Replaces the stale cells by what their pairs give now."""
-    stale = engine.keep("stale", query("stale_now"))
+    stale = engine.keep("stale", load(__package__, "stale_now"))
     cells = blocks = 0
     if stale:
-        engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
+        engine.keep("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
         _take_away(engine)
         cells = sum(engine.insert("series_cells", _cells_query(series)) for series in _series(metrics))
         for metric in metrics:
-            engine.insert("missing_values", query("missing", metric=metric.name))
+            engine.insert("missing_values", load(__package__, "missing", metric=metric.name))
         blocks = _note_paths(engine)
     engine.drop("stale", "stale_pairs")
     return CellsResult(stale, cells, blocks)
@@ -93,16 +92,16 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
         return CellsResult(0, 0, 0)
     inside = among(sorted(experiments))
     engine.send("experiment_metrics")
-    engine.keep("stale", query("stale_now"))
-    engine.keep("stale_pairs", query("stale_pairs", columns=_needed(metrics)))
+    engine.keep("stale", load(__package__, "stale_now"))
+    engine.keep("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
     warehouse.keep("made", "SELECT * FROM series_cells WHERE false")
     warehouse.keep("made_missing", "SELECT * FROM missing_values WHERE false")
     for series in _series(metrics):
         engine.insert("made", _cells_query(series))
     for metric in metrics:
-        engine.insert("made_missing", query("missing", metric=metric.name))
+        engine.insert("made_missing", load(__package__, "missing", metric=metric.name))
     engine.drop("stale", "stale_pairs")
-    stale = warehouse.keep("stale", query("changed_cells", inside=inside))
+    stale = warehouse.keep("stale", load(__package__, "changed_cells", inside=inside))
     cells = blocks = 0
     if stale:
         _take_away(warehouse)
@@ -193,7 +192,8 @@ def _cells_query(series: Series) -> str:
                 parts[f"{part}_{place}"] = f"p.{name}_{arm}"
         better, worse = (arm_value(series.metric, arm) for arm in series.better_and_worse)
         uplift, touched = f"({better}) - ({worse})", "0"
-    return query(
+    return load(
+        __package__,
         "cells",
         comparison=series.comparison.name,
         metric=series.metric.name,

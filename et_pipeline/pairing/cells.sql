@@ -1,3 +1,25 @@
+-- name: stale
+-- The cells that the pairs in question are part of: to be computed again.
+SELECT DISTINCT experiment_id, block, market_id FROM {pairs}
+
+-- name: stale_now
+-- The cells to compute again, numbered: a whole number groups faster than three columns.
+SELECT row_number() OVER (ORDER BY experiment_id, block, market_id) AS cell, experiment_id, block, market_id
+FROM (
+    SELECT DISTINCT experiment_id, block, market_id FROM stale_cells
+    WHERE experiment_id IN (SELECT experiment_id FROM chosen)
+) AS distinct_cells
+
+-- name: stale_pairs
+-- The pairs of the stale cells.
+SELECT
+    s.cell,
+    {columns}
+FROM pairs AS p
+INNER JOIN stale AS s
+    ON s.experiment_id = p.experiment_id AND s.block = p.block AND s.market_id = p.market_id
+INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
+
 -- name: cells
 -- One series' cells. Decimals add up exactly, in any order; the second pass takes squares around the mean.
 WITH uplifts AS (
@@ -41,3 +63,34 @@ FROM stale AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN totals AS t ON t.cell = c.cell
 INNER JOIN spreads AS s ON s.cell = c.cell
+
+-- name: missing
+-- The pairs of the stale cells in which one metric has no value, see `missing_values`.
+SELECT c.experiment_id, m.metric, c.block, c.market_id, g.pairs, g.control, g.variant
+FROM stale AS c
+INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
+INNER JOIN (
+    SELECT
+        p.cell, count(*) AS pairs,
+        CAST(sum(CASE WHEN p.{metric}_missing IN (1, 3) THEN 1 ELSE 0 END) AS BIGINT) AS control,
+        CAST(sum(CASE WHEN p.{metric}_missing IN (2, 3) THEN 1 ELSE 0 END) AS BIGINT) AS variant
+    FROM stale_pairs AS p
+    WHERE p.{metric}_missing > 0
+    GROUP BY p.cell
+) AS g ON g.cell = c.cell
+
+-- name: changed_cells
+-- The cells that are not what they were, out of all those of some experiments.
+SELECT DISTINCT experiment_id, block, market_id
+FROM (
+    (SELECT * FROM made EXCEPT SELECT * FROM series_cells WHERE {inside})
+    UNION ALL
+    (SELECT * FROM series_cells WHERE {inside} EXCEPT SELECT * FROM made)
+) AS differing
+UNION
+SELECT DISTINCT experiment_id, block, market_id
+FROM (
+    (SELECT * FROM made_missing EXCEPT SELECT * FROM missing_values WHERE {inside})
+    UNION ALL
+    (SELECT * FROM missing_values WHERE {inside} EXCEPT SELECT * FROM made_missing)
+) AS differing_gaps

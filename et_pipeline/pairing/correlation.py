@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from et_pipeline.common.sql import among
+from et_pipeline.common.sql import among, load
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.pairing import columns
 from et_pipeline.pairing.progress import note_progress
 from et_pipeline.pairing.rules import keep_terms
-from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import (
     Change,
     chunks,
@@ -86,7 +85,7 @@ def _pair_touched(engine: Engine, behind: list[tuple[str, int]]) -> Change:
 
 def _settle(engine: Engine, experiments: list[str]) -> Change:
     """Matches again what the variant has moved past since, or no longer has."""
-    unsettled = engine.keep("touched", query("unsettled", inside=among(experiments)))
+    unsettled = engine.keep("touched", load(__package__, "unsettled", inside=among(experiments)))
     return _pair_again(engine, fetch_opportunities(engine)) if unsettled else Change()
 
 
@@ -109,12 +108,12 @@ def _remove(engine: Engine, inside: str, seen: str = "true") -> Change:
 
 def _match(engine: Engine) -> Change:
     """Writes the pairs and the unmatched reports of what is gathered."""
-    engine.keep("superseded", query("superseded", inside=COUNTS))
+    engine.keep("superseded", load(__package__, "superseded", inside=COUNTS))
     view_counting(engine, COUNTS)
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)
-    engine.keep("unpaired", query("correlation_unpaired", partner=PARTNER, paired=columns.PAIRED))
+    engine.keep("unpaired", load(__package__, "correlation_unpaired", partner=PARTNER, paired=columns.PAIRED))
     unmatched = engine.insert(
-        "unmatched", query("correlation_unmatched", block=columns.block("u.emitted_at"))
+        "unmatched", load(__package__, "correlation_unmatched", block=columns.block("u.emitted_at"))
     )
     drop_gathered(engine)
     engine.drop("superseded", "unpaired")

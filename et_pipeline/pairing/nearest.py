@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from et_pipeline.common.sql import among
+from et_pipeline.common.sql import among, load
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.statements import query
 from et_pipeline.pairing.steps import (
     Change,
     chunks,
@@ -68,7 +67,7 @@ def _pair_all(engine: Engine, experiment: RegisteredExperiment) -> Change:
     for part in range(parts):
         share = f" AND hash(r.market_id) % {parts} = {part}" if parts > 1 else ""
         gather(engine, "reports", f"a.{own}{share}")
-        engine.keep("superseded", query("superseded", inside=INSIDE))
+        engine.keep("superseded", load(__package__, "superseded", inside=INSIDE))
         apart = _insert_apart(engine)
         change = change.plus(_match(engine, experiment)).plus(Change(0, 0, apart))
     return change
@@ -78,14 +77,14 @@ def _pair_touched(engine: Engine, experiment: RegisteredExperiment, batch: int) 
     own = among([experiment.experiment_id])
     seen = fetch_touched(engine, [(experiment.experiment_id, batch)])
     gather(engine, "fetched", f"a.{own}")
-    engine.keep("superseded", query("superseded", inside=INSIDE))
+    engine.keep("superseded", load(__package__, "superseded", inside=INSIDE))
     engine.delete(
         "unmatched",
         f"{seen.format(time='emitted_at')} AND {own} AND NOT {ALONE}"
         " AND opportunity_key IN (SELECT opportunity_key FROM touched)",
     )
     apart = _insert_apart(engine)
-    engine.keep("points", query("nearest_points"))
+    engine.keep("points", load(__package__, "nearest_points"))
     change = Change(0, 0, apart)
     span = engine.connection.execute("SELECT min(emitted_at), max(emitted_at) FROM points").fetchone()
     if span is not None and span[0] is not None:
@@ -101,9 +100,15 @@ def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[objec
     near = f"s.ends_at >= TIMESTAMP '{span[0]}' - {tolerance} AND s.starts_at <= TIMESTAMP '{span[1]}' + {tolerance}"
     engine.keep(
         "affected",
-        query("nearest_affected", experiment_id=experiment.experiment_id, near=near, tolerance=tolerance),
+        load(
+            __package__,
+            "nearest_affected",
+            experiment_id=experiment.experiment_id,
+            near=near,
+            tolerance=tolerance,
+        ),
     )
-    engine.keep("stretches", query("nearest_stretches"))
+    engine.keep("stretches", load(__package__, "nearest_stretches"))
     reach = engine.connection.execute("SELECT min(starts_at), max(ends_at) FROM stretches").fetchone()
     low, high = reach if reach is not None else span
     change = Change(remove_pairs(engine, f"{own} AND {_within_stretch('pairs', 'pair_time', low, high)}"))
@@ -133,23 +138,27 @@ def _match(engine: Engine, experiment: RegisteredExperiment) -> Change:
     tolerance = {"tolerance_us": experiment.tolerance_us}
     engine.keep(
         "timeline",
-        query("nearest_timeline", moment=columns.microseconds("emitted_at"), **tolerance),
+        load(__package__, "nearest_timeline", moment=columns.microseconds("emitted_at"), **tolerance),
     )
     if engine.local:
-        engine.insert("pairing_segments", query("nearest_segments", experiment_id=experiment.experiment_id))
-    engine.keep("stacks", query("nearest_stacks"))
-    engine.keep("links", query("nearest_together"))
+        engine.insert(
+            "pairing_segments", load(__package__, "nearest_segments", experiment_id=experiment.experiment_id)
+        )
+    engine.keep("stacks", load(__package__, "nearest_stacks"))
+    engine.keep("links", load(__package__, "nearest_together"))
     engine.keep("stacks", "SELECT * FROM stacks WHERE taken < height")
     while True:
-        engine.view("heads", query("nearest_heads"))
-        engine.keep("looked", query("nearest_looked", **tolerance))
-        if not engine.keep("found", query("nearest_round")):
+        engine.view("heads", load(__package__, "nearest_heads"))
+        engine.keep("looked", load(__package__, "nearest_looked", **tolerance))
+        if not engine.keep("found", load(__package__, "nearest_round")):
             break
         engine.insert("links", "SELECT * FROM found")
-        engine.keep("stacks", query("nearest_left"))
-    engine.keep("matches", query("nearest_matches"))
+        engine.keep("stacks", load(__package__, "nearest_left"))
+    engine.keep("matches", load(__package__, "nearest_matches"))
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)
-    unmatched = engine.insert("unmatched", query("nearest_unmatched", block=columns.block("u.emitted_at")))
+    unmatched = engine.insert(
+        "unmatched", load(__package__, "nearest_unmatched", block=columns.block("u.emitted_at"))
+    )
     drop_gathered(engine)
     engine.drop_views("heads")
     engine.drop("timeline", "stacks", "links", "looked", "found", "matches", "superseded")
@@ -167,4 +176,4 @@ def _within_stretch(table: str, time: str, low: object, high: object) -> str:
 
 
 def _insert_apart(engine: Engine) -> int:
-    return engine.insert("unmatched", query("nearest_apart", block=columns.block("g.emitted_at")))
+    return engine.insert("unmatched", load(__package__, "nearest_apart", block=columns.block("g.emitted_at")))

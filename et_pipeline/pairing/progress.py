@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from et_pipeline.common.sql import among
-from et_pipeline.pairing.statements import query
+from et_pipeline.common.sql import among, load
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
@@ -25,7 +24,7 @@ def note_progress(
         source: The query: out of what is paired, or, where nothing is yet, out of the reports.
     """
     inside = among(experiments)
-    rows = engine.rows(query(source, inside=inside))
+    rows = engine.rows(load(__package__, source, inside=inside))
     engine.connection.execute(f"DELETE FROM arm_progress WHERE {inside}")
     if rows:
         engine.connection.executemany("INSERT INTO arm_progress VALUES (?, ?, ?)", rows)

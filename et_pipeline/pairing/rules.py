@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from et_pipeline.common.sql import load
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered
 from et_pipeline.pairing.columns import LIMITS
-from et_pipeline.pairing.statements import query
 from et_pipeline.warehouse.engine import DuckDBEngine
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def prepare(engine: Engine, experiments: Sequence[str]) -> None:
 
 def keep_terms(engine: Engine) -> None:
     """Makes `terms` as the plans and `arm_progress` have them now."""
-    DuckDBEngine(engine.connection).keep("terms", query("terms", limits=LIMITS))
+    DuckDBEngine(engine.connection).keep("terms", load(__package__, "terms", limits=LIMITS))
     engine.send("terms")
 
 
@@ -62,6 +62,6 @@ def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[Register
     unknown = sorted(set(experiments) - {experiment.experiment_id for experiment in known})
     if unknown:
         raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")
-    DuckDBEngine(engine.connection).keep("arms", query("arms"))
+    DuckDBEngine(engine.connection).keep("arms", load(__package__, "arms"))
     engine.send("arms")
     return known

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from et_pipeline.common.sql import among
+from et_pipeline.common.sql import among, load
 from et_pipeline.pairing import columns
-from et_pipeline.pairing.statements import query
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,7 +57,7 @@ def keep_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> int:
     engine.connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
     engine.send("behind")
     after = min(batch for _, batch in behind)
-    engine.keep("touched", query("touched", after=after))
+    engine.keep("touched", load(__package__, "touched", after=after))
     return after
 
 
@@ -111,7 +110,9 @@ def gather(engine: Engine, reports: str, scope: str) -> None:
 
     A table and not a view: four queries read it, and writing it down once took less than reading four times.
     """
-    engine.keep("gathered", query("gather", metrics=columns.METRICS, reports=reports, scope=scope))
+    engine.keep(
+        "gathered", load(__package__, "gather", metrics=columns.METRICS, reports=reports, scope=scope)
+    )
     engine.drop("fetched")
 
 
@@ -123,7 +124,7 @@ def view_counting(engine: Engine, counts: str) -> None:
         counts: The condition that a gathered report `g` counts.
     """
     for arm in ("control", "variant"):
-        engine.view(f"{arm}s", query("counting", arm=arm, counts=counts))
+        engine.view(f"{arm}s", load(__package__, "counting", arm=arm, counts=counts))
 
 
 def drop_gathered(engine: Engine) -> None:
@@ -142,7 +143,8 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
     """
     engine.keep(
         "made",
-        query(
+        load(
+            __package__,
             "pairs",
             block=columns.block("p.pair_time"),
             both_arms=columns.BOTH_ARMS,
@@ -152,7 +154,7 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
             candidates=candidates,
         ),
     )
-    engine.insert("stale_cells", query("stale", pairs="made"))
+    engine.insert("stale_cells", load(__package__, "stale", pairs="made"))
     count = engine.insert("pairs", "SELECT * FROM made")
     engine.drop("made")
     return count
@@ -174,13 +176,13 @@ def view_stale(engine: Engine) -> list[str]:
     """
     experiments = stale_experiments(engine.connection, "stale_cells")
     if not engine.local:
-        engine.view("stale_cells", query("stale", pairs=f"pairs WHERE {among(experiments)}"))
+        engine.view("stale_cells", load(__package__, "stale", pairs=f"pairs WHERE {among(experiments)}"))
     return experiments
 
 
 def remove_pairs(engine: Engine, condition: str) -> int:
     """Takes away the pairs that a condition holds for and writes their cells to `stale_cells`."""
     count = engine.take("going", "pairs", "experiment_id, block, market_id", condition)
-    engine.insert("stale_cells", query("stale", pairs="going"))
+    engine.insert("stale_cells", load(__package__, "stale", pairs="going"))
     engine.drop("going")
     return count

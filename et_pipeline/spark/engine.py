@@ -181,7 +181,7 @@ class SparkEngine:
             ("unmatched_elsewhere", "unmatched_reasons"),
         ):
             self.connection.execute(f"DELETE FROM {table} WHERE {inside}")
-            self.insert(table, load(__package__, name).format(inside=inside))
+            self.insert(table, load(__package__, name, inside=inside))
         self.connection.execute(f"DELETE FROM pairs_elsewhere WHERE {inside}")
         self.connection.execute(
             "INSERT INTO pairs_elsewhere SELECT unnest(?::VARCHAR[]), ?", [experiments, self.run]

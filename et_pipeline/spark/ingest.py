@@ -109,8 +109,10 @@ class _Cluster:
         engine = self._engine
         ledger.tallies = {number: Tally(file.path) for number, file in numbered.items()}
         self._count_parts(ledger)
-        ledger.quarantine(engine.frame(self._query("bad")))
-        ledger.wait(executor.from_arrow(engine.frame(self._query("arrivals", columns=ARRIVAL, what="early"))))
+        ledger.quarantine(engine.frame(load(__package__, "bad")))
+        ledger.wait(
+            executor.from_arrow(engine.frame(load(__package__, "arrivals", columns=ARRIVAL, what="early")))
+        )
         come = ArrowStream(ledger.take_due(self._run.latest))  # noqa: F841 (DuckDB scans it by name)
         columns = ", ".join(executor.REPORT)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE due AS SELECT {columns} FROM come")
@@ -153,14 +155,14 @@ class _Cluster:
         """Splits the arrivals: those with keys of their own are reports, the others are judged together."""
         engine = self._engine
         columns = ", ".join(executor.REPORT)
-        arrived = self._query("arrivals", columns=ARRIVAL, what="report")
+        arrived = load(__package__, "arrivals", columns=ARRIVAL, what="report")
         engine.view("arrivals", f"{arrived} UNION ALL SELECT {columns} FROM due")
-        engine.keep("repeated", self._query("repeated"))
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {self._query('lost')}")
+        engine.keep("repeated", load(__package__, "repeated"))
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {load(__package__, 'lost')}")
         engine.send("lost")
-        contested = engine.keep("contested", self._query("contested", columns=columns, lost=LOST))
+        contested = engine.keep("contested", load(__package__, "contested", columns=columns, lost=LOST))
         engine.keep_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
-        engine.store(batch, self._query("kept", columns=columns))
+        engine.store(batch, load(__package__, "kept", columns=columns))
         for number, reports in engine.rows(
             "SELECT snapshot_id, count(*) FROM stored_batch GROUP BY snapshot_id"
         ):
@@ -180,6 +182,3 @@ class _Cluster:
         """The judged reports of one fate, as the warehouse has them."""
         rows = self._engine.session.table("judged").where(f"fate = '{fate}'").toArrow()
         return executor.from_arrow(rows).drop("fate")
-
-    def _query(self, name: str, **fragments: str) -> str:
-        return load(__package__, name).format(**fragments)

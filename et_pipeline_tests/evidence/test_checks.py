@@ -2,7 +2,7 @@
 
 import pytest
 
-from et_pipeline.defs import evidence_checks as checks
+from et_pipeline.defs import evidence as checks
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 

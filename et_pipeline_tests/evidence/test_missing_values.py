@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from et_pipeline.defs import evidence_checks as checks
+from et_pipeline.defs import evidence as checks
 from et_pipeline.evidence.compute import build_evidence
 from et_pipeline.evidence.gaps import difference_of_means
 from et_pipeline.inference.boundary import solve_g

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from et_pipeline.defs.governance_checks import CHECKS
+from et_pipeline.defs.governance import CHECKS
 from et_pipeline.governance.sign_offs import REFUSALS
 
 TESTS = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from et_pipeline.defs import ingest as assets
-from et_pipeline.defs.ingest_checks import CHECKS, evaluate
+from et_pipeline.defs.ingest import CHECKS, evaluate
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.ingest.results import IngestResult
 from et_pipeline.settings import Settings

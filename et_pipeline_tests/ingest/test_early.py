@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from et_pipeline.defs.ingest_checks import evaluate
+from et_pipeline.defs.ingest import evaluate
 from et_pipeline.due import next_wake
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse

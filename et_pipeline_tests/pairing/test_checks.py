@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from et_pipeline.defs import pairing_checks as checks
+from et_pipeline.defs import pairing as checks
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline.warehouse.engine import DuckDBEngine

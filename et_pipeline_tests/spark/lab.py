@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from et_pipeline.defs.ingest import read_snapshots
-from et_pipeline.defs.pairing_checks import every_report_placed
+from et_pipeline.defs.pairing import every_report_placed
 from et_pipeline.experiments.registration import register
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs

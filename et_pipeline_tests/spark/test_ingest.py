@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from et_pipeline.contracts.report import BELOW
-from et_pipeline.defs.ingest_checks import evaluate
+from et_pipeline.defs.ingest import evaluate
 from et_pipeline.ingest import workers
 from et_pipeline.ingest.ingest import ingest
 from et_pipeline.ingest.results import IngestResult

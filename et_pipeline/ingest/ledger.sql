@@ -1,3 +1,9 @@
+-- name: readings
+-- The latest reading of every path: what is known of the files in the bus.
+SELECT path, size, mtime_ns, content_hash, revision, snapshot_id
+FROM snapshots
+QUALIFY row_number() OVER (PARTITION BY path ORDER BY revision DESC) = 1
+
 -- name: supersede
 -- A file that was read again: its refused and skipped lines count where they were read last, whatever became of
 -- them there; in the readings before they are repetitions. Conflicts stay: they are known by their content.

@@ -6,8 +6,8 @@ refused AS (SELECT snapshot_id, count(*) AS n FROM quarantine GROUP BY ALL),
 passed AS (SELECT snapshot_id, sum(lines) AS n FROM skipped GROUP BY ALL),
 early AS (SELECT snapshot_id, count(*) AS n FROM early_reports GROUP BY ALL)
 SELECT s.path, s.revision,
-       format('{} lines, but {} reports ({} stored), {} duplicates, {} skipped ({} noted), {} quarantined ({} kept), '
-              '{} waiting ({} kept)',
+       format('{{}} lines, but {{}} reports ({{}} stored), {{}} duplicates, {{}} skipped ({{}} noted), {{}} quarantined ({{}} kept), '
+              '{{}} waiting ({{}} kept)',
               s.lines, s.reports, coalesce(stored.n, 0), s.duplicates, s.skipped, coalesce(passed.n, 0),
               s.quarantined, coalesce(refused.n, 0), s.waiting, coalesce(early.n, 0))
 FROM snapshots s
@@ -21,3 +21,32 @@ WHERE s.lines <> s.reports + s.duplicates + s.skipped + s.quarantined + s.waitin
    OR s.skipped <> coalesce(passed.n, 0)
    OR (s.batch >= $first AND s.reports <> coalesce(stored.n, 0))
 ORDER BY s.path, s.revision
+
+-- name: stored_counts
+SELECT snapshot_id, count(*) AS n FROM reports WHERE batch >= {first} GROUP BY snapshot_id
+
+-- name: new_reports
+SELECT * FROM reports WHERE batch >= {first} LIMIT {rows}
+
+-- name: repeated_ids
+-- Report ids that stand more than once, where at least one of them is new. Keys first: they are numbers.
+WITH repeated AS (
+    SELECT report_key
+    FROM reports
+    WHERE report_key IN (SELECT report_key FROM reports WHERE batch >= {first})
+    GROUP BY report_key
+    HAVING count(*) > 1
+)
+SELECT report_id, count(*) AS times
+FROM reports
+WHERE report_key IN (SELECT report_key FROM repeated)
+GROUP BY report_id
+HAVING count(*) > 1
+ORDER BY report_id
+
+-- name: waiting
+-- Whose reports wait because their time lies ahead of the clock.
+SELECT bot_id, count(*) AS lines, min(emitted_at) AS first_due, max(emitted_at) AS last_due
+FROM early_reports
+GROUP BY bot_id
+ORDER BY bot_id

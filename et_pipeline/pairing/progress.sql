@@ -1,3 +1,23 @@
+-- name: arm_progress
+-- Per experiment the time of the newest opportunity that each arm has reported.
+SELECT experiment_id, max(control_until) AS control_until, max(variant_until) AS variant_until
+FROM (
+    SELECT
+        experiment_id, max(pair_time) AS control_until,
+        max(CASE WHEN variant_report_id IS NOT NULL THEN pair_time END) AS variant_until
+    FROM pairs
+    WHERE {inside}
+    GROUP BY experiment_id
+    UNION ALL
+    SELECT
+        experiment_id, max(CASE WHEN arm = 'control' THEN emitted_at END),
+        max(CASE WHEN arm = 'variant' THEN opportunity_at END)
+    FROM unmatched
+    WHERE {inside}
+    GROUP BY experiment_id
+) AS newest
+GROUP BY experiment_id
+
 -- name: replayed_until
 -- Per experiment the time of the newest opportunity that the variant has reported, out of the reports themselves:
 -- the control's time, of its reports within the window where there is one.
@@ -33,3 +53,15 @@ FROM (
         c.experiment_id, c.opportunity_key, c.correlation_id, c.market_id, c.outcome_id, c.side
 ) AS opportunities
 GROUP BY experiment_id
+
+-- name: unsettled
+-- The opportunities without a report of the variant that are not what they are by how far the variant has come.
+SELECT u.experiment_id, u.opportunity_key
+FROM unmatched AS u
+INNER JOIN terms AS t ON t.experiment_id = u.experiment_id
+WHERE u.{inside} AND u.reason = 'not_replayed' AND u.block < t.assumed_before
+UNION
+SELECT p.experiment_id, p.opportunity_key
+FROM pairs AS p
+INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
+WHERE p.{inside} AND p.variant_report_id IS NULL AND (t.assumed_before IS NULL OR p.block >= t.assumed_before)

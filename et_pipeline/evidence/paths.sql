@@ -1,0 +1,44 @@
+-- name: other_series
+-- The series of some experiments, besides those of the uplift, that have cells or had some.
+SELECT experiment_id, comparison, metric FROM series_cells WHERE comparison <> '{uplift}' AND {inside}
+UNION
+SELECT experiment_id, comparison, metric FROM series_intervals WHERE comparison <> '{uplift}' AND {inside}
+
+-- name: cells_of_series
+-- Cells of one series, in time order; markets as codes 0, 1, … by name.
+WITH chosen AS (
+    SELECT * FROM series_cells
+    WHERE experiment_id = $experiment_id AND comparison = $comparison AND metric = $metric
+), codes AS (
+    SELECT market_id, row_number() OVER (ORDER BY market_id) - 1 AS market
+    FROM (SELECT DISTINCT market_id FROM chosen) AS markets
+)
+SELECT
+    epoch_us(c.block) AS block, codes.market, c.n, c.sum, c.m2, c.wins, c.winsorised,
+    c.numerator_control, c.denominator_control, c.numerator_variant, c.denominator_variant
+FROM chosen AS c
+INNER JOIN codes USING (market_id)
+ORDER BY 1, 2
+
+-- name: close_blocks
+-- A block is closed when both arms of its experiment have reported an opportunity from after it. It may be opened
+-- again where the report that told so turns out to be none.
+UPDATE {table} AS p
+SET closed = a.reached
+FROM (
+    SELECT
+        q.experiment_id, q.comparison, q.metric, q.as_of,
+        coalesce(q.as_of <= a.control_until AND q.as_of <= a.variant_until, false) AS reached
+    FROM {table} AS q
+    INNER JOIN arm_progress AS a ON a.experiment_id = q.experiment_id
+    WHERE q.{inside}
+) AS a
+WHERE
+    p.experiment_id = a.experiment_id AND p.comparison = a.comparison AND p.metric = a.metric
+    AND p.as_of = a.as_of AND p.closed <> a.reached
+
+-- name: spread
+-- Median and spread of single pairs; {metric} is a name of the metric catalogue.
+SELECT median({metric}_uplift), stddev_samp({metric}_uplift)
+FROM pairs
+WHERE experiment_id = '{experiment_id}' AND {metric}_uplift IS NOT NULL

@@ -1,2 +1,0 @@
--- name: new_reports
-SELECT * FROM reports WHERE batch >= {first} LIMIT {rows}

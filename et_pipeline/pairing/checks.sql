@@ -1,0 +1,85 @@
+-- name: balance
+-- Arms of which not every report is in one place: in a pair, or unmatched for a reason.
+WITH kinds AS (
+    SELECT strategy_id, config_version, mode, count(*) AS n
+    FROM reports
+    GROUP BY strategy_id, config_version, mode
+),
+placed AS (
+    SELECT experiment_id, 'control' AS arm, count(*) AS n FROM pairs GROUP BY experiment_id
+    UNION ALL
+    SELECT experiment_id, 'variant' AS arm, count(variant_report_id) AS n FROM pairs GROUP BY experiment_id
+    UNION ALL
+    SELECT experiment_id, arm, count(*) AS n FROM unmatched GROUP BY experiment_id, arm
+),
+found AS (
+    SELECT a.experiment_id, a.arm, sum(k.n) AS told, 0 AS kept
+    FROM arms AS a
+    INNER JOIN kinds AS k
+        ON k.strategy_id = a.strategy_id AND k.mode = a.mode
+        AND (a.config_version IS NULL OR k.config_version = a.config_version)
+    GROUP BY a.experiment_id, a.arm
+    UNION ALL
+    SELECT a.experiment_id, a.arm, 0, p.n
+    FROM arms AS a
+    INNER JOIN placed AS p ON p.experiment_id = a.experiment_id AND p.arm = a.arm
+)
+SELECT experiment_id, arm, reports, placed
+FROM (
+    SELECT experiment_id, arm, CAST(sum(told) AS BIGINT) AS reports, CAST(sum(kept) AS BIGINT) AS placed
+    FROM found
+    GROUP BY experiment_id, arm
+) AS counted
+WHERE reports <> placed
+ORDER BY experiment_id, arm
+
+-- name: counting_differences
+-- Planned metrics whose cells do not count the pairs that have a value. Of experiments that failed they cannot,
+-- and `failures` says so.
+WITH counted AS (
+    SELECT experiment_id, metric, n FROM (UNPIVOT counted_pairs ON {metrics} INTO NAME metric VALUE n)
+), summed AS (
+    SELECT experiment_id, metric, sum(n)::BIGINT AS n FROM cells GROUP BY experiment_id, metric
+)
+SELECT experiment_id, metric, coalesce(counted.n, 0) AS pairs, coalesce(summed.n, 0) AS cells
+FROM experiment_metrics
+LEFT JOIN counted USING (experiment_id, metric)
+LEFT JOIN summed USING (experiment_id, metric)
+WHERE coalesce(counted.n, 0) <> coalesce(summed.n, 0) AND NOT list_contains($ratios, metric)
+    AND experiment_id NOT IN (SELECT experiment_id FROM failures)
+ORDER BY experiment_id, metric
+
+-- name: match_rates
+-- Experiments and arms of which more than a share found no partner. In limited live most controls have none
+-- by design: the variant sees only a small share of the traffic.
+WITH opportunities AS (
+    SELECT experiment_id, 'control' AS arm, 0 AS missed FROM pairs
+    UNION ALL
+    SELECT experiment_id, 'variant', 0 FROM pairs WHERE variant_report_id IS NOT NULL
+    UNION ALL
+    SELECT experiment_id, arm, 1 FROM unmatched WHERE reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed')
+)
+SELECT experiment_id, arm, avg(missed) AS share
+FROM opportunities
+WHERE arm = 'variant' OR experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live')
+GROUP BY experiment_id, arm
+HAVING avg(missed) > {most}
+ORDER BY experiment_id, arm
+
+-- name: reused_reports
+-- Reports that stand in more than one pair of an experiment. Pairs with a report in common belong to one
+-- opportunity or one segment, so they are written together: looking where something changed is enough.
+WITH changed AS (
+    SELECT experiment_id, control_report_id, variant_report_id FROM pairs
+    WHERE (experiment_id, block, market_id) IN (SELECT experiment_id, block, market_id FROM stale_cells)
+)
+SELECT experiment_id, report_id
+FROM (
+    SELECT experiment_id, control_report_id AS report_id FROM changed
+    UNION ALL
+    SELECT experiment_id, variant_report_id FROM changed WHERE variant_report_id IS NOT NULL
+) AS used
+GROUP BY experiment_id, report_id
+HAVING count(*) > 1
+ORDER BY experiment_id, report_id
+LIMIT 20
