@@ -13,6 +13,7 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.common import text
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.experiments.registered import registered_ids
 from et_pipeline.governance.next_steps import word
 from et_pipeline.governance.standing import WORDS, Judgement, halted, loads
 
@@ -158,13 +159,8 @@ def show(
     with terminal.analyst_database(terminal.settings()) as connection:
         found = [row for row in read_status(connection) if row["experiment_id"] == experiment]
         if not found:
-            known = [
-                row["experiment_id"]
-                for row in terminal.rows(connection, "SELECT experiment_id FROM experiments")
-            ]
-            raise CommandError(
-                f"{experiment!r} is no registered experiment; known: {', '.join(sorted(known)) or 'none'}"
-            )
+            known = ", ".join(registered_ids(connection)) or "none"
+            raise CommandError(f"{experiment!r} is no registered experiment; known: {known}")
         document = dict(found[0])
         for table, order in SECTIONS.items():
             document[table] = terminal.rows(

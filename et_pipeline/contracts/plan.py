@@ -245,11 +245,6 @@ class Plan(_Strict):
         """SHA-256 of the frozen part in canonical JSON."""
         return content_hash(self.frozen)
 
-    @property
-    def needs_split_sign_off(self) -> bool:
-        """Whether the split is large enough to need a human's sign-off before sampling."""
-        return self.traffic_split_pct > LARGE_SPLIT_PCT
-
 
 class Refusal(NamedTuple):
     """Why a plan was refused.

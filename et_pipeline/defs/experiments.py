@@ -42,6 +42,7 @@ def experiments(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Registers new plans, applies allowed changes, refuses the rest."""
+    from et_pipeline.experiments.registered import registered_ids
     from et_pipeline.experiments.registration import register
 
     settings = warehouse.settings
@@ -55,7 +56,7 @@ def experiments(
             amended=len(outcome.amended),
             refused=len(outcome.refused),
         )
-        known = {row[0] for row in connection.execute("SELECT experiment_id FROM experiments").fetchall()}
+        known = registered_ids(connection)
     log_failures(context.log, warehouse, outcome.failures)
     tag_experiments(context, [*outcome.registered, *outcome.amended])
     for refusal in outcome.refused:

@@ -14,7 +14,7 @@ from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
 from et_pipeline.evidence.paths import PlannedSeries, finite, inference_cells, path_frame, read_cells
-from et_pipeline.experiments.registered import RegisteredExperiment, registered
+from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.power import further_pairs
@@ -72,7 +72,7 @@ def build_evidence(
         )
         touched = dict.fromkeys(wanted, EPOCH) if full else stale
         rows = 0
-        known = registered(connection, wanted)
+        known = registered_experiments(connection, wanted)
         for series in read_series(connection, [item for item in known if item.experiment_id in touched]):
             rows += _rebuild_series(engine, series, touched[series.experiment.experiment_id])
         connection.execute(

@@ -158,7 +158,7 @@ ORDER BY experiment_id, m.rowid
 """
 
 
-def registered(
+def registered_experiments(
     connection: duckdb.DuckDBPyConnection, experiments: Collection[str] | None = None
 ) -> list[RegisteredExperiment]:
     """The registered ones among some experiments, in order of their id; read anew, since a plan can be amended.

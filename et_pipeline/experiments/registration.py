@@ -11,6 +11,7 @@ from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, Refusal, overlapping, read_plans
 from et_pipeline.experiments.failures import Failure, attempt, note
+from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline.warehouse import audit
@@ -50,7 +51,7 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
         now: The moment of registration.
     """
     plans, refused = read_plans(settings.experiments_dir)
-    texts = dict(connection.execute("SELECT experiment_id, plan FROM experiments").fetchall())
+    texts = {item.experiment_id: item.plan for item in registered_experiments(connection)}
     read, failures = attempt(
         "plan", sorted(texts), lambda names: {name: _plan(texts[name]) for name in names}
     )
@@ -85,12 +86,6 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
     looked_at = {*texts, *(plan.experiment_id for plan in plans.values())}
     note(connection, now, "plan", sorted(looked_at), failures)
     return Registration(registered, amended, refused, failures)
-
-
-def registered_plans(connection: duckdb.DuckDBPyConnection) -> dict[str, Plan]:
-    """Every registered plan as it is in force, by experiment id."""
-    rows = connection.execute("SELECT experiment_id, plan FROM experiments ORDER BY experiment_id").fetchall()
-    return {identifier: _plan(text) for identifier, text in rows}
 
 
 def _plan(text: str) -> Plan:

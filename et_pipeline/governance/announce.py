@@ -5,6 +5,7 @@ Each builder is pure. The ids come from what a message tells, so telling it twic
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime
 from typing import Any
@@ -22,8 +23,8 @@ from et_pipeline.contracts.messages import (
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import AMENDABLE, content_hash
 from et_pipeline.contracts.reason_codes import ReasonCode
+from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance.explain import hindsight_sentence
-from et_pipeline.governance.records import Experiment
 from et_pipeline.governance.stall import Outage
 from et_pipeline.governance.terms import Alarm, Drift, Missing, Point
 from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
@@ -35,9 +36,9 @@ MAX_LOG_EVIDENCE = 700.0
 """Evidence beyond e^700 is sent as e^700: a double holds no more."""
 
 
-def started(experiment: Experiment, at: datetime) -> Event:
+def started(experiment: RegisteredExperiment, at: datetime) -> Event:
     """A new experiment was registered; once per plan."""
-    frozen = {key: value for key, value in experiment.plan.items() if key not in AMENDABLE}
+    frozen = {key: value for key, value in json.loads(experiment.plan).items() if key not in AMENDABLE}
     return _report(
         reason_codes.STARTED,
         experiment,
@@ -49,7 +50,7 @@ def started(experiment: Experiment, at: datetime) -> Event:
     )
 
 
-def large_split(experiment: Experiment, at: datetime, evidence_hash: str) -> Event:
+def large_split(experiment: RegisteredExperiment, at: datetime, evidence_hash: str) -> Event:
     """The split is above 50 %; once per plan and split."""
     split = experiment.traffic_split_pct
     return _report(
@@ -64,7 +65,7 @@ def large_split(experiment: Experiment, at: datetime, evidence_hash: str) -> Eve
 
 
 def insufficient(
-    experiment: Experiment, at: datetime, period: str, point: Point | None, missing: list[Missing]
+    experiment: RegisteredExperiment, at: datetime, period: str, point: Point | None, missing: list[Missing]
 ) -> Event:
     """A minimum is missing; once per experiment and UTC day, and at `ends_at`."""
     return _report(
@@ -77,7 +78,7 @@ def insufficient(
         payload={
             "period": period,
             "n_pairs": 0 if point is None else point.n_pairs,
-            "min_samples_for_decision": experiment.terms.min_samples,
+            "min_samples_for_decision": experiment.min_samples_for_decision,
             "effective_clusters": 0.0 if point is None else rounded(point.effective_clusters),
             "min_effective_clusters": MIN_CLUSTERS,
             "missing": [item._asdict() for item in missing],
@@ -86,7 +87,7 @@ def insufficient(
     )
 
 
-def stalled(experiment: Experiment, at: datetime, outage: Outage) -> Event:
+def stalled(experiment: RegisteredExperiment, at: datetime, outage: Outage) -> Event:
     """Reports cannot be read; once per experiment and outage."""
     return _report(
         reason_codes.STALLED,
@@ -99,7 +100,9 @@ def stalled(experiment: Experiment, at: datetime, outage: Outage) -> Event:
     )
 
 
-def result(experiment: Experiment, at: datetime, assessment: Assessment, evidence_hash: str) -> Event:
+def result(
+    experiment: RegisteredExperiment, at: datetime, assessment: Assessment, evidence_hash: str
+) -> Event:
     """There is a verdict; once per verdict, and an experiment has one."""
     return _report(
         reason_codes.RESULT,
@@ -119,7 +122,7 @@ def result(experiment: Experiment, at: datetime, assessment: Assessment, evidenc
 
 
 def review(
-    experiment: Experiment,
+    experiment: RegisteredExperiment,
     at: datetime,
     evidence_hash: str,
     about: str = "",
@@ -154,7 +157,7 @@ def review(
 
 
 def interval_signal(
-    experiment: Experiment, at: datetime, alarm: Alarm, since: datetime | None
+    experiment: RegisteredExperiment, at: datetime, alarm: Alarm, since: datetime | None
 ) -> DriftSignal:
     """A metric's interval lies below what it may lose; once per experiment, metric and trigger."""
     point = alarm.point
@@ -178,7 +181,9 @@ def interval_signal(
     )
 
 
-def detector_signal(experiment: Experiment, at: datetime, drift: Drift, point: Point | None) -> DriftSignal:
+def detector_signal(
+    experiment: RegisteredExperiment, at: datetime, drift: Drift, point: Point | None
+) -> DriftSignal:
     """The change detector says that a metric fell; once per experiment and metric.
 
     Args:
@@ -232,7 +237,7 @@ def signal_sentence(signal: DriftSignal) -> str:
 
 def _report(
     code: ReasonCode,
-    experiment: Experiment,
+    experiment: RegisteredExperiment,
     at: datetime,
     *,
     period: str,
@@ -251,9 +256,9 @@ def _report(
     )
 
 
-def _signal_id(experiment: Experiment, metric: str, trigger: str) -> str:
+def _signal_id(experiment: RegisteredExperiment, metric: str, trigger: str) -> str:
     return event_id(experiment.experiment_id, "drift_signal", experiment.plan_hash, f"{metric}/{trigger}")
 
 
-def _signal_evidence(experiment: Experiment, trigger: str, figures: dict[str, Any]) -> str:
+def _signal_evidence(experiment: RegisteredExperiment, trigger: str, figures: dict[str, Any]) -> str:
     return content_hash({"plan_hash": experiment.plan_hash, "trigger": trigger, "figures": figures})

@@ -9,9 +9,9 @@ from pydantic.fields import FieldInfo
 from et_pipeline.common.times import format_duration
 from et_pipeline.contracts.messages import BOT_ID, SCHEMA_VERSION
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.contracts.plan import Matching, Plan, Promotion, content_hash
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, Matching, Plan, Promotion, content_hash
 from et_pipeline.contracts.reason_codes import REASON_CODES
-from et_pipeline.inference.twoway import MIN_CLUSTERS
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 AUTHORITY = "Explain"
 
@@ -98,14 +98,22 @@ def parameters() -> list[dict[str, Any]]:
     plan = Plan.model_fields
     return [
         _parameter(
-            "traffic_split_pct", plan["traffic_split_pct"], "percent", "above 50: needs a human's sign-off"
+            "traffic_split_pct",
+            plan["traffic_split_pct"],
+            "percent",
+            f"above {LARGE_SPLIT_PCT:g}: needs a human's sign-off",
         ),
         _parameter("min_samples_for_decision", plan["min_samples_for_decision"], "pairs"),
         _parameter("planned_pairs", plan["planned_pairs"], "pairs"),
         _parameter("planned_clusters", plan["planned_clusters"], "effective clusters"),
         _parameter("alpha", plan["alpha"], "probability"),
         {
-            **_parameter("time_block", plan["time_block"], "duration", "lag-1 autocorrelation above 0.9"),
+            **_parameter(
+                "time_block",
+                plan["time_block"],
+                "duration",
+                f"lag-1 autocorrelation above {MAX_AUTOCORRELATION:g}",
+            ),
             "default": format_duration(plan["time_block"].default),
         },
         {

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event
-from et_pipeline.contracts.plan import content_hash
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
+from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import hindsight_sentence, replays_sentence, what_changed
-from et_pipeline.governance.records import Announced, Experiment, Facts
+from et_pipeline.governance.records import Announced, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
 from et_pipeline.governance.standing import dumps, judge
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 NOT_DECIDING = {
     "registered": "Not started yet: starts_at is not reached.",
-    "awaiting_sign_off": "The split is above 50 %: a human's valid sign-off is missing.",
+    "awaiting_sign_off": f"The split is above {LARGE_SPLIT_PCT:g} %: a human's valid sign-off is missing.",
     "split_declined": "A human declined the split: nothing is sampled under it.",
     "stalled": "Reports cannot be read: sampling and verdicts pause until they can.",
 }
@@ -92,7 +93,7 @@ def admit(
     Returns:
         Changes of state: experiment, from, to.
     """
-    known = records.experiments(connection, experiments)
+    known = registered_experiments(connection, experiments)
     states = lifecycle.states(connection)
     asked = any(
         item.needs_split_sign_off and states.get(item.experiment_id) in lifecycle.BEFORE_SAMPLING
@@ -130,7 +131,7 @@ def decide(
         look = open_look(connection, now, checked)
         facts = records.facts(connection, experiments)
         contradicted = []
-        known = records.experiments(connection, experiments)
+        known = registered_experiments(connection, experiments)
         for experiment in known:
             contradicted += _look_at(look, experiment, facts[experiment.experiment_id])
         refused = look.desk.close({experiment.experiment_id for experiment in known})
@@ -149,7 +150,7 @@ def _read_sign_offs(
     return read_sign_offs(settings, now, records.owners(connection), records.counted_hashes(connection))
 
 
-def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
+def _look_at(look: Look, experiment: RegisteredExperiment, facts: Facts) -> list[str]:
     """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
     declined = _before_sampling(look, experiment)
     _stall_or_resume(look, experiment)
@@ -162,7 +163,7 @@ def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
     if sampled:
         ratio = facts.sample_ratio
         assessment = assess(
-            experiment.terms,
+            experiment,
             facts.path,
             gaps=facts.gaps,
             replays=facts.replays,
@@ -170,7 +171,7 @@ def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
             ended=ended,
         )
     else:
-        assessment = assess(experiment.terms, [], ended=ended)._replace(
+        assessment = assess(experiment, [], ended=ended)._replace(
             sentence="The experiment ended before sampling was allowed to begin, so nothing was decided."
         )
     already_there = _already_there(experiment, facts.path, assessment.decided_as_of) if sampled else None
@@ -184,7 +185,7 @@ def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
     elif look.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
         announced = _conclude(look, experiment, assessment, "ended")
     if sampled and look.states[identifier] != "stalled":
-        drifts = first_alarms(experiment.terms, facts.path, facts.gaps, facts.drifts, facts.replays)
+        drifts = first_alarms(experiment, facts.path, facts.gaps, facts.drifts, facts.replays)
         _signals(look, experiment, facts.path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict
     _review(look, experiment, assessment, announced, contradicted, already_there)
@@ -204,7 +205,9 @@ def _look_at(look: Look, experiment: Experiment, facts: Facts) -> list[str]:
     return [identifier] if contradicted else []
 
 
-def _already_there(experiment: Experiment, path: list[Point], until: datetime | None) -> float | None:
+def _already_there(
+    experiment: RegisteredExperiment, path: list[Point], until: datetime | None
+) -> float | None:
     """Of a window that began before its registration: the share of pairs in blocks that had begun by then.
 
     Of the pairs up to the decision where there is one; None where there are none, or nothing is in hindsight.
@@ -214,14 +217,14 @@ def _already_there(experiment: Experiment, path: list[Point], until: datetime | 
     primary = [
         (point.as_of, point.n_pairs)
         for point in path
-        if point.metric == experiment.terms.primary.metric and (until is None or point.as_of <= until)
+        if point.metric == experiment.primary.name and (until is None or point.as_of <= until)
     ]
     last = experiment.registered_at + timedelta(microseconds=experiment.time_block_us)
     there = max((n for as_of, n in primary if as_of < last), default=0)
     return there / max(n for _, n in primary) if primary else None
 
 
-def _before_sampling(look: Look, experiment: Experiment) -> bool:
+def _before_sampling(look: Look, experiment: RegisteredExperiment) -> bool:
     """From a new plan to sampling, by way of a sign-off where the split is large; whether one declined it."""
     identifier = experiment.experiment_id
     evidence = split_evidence(identifier, experiment.traffic_split_pct)
@@ -250,7 +253,7 @@ def _before_sampling(look: Look, experiment: Experiment) -> bool:
     return bool(answer.declines)
 
 
-def _stall_or_resume(look: Look, experiment: Experiment) -> None:
+def _stall_or_resume(look: Look, experiment: RegisteredExperiment) -> None:
     identifier = experiment.experiment_id
     if look.states[identifier] == "stalled" and not look.outages:
         look.advance(experiment, "outage_over")
@@ -261,16 +264,18 @@ def _stall_or_resume(look: Look, experiment: Experiment) -> None:
             look.tell(announce.stalled(experiment, look.now, outage))
 
 
-def _insufficient(look: Look, experiment: Experiment, assessment: Assessment) -> None:
+def _insufficient(look: Look, experiment: RegisteredExperiment, assessment: Assessment) -> None:
     """Says once a day, and at the end, which minimum is missing."""
     missing = [item for item in assessment.missing if item.condition in ("too_few_pairs", "too_few_clusters")]
     if missing:
         period = "ends_at" if assessment.verdict else f"{naive_utc(look.now):%Y-%m-%d}"
-        point = assessment.sample.of(experiment.terms.primary.metric)
+        point = assessment.sample.of(experiment.primary.name)
         look.tell(announce.insufficient(experiment, look.now, period, point, missing))
 
 
-def _conclude(look: Look, experiment: Experiment, assessment: Assessment, trigger: str) -> Announced:
+def _conclude(
+    look: Look, experiment: RegisteredExperiment, assessment: Assessment, trigger: str
+) -> Announced:
     evidence_hash = content_hash(assessment.evidence)
     announced = Announced(
         str(assessment.verdict), str((assessment.evidence or {})["decided_as_of"]), evidence_hash, trigger
@@ -289,7 +294,11 @@ def _conclude(look: Look, experiment: Experiment, assessment: Assessment, trigge
 
 
 def _signals(
-    look: Look, experiment: Experiment, path: list[Point], assessment: Assessment, drifts: list[Drift]
+    look: Look,
+    experiment: RegisteredExperiment,
+    path: list[Point],
+    assessment: Assessment,
+    drifts: list[Drift],
 ) -> None:
     """Tells the registry where the variant underperforms; once per metric and trigger."""
     since = {drift.metric: drift.since for drift in drifts}
@@ -302,7 +311,7 @@ def _signals(
 
 def _review(
     look: Look,
-    experiment: Experiment,
+    experiment: RegisteredExperiment,
     assessment: Assessment,
     announced: Announced | None,
     contradicted: bool,
@@ -314,7 +323,7 @@ def _review(
     review_due = look.states[identifier] == "concluded" and experiment.request_review and not contradicted
     if better and announced and review_due:
         look.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
-        about = replays_sentence(experiment.terms, assessment.sample.replays)
+        about = replays_sentence(experiment, assessment.sample.replays)
         look.tell(announce.review(experiment, look.now, announced.evidence_hash, about, already_there))
     evidence: tuple[str, ...] = ()
     if better and announced:
@@ -340,7 +349,7 @@ def _review(
 
 def _write_verdict(
     look: Look,
-    experiment: Experiment,
+    experiment: RegisteredExperiment,
     assessment: Assessment,
     announced: Announced | None,
     contradicted: bool,
@@ -351,7 +360,7 @@ def _write_verdict(
 ) -> None:
     identifier = experiment.experiment_id
     state = look.states[identifier]
-    point = assessment.sample.of(experiment.terms.primary.metric)
+    point = assessment.sample.of(experiment.primary.name)
     decided = announced is not None and assessment.verdict is not None
     reason = (waits or state) if state in NOT_DECIDING else assessment.reason
     sentence = NOT_DECIDING.get(reason, assessment.sentence)

@@ -8,19 +8,17 @@ from datetime import datetime
 
 from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
     Alarm,
     Missing,
     Point,
     Replays,
-    Rule,
     Sample,
-    Terms,
     Verdict,
     above,
     holds,
-    margin_of,
     never_varies,
     replays_missing,
     values_missing,
@@ -33,7 +31,9 @@ BASIC = ("sample_ratio_alarm", "replays_missing", "values_missing")
 """Conditions that come before a sample that is too small: more of the same would not help."""
 
 
-def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetime | None) -> list[Missing]:
+def missing_conditions(
+    experiment: RegisteredExperiment, sample: Sample, sample_ratio_alarm: datetime | None
+) -> list[Missing]:
     """Every condition that keeps a verdict away, the most basic first; never empty."""
     found: list[Missing] = []
     if sample_ratio_alarm is not None:
@@ -45,36 +45,36 @@ def missing_conditions(terms: Terms, sample: Sample, sample_ratio_alarm: datetim
                 None,
             )
         )
-    if replays_missing(terms, sample):
+    if replays_missing(experiment, sample):
         found.append(_replays_missing(sample))
-    for rule in (terms.primary, *terms.guardrails):
-        if values_missing(terms, sample, rule.metric):
-            found.append(_values_missing(terms, sample, rule.metric))
-        problem = _too_small(terms, rule, sample)
+    for terms in (experiment.primary, *experiment.guardrails):
+        if values_missing(experiment, sample, terms.name):
+            found.append(_values_missing(experiment, sample, terms.name))
+        problem = _too_small(experiment, terms, sample)
         if problem is not None:
             found.append(problem)
     if found:
         return sorted(found, key=lambda item: item.condition not in BASIC)
-    primary, point = terms.primary, sample.points[terms.primary.metric]
+    primary, point = experiment.primary, sample.points[experiment.primary.name]
     if not above(point.ci_lower, 0.0):
         found.append(
             Missing(
                 "primary_undecided",
-                primary.metric,
-                f"The difference in {primary.metric}, {_range(point)}, may still be zero.",
-                _further(terms, primary, point),
+                primary.name,
+                f"The difference in {primary.name}, {_range(point)}, may still be zero.",
+                _further(experiment, primary, point),
             )
         )
-    for rule in terms.guardrails:
-        guard = sample.points[rule.metric]
-        if not holds(terms, sample, rule):
+    for terms in experiment.guardrails:
+        guard = sample.points[terms.name]
+        if not holds(experiment, sample, terms):
             found.append(
                 Missing(
                     "guardrail_undecided",
-                    rule.metric,
-                    f"It is not shown yet that {rule.metric}, {_range(guard)}, loses less than "
-                    f"{margin_of(rule):g} {CATALOGUE[rule.metric].unit}.",
-                    _further(terms, rule, guard),
+                    terms.name,
+                    f"It is not shown yet that {terms.name}, {_range(guard)}, loses less than "
+                    f"{terms.margin:g} {terms.metric.unit}.",
+                    _further(experiment, terms, guard),
                 )
             )
     return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
@@ -93,16 +93,16 @@ def _replays_missing(sample: Sample) -> Missing:
     )
 
 
-def replays_sentence(terms: Terms, replays: Replays | None) -> str:
+def replays_sentence(experiment: RegisteredExperiment, replays: Replays | None) -> str:
     """Of which of the control's opportunities a verdict speaks, where it is not all of them; else empty.
 
     Args:
-        terms: What the plan fixes.
+        experiment: What the plan fixes.
         replays: What the variant's reports say of these opportunities at the decision.
     """
     if replays is None:
         return ""
-    if terms.on_no_trade == "exclude":
+    if experiment.on_no_trade == "exclude":
         if replays.traded == replays.opportunities:
             return ""
         passed = f"on {replays.passed:,} the variant says that it passed, and " if replays.passed else ""
@@ -125,7 +125,7 @@ def replays_sentence(terms: Terms, replays: Replays | None) -> str:
     return assumed + missing
 
 
-def _values_missing(terms: Terms, sample: Sample, metric: str) -> Missing:
+def _values_missing(experiment: RegisteredExperiment, sample: Sample, metric: str) -> Missing:
     gaps, point = sample.missing(metric), sample.of(metric)
     total = gaps.pairs + (0 if point is None else point.n_pairs)
     return Missing(
@@ -133,23 +133,19 @@ def _values_missing(terms: Terms, sample: Sample, metric: str) -> Missing:
         metric,
         f"{gaps.pairs:,} of {total:,} pairs ({text.percent(gaps.pairs / total)}) have no value of {metric}: "
         f"{gaps.control:,} of the control's reports and {gaps.variant:,} of the variant's lack it. At most "
-        f"{text.percent(terms.max_missing)} may, so nothing is concluded about {metric}.",
+        f"{text.percent(experiment.max_missing)} may, so nothing is concluded about {metric}.",
         None,
     )
 
 
-def _too_small(terms: Terms, rule: Rule, sample: Sample) -> Missing | None:
+def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sample) -> Missing | None:
     """The first minimum that one metric's sample misses, None where it is healthy."""
-    name, point = rule.metric, sample.of(rule.metric)
-    if point is None or point.n_pairs < terms.min_samples:
+    name, point = terms.name, sample.of(terms.name)
+    least = experiment.min_samples_for_decision
+    if point is None or point.n_pairs < least:
         n = 0 if point is None else point.n_pairs
-        further = terms.min_samples - n
-        return Missing(
-            "too_few_pairs",
-            name,
-            f"{name} has {n:,} pairs in closed blocks of the {terms.min_samples:,} a decision needs.",
-            further,
-        )
+        sentence = f"{name} has {n:,} pairs in closed blocks of the {least:,} a decision needs."
+        return Missing("too_few_pairs", name, sentence, least - n)
     if not point.effective_clusters >= MIN_CLUSTERS:
         growth = MIN_CLUSTERS / max(1.0, point.effective_clusters)
         further = max(1, math.ceil(point.n_pairs * (growth - 1)))
@@ -168,7 +164,7 @@ def _too_small(terms: Terms, rule: Rule, sample: Sample) -> Missing | None:
             None,
         )
     if never_varies(point) and not point.ready:
-        if within_without_spread(terms, sample, rule):
+        if within_without_spread(experiment, sample, terms):
             return None
         every = f"{text.signed(point.mean_uplift, 2)} {CATALOGUE[name].unit}"
         return Missing(
@@ -202,7 +198,7 @@ def _expectation(further: int | None) -> str:
     return "" if further is None else f" About {further:,} more pairs are expected to be needed."
 
 
-def _further(terms: Terms, rule: Rule, point: Point) -> int | None:
+def _further(experiment: RegisteredExperiment, terms: MetricTerms, point: Point) -> int | None:
     """Pairs until a decision at the present mean and variance, None where none is in sight."""
     if point.mean_uplift is None or not point.se or never_varies(point):
         return None
@@ -211,17 +207,17 @@ def _further(terms: Terms, rule: Rule, point: Point) -> int | None:
         point.se,
         point.effective_clusters,
         point.n_pairs,
-        alpha=terms.alpha,
-        g=terms.g,
-        null=-margin_of(rule),
-        equivalence_margin=rule.equivalence_margin,
-        min_pairs=terms.min_samples,
+        alpha=experiment.alpha,
+        g=experiment.g,
+        null=-terms.margin,
+        equivalence_margin=terms.equivalence_margin,
+        min_pairs=experiment.min_samples_for_decision,
     )
     return math.ceil(further) if math.isfinite(further) else None
 
 
 def verdict_sentence(
-    terms: Terms,
+    experiment: RegisteredExperiment,
     verdict: Verdict,
     points: dict[str, Point],
     missing: Sequence[Missing],
@@ -230,26 +226,26 @@ def verdict_sentence(
     """The verdict for a non-statistician.
 
     Args:
-        terms: What the plan fixes.
+        experiment: What the plan fixes.
         verdict: The verdict.
         points: Each metric's interval at the decision.
         missing: What was missing, for `inconclusive`.
         alarms: Which metrics alarmed at the decision, for `variant_worse`.
     """
-    name = terms.primary.metric
+    name = experiment.primary.name
     if verdict == "inconclusive":
         why = " ".join(item.sentence for item in missing)
         return f"The experiment ended without a clear answer, which is not evidence of no difference. {why}"
     if verdict == "variant_worse":
-        return _worse(terms, alarms[0].point)
+        return _worse(experiment, alarms[0].point)
     point = points[name]
     difference = f"the difference in {name} is {_range(point)}"
     if point.ready:
-        difference += f" per pair ({_confidence(terms.alpha)})"
+        difference += f" per pair ({_confidence(experiment.alpha)})"
     if verdict == "variant_better":
-        guards = " No guardrail lost more than its margin." if terms.guardrails else ""
+        guards = " No guardrail lost more than its margin." if experiment.guardrails else ""
         return f"The variant is better: {difference}, {_sample(point)}.{guards}"
-    margin = f"{terms.primary.equivalence_margin:g} {CATALOGUE[name].unit}"
+    margin = f"{experiment.primary.equivalence_margin:g} {experiment.primary.metric.unit}"
     sample = _sample(point)
     return f"The two are equivalent: {difference}, within the {margin} the plan calls equal, {sample}."
 
@@ -279,14 +275,14 @@ def hindsight_sentence(registered_at: datetime, starts_at: datetime, already_the
     )
 
 
-def _worse(terms: Terms, point: Point) -> str:
-    rule = next(rule for rule in terms.rules if rule.metric == point.metric)
+def _worse(experiment: RegisteredExperiment, point: Point) -> str:
+    terms = next(terms for terms in experiment.metrics if terms.name == point.metric)
     unit = CATALOGUE[point.metric].unit
-    limit = f" by more than the {margin_of(rule):g} {unit} it may lose" if margin_of(rule) else ""
+    limit = f" by more than the {terms.margin:g} {unit} it may lose" if terms.margin else ""
     return (
         f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "
         f"{_between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per pair "
-        f"({_confidence(terms.alarm_alpha)}), {_sample(point)}."
+        f"({_confidence(experiment.alarm_alpha)}), {_sample(point)}."
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 from et_pipeline.warehouse import audit
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ Purpose = Literal["split", "promotion"]
 
 STATES: dict[State, str] = {
     "registered": "The plan is frozen; the experiment has not begun to sample.",
-    "awaiting_sign_off": "More than 50 % of the traffic goes to the variant: a human has to agree first.",
+    "awaiting_sign_off": (
+        f"More than {LARGE_SPLIT_PCT:g} % of the traffic goes to the variant: a human has to agree first."
+    ),
     "sampling": "Pairs are collected and a verdict is looked for.",
     "stalled": "Reports cannot be read: sampling and verdicts pause.",
     "concluded": "There is a verdict.",
@@ -65,7 +68,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         "registered",
         "awaiting_sign_off",
         "large_split",
-        "The split is above 50 %; EXPERIMENT_LARGE_SPLIT_WARN is sent.",
+        f"The split is above {LARGE_SPLIT_PCT:g} %; EXPERIMENT_LARGE_SPLIT_WARN is sent.",
     ),
     Transition("registered", "sampling", "started", "`starts_at` is reached, and no sign-off is needed."),
     Transition(
@@ -76,7 +79,10 @@ TRANSITIONS: tuple[Transition, ...] = (
         "split",
     ),
     Transition(
-        "awaiting_sign_off", "registered", "split_lowered", "The plan's split was lowered to 50 % or less."
+        "awaiting_sign_off",
+        "registered",
+        "split_lowered",
+        f"The plan's split was lowered to {LARGE_SPLIT_PCT:g} % or less.",
     ),
     Transition(
         "awaiting_sign_off",

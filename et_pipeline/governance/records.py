@@ -8,49 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
-from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, MAX_UNMATCHED
+from et_pipeline.contracts.plan import MAX_UNMATCHED
+from et_pipeline.experiments.registered import split_approved
 from et_pipeline.governance.sign_offs import Document, SignOff
-from et_pipeline.governance.terms import Drift, Gap, Point, Replays, Rule, Terms
+from et_pipeline.governance.terms import Drift, Gap, Point, Replays
 
 if TYPE_CHECKING:
     import duckdb
-
-
-class Experiment(NamedTuple):
-    """A registered experiment as it is in force; times are UTC, naive."""
-
-    experiment_id: str
-    plan_hash: str
-    title: str
-    owner: str
-    mode: str
-    control_strategy_id: str
-    variant_strategy_id: str
-    traffic_split_pct: float
-    starts_at: datetime
-    ends_at: datetime
-    registered_at: datetime
-    time_block_us: int
-    request_review: bool
-    approvers: int
-    allow_self_approval: bool
-    plan: dict[str, Any]
-    terms: Terms
-
-    @property
-    def needs_split_sign_off(self) -> bool:
-        """Whether the split is large enough to need a human's sign-off before sampling."""
-        return self.traffic_split_pct > LARGE_SPLIT_PCT
-
-    @property
-    def sample(self) -> bool:
-        """Whether the plan says that its reports are generated."""
-        return bool(self.plan.get("sample"))
-
-    @property
-    def registered_in_hindsight(self) -> bool:
-        """Whether its window began before it was registered; samples do, and say so by their own word."""
-        return self.registered_at > self.starts_at and not self.sample
 
 
 class Announced(NamedTuple):
@@ -125,39 +89,6 @@ def facts(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> 
     }
 
 
-def experiments(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> list[Experiment]:
-    """The registered ones among the identifiers, in order of their id."""
-    rules: dict[str, list[Rule]] = {}
-    for identifier, *rule in connection.execute(
-        "SELECT experiment_id, metric, role, non_inferiority_margin, equivalence_margin "
-        "FROM experiment_metrics ORDER BY experiment_id, rowid"
-    ).fetchall():
-        rules.setdefault(identifier, []).append(Rule(*rule))
-    rows = row_dicts(
-        connection,
-        "SELECT * FROM experiments WHERE list_contains(?, experiment_id) ORDER BY experiment_id",
-        [list(identifiers)],
-    )
-    return [_experiment(row, tuple(rules[row["experiment_id"]])) for row in rows]
-
-
-def _experiment(row: dict[str, Any], rules: tuple[Rule, ...]) -> Experiment:
-    terms = Terms(
-        experiment_id=row["experiment_id"],
-        plan_hash=row["plan_hash"],
-        min_samples=row["min_samples_for_decision"],
-        alpha=row["alpha"],
-        alarm_alpha=row["alarm_alpha"],
-        g=row["g"],
-        ends_at=row["ends_at"],
-        rules=rules,
-        on_no_trade=row["on_no_trade"],
-        max_missing=row["max_missing"],
-    )
-    plain = {name: row[name] for name in Experiment._fields if name not in ("plan", "terms")}
-    return Experiment(**plain, plan=json.loads(row["plan"]), terms=terms)
-
-
 def points(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, list[Point]]:
     """Every experiment's interval paths, in order of time."""
     found: dict[str, list[Point]] = {identifier: [] for identifier in identifiers}
@@ -200,14 +131,6 @@ def failing(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -
     ).fetchall():
         found.setdefault(identifier, set()).add(condition)
     return found
-
-
-def split_approved(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Experiments whose large split a human approved."""
-    rows = connection.execute(
-        "SELECT DISTINCT experiment_id FROM audit_log WHERE from_state = 'awaiting_sign_off' AND to_state = 'sampling'"
-    ).fetchall()
-    return {identifier for (identifier,) in rows}
 
 
 def changed_since_announced(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.common.untrusted import name_key
+from et_pipeline.experiments.registered import registered_ids
 from et_pipeline.governance import records
 from et_pipeline.governance.sign_offs import Asked, SignOff, judge
 from et_pipeline.warehouse import audit
@@ -93,10 +94,7 @@ class SignOffDesk:
         Returns:
             Path and sentence of each refused file.
         """
-        registered = {
-            row[0] for row in self._connection.execute("SELECT experiment_id FROM experiments").fetchall()
-        }
-        not_looked_at = registered - set(experiments)
+        not_looked_at = set(registered_ids(self._connection)) - set(experiments)
         refused = []
         for item in self._open:
             about = item.document.experiment_id if item.document else None

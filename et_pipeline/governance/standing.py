@@ -14,17 +14,16 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from et_pipeline.common import text
-from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
+from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.governance.next_steps import MEND, command, next_step
-from et_pipeline.governance.records import Experiment, SampleRatio
+from et_pipeline.governance.records import SampleRatio
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
     Point,
-    Rule,
     Sample,
-    Terms,
     alarms,
+    below_minimum,
     equal,
     holds,
     replays_missing,
@@ -123,7 +122,7 @@ NOT_LOOKED_AT = Judgement(None, None, [], [], next_step(None, None, ()), None)
 
 
 def judge(
-    experiment: Experiment,
+    experiment: RegisteredExperiment,
     assessment: Assessment,
     *,
     state: str,
@@ -147,12 +146,12 @@ def judge(
         split_approved: Whether a human approved a large split.
         failing: Checks that fail for this experiment, see `failing.sql`.
     """
-    terms, sample = experiment.terms, assessment.sample
-    rules = sorted(terms.rules, key=lambda rule: (ROLES.index(rule.role), rule.metric))
-    standings = [_standing(terms, sample, rule) for rule in rules]
+    sample = assessment.sample
+    metrics = sorted(experiment.metrics, key=lambda terms: (ROLES.index(terms.role), terms.name))
+    standings = [_standing(experiment, sample, terms) for terms in metrics]
     conditions = _sample_conditions(experiment, sample, sample_ratio, state, split_approved)
     conditions += [
-        _metric_condition(terms, standing) for standing in standings if standing.role != "secondary"
+        _metric_condition(experiment, standing) for standing in standings if standing.role != "secondary"
     ]
     missing = {item.condition for item in assessment.missing} | set(failing)
     return Judgement(
@@ -207,17 +206,17 @@ def _moment(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
-def _standing(terms: Terms, sample: Sample, rule: Rule) -> Standing:
-    tone, says = _judged(terms, sample, rule)
-    margin = rule.non_inferiority_margin
+def _standing(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> Standing:
+    tone, says = _judged(experiment, sample, terms)
+    margin = terms.non_inferiority_margin
     return Standing(
-        rule.metric,
-        rule.role,
-        CATALOGUE[rule.metric].unit,
-        _figures(sample.of(rule.metric)),
-        sample.missing_share(rule.metric),
+        terms.name,
+        terms.role,
+        terms.metric.unit,
+        _figures(sample.of(terms.name)),
+        sample.missing_share(terms.name),
         None if margin is None else -margin,
-        rule.equivalence_margin,
+        terms.equivalence_margin,
         tone,
         says,
     )
@@ -233,31 +232,31 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _judged(terms: Terms, sample: Sample, rule: Rule) -> tuple[str, str]:
+def _judged(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> tuple[str, str]:
     """Tone and words of a metric, by the very conditions that a verdict is made of."""
-    point, guard = sample.of(rule.metric), rule.role == "guardrail"
-    if values_missing(terms, sample, rule.metric):
-        return ("calm" if rule.role == "secondary" else "bad"), "too many values missing"
-    if rule.role == "secondary":
+    point, guard = sample.of(terms.name), terms.role == "guardrail"
+    if values_missing(experiment, sample, terms.name):
+        return ("calm" if terms.role == "secondary" else "bad"), "too many values missing"
+    if terms.role == "secondary":
         return "calm", "for information"
-    if alarms(terms, sample, rule):
+    if alarms(experiment, sample, terms):
         return "bad", "beyond its margin" if guard else "below zero"
-    if holds(terms, sample, rule):
+    if holds(experiment, sample, terms):
         return "good", "within its margin" if guard else "above zero"
-    if not guard and equal(terms, sample):
+    if not guard and equal(experiment, sample):
         return "calm", "within what counts as equal"
     if point is None or not point.ready or _finite(point.ci_lower) is None or _finite(point.ci_upper) is None:
         return "open", "too early to say"
-    if point.n_pairs < terms.min_samples or not point.effective_clusters >= MIN_CLUSTERS:
+    if below_minimum(experiment, point):
         return "open", "too early to say"
     return "open", "may still exceed its margin" if guard else "may still be zero"
 
 
-def _metric_condition(terms: Terms, standing: Standing) -> Condition:
-    point, alpha = standing.point, terms.alpha
+def _metric_condition(experiment: RegisteredExperiment, standing: Standing) -> Condition:
+    point, alpha = standing.point, experiment.alpha
     lower, upper, source = point["ci_lower"], point["ci_upper"], "ci_lower, ci_upper; experiments.alpha"
     if standing.says in ("beyond its margin", "below zero"):
-        alpha = terms.alarm_alpha
+        alpha = experiment.alarm_alpha
         lower, upper = point["alarm_ci_lower"], point["alarm_ci_upper"]
         source = "alarm_ci_lower, alarm_ci_upper; experiments.alarm_alpha"
     margin = "equivalence_margin" if standing.limit is None else "non_inferiority_margin"
@@ -274,51 +273,50 @@ def _metric_condition(terms: Terms, standing: Standing) -> Condition:
 
 
 def _sample_conditions(
-    experiment: Experiment,
+    experiment: RegisteredExperiment,
     sample: Sample,
     ratio: SampleRatio | None,
     state: str,
     split_approved: bool,
 ) -> list[Condition]:
-    terms = experiment.terms
-    primary = terms.primary
-    point = sample.of(primary.metric)
+    primary, least = experiment.primary, experiment.min_samples_for_decision
+    point = sample.of(primary.name)
     n, clusters, memory = 0, 0.0, None
     if point is not None:
         n, clusters, memory = point.n_pairs, point.effective_clusters, _finite(point.autocorrelation)
     settled = memory is not None and memory <= MAX_AUTOCORRELATION
     found = [
-        Condition("Enough pairs", text.number(n) if n else "none yet", f"at least {text.number(terms.min_samples)}",
-                  "good" if n >= terms.min_samples else "open",
+        Condition("Enough pairs", text.number(n) if n else "none yet", f"at least {text.number(least)}",
+                  "good" if n >= least else "open",
                   "interval_path.n_pairs; experiments.min_samples_for_decision"),
         Condition("Enough independent groups", text.number(clusters, 3) if n else "none yet",
                   f"at least {MIN_CLUSTERS}",
                   "good" if clusters >= MIN_CLUSTERS else "open", "interval_path.effective_clusters"),
         Condition("Blocks long enough", "–" if memory is None else f"autocorrelation {text.number(memory, 2)}",
                   f"at most {MAX_AUTOCORRELATION:g}",
-                  "good" if settled or within_without_spread(terms, sample, primary) else "open",
+                  "good" if settled or within_without_spread(experiment, sample, primary) else "open",
                   "interval_path.autocorrelation"),
     ]  # fmt: skip
-    for rule in (primary, *terms.guardrails):
-        if sample.missing(rule.metric).pairs:
+    for terms in (primary, *experiment.guardrails):
+        if sample.missing(terms.name).pairs:
             found.append(
                 Condition(
-                    f"Values of {rule.metric}",
-                    f"{text.percent(sample.missing_share(rule.metric))} of the pairs have none",
-                    f"at most {text.percent(terms.max_missing)}",
-                    "bad" if values_missing(terms, sample, rule.metric) else "good",
+                    f"Values of {terms.name}",
+                    f"{text.percent(sample.missing_share(terms.name))} of the pairs have none",
+                    f"at most {text.percent(experiment.max_missing)}",
+                    "bad" if values_missing(experiment, sample, terms.name) else "good",
                     "verdicts.standing; experiments.max_missing",
                 )
             )
     replays = sample.replays
-    if replays is not None and terms.on_no_trade == "zero":
+    if replays is not None and experiment.on_no_trade == "zero":
         share = replays.missing / replays.opportunities if replays.opportunities else 0.0
         found.append(
             Condition(
                 "Opportunities replayed",
                 f"{text.percent(share)} have no report of the variant",
                 f"at most {text.percent(MAX_MISSING_REPLAYS)}",
-                "bad" if replays_missing(terms, sample) else "good",
+                "bad" if replays_missing(experiment, sample) else "good",
                 "replays.missing, opportunities",
             )
         )

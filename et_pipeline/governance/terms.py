@@ -1,4 +1,4 @@
-"""What a decision is made from: the plan's terms, the interval paths, and what may be missing."""
+"""What a decision is made from: the interval paths, what may be missing, and what both mean under a plan."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive"]
@@ -13,60 +14,6 @@ Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive
 
 MAX_MISSING_REPLAYS = 0.1
 """Share of the control's opportunities without a report of the variant above which nothing is concluded."""
-
-
-class Rule(NamedTuple):
-    """A metric's part in the decision.
-
-    Attributes:
-        metric: Name in the catalogue.
-        role: `primary`, `guardrail` or `secondary`.
-        non_inferiority_margin: A guardrail's margin, in the metric's unit.
-        equivalence_margin: The primary's margin of equivalence, None where the plan has none.
-    """
-
-    metric: str
-    role: str
-    non_inferiority_margin: float | None
-    equivalence_margin: float | None
-
-
-class Terms(NamedTuple):
-    """What the plan fixes about the decision.
-
-    Attributes:
-        experiment_id: The experiment.
-        plan_hash: The frozen plan.
-        min_samples: Pairs below which nothing is decided.
-        alpha: Error probability of the intervals.
-        alarm_alpha: Alpha of each interval that may raise the alarm.
-        g: Tuning of the boundary, frozen at registration.
-        max_missing: Share of pairs without a value of a metric above which nothing is concluded about it.
-        ends_at: End of the experiment (UTC).
-        rules: The metrics, in the plan's order.
-        on_no_trade: What an opportunity means on which the variant did not trade.
-    """
-
-    experiment_id: str
-    plan_hash: str
-    min_samples: int
-    alpha: float
-    alarm_alpha: float
-    g: float
-    ends_at: datetime
-    rules: tuple[Rule, ...]
-    max_missing: float = 0.05
-    on_no_trade: str = "exclude"
-
-    @property
-    def primary(self) -> Rule:
-        """The one primary metric."""
-        return next(rule for rule in self.rules if rule.role == "primary")
-
-    @property
-    def guardrails(self) -> tuple[Rule, ...]:
-        """The guardrails, in the plan's order."""
-        return tuple(rule for rule in self.rules if rule.role == "guardrail")
 
 
 class Point(NamedTuple):
@@ -213,33 +160,37 @@ class Alarm(NamedTuple):
     point: Point
 
 
-def below_minimum(terms: Terms, point: Point | None) -> bool:
+def below_minimum(experiment: RegisteredExperiment, point: Point | None) -> bool:
     """Whether the primary's sample is too small to conclude anything from."""
-    return point is None or point.n_pairs < terms.min_samples or not point.effective_clusters >= MIN_CLUSTERS
+    return (
+        point is None
+        or point.n_pairs < experiment.min_samples_for_decision
+        or not point.effective_clusters >= MIN_CLUSTERS
+    )
 
 
-def values_missing(terms: Terms, sample: Sample, metric: str) -> bool:
+def values_missing(experiment: RegisteredExperiment, sample: Sample, metric: str) -> bool:
     """Whether too many pairs have no value of a metric.
 
     Then neither a good word nor an alarm about it stands: which trades have a value may hang on how they went
     (a variant that leaves its losing trades out looks better, one that leaves its winning trades out worse),
     and nobody can tell from the values that are there.
     """
-    return sample.missing_share(metric) > terms.max_missing
+    return sample.missing_share(metric) > experiment.max_missing
 
 
-def healthy(terms: Terms, sample: Sample, metric: str) -> bool:
+def healthy(experiment: RegisteredExperiment, sample: Sample, metric: str) -> bool:
     """Whether a metric may be concluded from."""
     point = sample.of(metric)
     return (
         point is not None
         and point.ready
-        and not below_minimum(terms, point)
-        and not values_missing(terms, sample, metric)
+        and not below_minimum(experiment, point)
+        and not values_missing(experiment, sample, metric)
     )
 
 
-def replays_missing(terms: Terms, sample: Sample) -> bool:
+def replays_missing(experiment: RegisteredExperiment, sample: Sample) -> bool:
     """Whether so many replays are missing that the others may mislead.
 
     Where passes are said, an opportunity without a report was not replayed yet. Where they are not, the two
@@ -247,7 +198,7 @@ def replays_missing(terms: Terms, sample: Sample) -> bool:
     """
     found = sample.replays
     return (
-        terms.on_no_trade == "zero"
+        experiment.on_no_trade == "zero"
         and found is not None
         and found.missing > MAX_MISSING_REPLAYS * found.opportunities
     )
@@ -263,11 +214,6 @@ def below(value: float | None, bound: float) -> bool:
     return value is not None and value < bound
 
 
-def margin_of(rule: Rule) -> float:
-    """What a metric may lose before it counts as worse: nothing for the primary, a guardrail's margin."""
-    return rule.non_inferiority_margin or 0.0
-
-
 def never_varies(point: Point) -> bool:
     """Whether every pair has the same uplift, but for the rounding of the values themselves."""
     if point.se is None or point.mean_uplift is None:
@@ -275,49 +221,49 @@ def never_varies(point: Point) -> bool:
     return point.se <= 4 * sys.float_info.epsilon * abs(point.mean_uplift)
 
 
-def within_without_spread(terms: Terms, sample: Sample, rule: Rule) -> bool:
+def within_without_spread(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:
     """Whether a metric has the same uplift in every pair, and that lies within its margin.
 
     Without any spread there is no interval, and none is needed: what never differs does not differ. A plan
     that wants to hear of what has not been seen yet says `estimator: bounded`, whose interval stands.
     """
-    point = sample.of(rule.metric)
-    if point is None or point.ready or below_minimum(terms, point) or not never_varies(point):
+    point = sample.of(terms.name)
+    if point is None or point.ready or below_minimum(experiment, point) or not never_varies(point):
         return False
-    if values_missing(terms, sample, rule.metric) or above(point.autocorrelation, MAX_AUTOCORRELATION):
+    if values_missing(experiment, sample, terms.name) or above(point.autocorrelation, MAX_AUTOCORRELATION):
         return False
     mean = point.mean_uplift or 0.0
-    if rule.role == "guardrail":
-        return mean > -margin_of(rule)
-    return rule.equivalence_margin is not None and abs(mean) < rule.equivalence_margin
+    if terms.role == "guardrail":
+        return mean > -terms.margin
+    return terms.equivalence_margin is not None and abs(mean) < terms.equivalence_margin
 
 
-def alarms(terms: Terms, sample: Sample, rule: Rule) -> bool:
+def alarms(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:
     """Whether a metric's interval at the alarm's alpha lies below what it may lose."""
-    return healthy(terms, sample, rule.metric) and below(
-        sample.points[rule.metric].alarm_ci_upper, -margin_of(rule)
+    return healthy(experiment, sample, terms.name) and below(
+        sample.points[terms.name].alarm_ci_upper, -terms.margin
     )
 
 
-def holds(terms: Terms, sample: Sample, rule: Rule) -> bool:
+def holds(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:
     """Whether a metric is shown to be good enough for a better variant: above zero, or within its margin."""
-    if healthy(terms, sample, rule.metric) and above(sample.points[rule.metric].ci_lower, -margin_of(rule)):
+    if healthy(experiment, sample, terms.name) and above(sample.points[terms.name].ci_lower, -terms.margin):
         return True
-    return rule.role == "guardrail" and within_without_spread(terms, sample, rule)
+    return terms.role == "guardrail" and within_without_spread(experiment, sample, terms)
 
 
-def equal(terms: Terms, sample: Sample) -> bool:
+def equal(experiment: RegisteredExperiment, sample: Sample) -> bool:
     """Whether the primary lies within what the plan calls equal."""
-    rule = terms.primary
-    margin = rule.equivalence_margin
+    terms = experiment.primary
+    margin = terms.equivalence_margin
     if margin is None:
         return False
-    if within_without_spread(terms, sample, rule):
+    if within_without_spread(experiment, sample, terms):
         return True
-    point = sample.of(rule.metric)
+    point = sample.of(terms.name)
     return (
         point is not None
-        and healthy(terms, sample, rule.metric)
+        and healthy(experiment, sample, terms.name)
         and above(point.ci_lower, -margin)
         and below(point.ci_upper, margin)
     )

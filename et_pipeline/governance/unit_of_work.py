@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event
+from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance import announce, lifecycle, records, stall
-from et_pipeline.governance.records import Announced, Experiment
+from et_pipeline.governance.records import Announced
 from et_pipeline.governance.sign_off_records import SignOffDesk
 from et_pipeline.governance.sign_offs import SignOff
 from et_pipeline.warehouse import audit
@@ -52,7 +53,7 @@ class Look:
     events: list[Event] = field(default_factory=list)
     signals: list[DriftSignal] = field(default_factory=list)
 
-    def advance(self, experiment: Experiment, trigger: str, **detail: Any) -> None:
+    def advance(self, experiment: RegisteredExperiment, trigger: str, **detail: Any) -> None:
         """Changes an experiment's state; see `lifecycle.advance`."""
         before = self.states.get(experiment.experiment_id)
         after = lifecycle.advance(self.connection, self.now, experiment.experiment_id, trigger, detail)
@@ -95,7 +96,7 @@ class Look:
             insert_row(self.connection, "drift_signals", row)
             self.signals.append(signal)
 
-    def ended(self, experiment: Experiment) -> bool:
+    def ended(self, experiment: RegisteredExperiment) -> bool:
         """Whether an experiment is over: both arms reported from after it, or a block has passed since.
 
         Never before `ends_at`: a clock that runs ahead ends nothing.

@@ -26,6 +26,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from et_pipeline.contracts.messages import isoformat
+from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance.explain import missing_conditions, replays_sentence, verdict_sentence
 from et_pipeline.governance.terms import (
     Alarm,
@@ -36,7 +37,6 @@ from et_pipeline.governance.terms import (
     Point,
     Replays,
     Sample,
-    Terms,
     Verdict,
     equal,
     holds,
@@ -82,7 +82,7 @@ class Assessment(NamedTuple):
 
 
 def assess(
-    terms: Terms,
+    experiment: RegisteredExperiment,
     points: Iterable[Point],
     *,
     gaps: Iterable[Gap] = (),
@@ -93,7 +93,7 @@ def assess(
     """Walks along the interval paths to the first verdict.
 
     Args:
-        terms: What the plan fixes.
+        experiment: What the plan fixes.
         points: Every metric's path, in order of `as_of`.
         gaps: Pairs without a value, by metric and block, in order of `as_of`.
         replays: What the variant's reports say of the control's opportunities, in order of `as_of`.
@@ -118,24 +118,24 @@ def assess(
         )
         if sample_ratio_alarm is not None and as_of >= sample_ratio_alarm:
             continue
-        if replays_missing(terms, sample):
+        if replays_missing(experiment, sample):
             continue
-        raised = _alarms(terms, sample)
+        raised = _alarms(experiment, sample)
         for alarm in raised:
             alarms.setdefault(alarm.point.metric, alarm)
         if decided is None:
-            outcome = _verdict(terms, sample, raised)
+            outcome = _verdict(experiment, sample, raised)
             decided = None if outcome is None else (*outcome, sample)
     if ended and decided is None:
         sample = sample._replace(
             gaps=_add(sample.gaps, waiting, datetime.max), replays=_until(replays, datetime.max)
         )
-    missing = () if decided else tuple(missing_conditions(terms, sample, sample_ratio_alarm))
+    missing = () if decided else tuple(missing_conditions(experiment, sample, sample_ratio_alarm))
     if decided is not None:
         verdict, reason, sample = decided
         as_of = max(point.as_of for point in sample.points.values())
     elif ended:
-        verdict, reason, as_of = "inconclusive", "ended_without_decision", terms.ends_at
+        verdict, reason, as_of = "inconclusive", "ended_without_decision", experiment.ends_at
         if missing[0].condition in ("replays_missing", "values_missing"):
             reason = missing[0].condition
     else:
@@ -146,18 +146,18 @@ def assess(
     return Assessment(
         verdict,
         reason,
-        verdict_sentence(terms, verdict, sample.points, missing, _alarms(terms, sample))
-        + replays_sentence(terms, sample.replays),
+        verdict_sentence(experiment, verdict, sample.points, missing, _alarms(experiment, sample))
+        + replays_sentence(experiment, sample.replays),
         as_of,
         sample,
         missing,
         tuple(alarms.values()),
-        _evidence(terms, verdict, reason, as_of, sample),
+        _evidence(experiment, verdict, reason, as_of, sample),
     )
 
 
 def first_alarms(
-    terms: Terms,
+    experiment: RegisteredExperiment,
     points: Sequence[Point],
     gaps: Sequence[Gap],
     drifts: Iterable[Drift],
@@ -166,7 +166,7 @@ def first_alarms(
     """Each metric's first alarm of the change detector at which neither values nor replays were missing.
 
     Args:
-        terms: What the plan fixes.
+        experiment: What the plan fixes.
         points: Every metric's path, in order of `as_of`.
         gaps: Pairs without a value, in order of `as_of`.
         drifts: The detector's alarms, in order of `as_of`.
@@ -178,7 +178,7 @@ def first_alarms(
             continue
         before = {point.metric: point for point in points if point.as_of <= drift.as_of}
         sample = Sample(before, _add({}, deque(gaps), drift.as_of), _until(replays, drift.as_of))
-        if not replays_missing(terms, sample) and not values_missing(terms, sample, drift.metric):
+        if not replays_missing(experiment, sample) and not values_missing(experiment, sample, drift.metric):
             found[drift.metric] = drift
     return list(found.values())
 
@@ -198,23 +198,25 @@ def _add(gaps: dict[str, Gaps], waiting: deque[Gap], as_of: datetime) -> dict[st
     return found
 
 
-def _alarms(terms: Terms, sample: Sample) -> list[Alarm]:
+def _alarms(experiment: RegisteredExperiment, sample: Sample) -> list[Alarm]:
     """Metrics that say that the variant underperforms."""
     return [
-        Alarm("interval" if rule.role == "primary" else "guardrail", sample.points[rule.metric])
-        for rule in (terms.primary, *terms.guardrails)
-        if is_alarming(terms, sample, rule)
+        Alarm("interval" if terms.role == "primary" else "guardrail", sample.points[terms.name])
+        for terms in (experiment.primary, *experiment.guardrails)
+        if is_alarming(experiment, sample, terms)
     ]
 
 
-def _verdict(terms: Terms, sample: Sample, alarms: list[Alarm]) -> tuple[Verdict, str] | None:
+def _verdict(
+    experiment: RegisteredExperiment, sample: Sample, alarms: list[Alarm]
+) -> tuple[Verdict, str] | None:
     """Verdict and reason at one moment, None where nothing can be said."""
     if alarms:
         primary = any(alarm.trigger == "interval" for alarm in alarms)
         return "variant_worse", "primary_below_zero" if primary else "guardrail_below_margin"
-    if all(holds(terms, sample, rule) for rule in (terms.primary, *terms.guardrails)):
+    if all(holds(experiment, sample, terms) for terms in (experiment.primary, *experiment.guardrails)):
         return "variant_better", "primary_above_zero"
-    if equal(terms, sample):
+    if equal(experiment, sample):
         return "equivalent", "within_equivalence_margin"
     return None
 
@@ -250,33 +252,33 @@ def _plain(value: object) -> object:
 
 
 def _evidence(
-    terms: Terms,
+    experiment: RegisteredExperiment,
     verdict: Verdict,
     reason: str,
     as_of: datetime,
     sample: Sample,
 ) -> dict[str, Any]:
     return {
-        "experiment_id": terms.experiment_id,
-        "plan_hash": terms.plan_hash,
+        "experiment_id": experiment.experiment_id,
+        "plan_hash": experiment.plan_hash,
         "verdict": verdict,
         "reason": reason,
         "decided_as_of": isoformat(as_of),
-        "alpha": terms.alpha,
-        "alarm_alpha": terms.alarm_alpha,
-        "tuning": rounded(terms.g),
-        "min_samples_for_decision": terms.min_samples,
+        "alpha": experiment.alpha,
+        "alarm_alpha": experiment.alarm_alpha,
+        "tuning": rounded(experiment.g),
+        "min_samples_for_decision": experiment.min_samples_for_decision,
         "min_effective_clusters": MIN_CLUSTERS,
         **_replays_evidence(sample.replays),
         "metrics": {
-            rule.metric: {
-                "role": rule.role,
-                "non_inferiority_margin": rule.non_inferiority_margin,
-                "equivalence_margin": rule.equivalence_margin,
-                **point_evidence(sample.points[rule.metric]),
-                **_missing_evidence(sample.missing(rule.metric)),
+            terms.name: {
+                "role": terms.role,
+                "non_inferiority_margin": terms.non_inferiority_margin,
+                "equivalence_margin": terms.equivalence_margin,
+                **point_evidence(sample.points[terms.name]),
+                **_missing_evidence(sample.missing(terms.name)),
             }
-            for rule in terms.rules
-            if rule.metric in sample.points
+            for terms in experiment.metrics
+            if terms.name in sample.points
         },
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.experiments.registered import RegisteredExperiment, registered, split_approved
+from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments, split_approved
 from et_pipeline.pairing.correlation import pair_by_correlation
 from et_pipeline.pairing.nearest import pair_by_nearest
 from et_pipeline.pairing.progress import note_progress
@@ -98,7 +98,7 @@ def sampled(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -
     approved = split_approved(connection)
     return [
         item.experiment_id
-        for item in registered(connection, experiments)
+        for item in registered_experiments(connection, experiments)
         if not item.needs_split_sign_off or item.experiment_id in approved
     ]
 

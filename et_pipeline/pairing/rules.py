@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.experiments.registered import RegisteredExperiment, registered
+from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.pairing.columns import LIMITS
 from et_pipeline.warehouse.engine import DuckDBEngine
 
@@ -58,7 +58,7 @@ def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[Register
         ValueError: An experiment is not registered.
     """
     prepare(engine, experiments)
-    known = registered(engine.connection, experiments)
+    known = registered_experiments(engine.connection, experiments)
     unknown = sorted(set(experiments) - {experiment.experiment_id for experiment in known})
     if unknown:
         raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")

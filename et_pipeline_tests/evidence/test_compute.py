@@ -15,7 +15,7 @@ import pytest
 
 from et_pipeline.evidence.compute import build_evidence, read_series
 from et_pipeline.evidence.paths import finite, inference_cells, read_cells
-from et_pipeline.experiments.registered import registered
+from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.cells import as_cells
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.twoway import interval_path
@@ -146,7 +146,7 @@ def test_the_path_is_the_inference_s_own(connection):
     values = [np.array(uplifts) for *_, uplifts in cells]
     (series,) = [
         item
-        for item in read_series(connection, registered(connection, ["exp"]))
+        for item in read_series(connection, registered_experiments(connection, ["exp"]))
         if item.terms.name == "edge_bps"
     ]
     direct = interval_path(
@@ -256,7 +256,7 @@ def test_the_detector_s_window_cuts_nothing_off(connection, long_cells):
     build_evidence(connection, ["exp"])
     (series,) = [
         item
-        for item in read_series(connection, registered(connection, ["exp"]))
+        for item in read_series(connection, registered_experiments(connection, ["exp"]))
         if item.terms.name == "edge_bps"
     ]
     judge = drift_path(inference_cells(read_cells(connection, series)), alpha=series.experiment.drift_alpha)

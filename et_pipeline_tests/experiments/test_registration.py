@@ -10,8 +10,10 @@ import duckdb
 import pytest
 import yaml
 
-from et_pipeline.contracts.plan import FROZEN, Plan
-from et_pipeline.experiments.registration import register, registered_plans
+from et_pipeline.common.times import naive_utc
+from et_pipeline.contracts.plan import FROZEN, Plan, read_plans
+from et_pipeline.experiments.registered import registered_experiments, registered_ids
+from et_pipeline.experiments.registration import expected_clusters, register, tuning
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse import audit
@@ -25,6 +27,13 @@ def write(settings: Settings, name: str, text: str) -> None:
     (settings.experiments_dir / name).write_text(text)
 
 
+def registered_plans(connection: duckdb.DuckDBPyConnection) -> dict[str, Plan]:
+    return {
+        item.experiment_id: Plan.model_validate_json(item.plan, strict=False, context=FROZEN)
+        for item in registered_experiments(connection)
+    }
+
+
 def test_a_plan_is_registered_once_with_its_tuning(settings: Settings) -> None:
     write(settings, "a.yaml", PLAN)
     with open_warehouse(settings) as connection:
@@ -35,6 +44,49 @@ def test_a_plan_is_registered_once_with_its_tuning(settings: Settings) -> None:
         assert clusters == 50
         assert connection.execute("SELECT count(*) FROM experiment_metrics").fetchone() == (4,)
         assert connection.execute("SELECT list(action) FROM audit_log").fetchone() == (["plan_registered"],)
+
+
+def test_the_one_reading_says_what_the_plans_say(settings: Settings) -> None:
+    other = (
+        PLAN.replace("line-shop-v4", "aaa")
+        .replace("4.0-rc1", "5")
+        .replace("bounded}", "mean, winsor: [0, 0.5]}")
+    )
+    write(settings, "a.yaml", PLAN)
+    write(settings, "b.yaml", other)
+    plans = {plan.experiment_id: plan for plan in read_plans(settings.experiments_dir)[0].values()}
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        found = registered_experiments(connection)
+        assert [item.experiment_id for item in found] == registered_ids(connection) == ["aaa", "line-shop-v4"]
+        assert registered_experiments(connection, ["unknown", "line-shop-v4"]) == found[1:]
+        assert registered_experiments(connection, []) == []
+    for item in found:
+        plan = plans[item.experiment_id]
+        assert [terms[:5] for terms in item.metrics] == [
+            (one.name, one.role, one.effective_estimator, one.non_inferiority_margin, one.equivalence_margin)
+            for one in plan.metrics
+        ]
+        assert [terms[5:] for terms in item.metrics] == [one.winsor or (None, None) for one in plan.metrics]
+        assert [item.primary.name, *(terms.name for terms in item.guardrails)] == [
+            plan.primary.name,
+            *(one.name for one in plan.guardrails),
+        ]
+        for name in ("plan_hash", "title", "owner", "mode", "traffic_split_pct", "min_samples_for_decision",
+                     "planned_pairs", "planned_blocks", "alpha", "alarm_alpha", "max_missing", "sample"):  # fmt: skip
+            assert getattr(item, name) == getattr(plan, name), name
+        assert (item.control_strategy_id, item.control_config_version) == ("strat.line_shop", "3.2")
+        assert (item.variant_strategy_id, item.variant_config_version) == (
+            plan.variant.strategy_id,
+            plan.variant.config_version,
+        )
+        assert (item.time_block_us, item.matching, item.tolerance_us) == (
+            plan.time_block,
+            "correlation",
+            None,
+        )
+        assert (item.starts_at, item.ends_at) == (naive_utc(plan.starts_at), naive_utc(plan.ends_at))
+        assert (item.g, item.expected_clusters) == (tuning(plan), expected_clusters(plan))
 
 
 @pytest.mark.parametrize(("line", "clusters"), [("time_block: 1d", 20.6), ("planned_clusters: 40", 40)])

@@ -12,19 +12,13 @@ from et_pipeline.governance.sign_offs import split_evidence
 from et_pipeline.governance.standing import NOT_LOOKED_AT, Judgement, dumps, judge, loads
 from et_pipeline.governance.terms import Gap
 from et_pipeline.governance.verdict import assess
-from et_pipeline_tests.governance.test_verdict import START, TERMS, guard, point
-
-
-class Plan:
-    """What the judge asks of an experiment."""
-
-    experiment_id, terms, traffic_split_pct, needs_split_sign_off = "line-shop", TERMS, 10.0, False
+from et_pipeline_tests.governance.test_verdict import PLAN, START, guard, point
 
 
 def judged(path, *, gaps=(), ended=False, failing=()) -> Judgement:
-    found = assess(TERMS, path, gaps=gaps, ended=ended)
+    found = assess(PLAN, path, gaps=gaps, ended=ended)
     return judge(
-        Plan(),  # type: ignore[arg-type]
+        PLAN,
         found,
         state="concluded" if found.verdict else "sampling",
         reason=found.reason,
@@ -58,7 +52,7 @@ def test_the_checklist_is_met_exactly_where_the_verdict_took_it_as_met(
         guard(5, slip[0] - slip[1], slip[0] + slip[1], **health),
     ]
     gaps = [Gap(START + timedelta(hours=5), metric, lacking, 0, lacking)]
-    verdict = assess(TERMS, path, gaps=gaps, ended=ended).verdict
+    verdict = assess(PLAN, path, gaps=gaps, ended=ended).verdict
     found = judged(path, gaps=gaps, ended=ended)
     tones = {standing.name: standing.tone for standing in found.standings if standing.role != "secondary"}
     says = {standing.name: standing.says for standing in found.standings}
@@ -86,7 +80,7 @@ def test_what_is_stored_is_what_is_shown():
 )
 def test_a_guardrail_without_spread_holds_within_its_margin_only(mean, word):
     flat = guard(5, mean, mean, se=0.0, ready=False)
-    found = assess(TERMS, [point(5, 0.5, 2.5), flat])
+    found = assess(PLAN, [point(5, 0.5, 2.5), flat])
     (line,) = [item for item in judged([point(5, 0.5, 2.5), flat]).conditions if "slippage_bps" in item.label]
     assert line.word == word
     assert found.verdict == ("variant_better" if word == "met" else None)
@@ -95,21 +89,21 @@ def test_a_guardrail_without_spread_holds_within_its_margin_only(mean, word):
 
 def test_a_primary_without_spread_is_equivalent_within_its_margin():
     flat = point(5, 0.25, 0.25, se=0.0, ready=False)
-    found = assess(TERMS, [flat, guard(5, -9, 9)])
+    found = assess(PLAN, [flat, guard(5, -9, 9)])
     assert found.verdict == "equivalent"
     assert "the same +0.25 bps in every pair" in found.sentence
-    far = assess(TERMS, [point(5, 3.0, 3.0, se=0.0, ready=False), guard(5)])
+    far = assess(PLAN, [point(5, 3.0, 3.0, se=0.0, ready=False), guard(5)])
     assert (far.verdict, far.reason) == (None, "no_spread")
     assert "differs by the same +3.00 bps in every pair" in far.sentence
 
 
 def test_few_pairs_without_spread_say_nothing():
-    found = assess(TERMS, [point(5, 0.0, 0.0, se=0.0, ready=False, n_pairs=99), guard(5)])
+    found = assess(PLAN, [point(5, 0.0, 0.0, se=0.0, ready=False, n_pairs=99), guard(5)])
     assert (found.verdict, found.reason) == (None, "too_few_pairs")
 
 
 def test_a_bounded_guardrail_without_spread_names_no_number_of_pairs():
-    found = assess(TERMS, [point(5, 0.5, 2.5), guard(5, -1.2, 1.2, se=0.0, mean_uplift=0.0)])
+    found = assess(PLAN, [point(5, 0.5, 2.5), guard(5, -1.2, 1.2, se=0.0, mean_uplift=0.0)])
     assert found.reason == "guardrail_undecided"
     assert found.missing[0].further_pairs is None
     assert "more pairs" not in found.sentence

@@ -9,22 +9,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from et_pipeline.contracts.plan import content_hash
-from et_pipeline.governance.terms import Drift, Gap, Point, Replays, Rule, Terms
+from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
+from et_pipeline.governance.terms import Drift, Gap, Point, Replays
 from et_pipeline.governance.verdict import assess, first_alarms
 
 START = datetime(2026, 11, 1)
-TERMS = Terms(
+PLAN = RegisteredExperiment(
     experiment_id="line-shop",
     plan_hash="0" * 64,
-    min_samples=100,
+    title="Line shop",
+    owner="pod",
+    mode="shadow",
+    control_strategy_id="line-shop-3",
+    control_config_version=None,
+    variant_strategy_id="line-shop-4",
+    variant_config_version=None,
+    traffic_split_pct=10.0,
+    min_samples_for_decision=100,
+    planned_pairs=500,
+    planned_blocks=240,
+    expected_clusters=50.0,
+    starts_at=START,
+    ends_at=START + timedelta(days=10),
+    registered_at=START,
+    time_block_us=3_600_000_000,
+    matching="correlation",
+    tolerance_us=None,
+    on_no_trade="exclude",
     alpha=0.05,
     alarm_alpha=0.025,
     g=0.01,
-    ends_at=START + timedelta(days=10),
-    rules=(
-        Rule("edge_bps", "primary", None, 2.0),
-        Rule("slippage_bps", "guardrail", 1.0, None),
-        Rule("latency_ms", "secondary", None, None),
+    max_missing=0.05,
+    request_review=False,
+    approvers=1,
+    allow_self_approval=False,
+    plan="{}",
+    metrics=(
+        MetricTerms("edge_bps", "primary", "mean", None, 2.0, None, None),
+        MetricTerms("slippage_bps", "guardrail", "mean", 1.0, None, None, None),
+        MetricTerms("latency_ms", "secondary", "mean", None, None, None, None),
     ),
 )
 
@@ -79,7 +102,7 @@ def guard(hour: int, low: float = -0.5, high: float = 0.5, **changes) -> Point:
     ],
 )
 def test_verdict_of_one_moment(edge, slippage, verdict, reason):
-    found = assess(TERMS, [point(5, *edge), guard(5, *slippage)])
+    found = assess(PLAN, [point(5, *edge), guard(5, *slippage)])
     assert (found.verdict, found.reason) == (verdict, reason)
     assert (found.evidence is None) == (verdict is None)
     assert (found.missing == ()) == (verdict is not None)
@@ -101,7 +124,7 @@ def test_an_unhealthy_sample_decides_nothing(change, condition, further, metric)
     points = [point(5, 0.5, 2.5), guard(5)]
     at = 0 if metric == "edge_bps" else 1
     points[at] = points[at]._replace(**change)
-    found = assess(TERMS, points)
+    found = assess(PLAN, points)
     assert found.verdict is None
     assert (found.missing[0].condition, found.missing[0].metric) == (condition, metric)
     if further is not None:
@@ -109,12 +132,12 @@ def test_an_unhealthy_sample_decides_nothing(change, condition, further, metric)
 
 
 def test_an_unhealthy_guardrail_does_not_hide_a_losing_primary():
-    found = assess(TERMS, [point(5, -3.0, -1.0), guard(5, n_pairs=3)])
+    found = assess(PLAN, [point(5, -3.0, -1.0), guard(5, n_pairs=3)])
     assert found.verdict == "variant_worse"
 
 
 def test_the_minimum_itself_is_enough():
-    found = assess(TERMS, [point(5, 0.5, 2.5, n_pairs=100, effective_clusters=10.0), guard(5)])
+    found = assess(PLAN, [point(5, 0.5, 2.5, n_pairs=100, effective_clusters=10.0), guard(5)])
     assert found.verdict == "variant_better"
 
 
@@ -127,7 +150,7 @@ def test_the_first_verdict_along_the_path_stands():
         point(6, -3.0, -1.0),
         guard(6),
     ]
-    found = assess(TERMS, path)
+    found = assess(PLAN, path)
     assert found.verdict == "variant_better"
     assert found.decided_as_of == START + timedelta(hours=5)
     assert found.points["edge_bps"].ci_lower == 0.2
@@ -137,26 +160,26 @@ def test_the_first_verdict_along_the_path_stands():
 
 
 def test_a_guardrail_without_new_pairs_counts_as_it_stood():
-    found = assess(TERMS, [guard(3), point(5, 0.5, 2.5)])
+    found = assess(PLAN, [guard(3), point(5, 0.5, 2.5)])
     assert found.verdict == "variant_better"
     assert found.decided_as_of == START + timedelta(hours=5)
 
 
 def test_an_open_block_counts_only_at_the_end():
     path = [point(5, 0.5, 2.5, closed=False), guard(5, closed=False)]
-    assert assess(TERMS, path).missing[0].condition == "too_few_pairs"
-    assert assess(TERMS, path, ended=True).verdict == "variant_better"
+    assert assess(PLAN, path).missing[0].condition == "too_few_pairs"
+    assert assess(PLAN, path, ended=True).verdict == "variant_better"
 
 
 def test_an_end_without_a_verdict_is_inconclusive():
-    found = assess(TERMS, [point(5, -1, 3.0), guard(5)], ended=True)
-    assert (found.verdict, found.decided_as_of) == ("inconclusive", TERMS.ends_at)
+    found = assess(PLAN, [point(5, -1, 3.0), guard(5)], ended=True)
+    assert (found.verdict, found.decided_as_of) == ("inconclusive", PLAN.ends_at)
     assert "not evidence of no difference" in found.sentence
     assert found.missing[0].condition == "primary_undecided"
 
 
 def test_no_pair_at_all_is_inconclusive_at_the_end():
-    found = assess(TERMS, [], ended=True)
+    found = assess(PLAN, [], ended=True)
     assert found.verdict == "inconclusive"
     assert found.evidence is not None
     assert found.evidence["metrics"] == {}
@@ -164,32 +187,32 @@ def test_no_pair_at_all_is_inconclusive_at_the_end():
 
 def test_a_sample_ratio_alarm_stops_verdicts_from_then_on_only():
     path = [point(5, 0.5, 2.5), guard(5)]
-    before = assess(TERMS, path, sample_ratio_alarm=START + timedelta(hours=6))
-    at = assess(TERMS, path, sample_ratio_alarm=START + timedelta(hours=5))
+    before = assess(PLAN, path, sample_ratio_alarm=START + timedelta(hours=6))
+    at = assess(PLAN, path, sample_ratio_alarm=START + timedelta(hours=5))
     assert before.verdict == "variant_better"
     assert (at.verdict, at.missing[0].condition, at.alarms) == (None, "sample_ratio_alarm", ())
 
 
 def test_the_guardrails_alarm_uses_the_wider_interval():
     """ci_upper −1.05 is below the margin, but at the alarm's alpha it is −0.95."""
-    found = assess(TERMS, [point(5, -1, 3.0), guard(5, -3.0, -1.05)])
+    found = assess(PLAN, [point(5, -1, 3.0), guard(5, -3.0, -1.05)])
     assert found.verdict is None
     assert found.alarms == ()
 
 
 def test_sentences_name_figures_and_confidence():
-    better = assess(TERMS, [point(5, 0.5, 2.5), guard(5)]).sentence
+    better = assess(PLAN, [point(5, 0.5, 2.5), guard(5)]).sentence
     assert "between +0.50 and +2.50 bps per pair (95 % confidence" in better
     assert "500 matched pairs that count as 20 independent groups" in better
-    worse = assess(TERMS, [point(5, 0.5, 2.5), guard(5, -4, -2)]).sentence
+    worse = assess(PLAN, [point(5, 0.5, 2.5), guard(5, -4, -2)]).sentence
     assert "slippage_bps is behind the control's by more than the 1 bps it may lose" in worse
     assert "97.5 % confidence" in worse
-    equal = assess(TERMS, [point(5, -1.5, 1.5), guard(5)]).sentence
+    equal = assess(PLAN, [point(5, -1.5, 1.5), guard(5)]).sentence
     assert "within the 2 bps the plan calls equal" in equal
 
 
 def test_evidence_carries_method_tuning_clusters_and_e_value():
-    found = assess(TERMS, [point(5, 0.5, 2.5), guard(5)])
+    found = assess(PLAN, [point(5, 0.5, 2.5), guard(5)])
     evidence = found.evidence
     assert evidence is not None
     assert evidence["tuning"] == 0.01
@@ -202,7 +225,7 @@ def test_evidence_does_not_hang_on_the_order_of_sums():
     path = [point(5, 0.1 + 0.2, 2.5), guard(5)]
     other = [point(5, 0.3, 2.5), guard(5)]
     assert path != other
-    assert content_hash(assess(TERMS, path).evidence) == content_hash(assess(TERMS, other).evidence)
+    assert content_hash(assess(PLAN, path).evidence) == content_hash(assess(PLAN, other).evidence)
 
 
 @given(
@@ -220,7 +243,7 @@ def test_a_longer_path_never_changes_a_verdict(steps):
             point(hour, edge - width, edge + width, closed=closed),
             guard(hour, slip - slip_width, slip + slip_width, closed=closed),
         ]
-        found = assess(TERMS, path)
+        found = assess(PLAN, path)
         if decided is not None:
             assert (found.verdict, found.decided_as_of, found.evidence) == decided
         elif found.verdict is not None:
@@ -252,7 +275,7 @@ def test_nothing_is_concluded_about_a_metric_that_too_many_pairs_lack(
     edge, slippage, metric, verdict, reason
 ):
     path = [point(5, *edge), guard(5, *slippage), point(5, -1, 1, "latency_ms")]
-    found = assess(TERMS, path, gaps=[gap(5, MOST + 1, metric)])
+    found = assess(PLAN, path, gaps=[gap(5, MOST + 1, metric)])
     assert (found.verdict, found.reason) == (verdict, reason)
     assert metric not in {alarm.point.metric for alarm in found.alarms}
     if verdict is None:
@@ -262,30 +285,30 @@ def test_nothing_is_concluded_about_a_metric_that_too_many_pairs_lack(
 
 def test_as_many_gaps_as_the_plan_allows_hold_nothing_back_and_are_in_the_evidence():
     path = [point(5, 0.5, 2.5), guard(5)]
-    found = assess(TERMS, path, gaps=[gap(5, MOST)])
+    found = assess(PLAN, path, gaps=[gap(5, MOST)])
     assert found.verdict == "variant_better"
     assert found.evidence is not None
     assert found.evidence["metrics"]["edge_bps"]["missing_pairs"] == MOST
     assert "missing_pairs" not in found.evidence["metrics"]["slippage_bps"]
-    assert assess(TERMS._replace(max_missing=0.0), path, gaps=[gap(5, 1)]).verdict is None
+    assert assess(PLAN._replace(max_missing=0.0), path, gaps=[gap(5, 1)]).verdict is None
 
 
 def test_gaps_count_from_their_block_on_and_the_first_verdict_stands():
     path = [point(4, 0.5, 2.5), guard(4), point(8, 0.5, 2.5), guard(8)]
-    assert assess(TERMS, path, gaps=[gap(6, 400)]).decided_as_of == START + timedelta(hours=4)
-    late = assess(TERMS, path, gaps=[gap(3, 400), gap(6, 1)])
+    assert assess(PLAN, path, gaps=[gap(6, 400)]).decided_as_of == START + timedelta(hours=4)
+    late = assess(PLAN, path, gaps=[gap(3, 400), gap(6, 1)])
     assert (late.verdict, late.sample.missing("edge_bps").pairs) == (None, 401)
 
 
 def test_gaps_after_the_last_value_count_where_the_metric_has_no_row_of_its_own():
     """The primary stops being reported; the guardrail's path goes on, and so do the gaps."""
     path = [guard(4), point(4, -1.0, 2.5), guard(8)]
-    assert assess(TERMS, path, gaps=[gap(7, 400)]).reason == "values_missing"
-    assert assess(TERMS, [], gaps=[gap(7, 400)], ended=True).reason == "values_missing"
+    assert assess(PLAN, path, gaps=[gap(7, 400)]).reason == "values_missing"
+    assert assess(PLAN, [], gaps=[gap(7, 400)], ended=True).reason == "values_missing"
 
 
 def test_an_end_with_too_many_gaps_is_inconclusive_for_that_reason():
-    found = assess(TERMS, [point(5, 0.5, 2.5), guard(5)], gaps=[gap(5, 200)], ended=True)
+    found = assess(PLAN, [point(5, 0.5, 2.5), guard(5)], gaps=[gap(5, 200)], ended=True)
     assert (found.verdict, found.reason) == ("inconclusive", "values_missing")
     assert "nothing is concluded about edge_bps" in found.sentence
 
@@ -293,9 +316,9 @@ def test_an_end_with_too_many_gaps_is_inconclusive_for_that_reason():
 def test_the_change_detector_is_believed_only_where_the_values_are_there():
     early, later = (Drift("edge_bps", START + timedelta(hours=hour), 5.0, None) for hour in (4, 9))
     path = [point(4, -1, 1, n_pairs=100), point(9, -1, 1, n_pairs=900)]
-    assert first_alarms(TERMS, path, [gap(2, 20)], [early, later]) == [later]
-    assert first_alarms(TERMS, path, [gap(5, 20)], [early, later]) == [early]
-    assert first_alarms(TERMS, path, [gap(2, 200)], [early, later]) == []
+    assert first_alarms(PLAN, path, [gap(2, 20)], [early, later]) == [later]
+    assert first_alarms(PLAN, path, [gap(5, 20)], [early, later]) == [early]
+    assert first_alarms(PLAN, path, [gap(2, 200)], [early, later]) == []
 
 
 def said(hour: int, opportunities: int, *, passed: int = 0, assumed: int = 0, missing: int = 0) -> Replays:
@@ -303,7 +326,7 @@ def said(hour: int, opportunities: int, *, passed: int = 0, assumed: int = 0, mi
 
 
 BETTER = [point(5, 0.5, 2.5), guard(5)]
-ZERO = TERMS._replace(on_no_trade="zero")
+ZERO = PLAN._replace(on_no_trade="zero")
 
 
 def test_above_a_tenth_of_missing_replays_nothing_is_concluded():
@@ -316,7 +339,7 @@ def test_above_a_tenth_of_missing_replays_nothing_is_concluded():
         assert assess(ZERO, path, replays=[said(5, 1000, missing=100)]).verdict is not None
         over = assess(ZERO, path, replays=[said(5, 1000, missing=101)], ended=True)
         assert (over.verdict, over.reason) == ("inconclusive", "replays_missing")
-        assert assess(TERMS, path, replays=[said(5, 1000, missing=900)]).verdict is not None
+        assert assess(PLAN, path, replays=[said(5, 1000, missing=900)]).verdict is not None
     drift = Drift("edge_bps", START + timedelta(hours=5), 9.0, None)
     assert first_alarms(ZERO, worse, [], [drift], [said(5, 1000, missing=101)]) == []
     assert first_alarms(ZERO, worse, [], [drift], [said(5, 1000, missing=100)]) == [drift]
@@ -333,17 +356,17 @@ def test_the_replays_up_to_a_look_count_for_it():
 
 
 def test_a_verdict_says_of_which_opportunities_it_speaks():
-    whole = assess(TERMS, BETTER, replays=[said(5, 900)])
+    whole = assess(PLAN, BETTER, replays=[said(5, 900)])
     assert (whole.sentence, whole.evidence) == (
-        assess(TERMS, BETTER).sentence,
-        assess(TERMS, BETTER).evidence,
+        assess(PLAN, BETTER).sentence,
+        assess(PLAN, BETTER).evidence,
     )
-    some = assess(TERMS, BETTER, replays=[said(5, 900, missing=400)]).sentence
+    some = assess(PLAN, BETTER, replays=[said(5, 900, missing=400)]).sentence
     assert "Of the 900 opportunities that the control traded, these are the 500 that both traded" in some
-    told = assess(TERMS, BETTER, replays=[said(5, 900, passed=100, missing=300)]).sentence
+    told = assess(PLAN, BETTER, replays=[said(5, 900, passed=100, missing=300)]).sentence
     assert "500 that both traded; on 100 the variant says that it passed, and 300 have no report" in told
     assumed = assess(
-        TERMS._replace(on_no_trade="assume_zero"), BETTER, replays=[said(5, 900, passed=10, assumed=200)]
+        PLAN._replace(on_no_trade="assume_zero"), BETTER, replays=[said(5, 900, passed=10, assumed=200)]
     )
     assert "200 passes of the variant are assumed: it sent no report of these" in assumed.sentence
     assert assumed.evidence["replays"]["assumed"] == 200

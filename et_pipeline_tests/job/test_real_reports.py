@@ -9,7 +9,7 @@ import pytest
 
 from et_pipeline.evidence.compute import read_series
 from et_pipeline.evidence.paths import inference_cells, read_cells
-from et_pipeline.experiments.registered import registered
+from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.twoway import interval_path
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.job.conftest import World
@@ -35,7 +35,7 @@ def test_real_reports_give_the_known_answers(world: World) -> None:
         name: mean for name, (mean, *_) in KNOWN.items()
     }
     with open_warehouse(world.settings) as connection:
-        for series in read_series(connection, registered(connection, KNOWN)):
+        for series in read_series(connection, registered_experiments(connection, KNOWN)):
             cells = inference_cells(read_cells(connection, series))
             last = interval_path(cells, alpha=series.experiment.alpha, g=series.experiment.g).at(-1)
             found = (last.se_market, last.se_block, last.se_raw)
