@@ -11,7 +11,7 @@ from et_pipeline.defs.partitions import SHARED
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import check_result, materialized, spec
 from et_pipeline.settings import Settings
-from et_pipeline.warehouse.engine import DuckDBEngine, Engine
+from et_pipeline.warehouse.engine import Engine
 
 if TYPE_CHECKING:
     import duckdb
@@ -181,12 +181,12 @@ def evaluate(engine: Engine, result: "IngestResult") -> list[dg.AssetCheckResult
 
 
 def _accounted_for(engine: Engine, first: int | None) -> dg.AssetCheckResult:
-    warehouse = DuckDBEngine(engine.connection)
-    warehouse.keep("stored_counts", "SELECT 0 AS snapshot_id, 0::BIGINT AS n WHERE false")
-    if first is not None:
-        engine.insert("stored_counts", load("et_pipeline.ingest", "stored_counts", first=first))
-    rows = engine.connection.execute(load("et_pipeline.ingest", "unbalanced"), {"first": first}).fetchall()
-    warehouse.drop("stored_counts")
+    unbalanced = load("et_pipeline.ingest", "unbalanced")
+    with engine.scope():
+        engine.warehouse.create_temp("stored_counts", "SELECT 0 AS snapshot_id, 0::BIGINT AS n WHERE false")
+        if first is not None:
+            engine.insert("stored_counts", load("et_pipeline.ingest", "stored_counts", first=first))
+        rows = engine.connection.execute(unbalanced, {"first": first}).fetchall()
     problems = [f"{path} (revision {revision}): {sentence}" for path, revision, sentence in rows]
     return check_result(
         "snapshots", "every_line_accounted_for", problems, "every line is in exactly one place"

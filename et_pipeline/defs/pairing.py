@@ -13,7 +13,6 @@ from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import check_result, materialized, spec
 from et_pipeline.pairing.rules import prepare_pairing
 from et_pipeline.pairing.steps import view_stale
-from et_pipeline.warehouse.engine import DuckDBEngine
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
@@ -160,8 +159,9 @@ def cells(
 
 def one_pair_a_report(engine: "Engine") -> dg.AssetCheckResult:
     """Fails where a report stands in two pairs of one experiment."""
-    view_stale(engine)
-    found = engine.rows(load("et_pipeline.pairing", "reused_reports"))
+    with engine.scope():
+        view_stale(engine)
+        found = engine.rows(load("et_pipeline.pairing", "reused_reports"))
     problems = [f"{name}: {report_id}" for name, report_id in found]
     return check_result("pairs", "one_pair_a_report", problems, "every report is in one pair at most")
 
@@ -173,12 +173,12 @@ def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.Asse
         engine: Where the rows are.
         experiments: Experiments whose pairs are up to date with the reports.
     """
-    prepare_pairing(engine, experiments)
-    problems = [
-        f"{name}: {reports:,} reports of the {arm}, {placed:,} in pairs and unmatched"
-        for name, arm, reports, placed in engine.rows(load("et_pipeline.pairing", "balance"))
-    ]
-    engine.drop("arms", "terms", "chosen")
+    with engine.scope():
+        prepare_pairing(engine, experiments)
+        problems = [
+            f"{name}: {reports:,} reports of the {arm}, {placed:,} in pairs and unmatched"
+            for name, arm, reports, placed in engine.rows(load("et_pipeline.pairing", "balance"))
+        ]
     return check_result(
         "unmatched", "every_report_placed", problems, "every report of an arm is in one place"
     )
@@ -186,7 +186,7 @@ def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.Asse
 
 def match_rate(engine: "Engine") -> dg.AssetCheckResult:
     """Warns where many reports of an arm found no partner: dropping them may flatter a picky variant."""
-    engine.send("experiments")
+    engine.share("experiments")
     found = engine.rows(load("et_pipeline.pairing", "match_rates", most=MAX_UNMATCHED))
     problems = [f"{name}: {share:.0%} of the {arm}'s reports" for name, arm, share in found]
     fine = f"at most {MAX_UNMATCHED:.0%} unmatched everywhere"
@@ -197,12 +197,11 @@ def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
     """Fails where pairs and cells of a planned metric count differently (ratio metrics are counted apart)."""
     counts = ", ".join(f"count({metric}_uplift) AS {metric}" for metric in REPORT_METRICS)
     ratios = [name for name, metric in CATALOGUE.items() if metric.ratio_of]
-    warehouse = DuckDBEngine(engine.connection)
     columns = ", ".join(f"0::BIGINT AS {metric}" for metric in REPORT_METRICS)
-    warehouse.keep("counted_pairs", f"SELECT '' AS experiment_id, {columns} WHERE false")
-    engine.insert("counted_pairs", f"SELECT experiment_id, {counts} FROM pairs GROUP BY experiment_id")
     differences = load("et_pipeline.pairing", "counting_differences", metrics=", ".join(REPORT_METRICS))
-    found = engine.connection.execute(differences, {"ratios": ratios}).fetchall()
-    warehouse.drop("counted_pairs")
+    with engine.scope():
+        engine.warehouse.create_temp("counted_pairs", f"SELECT '' AS experiment_id, {columns} WHERE false")
+        engine.insert("counted_pairs", f"SELECT experiment_id, {counts} FROM pairs GROUP BY experiment_id")
+        found = engine.connection.execute(differences, {"ratios": ratios}).fetchall()
     problems = [f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found]
     return check_result("cells", "cells_count_the_pairs", problems, "cells count every pair once")

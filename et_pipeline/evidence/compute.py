@@ -62,7 +62,7 @@ def build_evidence(
     """
     engine = engine or DuckDBEngine(connection)
     wanted = sorted(set(experiments))
-    with transaction(connection):
+    with transaction(connection), engine.scope():
         stale = dict(
             connection.execute(
                 "SELECT experiment_id, min(block) FROM stale_paths "
@@ -282,16 +282,12 @@ def _replays(engine: Engine, shadow: Sequence[RegisteredExperiment]) -> None:
     inside = among(blocks["experiment_id"])
     counts = engine.frame(load(__package__, "replays", inside=inside)).join(blocks, on="experiment_id")
     counts = counts.with_columns(as_of=(pl.col("block") + pl.col("time_block_us")).cast(pl.Datetime("us")))
-    stream = ArrowStream(counts)  # noqa: F841 - DuckDB scans it by its name
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE counted AS "
-        "SELECT experiment_id, as_of, opportunities, passed, assumed, missing FROM stream"
-    )
+    engine.warehouse.create_temp("counted", "SELECT * FROM replays WHERE false")
+    append(connection, "counted", counts.drop("block", "time_block_us"))
     query = load(__package__, "replays_changed", inside=inside)
     changed = among(name for (name,) in connection.execute(query).fetchall())
     connection.execute(f"DELETE FROM replays WHERE {changed}")
     connection.execute(f"INSERT INTO replays SELECT * FROM counted WHERE {changed}")
-    connection.execute("DROP TABLE counted")
 
 
 def _sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) -> None:

@@ -60,48 +60,44 @@ def build_cells(
         engine: Where the pairs are; without one, in the warehouse.
     """
     engine = engine or DuckDBEngine(connection)
-    with transaction(connection):
+    with transaction(connection), engine.scope():
         prepare(engine, experiments)
         metrics = [CATALOGUE[name] for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
-        result = (_renew if engine.local else _compare)(engine, metrics)
-        DuckDBEngine(connection).drop("terms", "chosen")
-    return result
+        return (_renew if engine.local else _compare)(engine, metrics)
 
 
 def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     """Replaces the stale cells by what their pairs give now."""
-    stale = engine.keep("stale", load(__package__, "stale_now"))
+    stale = engine.create_temp("stale", load(__package__, "stale_now"))
     cells = blocks = 0
     if stale:
-        engine.keep("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
+        engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
         _take_away(engine)
         cells = sum(engine.insert("series_cells", _cells_query(series)) for series in _series(metrics))
         for metric in metrics:
             engine.insert("missing_values", load(__package__, "missing", metric=metric.name))
         blocks = _note_paths(engine)
-    engine.drop("stale", "stale_pairs")
     return CellsResult(stale, cells, blocks)
 
 
 def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     """Computes every cell of the experiments with a stale one where the pairs are, and keeps what differs."""
-    warehouse = DuckDBEngine(engine.connection)
+    warehouse = engine.warehouse
     chosen = {name for (name,) in warehouse.rows("SELECT experiment_id FROM chosen")}
     experiments = chosen.intersection(view_stale(engine))
     if not experiments:
         return CellsResult(0, 0, 0)
     inside = among(sorted(experiments))
-    engine.send("experiment_metrics")
-    engine.keep("stale", load(__package__, "stale_now"))
-    engine.keep("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
-    warehouse.keep("made", "SELECT * FROM series_cells WHERE false")
-    warehouse.keep("made_missing", "SELECT * FROM missing_values WHERE false")
+    engine.share("experiment_metrics")
+    engine.create_temp("stale", load(__package__, "stale_now"))
+    engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
+    warehouse.create_temp("made", "SELECT * FROM series_cells WHERE false")
+    warehouse.create_temp("made_missing", "SELECT * FROM missing_values WHERE false")
     for series in _series(metrics):
         engine.insert("made", _cells_query(series))
     for metric in metrics:
         engine.insert("made_missing", load(__package__, "missing", metric=metric.name))
-    engine.drop("stale", "stale_pairs")
-    stale = warehouse.keep("stale", load(__package__, "changed_cells", inside=inside))
+    stale = warehouse.create_temp("stale", load(__package__, "changed_cells", inside=inside))
     cells = blocks = 0
     if stale:
         _take_away(warehouse)
@@ -109,7 +105,6 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
         cells = warehouse.insert("series_cells", f"SELECT * FROM made WHERE {changed}")
         warehouse.insert("missing_values", f"SELECT * FROM made_missing WHERE {changed}")
     blocks = _note_paths(warehouse)
-    warehouse.drop("stale", "made", "made_missing")
     return CellsResult(stale, cells, blocks)
 
 

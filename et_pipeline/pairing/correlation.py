@@ -12,8 +12,8 @@ from et_pipeline.pairing.progress import note_progress
 from et_pipeline.pairing.rules import keep_terms
 from et_pipeline.pairing.steps import (
     Change,
+    Times,
     chunks,
-    drop_gathered,
     fetch_opportunities,
     fetch_touched,
     gather,
@@ -69,52 +69,47 @@ def _assuming(experiments: Sequence[RegisteredExperiment]) -> list[str]:
 def _pair_all(engine: Engine, experiments: list[str]) -> Change:
     inside = among(experiments)
     parts = chunks(engine)
-    change = _remove(engine, inside)
+    change = Change(remove_pairs(engine, inside))
+    engine.delete("unmatched", inside)
     for part in range(parts):
         share = f" AND r.opportunity_key % {parts} = {part}" if parts > 1 else ""
-        gather(engine, "reports", f"a.{inside}{share}")
-        change = change.plus(_match(engine))
+        with engine.scope():
+            gather(engine, "reports", f"a.{inside}{share}")
+            change = change.plus(_match(engine))
     return change
 
 
 def _pair_touched(engine: Engine, behind: list[tuple[str, int]]) -> Change:
-    change = _pair_again(engine, fetch_touched(engine, behind))
-    engine.drop("behind")
-    return change
+    with engine.scope():
+        return _pair_again(engine, fetch_touched(engine, behind))
 
 
 def _settle(engine: Engine, experiments: list[str]) -> Change:
     """Matches again what the variant has moved past since, or no longer has."""
-    unsettled = engine.keep("touched", load(__package__, "unsettled", inside=among(experiments)))
-    return _pair_again(engine, fetch_opportunities(engine)) if unsettled else Change()
+    with engine.scope():
+        unsettled = engine.create_temp("touched", load(__package__, "unsettled", inside=among(experiments)))
+        return _pair_again(engine, fetch_opportunities(engine)) if unsettled else Change()
 
 
-def _pair_again(engine: Engine, seen: str) -> Change:
+def _pair_again(engine: Engine, seen: Times) -> Change:
     """Matches the opportunities in `touched` again, whose reports are `fetched`."""
     touched = "SELECT experiment_id, opportunity_key FROM touched"
-    change = _remove(engine, f"(experiment_id, opportunity_key) IN ({touched})", seen)
+    inside = f"(experiment_id, opportunity_key) IN ({touched})"
+    change = Change(remove_pairs(engine, f"{seen.condition('pair_time')} AND {inside}"))
+    engine.delete("unmatched", f"{seen.condition('emitted_at')} AND {inside}")
     gather(engine, "fetched", f"(a.experiment_id, r.opportunity_key) IN ({touched})")
-    change = change.plus(_match(engine))
-    engine.drop("touched")
-    return change
-
-
-def _remove(engine: Engine, inside: str, seen: str = "true") -> Change:
-    """Takes away the pairs and the unmatched reports that a condition holds for, out of those of a `{time}`."""
-    removed = remove_pairs(engine, f"{seen.format(time='pair_time')} AND {inside}")
-    engine.delete("unmatched", f"{seen.format(time='emitted_at')} AND {inside}")
-    return Change(removed)
+    return change.plus(_match(engine))
 
 
 def _match(engine: Engine) -> Change:
     """Writes the pairs and the unmatched reports of what is gathered."""
-    engine.keep("superseded", load(__package__, "superseded", inside=COUNTS))
+    engine.create_temp("superseded", load(__package__, "superseded", inside=COUNTS))
     view_counting(engine, COUNTS)
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)
-    engine.keep("unpaired", load(__package__, "correlation_unpaired", partner=PARTNER, paired=columns.PAIRED))
+    engine.create_temp(
+        "unpaired", load(__package__, "correlation_unpaired", partner=PARTNER, paired=columns.PAIRED)
+    )
     unmatched = engine.insert(
         "unmatched", load(__package__, "correlation_unmatched", block=columns.block("u.emitted_at"))
     )
-    drop_gathered(engine)
-    engine.drop("superseded", "unpaired")
     return Change(0, pairs, unmatched)

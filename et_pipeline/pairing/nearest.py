@@ -15,7 +15,6 @@ from et_pipeline.pairing import columns
 from et_pipeline.pairing.steps import (
     Change,
     chunks,
-    drop_gathered,
     fetch,
     fetch_touched,
     gather,
@@ -53,7 +52,8 @@ def pair_by_nearest(
     for experiment in whole:
         change = change.plus(_pair_all(engine, experiment))
     for experiment, batch in behind:
-        change = change.plus(_pair_touched(engine, experiment, batch))
+        with engine.scope():
+            change = change.plus(_pair_touched(engine, experiment, batch))
     return change
 
 
@@ -66,10 +66,11 @@ def _pair_all(engine: Engine, experiment: RegisteredExperiment) -> Change:
     parts = chunks(engine)
     for part in range(parts):
         share = f" AND hash(r.market_id) % {parts} = {part}" if parts > 1 else ""
-        gather(engine, "reports", f"a.{own}{share}")
-        engine.keep("superseded", load(__package__, "superseded", inside=INSIDE))
-        apart = _insert_apart(engine)
-        change = change.plus(_match(engine, experiment)).plus(Change(0, 0, apart))
+        with engine.scope():
+            gather(engine, "reports", f"a.{own}{share}")
+            engine.create_temp("superseded", load(__package__, "superseded", inside=INSIDE))
+            apart = _insert_apart(engine)
+            change = change.plus(_match(engine, experiment)).plus(Change(0, 0, apart))
     return change
 
 
@@ -77,20 +78,18 @@ def _pair_touched(engine: Engine, experiment: RegisteredExperiment, batch: int) 
     own = among([experiment.experiment_id])
     seen = fetch_touched(engine, [(experiment.experiment_id, batch)])
     gather(engine, "fetched", f"a.{own}")
-    engine.keep("superseded", load(__package__, "superseded", inside=INSIDE))
+    engine.create_temp("superseded", load(__package__, "superseded", inside=INSIDE))
     engine.delete(
         "unmatched",
-        f"{seen.format(time='emitted_at')} AND {own} AND NOT {ALONE}"
+        f"{seen.condition('emitted_at')} AND {own} AND NOT {ALONE}"
         " AND opportunity_key IN (SELECT opportunity_key FROM touched)",
     )
     apart = _insert_apart(engine)
-    engine.keep("points", load(__package__, "nearest_points"))
+    engine.create_temp("points", load(__package__, "nearest_points"))
     change = Change(0, 0, apart)
     span = engine.connection.execute("SELECT min(emitted_at), max(emitted_at) FROM points").fetchone()
     if span is not None and span[0] is not None:
         change = change.plus(_rematch(engine, experiment, span))
-    engine.drop("behind", "touched", "points", "superseded")
-    drop_gathered(engine)
     return change
 
 
@@ -98,7 +97,7 @@ def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[objec
     """Matches the segments near the points anew."""
     own, tolerance = among([experiment.experiment_id]), f"INTERVAL {experiment.tolerance_us} MICROSECOND"
     near = f"s.ends_at >= TIMESTAMP '{span[0]}' - {tolerance} AND s.starts_at <= TIMESTAMP '{span[1]}' + {tolerance}"
-    engine.keep(
+    engine.create_temp(
         "affected",
         load(
             __package__,
@@ -108,7 +107,7 @@ def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[objec
             tolerance=tolerance,
         ),
     )
-    engine.keep("stretches", load(__package__, "nearest_stretches"))
+    engine.create_temp("stretches", load(__package__, "nearest_stretches"))
     reach = engine.connection.execute("SELECT min(starts_at), max(ends_at) FROM stretches").fetchone()
     low, high = reach if reach is not None else span
     change = Change(remove_pairs(engine, f"{own} AND {_within_stretch('pairs', 'pair_time', low, high)}"))
@@ -123,20 +122,18 @@ def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[objec
     )
     fetch(engine, _within_stretch("reports", "emitted_at", low, high))
     gather(engine, "fetched", f"a.{own}")
-    engine.keep(
+    engine.create_temp(
         "superseded",
         f"{SUPERSEDED}{own} AND emitted_at BETWEEN TIMESTAMP '{low}' AND TIMESTAMP '{high}'",
     )
-    change = change.plus(_match(engine, experiment))
-    engine.drop("affected", "stretches")
-    return change
+    return change.plus(_match(engine, experiment))
 
 
 def _match(engine: Engine, experiment: RegisteredExperiment) -> Change:
     """Writes pairs, unmatched reports and segments of what is gathered and not superseded."""
     view_counting(engine, TRADED_INSIDE)
     tolerance = {"tolerance_us": experiment.tolerance_us}
-    engine.keep(
+    engine.create_temp(
         "timeline",
         load(__package__, "nearest_timeline", moment=columns.microseconds("emitted_at"), **tolerance),
     )
@@ -144,24 +141,21 @@ def _match(engine: Engine, experiment: RegisteredExperiment) -> Change:
         engine.insert(
             "pairing_segments", load(__package__, "nearest_segments", experiment_id=experiment.experiment_id)
         )
-    engine.keep("stacks", load(__package__, "nearest_stacks"))
-    engine.keep("links", load(__package__, "nearest_together"))
-    engine.keep("stacks", "SELECT * FROM stacks WHERE taken < height")
+    engine.create_temp("stacks", load(__package__, "nearest_stacks"))
+    engine.create_temp("links", load(__package__, "nearest_together"))
+    engine.create_temp("stacks", "SELECT * FROM stacks WHERE taken < height")
     while True:
-        engine.view("heads", load(__package__, "nearest_heads"))
-        engine.keep("looked", load(__package__, "nearest_looked", **tolerance))
-        if not engine.keep("found", load(__package__, "nearest_round")):
+        engine.create_view("heads", load(__package__, "nearest_heads"))
+        engine.create_temp("looked", load(__package__, "nearest_looked", **tolerance))
+        if not engine.create_temp("found", load(__package__, "nearest_round")):
             break
         engine.insert("links", "SELECT * FROM found")
-        engine.keep("stacks", load(__package__, "nearest_left"))
-    engine.keep("matches", load(__package__, "nearest_matches"))
+        engine.create_temp("stacks", load(__package__, "nearest_left"))
+    engine.create_temp("matches", load(__package__, "nearest_matches"))
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)
     unmatched = engine.insert(
         "unmatched", load(__package__, "nearest_unmatched", block=columns.block("u.emitted_at"))
     )
-    drop_gathered(engine)
-    engine.drop_views("heads")
-    engine.drop("timeline", "stacks", "links", "looked", "found", "matches", "superseded")
     return Change(0, pairs, unmatched)
 
 

@@ -58,7 +58,7 @@ def build_pairs(
         ValueError: An experiment is not registered.
     """
     engine = engine or DuckDBEngine(connection)
-    with transaction(connection):
+    with transaction(connection), engine.scope():
         known = prepare_pairing(engine, experiments)
         rows = connection.execute("SELECT experiment_id, rule_hash, batch FROM pairing_progress").fetchall()
         progress = {experiment_id: (rule, batch) for experiment_id, rule, batch in rows}
@@ -113,10 +113,9 @@ def _newest_batch(engine: Engine) -> int:
 
 def _touched(engine: Engine, behind: Sequence[tuple[RegisteredExperiment, int]]) -> set[str]:
     """The experiments with a new report, or with one that a conflict took out again."""
-    keep_touched(engine, [(item.experiment_id, batch) for item, batch in behind])
-    touched = {name for (name,) in engine.rows("SELECT DISTINCT experiment_id FROM touched")}
-    engine.drop("behind", "touched")
-    return touched
+    with engine.scope():
+        keep_touched(engine, [(item.experiment_id, batch) for item, batch in behind])
+        return {name for (name,) in engine.rows("SELECT DISTINCT experiment_id FROM touched")}
 
 
 def _advance(

@@ -9,7 +9,6 @@ from et_pipeline.common.sql import load
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.pairing.columns import LIMITS
-from et_pipeline.warehouse.engine import DuckDBEngine
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
@@ -37,16 +36,16 @@ def prepare(engine: Engine, experiments: Sequence[str]) -> None:
     `terms` has one row per registered one: block length, window, what a missing variant means, up to which
     block it has that meaning, and the winsor limits of each metric.
     """
-    engine.connection.execute("CREATE OR REPLACE TEMP TABLE chosen (experiment_id VARCHAR)")
+    engine.warehouse.create_temp("chosen", "SELECT NULL::VARCHAR AS experiment_id WHERE false")
     engine.connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
     keep_terms(engine)
-    engine.send("chosen")
+    engine.share("chosen")
 
 
 def keep_terms(engine: Engine) -> None:
     """Makes `terms` as the plans and `arm_progress` have them now."""
-    DuckDBEngine(engine.connection).keep("terms", load(__package__, "terms", limits=LIMITS))
-    engine.send("terms")
+    engine.warehouse.create_temp("terms", load(__package__, "terms", limits=LIMITS))
+    engine.share("terms")
 
 
 def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[RegisteredExperiment]:
@@ -62,6 +61,6 @@ def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[Register
     unknown = sorted(set(experiments) - {experiment.experiment_id for experiment in known})
     if unknown:
         raise ValueError(f"not registered: {', '.join(unknown)}; put a plan into data/experiments first")
-    DuckDBEngine(engine.connection).keep("arms", load(__package__, "arms"))
-    engine.send("arms")
+    engine.warehouse.create_temp("arms", load(__package__, "arms"))
+    engine.share("arms")
     return known

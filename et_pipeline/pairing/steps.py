@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from et_pipeline.common.sql import among, load
@@ -29,6 +30,19 @@ class Change(NamedTuple):
         return Change(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
+class Times(NamedTuple):
+    """The first and the last time of some rows; None where there is no row."""
+
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def condition(self, column: str) -> str:
+        """The SQL condition that a column lies within these times."""
+        if self.first is None:
+            return "false"
+        return f"{column} BETWEEN TIMESTAMP '{self.first}' AND TIMESTAMP '{self.last}'"
+
+
 def chunks(engine: Engine) -> int:
     """Into how many parts everything is cut when all is paired again, so that one fits the memory limit.
 
@@ -53,15 +67,17 @@ def keep_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> int:
     Returns:
         The oldest of these batches.
     """
-    engine.connection.execute("CREATE OR REPLACE TEMP TABLE behind (experiment_id VARCHAR, batch BIGINT)")
+    engine.warehouse.create_temp(
+        "behind", "SELECT NULL::VARCHAR AS experiment_id, NULL::BIGINT AS batch WHERE false"
+    )
     engine.connection.executemany("INSERT INTO behind VALUES (?, ?)", behind)
-    engine.send("behind")
+    engine.share("behind")
     after = min(batch for _, batch in behind)
-    engine.keep("touched", load(__package__, "touched", after=after))
+    engine.create_temp("touched", load(__package__, "touched", after=after))
     return after
 
 
-def fetch_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> str:
+def fetch_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> Times:
     """Makes the temporary tables `behind`, `touched` and `fetched`: what is new, and all that it concerns.
 
     Args:
@@ -69,13 +85,13 @@ def fetch_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> str:
         behind: Experiments and the newest batch their pairs know of.
 
     Returns:
-        A condition on `{time}`, the time of what was written for touched opportunities before: it was one
-        of their reports' times, so most of history need not be looked at.
+        The times of what was written for touched opportunities before: each was one of their reports' times,
+        so most of history need not be looked at.
     """
     return fetch_opportunities(engine, keep_touched(engine, behind))
 
 
-def fetch_opportunities(engine: Engine, after: int | None = None) -> str:
+def fetch_opportunities(engine: Engine, after: int | None = None) -> Times:
     """Makes the temporary table `fetched`: all reports of the opportunities in `touched`.
 
     Args:
@@ -83,16 +99,14 @@ def fetch_opportunities(engine: Engine, after: int | None = None) -> str:
         after: Reports that a conflict took out again in a later batch than this one count for the times.
 
     Returns:
-        A condition on `{time}`, see `fetch_touched`.
+        The times of what was written for them before, see `fetch_touched`.
     """
     fetch(engine, "opportunity_key IN (SELECT opportunity_key FROM touched)")
     displaced = "" if after is None else f" UNION ALL SELECT emitted_at FROM displaced WHERE batch > {after}"
     row = engine.connection.execute(
         f"SELECT min(emitted_at), max(emitted_at) FROM (SELECT emitted_at FROM fetched{displaced}) AS concerned"
     ).fetchone()
-    if row is None or row[0] is None:
-        return "false"
-    return f"{{time}} BETWEEN TIMESTAMP '{row[0]}' AND TIMESTAMP '{row[1]}'"
+    return Times(*row) if row is not None else Times()
 
 
 def fetch(engine: Engine, condition: str) -> None:
@@ -102,7 +116,7 @@ def fetch(engine: Engine, condition: str) -> None:
     read only where those rows lie, not through all history.
     """
     rows = f"SELECT rowid FROM reports WHERE {condition}"
-    engine.keep("fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
+    engine.create_temp("fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
 
 
 def gather(engine: Engine, reports: str, scope: str) -> None:
@@ -110,7 +124,7 @@ def gather(engine: Engine, reports: str, scope: str) -> None:
 
     A table and not a view: four queries read it, and writing it down once took less than reading four times.
     """
-    engine.keep(
+    engine.create_temp(
         "gathered", load(__package__, "gather", metrics=columns.METRICS, reports=reports, scope=scope)
     )
     engine.drop("fetched")
@@ -124,13 +138,7 @@ def view_counting(engine: Engine, counts: str) -> None:
         counts: The condition that a gathered report `g` counts.
     """
     for arm in ("control", "variant"):
-        engine.view(f"{arm}s", load(__package__, "counting", arm=arm, counts=counts))
-
-
-def drop_gathered(engine: Engine) -> None:
-    """Takes away what `gather` and `view_counting` made."""
-    engine.drop_views("controls", "variants")
-    engine.drop("gathered")
+        engine.create_view(f"{arm}s", load(__package__, "counting", arm=arm, counts=counts))
 
 
 def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
@@ -141,7 +149,7 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
         partner: The join that finds a control's variant `v`.
         candidates: How many controls the variant could have had.
     """
-    engine.keep(
+    engine.create_temp(
         "made",
         load(
             __package__,
@@ -155,9 +163,7 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
         ),
     )
     engine.insert("stale_cells", load(__package__, "stale", pairs="made"))
-    count = engine.insert("pairs", "SELECT * FROM made")
-    engine.drop("made")
-    return count
+    return engine.insert("pairs", "SELECT * FROM made")
 
 
 def stale_experiments(
@@ -176,13 +182,14 @@ def view_stale(engine: Engine) -> list[str]:
     """
     experiments = stale_experiments(engine.connection, "stale_cells")
     if not engine.local:
-        engine.view("stale_cells", load(__package__, "stale", pairs=f"pairs WHERE {among(experiments)}"))
+        engine.create_view(
+            "stale_cells", load(__package__, "stale", pairs=f"pairs WHERE {among(experiments)}")
+        )
     return experiments
 
 
 def remove_pairs(engine: Engine, condition: str) -> int:
     """Takes away the pairs that a condition holds for and writes their cells to `stale_cells`."""
-    count = engine.take("going", "pairs", "experiment_id, block, market_id", condition)
-    engine.insert("stale_cells", load(__package__, "stale", pairs="going"))
-    engine.drop("going")
+    count = engine.delete_returning("removed", "pairs", "experiment_id, block, market_id", condition)
+    engine.insert("stale_cells", load(__package__, "stale", pairs="removed"))
     return count

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from et_pipeline.common.sql import among, load
 from et_pipeline.ingest.ingest import newest_batch
 from et_pipeline.spark.dialect import KINDS, to_spark
 from et_pipeline.spark.storage import Storage
+from et_pipeline.warehouse.engine import DuckDBEngine
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,6 +49,7 @@ class SparkEngine:
         self, connection: duckdb.DuckDBPyConnection, session: SparkSession, storage: Storage
     ) -> None:
         self.connection = connection
+        self.warehouse = DuckDBEngine(connection)
         self.session = session
         self.storage = storage
         self.run = uuid.uuid4().hex
@@ -58,13 +61,22 @@ class SparkEngine:
 
     def refresh(self) -> None:
         """Looks at the warehouse again: which reports and pairs count now."""
-        self.send("displaced")
+        self.share("displaced")
         self._view_reports()
         for table in REMOTE:
             self._gone[table].clear()
             self._view_remote(table)
 
-    def send(self, *tables: str) -> None:
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """See `Engine`. Names of queries go with the session; after an error `sweep` removes the files."""
+        before = set(self._kept)
+        with self.warehouse.scope():
+            yield
+        for name in set(self._kept) - before:
+            self.drop(name)
+
+    def share(self, *tables: str) -> None:
         """See `Engine`."""
         for table in tables:
             frame = pl.DataFrame(self.connection.sql(f"SELECT * FROM {table}"))
@@ -74,11 +86,11 @@ class SparkEngine:
             rows = self.session.createDataFrame(frame.to_arrow(), _schema(self._columns(table)))
             rows.createOrReplaceTempView(table)
 
-    def keep(self, name: str, text: str) -> int:
+    def create_temp(self, name: str, text: str) -> int:
         """See `Engine`. The rows are written down, so that a lost worker costs no more than its own work."""
         return self._keep(name, self.session.sql(to_spark(text)))
 
-    def keep_mapped(
+    def create_mapped(
         self,
         name: str,
         tasks: Sequence[Mapping[str, object]],
@@ -91,7 +103,7 @@ class SparkEngine:
         rows = self.session.createDataFrame(pl.DataFrame(tasks, infer_schema_length=None).to_arrow())
         return self._keep(name, rows.repartition(len(tasks)).mapInArrow(function, _schema(columns)))
 
-    def keep_judged(
+    def create_judged(
         self,
         name: str,
         table: str,
@@ -114,11 +126,11 @@ class SparkEngine:
     def _keep(self, name: str, frame: DataFrame) -> int:
         folder = f"{name}-{next(self._numbers)}"
         frame.write.parquet(self.storage.path("scratch", self.run, folder))
-        self._forget(name)
+        self.drop(name)
         self._kept[name] = folder
         return self._view_kept(name, frame.schema)
 
-    def view(self, name: str, text: str) -> None:
+    def create_view(self, name: str, text: str) -> None:
         """See `Engine`."""
         self.session.sql(to_spark(text)).createOrReplaceTempView(name)
 
@@ -148,19 +160,17 @@ class SparkEngine:
         self._gone[table].append(to_spark(f"SELECT {condition}").removeprefix("SELECT "))
         self._view_remote(table)
 
-    def take(self, name: str, table: str, columns: str, condition: str) -> int:
+    def delete_returning(self, name: str, table: str, columns: str, condition: str) -> int:
         """See `Engine`."""
-        rows = self.keep(name, f"SELECT {columns} FROM {table} WHERE {condition}")
+        rows = self.create_temp(name, f"SELECT {columns} FROM {table} WHERE {condition}")
         self.delete(table, condition)
         return rows
 
-    def drop(self, *names: str) -> None:
+    def drop(self, name: str) -> None:
         """See `Engine`."""
-        for name in names:
-            self._forget(name)
-
-    def drop_views(self, *names: str) -> None:
-        """Nothing to do: names are the session's, and go with it."""
+        if name in self._kept:
+            self.storage.remove(*self._scratch(name))
+            del self._kept[name]
 
     def frame(self, text: str) -> pl.DataFrame:
         """See `Engine`."""
@@ -236,11 +246,6 @@ class SparkEngine:
 
     def _scratch(self, name: str) -> tuple[str, str, str]:
         return "scratch", self.run, self._kept[name]
-
-    def _forget(self, name: str) -> None:
-        if name in self._kept:
-            self.storage.remove(*self._scratch(name))
-            del self._kept[name]
 
     def sweep(self) -> None:
         """Takes away what no run needs any more; after the warehouse's commit."""

@@ -9,7 +9,7 @@ from functools import partial
 
 import polars as pl
 
-from et_pipeline.common.sql import ArrowStream, append, load
+from et_pipeline.common.sql import append, load
 from et_pipeline.ingest.ingest import Failure, Ingest, Reading, next_numbers, reading_of
 from et_pipeline.ingest.ledger import Ledger, Tally
 from et_pipeline.ingest.listing import SnapshotFile
@@ -69,14 +69,14 @@ class _Cluster:
             return []
         batch, first = next_numbers(self._connection)
         numbered = dict(enumerate(files, first))
-        self._engine.keep_mapped(
-            "readings", list(self._tasks(numbered)), executor.read_parts, executor.READING
-        )
-        failures = [(numbered.pop(number), error) for number, error in self._broken().items()]
-        if numbered or self._run.any_due():
-            with transaction(self._connection):
-                self._settle(numbered, known, batch)
-        self._engine.drop("readings")
+        with self._engine.scope():
+            self._engine.create_mapped(
+                "readings", list(self._tasks(numbered)), executor.read_parts, executor.READING
+            )
+            failures = [(numbered.pop(number), error) for number, error in self._broken().items()]
+            if numbered or self._run.any_due():
+                with transaction(self._connection):
+                    self._settle(numbered, known, batch)
         return failures
 
     def _tasks(self, numbered: Mapping[int, SnapshotFile]) -> Iterator[dict[str, object]]:
@@ -113,10 +113,10 @@ class _Cluster:
         ledger.wait(
             executor.from_arrow(engine.frame(load(__package__, "arrivals", columns=ARRIVAL, what="early")))
         )
-        come = ArrowStream(ledger.take_due(self._run.latest))  # noqa: F841 (DuckDB scans it by name)
-        columns = ", ".join(executor.REPORT)
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE due AS SELECT {columns} FROM come")
-        engine.send("due")
+        due = ledger.take_due(self._run.latest).select(*executor.REPORT)
+        engine.warehouse.create_temp("due", f"SELECT {', '.join(due.columns)} FROM early_reports WHERE false")
+        append(self._connection, "due", due)
+        engine.share("due")
         self._judge(ledger, batch)
         hashes = dict(engine.rows("SELECT snapshot_id, raw FROM readings WHERE what = 'hash'"))
         readings = [reading_of(file, hashes[number], known, number) for number, file in numbered.items()]
@@ -144,24 +144,27 @@ class _Cluster:
             before, last = (before if number == last else 0), number
             offsets.append((number, part, before))
             before += lines
-        self._connection.execute(
-            "CREATE OR REPLACE TEMP TABLE offsets (snapshot_id INTEGER, part INTEGER, lines_before BIGINT)"
+        self._engine.warehouse.create_temp(
+            "offsets",
+            "SELECT NULL::INTEGER AS snapshot_id, NULL::INTEGER AS part, NULL::BIGINT AS lines_before WHERE false",
         )
         if offsets:
             self._connection.executemany("INSERT INTO offsets VALUES (?, ?, ?)", offsets)
-        self._engine.send("offsets")
+        self._engine.share("offsets")
 
     def _judge(self, ledger: Ledger, batch: int) -> None:
         """Splits the arrivals: those with keys of their own are reports, the others are judged together."""
         engine = self._engine
         columns = ", ".join(executor.REPORT)
         arrived = load(__package__, "arrivals", columns=ARRIVAL, what="report")
-        engine.view("arrivals", f"{arrived} UNION ALL SELECT {columns} FROM due")
-        engine.keep("repeated", load(__package__, "repeated"))
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {load(__package__, 'lost')}")
-        engine.send("lost")
-        contested = engine.keep("contested", load(__package__, "contested", columns=columns, lost=LOST))
-        engine.keep_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
+        engine.create_view("arrivals", f"{arrived} UNION ALL SELECT {columns} FROM due")
+        engine.create_temp("repeated", load(__package__, "repeated"))
+        engine.warehouse.create_temp("lost", load(__package__, "lost"))
+        engine.share("lost")
+        contested = engine.create_temp(
+            "contested", load(__package__, "contested", columns=columns, lost=LOST)
+        )
+        engine.create_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
         engine.store(batch, load(__package__, "kept", columns=columns))
         for number, reports in engine.rows(
             "SELECT snapshot_id, count(*) FROM stored_batch GROUP BY snapshot_id"
@@ -176,7 +179,6 @@ class _Cluster:
         ledger.take_back(displaced)
         ledger.repeat(replaced)
         ledger.quarantine_conflicts(self._fated("conflict"))
-        engine.drop("repeated", "contested", "judged")
 
     def _fated(self, fate: str) -> pl.DataFrame:
         """The judged reports of one fate, as the warehouse has them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,14 +27,26 @@ class Engine(Protocol):
     connection: duckdb.DuckDBPyConnection
     local: bool
 
-    def send(self, *tables: str) -> None:
+    @property
+    def warehouse(self) -> DuckDBEngine:
+        """The engine of the warehouse: plans, progress and cells are there, wherever the other rows lie."""
+
+    def scope(self) -> AbstractContextManager[None]:
+        """Temporary tables and views that are made inside are dropped at its end, here and in the warehouse.
+
+        One that an outer scope made belongs to that one, also where it is replaced inside. After an error nothing
+        is dropped: the transaction that made them is rolled back. What is made outside of any scope lives as long
+        as the connection.
+        """
+
+    def share(self, *tables: str) -> None:
         """Lets the engine read small tables of the warehouse, as they are now."""
 
-    def keep(self, name: str, text: str) -> int:
-        """Keeps a query's rows in a temporary table, replacing an earlier one; returns their number."""
+    def create_temp(self, name: str, text: str) -> int:
+        """Writes a query's rows into a temporary table, replacing an earlier one; returns their number."""
 
-    def view(self, name: str, text: str) -> None:
-        """Names a query, replacing an earlier one of the name."""
+    def create_view(self, name: str, text: str) -> None:
+        """Gives a query a name, replacing an earlier one of the name."""
 
     def insert(self, table: str, text: str) -> int:
         """Appends a query's rows to a table; returns their number."""
@@ -41,14 +54,11 @@ class Engine(Protocol):
     def delete(self, table: str, condition: str) -> None:
         """Deletes the rows of a table that a condition holds for."""
 
-    def take(self, name: str, table: str, columns: str, condition: str) -> int:
-        """Deletes like `delete`, and keeps some columns of what goes in a temporary table; returns its rows."""
+    def delete_returning(self, name: str, table: str, columns: str, condition: str) -> int:
+        """Deletes rows and writes some of their columns into a temporary table; returns their number."""
 
-    def drop(self, *names: str) -> None:
-        """Frees temporary tables."""
-
-    def drop_views(self, *names: str) -> None:
-        """Takes names of queries away."""
+    def drop(self, name: str) -> None:
+        """Frees a temporary table before its scope ends."""
 
     def frame(self, text: str) -> pl.DataFrame:
         """The rows of a query, as columns."""
@@ -67,16 +77,36 @@ class DuckDBEngine:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        self._scopes: list[dict[str, str]] = [{}]  # the first one is the connection's own
 
-    def send(self, *tables: str) -> None:
+    @property
+    def warehouse(self) -> DuckDBEngine:
+        """See `Engine`."""
+        return self
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """See `Engine`."""
+        self._scopes.append({})
+        try:
+            yield
+        except BaseException:
+            self._scopes.pop()
+            raise
+        for name, kind in self._scopes.pop().items():
+            self.connection.execute(f"DROP {kind} IF EXISTS temp.{name}")
+
+    def share(self, *tables: str) -> None:
         """Nothing to do: they are here."""
 
-    def keep(self, name: str, text: str) -> int:
+    def create_temp(self, name: str, text: str) -> int:
         """See `Engine`."""
+        self._note(name, "TABLE")
         return self._count(f"CREATE OR REPLACE TEMP TABLE {name} AS\n{text}")
 
-    def view(self, name: str, text: str) -> None:
+    def create_view(self, name: str, text: str) -> None:
         """See `Engine`."""
+        self._note(name, "VIEW")
         self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text}")
 
     def insert(self, table: str, text: str) -> int:
@@ -87,21 +117,15 @@ class DuckDBEngine:
         """See `Engine`."""
         self.connection.execute(f"DELETE FROM {table} WHERE {condition}")
 
-    def take(self, name: str, table: str, columns: str, condition: str) -> int:
+    def delete_returning(self, name: str, table: str, columns: str, condition: str) -> int:
         """See `Engine`. Row numbers are noted first, so that the condition is looked at once."""
-        rows = self.keep(name, f"SELECT rowid AS row_number, {columns} FROM {table} WHERE {condition}")
+        rows = self.create_temp(name, f"SELECT rowid AS row_number, {columns} FROM {table} WHERE {condition}")
         self.delete(table, f"rowid IN (SELECT row_number FROM {name})")
         return rows
 
-    def drop(self, *names: str) -> None:
+    def drop(self, name: str) -> None:
         """See `Engine`."""
-        for name in names:
-            self.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
-
-    def drop_views(self, *names: str) -> None:
-        """See `Engine`."""
-        for name in names:
-            self.connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
+        self.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
 
     def frame(self, text: str) -> pl.DataFrame:
         """See `Engine`."""
@@ -115,6 +139,10 @@ class DuckDBEngine:
 
     def finish(self, experiments: Sequence[str]) -> None:
         """Nothing to note: pairs and unmatched reports are here."""
+
+    def _note(self, name: str, kind: str) -> None:
+        if not any(name in made for made in self._scopes):
+            self._scopes[-1][name] = kind
 
     def _count(self, statement: str) -> int:
         row = self.connection.execute(statement).fetchone()
