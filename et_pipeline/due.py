@@ -96,7 +96,7 @@ def write_last_tick(settings: Settings, tick: LastTick) -> None:
 
 
 def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> datetime:
-    """The next moment at which the clock alone makes a tick due, see `wake.sql`."""
+    """The next moment at which the clock alone makes a tick due, see the query `wake`."""
     now = naive_utc(settings.now())
     row = connection.execute(
         load(__package__, "wake"),

@@ -61,7 +61,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """One row an experiment, see `status.sql`, with what is missing as sentences and the next step."""
+    """One row an experiment, see the query `status`, with what is missing as sentences and the next step."""
     experiments = terminal.rows(connection, load(__package__, "status"))
     for row in experiments:
         missing = json.loads(row["missing"] or "[]")

@@ -95,7 +95,7 @@ def plan(
 
 
 def _measured(experiment_id: str, metric: str) -> dict[str, float]:
-    """What an experiment has shown, see `plan.sql`; correlations below 0 are noise around 0."""
+    """What an experiment has shown, see the query `plan`; correlations below 0 are noise around 0."""
     with terminal.analyst_database(terminal.settings()) as connection:
         found = terminal.rows(
             connection, load(__package__, "plan"), {"experiment_id": experiment_id, "metric": metric}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from et_pipeline.defs.each_experiment import log_failures
-from et_pipeline.defs.partitions import EXPERIMENTS, SOURCES, changed_experiments, tellable
+from et_pipeline.defs.partitions import EXPERIMENTS, SOURCES, as_metadata, changed_experiments
 from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
 from et_pipeline.defs.specs import OWNERS
 
@@ -58,7 +58,7 @@ def experiment(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
         facts = _facts(connection, [name])[name]
     publish_analyst_database(settings)
     log_failures(context.log, warehouse, publish_pages(settings, run_id=context.run.run_id).failures)
-    return dg.MaterializeResult(metadata=tellable(facts) | _pictures(context.log, warehouse, [name])[name])
+    return dg.MaterializeResult(metadata=as_metadata(facts) | _pictures(context.log, warehouse, [name])[name])
 
 
 @dg.asset(

@@ -44,7 +44,7 @@ def changed_experiments(
 ) -> dict[str, dg.AssetMaterialization]:
     """What to note about the experiments whose figures are other than those last noted.
 
-    What changed is told by the data version, a hash of the figures, so nothing stays untold after a run that
+    What changed is shown by the data version, a hash of the figures, so nothing is left out after a run that
     died or after old runs were deleted.
 
     Args:
@@ -60,15 +60,15 @@ def changed_experiments(
     )
     changed = {}
     for name, noted in facts.items():
-        version = {DATA_VERSION: content_hash(tellable(noted))}
+        version = {DATA_VERSION: content_hash(as_metadata(noted))}
         if known.get(name) != version:
             changed[name] = dg.AssetMaterialization(
-                EXPERIMENT, partition=name, metadata=tellable(noted), tags=MADE_FROM | version
+                EXPERIMENT, partition=name, metadata=as_metadata(noted), tags=MADE_FROM | version
             )
     return changed
 
 
-def tellable(facts: Mapping[str, Any]) -> dict[str, Any]:
+def as_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that the UI has words for: neither None nor a number without an end."""
     return {name: value for name, value in facts.items() if value is not None and not _endless(value)}
 

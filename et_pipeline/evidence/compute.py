@@ -180,7 +180,7 @@ def _diagnose(
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
-    """The market of a code, see `cells_of_series.sql`."""
+    """The market of a code, see the query `cells_of_series`."""
     ((name,),) = connection.execute(
         f"SELECT DISTINCT market_id FROM series_cells WHERE {_OF_SERIES} ORDER BY market_id LIMIT 1 OFFSET $code",
         series.key | {"code": code},
@@ -309,7 +309,7 @@ def _sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) -> None
 
 
 def _sample_ratio(counts: pl.DataFrame, splits: pl.DataFrame, block_us: int) -> pl.DataFrame:
-    """The rows of one experiment, from its opportunities per block and its splits (see `splits.sql`).
+    """The rows of one experiment, from its opportunities per block and its splits (see the query `splits`).
 
     A change lies somewhere after the tick that last saw the old split, so in one of the blocks that end after
     it, and before the tick that recorded it.

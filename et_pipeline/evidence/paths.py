@@ -50,7 +50,7 @@ class PlannedSeries(NamedTuple):
 
 
 def read_cells(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> pl.DataFrame:
-    """The series' cells in time order, see `cells_of_series.sql`."""
+    """The series' cells in time order, see the query `cells_of_series`."""
     relation = connection.sql(
         load(__package__, "cells_of_series"),
         params=series.key,

@@ -1,4 +1,4 @@
-"""One look at everything: what follows from reports, plans and sign-offs, written in one transaction.
+"""One evaluation of everything: what follows from reports, plans and sign-offs, written in one transaction.
 
 States move, verdicts are announced, events go into the outbox, and each of it stands in the audit log.
 Nothing here asks another system to change anything; the furthest an experiment gets is `signed_off`, and only
@@ -25,7 +25,7 @@ from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_us
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
 from et_pipeline.governance.standing import dumps, judge
 from et_pipeline.governance.terms import Drift, Point
-from et_pipeline.governance.unit_of_work import Look, open_look
+from et_pipeline.governance.unit_of_work import UnitOfWork, begin_work
 from et_pipeline.governance.verdict import Assessment, assess, first_alarms
 from et_pipeline.warehouse import audit
 from et_pipeline.warehouse.connection import transaction
@@ -45,7 +45,7 @@ NOT_DECIDING = {
 
 
 class DecideResult(NamedTuple):
-    """What one look changed.
+    """What one evaluation changed.
 
     Attributes:
         states: State of every experiment looked at.
@@ -87,8 +87,8 @@ def admit(
     Args:
         connection: The warehouse, outside any transaction.
         settings: Where sign-offs and allowed signers stand, and the mode.
-        now: The moment of the look.
-        experiments: Ids of the experiments to look at.
+        now: The moment of the evaluation.
+        experiments: Ids of the experiments to evaluate.
 
     Returns:
         Changes of state: experiment, from, to.
@@ -102,23 +102,23 @@ def admit(
     checked = _read_sign_offs(connection, settings, now) if asked else []
     with transaction(connection):
         record_mode(connection, settings, now)
-        look = open_look(connection, now, checked)
+        work = begin_work(connection, now, checked)
         for experiment in known:
-            _before_sampling(look, experiment)
+            _before_sampling(work, experiment)
     audit.write_anchor(connection, settings)
-    return look.transitions
+    return work.transitions
 
 
 def decide(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
 ) -> DecideResult:
-    """Looks at the experiments and writes all that follows; one transaction.
+    """Evaluates the experiments and writes all that follows; one transaction.
 
     Args:
         connection: The warehouse, outside any transaction.
         settings: Where snapshots, sign-offs and allowed signers stand, and the mode.
-        now: The moment of the look.
-        experiments: Ids of the experiments to look at.
+        now: The moment of the evaluation.
+        experiments: Ids of the experiments to evaluate.
 
     Returns:
         What changed.
@@ -128,18 +128,18 @@ def decide(
         record_mode(connection, settings, now)
         stall.watch_report_bus(connection, settings, now)
         fill_reason_codes(connection)
-        look = open_look(connection, now, checked)
+        work = begin_work(connection, now, checked)
         facts = records.facts(connection, experiments)
         contradicted = []
         known = registered_experiments(connection, experiments)
         for experiment in known:
-            contradicted += _look_at(look, experiment, facts[experiment.experiment_id])
-        refused = look.desk.close({experiment.experiment_id for experiment in known})
+            contradicted += _judge(work, experiment, facts[experiment.experiment_id])
+        refused = work.sign_offs.close({experiment.experiment_id for experiment in known})
         fill_strategy_usage(connection)
     audit.write_anchor(connection, settings)
-    states = {experiment.experiment_id: look.states[experiment.experiment_id] for experiment in known}
+    states = {experiment.experiment_id: work.states[experiment.experiment_id] for experiment in known}
     return DecideResult(
-        states, look.transitions, look.events, look.signals, refused, contradicted, look.outages
+        states, work.transitions, work.events, work.signals, refused, contradicted, work.outages
     )
 
 
@@ -150,16 +150,16 @@ def _read_sign_offs(
     return read_sign_offs(settings, now, records.owners(connection), records.counted_hashes(connection))
 
 
-def _look_at(look: Look, experiment: RegisteredExperiment, facts: Facts) -> list[str]:
+def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> list[str]:
     """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
-    declined = _before_sampling(look, experiment)
-    _stall_or_resume(look, experiment)
+    declined = _before_sampling(work, experiment)
+    _stall_or_resume(work, experiment)
     identifier = experiment.experiment_id
-    announced = look.announced.get(identifier)
-    sampled = look.states[identifier] not in lifecycle.BEFORE_SAMPLING and (
+    announced = work.announced.get(identifier)
+    sampled = work.states[identifier] not in lifecycle.BEFORE_SAMPLING and (
         announced is None or announced.trigger != "ended"
     )
-    ended = look.ended(experiment)
+    ended = work.ended(experiment)
     if sampled:
         ratio = facts.sample_ratio
         assessment = assess(
@@ -178,21 +178,21 @@ def _look_at(look: Look, experiment: RegisteredExperiment, facts: Facts) -> list
     if experiment.registered_in_hindsight:
         told = hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there)
         assessment = assessment._replace(sentence=f"{assessment.sentence} {told}")
-    if look.states[identifier] == "sampling":
-        _insufficient(look, experiment, assessment)
+    if work.states[identifier] == "sampling":
+        _insufficient(work, experiment, assessment)
         if assessment.verdict is not None:
-            announced = _conclude(look, experiment, assessment, "verdict")
-    elif look.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
-        announced = _conclude(look, experiment, assessment, "ended")
-    if sampled and look.states[identifier] != "stalled":
+            announced = _conclude(work, experiment, assessment, "verdict")
+    elif work.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
+        announced = _conclude(work, experiment, assessment, "ended")
+    if sampled and work.states[identifier] != "stalled":
         drifts = first_alarms(experiment, facts.path, facts.gaps, facts.drifts, facts.replays)
-        _signals(look, experiment, facts.path, assessment, drifts)
+        _signals(work, experiment, facts.path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict
-    _review(look, experiment, assessment, announced, contradicted, already_there)
-    waits = "split_declined" if declined and look.states[identifier] == "awaiting_sign_off" else None
+    _review(work, experiment, assessment, announced, contradicted, already_there)
+    waits = "split_declined" if declined and work.states[identifier] == "awaiting_sign_off" else None
     closed = [point.as_of for point in facts.path if sampled and (point.closed or ended)]
     _write_verdict(
-        look,
+        work,
         experiment,
         assessment,
         announced,
@@ -224,77 +224,77 @@ def _already_there(
     return there / max(n for _, n in primary) if primary else None
 
 
-def _before_sampling(look: Look, experiment: RegisteredExperiment) -> bool:
+def _before_sampling(work: UnitOfWork, experiment: RegisteredExperiment) -> bool:
     """From a new plan to sampling, by way of a sign-off where the split is large; whether one declined it."""
     identifier = experiment.experiment_id
     evidence = split_evidence(identifier, experiment.traffic_split_pct)
-    if look.states.get(identifier) is None:
-        look.advance(
+    if work.states.get(identifier) is None:
+        work.advance(
             experiment,
             "plan_registered",
             plan_hash=experiment.plan_hash,
             contract_fingerprint=contract_fingerprint(),
         )
-        look.tell(announce.started(experiment, look.now))
-    if experiment.needs_split_sign_off and look.states[identifier] == "registered":
-        look.advance(experiment, "large_split", traffic_split_pct=experiment.traffic_split_pct)
-        look.tell(announce.large_split(experiment, look.now, evidence))
-    if look.states[identifier] == "awaiting_sign_off" and not experiment.needs_split_sign_off:
-        look.advance(experiment, "split_lowered", traffic_split_pct=experiment.traffic_split_pct)
+        work.emit(announce.started(experiment, work.now))
+    if experiment.needs_split_sign_off and work.states[identifier] == "registered":
+        work.advance(experiment, "large_split", traffic_split_pct=experiment.traffic_split_pct)
+        work.emit(announce.large_split(experiment, work.now, evidence))
+    if work.states[identifier] == "awaiting_sign_off" and not experiment.needs_split_sign_off:
+        work.advance(experiment, "split_lowered", traffic_split_pct=experiment.traffic_split_pct)
     asked = Asked(
         identifier, "split", experiment.plan_hash, (evidence,), experiment.allow_self_approval, approvers=1
     )
-    answer = look.desk.answer(asked)
-    if naive_utc(look.now) >= experiment.starts_at:
-        if look.states[identifier] == "registered":
-            look.advance(experiment, "started")
-        elif look.states[identifier] == "awaiting_sign_off" and answer.approved:
-            look.advance(experiment, "split_approved", sign_offs=answer.approvals, signers=answer.signers)
+    answer = work.sign_offs.answer(asked)
+    if naive_utc(work.now) >= experiment.starts_at:
+        if work.states[identifier] == "registered":
+            work.advance(experiment, "started")
+        elif work.states[identifier] == "awaiting_sign_off" and answer.approved:
+            work.advance(experiment, "split_approved", sign_offs=answer.approvals, signers=answer.signers)
     return bool(answer.declines)
 
 
-def _stall_or_resume(look: Look, experiment: RegisteredExperiment) -> None:
+def _stall_or_resume(work: UnitOfWork, experiment: RegisteredExperiment) -> None:
     identifier = experiment.experiment_id
-    if look.states[identifier] == "stalled" and not look.outages:
-        look.advance(experiment, "outage_over")
-    elif look.states[identifier] == "sampling" and look.outages:
-        look.advance(experiment, "outage", reasons=[outage.reason for outage in look.outages])
-    if look.states[identifier] == "stalled":
-        for outage in look.outages:
-            look.tell(announce.stalled(experiment, look.now, outage))
+    if work.states[identifier] == "stalled" and not work.outages:
+        work.advance(experiment, "outage_over")
+    elif work.states[identifier] == "sampling" and work.outages:
+        work.advance(experiment, "outage", reasons=[outage.reason for outage in work.outages])
+    if work.states[identifier] == "stalled":
+        for outage in work.outages:
+            work.emit(announce.stalled(experiment, work.now, outage))
 
 
-def _insufficient(look: Look, experiment: RegisteredExperiment, assessment: Assessment) -> None:
+def _insufficient(work: UnitOfWork, experiment: RegisteredExperiment, assessment: Assessment) -> None:
     """Says once a day, and at the end, which minimum is missing."""
     missing = [item for item in assessment.missing if item.condition in ("too_few_pairs", "too_few_clusters")]
     if missing:
-        period = "ends_at" if assessment.verdict else f"{naive_utc(look.now):%Y-%m-%d}"
+        period = "ends_at" if assessment.verdict else f"{naive_utc(work.now):%Y-%m-%d}"
         point = assessment.sample.of(experiment.primary.name)
-        look.tell(announce.insufficient(experiment, look.now, period, point, missing))
+        work.emit(announce.insufficient(experiment, work.now, period, point, missing))
 
 
 def _conclude(
-    look: Look, experiment: RegisteredExperiment, assessment: Assessment, trigger: str
+    work: UnitOfWork, experiment: RegisteredExperiment, assessment: Assessment, trigger: str
 ) -> Announced:
     evidence_hash = content_hash(assessment.evidence)
     announced = Announced(
         str(assessment.verdict), str((assessment.evidence or {})["decided_as_of"]), evidence_hash, trigger
     )
     detail = announced._asdict()
-    look.advance(
+    work.advance(
         experiment,
         detail.pop("trigger"),
         **detail,
         plan_hash=experiment.plan_hash,
         contract_fingerprint=contract_fingerprint(),
-        batch=records.newest_batch(look.connection),
+        batch=records.newest_batch(work.connection),
     )
-    look.tell(announce.result(experiment, look.now, assessment, evidence_hash))
+    work.emit(announce.result(experiment, work.now, assessment, evidence_hash))
     return announced
 
 
 def _signals(
-    look: Look,
+    work: UnitOfWork,
     experiment: RegisteredExperiment,
     path: list[Point],
     assessment: Assessment,
@@ -303,14 +303,14 @@ def _signals(
     """Tells the registry where the variant underperforms; once per metric and trigger."""
     since = {drift.metric: drift.since for drift in drifts}
     for alarm in assessment.alarms:
-        look.signal(announce.interval_signal(experiment, look.now, alarm, since.get(alarm.point.metric)))
+        work.signal(announce.interval_signal(experiment, work.now, alarm, since.get(alarm.point.metric)))
     for drift in drifts:
         before = [point for point in path if point.metric == drift.metric and point.as_of <= drift.as_of]
-        look.signal(announce.detector_signal(experiment, look.now, drift, before[-1] if before else None))
+        work.signal(announce.detector_signal(experiment, work.now, drift, before[-1] if before else None))
 
 
 def _review(
-    look: Look,
+    work: UnitOfWork,
     experiment: RegisteredExperiment,
     assessment: Assessment,
     announced: Announced | None,
@@ -320,11 +320,11 @@ def _review(
     """Asks humans about a better variant and takes their answer; a contradicted verdict is not signed off."""
     identifier = experiment.experiment_id
     better = announced is not None and announced.verdict == "variant_better"
-    review_due = look.states[identifier] == "concluded" and experiment.request_review and not contradicted
+    review_due = work.states[identifier] == "concluded" and experiment.request_review and not contradicted
     if better and announced and review_due:
-        look.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
+        work.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
         about = replays_sentence(experiment, assessment.sample.replays)
-        look.tell(announce.review(experiment, look.now, announced.evidence_hash, about, already_there))
+        work.emit(announce.review(experiment, work.now, announced.evidence_hash, about, already_there))
     evidence: tuple[str, ...] = ()
     if better and announced:
         evidence = (announced.evidence_hash,)
@@ -338,17 +338,17 @@ def _review(
         experiment.allow_self_approval,
         experiment.approvers,
     )
-    answer = look.desk.answer(asked)
-    if look.states[identifier] != "promotion_review":
+    answer = work.sign_offs.answer(asked)
+    if work.states[identifier] != "promotion_review":
         return
     if answer.declines:
-        look.advance(experiment, "declined", sign_offs=answer.declines, signers=answer.signers)
+        work.advance(experiment, "declined", sign_offs=answer.declines, signers=answer.signers)
     elif answer.approved and not contradicted:
-        look.advance(experiment, "approved", sign_offs=answer.approvals, signers=answer.signers)
+        work.advance(experiment, "approved", sign_offs=answer.approvals, signers=answer.signers)
 
 
 def _write_verdict(
-    look: Look,
+    work: UnitOfWork,
     experiment: RegisteredExperiment,
     assessment: Assessment,
     announced: Announced | None,
@@ -359,7 +359,7 @@ def _write_verdict(
     already_there: float | None,
 ) -> None:
     identifier = experiment.experiment_id
-    state = look.states[identifier]
+    state = work.states[identifier]
     point = assessment.sample.of(experiment.primary.name)
     decided = announced is not None and assessment.verdict is not None
     reason = (waits or state) if state in NOT_DECIDING else assessment.reason
@@ -368,14 +368,14 @@ def _write_verdict(
         reason = "verdict_withdrawn" if assessment.verdict is None else "verdict_contradicted"
         sentence = (
             f"Announced was {announced.verdict}, but "
-            f"{what_changed(*records.changed_since_announced(look.connection, identifier))}: "
+            f"{what_changed(*records.changed_since_announced(work.connection, identifier))}: "
             f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"
         )
-    previous = look.verdicts.get(identifier)
+    previous = work.verdicts.get(identifier)
     if contradicted != bool(previous and previous["contradicted"]):
         audit.append(
-            look.connection,
-            look.now,
+            work.connection,
+            work.now,
             identifier,
             "verdict_contradicted" if contradicted else "verdict_follows_again",
             detail={"announced": announced and announced.verdict, "now": assessment.verdict},
@@ -414,5 +414,5 @@ def _write_verdict(
     }
     if row == previous:
         return
-    look.connection.execute("DELETE FROM verdicts WHERE experiment_id = ?", [identifier])
-    insert_row(look.connection, "verdicts", row)
+    work.connection.execute("DELETE FROM verdicts WHERE experiment_id = ?", [identifier])
+    insert_row(work.connection, "verdicts", row)

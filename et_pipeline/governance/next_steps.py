@@ -61,7 +61,7 @@ def next_step(
     Args:
         state: State of the experiment; None before the first tick that looked at it.
         verdict: Its verdict, None where there is none.
-        missing: The conditions that keep a better answer away, and the checks that fail (`failing.sql`).
+        missing: The conditions that keep a better answer away, and the checks that fail (the query `failing`).
         reason: Why it stands as it does (`verdicts.reason`).
     """
     if reason == "split_declined":

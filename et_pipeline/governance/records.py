@@ -57,7 +57,7 @@ class Facts(NamedTuple):
         sample_ratio: The arms' newest shares, None where they are not compared.
         drifts: Alarms of the change detector, in order of time.
         split_approved: Whether a human approved a large split.
-        failing: Checks that fail for this experiment, see `failing.sql`.
+        failing: Checks that fail for this experiment, see the query `failing`.
     """
 
     path: list[Point]
@@ -124,7 +124,7 @@ def sample_ratios(connection: duckdb.DuckDBPyConnection) -> dict[str, SampleRati
 
 
 def failing(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, set[str]]:
-    """What fails of the checks for each experiment where any does, see `failing.sql`."""
+    """What fails of the checks for each experiment where any does, see the query `failing`."""
     found: dict[str, set[str]] = {}
     for identifier, condition in connection.execute(
         load(__package__, "failing"), {"experiments": list(identifiers), "most_unmatched": MAX_UNMATCHED}
@@ -136,7 +136,7 @@ def failing(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -
 def changed_since_announced(
     connection: duckdb.DuckDBPyConnection, experiment_id: str
 ) -> tuple[bool, list[str]]:
-    """What changed since a verdict was announced, see `changed_since.sql`.
+    """What changed since a verdict was announced, see the query `changed_since`.
 
     Returns:
         Whether reports of its arms came, and the amended keys of the plan that may change evidence.

@@ -35,7 +35,7 @@ def fill_reason_codes(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def fill_strategy_usage(connection: duckdb.DuckDBPyConnection) -> None:
-    """The reverse index of who uses this bot, see `strategy_usage.sql`."""
+    """The reverse index of who uses this bot, see the query `strategy_usage`."""
     connection.execute("DELETE FROM strategy_usage")
     connection.execute(
         f"INSERT INTO strategy_usage {load(__package__, 'strategy_usage')}",

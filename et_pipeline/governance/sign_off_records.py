@@ -1,4 +1,4 @@
-"""The sign-offs of one look: each file is judged once, recorded, and counted for what was asked."""
+"""The sign-offs of one evaluation: each file is judged once, recorded, and counted for what was asked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     signers: list[str]
 
 
-class SignOffDesk:
+class SignOffJudge:
     """Judges sign-off files and keeps the table `sign_offs`.
 
     A sign-off that counted once goes on counting: a key that expires later, or late reports that change the

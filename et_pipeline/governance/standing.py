@@ -144,7 +144,7 @@ def judge(
         closed_until: End of the newest closed block.
         sample_ratio: The newest shares of the arms, None where they are not compared.
         split_approved: Whether a human approved a large split.
-        failing: Checks that fail for this experiment, see `failing.sql`.
+        failing: Checks that fail for this experiment, see the query `failing`.
     """
     sample = assessment.sample
     metrics = sorted(experiment.metrics, key=lambda terms: (ROLES.index(terms.role), terms.name))

@@ -1,4 +1,4 @@
-"""One look: what is known at its beginning, and the writing of what follows."""
+"""One evaluation of all experiments: what is known at its beginning, and the writing of what follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from et_pipeline.contracts.messages import DriftSignal, Event
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance import announce, lifecycle, records, stall
 from et_pipeline.governance.records import Announced
-from et_pipeline.governance.sign_off_records import SignOffDesk
+from et_pipeline.governance.sign_off_records import SignOffJudge
 from et_pipeline.governance.sign_offs import SignOff
 from et_pipeline.warehouse import audit
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Look:
-    """What is known and what was changed in one look; its methods write in the caller's transaction.
+class UnitOfWork:
+    """What is known and what was changed in one evaluation; its methods write in the caller's transaction.
 
     Attributes:
         connection: The warehouse.
-        now: The moment of the look.
+        now: The moment of the evaluation.
         states: State of every experiment.
-        told: Ids of the events that were told.
-        desk: The sign-offs.
+        emitted: Ids of the events that were emitted before.
+        sign_offs: Judges the sign-off files.
         outages: Why reports cannot be read now.
         progress: How far the two arms of each experiment have come, by the opportunities they reported.
         announced: The announced verdicts, by experiment.
         verdicts: The rows of `verdicts`, by experiment.
-        transitions: Changes of state in this look.
-        events: Events written in this look.
+        transitions: Changes of state in this evaluation.
+        events: Events written in this evaluation.
         signals: Drift signals among them.
     """
 
     connection: duckdb.DuckDBPyConnection
     now: datetime
     states: dict[str, str]
-    told: set[str]
-    desk: SignOffDesk
+    emitted: set[str]
+    sign_offs: SignOffJudge
     outages: list[stall.Outage]
     progress: dict[str, tuple[datetime | None, datetime | None]]
     announced: dict[str, Announced]
@@ -60,11 +60,11 @@ class Look:
         self.states[experiment.experiment_id] = after
         self.transitions.append((experiment.experiment_id, before, after))
 
-    def tell(self, event: Event) -> bool:
-        """Writes an event into the outbox unless it was told before; says whether it is new."""
-        if event.event_id in self.told:
+    def emit(self, event: Event) -> bool:
+        """Writes an event into the outbox unless it was emitted before; says whether it is new."""
+        if event.event_id in self.emitted:
             return False
-        self.told.add(event.event_id)
+        self.emitted.add(event.event_id)
         payload = event.payload
         if event.kind == "reason_code":
             head = audit.head(self.connection)
@@ -87,8 +87,8 @@ class Look:
         return True
 
     def signal(self, signal: DriftSignal) -> None:
-        """Writes a drift signal and its event unless it was told before."""
-        if self.tell(signal.event(announce.signal_sentence(signal))):
+        """Writes a drift signal and its event unless it was emitted before."""
+        if self.emit(signal.event(announce.signal_sentence(signal))):
             row = signal._asdict() | {
                 "emitted_at": naive_utc(signal.emitted_at),
                 "since": signal.since and naive_utc(signal.since),
@@ -108,15 +108,15 @@ class Look:
         return since >= grace or (moved_on and since >= timedelta(0))
 
 
-def open_look(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> Look:
-    """A look that knows what is so far."""
-    told = connection.execute("SELECT event_id FROM events").fetchall()
-    return Look(
+def begin_work(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> UnitOfWork:
+    """Reads what is known so far."""
+    emitted = connection.execute("SELECT event_id FROM events").fetchall()
+    return UnitOfWork(
         connection,
         now,
         dict(lifecycle.states(connection)),
-        {row[0] for row in told},
-        SignOffDesk(connection, now, checked),
+        {row[0] for row in emitted},
+        SignOffJudge(connection, now, checked),
         stall.open_outages(connection),
         records.arm_progress(connection),
         records.announced(connection),

@@ -124,7 +124,7 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
 
 
 def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
-    """For each experiment two figures that change whenever its page would; see `fingerprints.sql`.
+    """For each experiment two figures that change whenever its page would; see the query `fingerprints`.
 
     The second one follows the deliveries of its messages, the first one everything else.
     """

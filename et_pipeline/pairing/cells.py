@@ -52,7 +52,7 @@ def build_cells(
     9 decimals); `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each
     held within the metric's bounds.
 
-    What has no value of a metric is counted beside them, in `missing_values` (see `missing.sql`).
+    What has no value of a metric is counted beside them, in `missing_values` (see the query `missing`).
 
     Args:
         connection: The warehouse, outside any transaction.

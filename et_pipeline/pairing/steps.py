@@ -120,7 +120,7 @@ def fetch(engine: Engine, condition: str) -> None:
 
 
 def gather(engine: Engine, reports: str, scope: str) -> None:
-    """Makes the temporary table `gathered`: the arms' reports out of a table of reports `r`, see `gather.sql`.
+    """Makes the temporary table `gathered`: the arms' reports out of a table of reports `r`, see the query `gather`.
 
     A table and not a view: four queries read it, and writing it down once took less than reading four times.
     """

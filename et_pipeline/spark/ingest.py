@@ -17,18 +17,16 @@ from et_pipeline.ingest.results import IngestResult, Progress
 from et_pipeline.ingest.sources import UnreadableError
 from et_pipeline.ingest.workers import tasks_of
 from et_pipeline.settings import Settings
-from et_pipeline.spark import worker as executor
+from et_pipeline.spark import worker
 from et_pipeline.spark.engine import SparkEngine
 from et_pipeline.warehouse.connection import transaction
 
 ARRIVAL = ", ".join(
-    "r.line + o.lines_before AS line" if name == "line" else f"r.{name}" for name in executor.REPORT
+    "r.line + o.lines_before AS line" if name == "line" else f"r.{name}" for name in worker.REPORT
 )
 """A report `r` that was read, with its line counted through the file by `o`."""
 _KNOWN = {"report_id": "l.report_id", "report_key": "k.report_key", "content_hash": "l.content_hash"}
-LOST = ", ".join(
-    _KNOWN.get(name, f"CAST(NULL AS {kind}) AS {name}") for name, kind in executor.REPORT.items()
-)
+LOST = ", ".join(_KNOWN.get(name, f"CAST(NULL AS {kind}) AS {name}") for name, kind in worker.REPORT.items())
 """A content `l` that lost a conflict before: only its id, key and hash are known."""
 DISPLACED = (
     "report_id", "strategy_id", "config_version", "mode", "correlation_id", "market_id", "outcome_id", "side",
@@ -71,7 +69,7 @@ class _Cluster:
         numbered = dict(enumerate(files, first))
         with self._engine.scope():
             self._engine.create_mapped(
-                "readings", list(self._tasks(numbered)), executor.read_parts, executor.READING
+                "readings", list(self._tasks(numbered)), worker.read_parts, worker.READING
             )
             failures = [(numbered.pop(number), error) for number, error in self._broken().items()]
             if numbered or self._run.any_due():
@@ -81,11 +79,11 @@ class _Cluster:
 
     def _tasks(self, numbered: Mapping[int, SnapshotFile]) -> Iterator[dict[str, object]]:
         """What the workers are to do: for each file its hash, and its sections as tasks of their own."""
-        latest = (self._run.latest - executor.EPOCH) // executor.MICROSECOND
+        latest = (self._run.latest - worker.EPOCH) // worker.MICROSECOND
         for number, file in numbered.items():
             path = self._run.path(file)
             sections = [task.section for task in tasks_of(path, file.size)]
-            for part, section in [(executor.HASH, None), *enumerate(sections)]:
+            for part, section in [(worker.HASH, None), *enumerate(sections)]:
                 yield {
                     "snapshot_id": number,
                     "path": str(path),
@@ -111,9 +109,9 @@ class _Cluster:
         self._count_parts(ledger)
         ledger.quarantine(engine.frame(load(__package__, "bad")))
         ledger.wait(
-            executor.from_arrow(engine.frame(load(__package__, "arrivals", columns=ARRIVAL, what="early")))
+            worker.from_arrow(engine.frame(load(__package__, "arrivals", columns=ARRIVAL, what="early")))
         )
-        due = ledger.take_due(self._run.latest).select(*executor.REPORT)
+        due = ledger.take_due(self._run.latest).select(*worker.REPORT)
         engine.warehouse.create_temp("due", f"SELECT {', '.join(due.columns)} FROM early_reports WHERE false")
         append(self._connection, "due", due)
         engine.share("due")
@@ -155,7 +153,7 @@ class _Cluster:
     def _judge(self, ledger: Ledger, batch: int) -> None:
         """Splits the arrivals: those with keys of their own are reports, the others are judged together."""
         engine = self._engine
-        columns = ", ".join(executor.REPORT)
+        columns = ", ".join(worker.REPORT)
         arrived = load(__package__, "arrivals", columns=ARRIVAL, what="report")
         engine.create_view("arrivals", f"{arrived} UNION ALL SELECT {columns} FROM due")
         engine.create_temp("repeated", load(__package__, "repeated"))
@@ -164,7 +162,7 @@ class _Cluster:
         contested = engine.create_temp(
             "contested", load(__package__, "contested", columns=columns, lost=LOST)
         )
-        engine.create_judged("judged", "contested", contested // BUCKET + 1, executor.judge, executor.JUDGED)
+        engine.create_judged("judged", "contested", contested // BUCKET + 1, worker.judge, worker.JUDGED)
         engine.store(batch, load(__package__, "kept", columns=columns))
         for number, reports in engine.rows(
             "SELECT snapshot_id, count(*) FROM stored_batch GROUP BY snapshot_id"
@@ -183,4 +181,4 @@ class _Cluster:
     def _fated(self, fate: str) -> pl.DataFrame:
         """The judged reports of one fate, as the warehouse has them."""
         rows = self._engine.session.table("judged").where(f"fate = '{fate}'").toArrow()
-        return executor.from_arrow(rows).drop("fate")
+        return worker.from_arrow(rows).drop("fate")

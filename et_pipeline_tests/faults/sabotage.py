@@ -18,20 +18,20 @@ def commit(name: str | None) -> None:
 
 
 def _sent_before_the_commit() -> None:
-    """A message leaves where it is decided, not from the outbox: it may tell what never came to be."""
-    from et_pipeline.governance.unit_of_work import Look
+    """A message leaves where it is decided, not from the outbox: it may say what never came to be."""
+    from et_pipeline.governance.unit_of_work import UnitOfWork
 
-    tell = Look.tell
+    emit = UnitOfWork.emit
 
-    def told_at_once(self: Any, event: Any) -> bool:
-        new = tell(self, event)
+    def sent_at_once(self: Any, event: Any) -> bool:
+        new = emit(self, event)
         if new:
             folder = Path(os.environ["ET_DATA_DIR"]) / "outbox"
             folder.mkdir(exist_ok=True)
             (folder / f"{event.event_id}.json").write_text("{}\n", encoding="utf-8")
         return new
 
-    Look.tell = told_at_once
+    UnitOfWork.emit = sent_at_once
 
 
 def _recorded_before_it_is_sent() -> None:
@@ -54,10 +54,10 @@ def _recorded_before_it_is_sent() -> None:
 def _without_transactions() -> None:
     """Each statement commits by itself: a crash leaves half of what belongs together."""
     from et_pipeline.governance import decide
-    from et_pipeline.governance.unit_of_work import Look
+    from et_pipeline.governance.unit_of_work import UnitOfWork
 
     decide.transaction = nullcontext
-    Look.tell = around(Look.tell, lambda *_: "event: told")
+    UnitOfWork.emit = around(UnitOfWork.emit, lambda *_: "event: emitted")
 
 
 def _copied_in_place() -> None:

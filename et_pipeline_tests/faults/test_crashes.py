@@ -82,7 +82,7 @@ def test_after_any_kill_the_result_is_that_of_an_undisturbed_run(
             Blow(f"transaction: inside {DECIDE}, all written"),
             "knows of no such event",
         ),
-        ("without transactions", Blow("event: told, before"), "EXPERIMENT_RESULT"),
+        ("without transactions", Blow("event: emitted, before"), "EXPERIMENT_RESULT"),
         pytest.param(
             "recorded before it is sent",
             Blow("message: to the registry, before"),
