@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from et_pipeline import __version__
-from et_pipeline.commands import backup, generate, govern, look, power, rebuild, run
+from et_pipeline.commands import backup, generate, govern, look, notify, power, rebuild, run
 from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.common.files import keep_others_out
@@ -39,6 +39,7 @@ app.command("sign-off")(govern.sign_off)
 app.add_typer(govern.audit_app, name="audit")
 app.add_typer(govern.outbox_app, name="outbox")
 app.add_typer(govern.bus_app, name="bus")
+app.add_typer(notify.notify_app, name="notify")
 app.command()(rebuild.rebuild)
 app.command("backup")(backup.back_up)
 app.command()(backup.restore)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from et_pipeline.common.times import parse_duration
 
+NOTIFICATIONS = "notifications.yaml"
+"""Name of the file in the data folder that says who is told what."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -112,6 +114,8 @@ class Settings:
         log_path: `ET_LOG`: the file that log lines are appended to; None for stderr.
         log_level: `ET_LOG_LEVEL`: the least severe lines that are written.
         dagster_url: `ET_DAGSTER_URL`: where people open the Dagster UI; review pages link to their run there.
+        pages_url: `ET_PAGES_URL`: where people open the review pages, for links to them; None where they have none.
+        notify_file: `ET_NOTIFY_FILE`: who is told what; None for `NOTIFICATIONS` in the data folder.
     """
 
     data_dir: Path
@@ -128,6 +132,8 @@ class Settings:
     log_path: Path | None = None
     log_level: LogLevel = "info"
     dagster_url: str = "http://localhost:3000"
+    pages_url: str | None = None
+    notify_file: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -160,6 +166,8 @@ class Settings:
             log_path=None if log == "stderr" else Path(log).absolute(),
             log_level=cast("LogLevel", level),
             dagster_url=(_url(env, "ET_DAGSTER_URL", ("http", "https")) or cls.dagster_url).rstrip("/"),
+            pages_url=(_url(env, "ET_PAGES_URL", ("https", "http")) or "").rstrip("/") or None,
+            notify_file=_file(env, "ET_NOTIFY_FILE"),
         )
 
     def now(self) -> datetime:
@@ -220,6 +228,11 @@ class Settings:
     def sign_offs_dir(self) -> Path:
         """Where signed decisions are put."""
         return self.data_dir / "sign_offs"
+
+    @property
+    def notify_path(self) -> Path:
+        """Who is told what."""
+        return self.notify_file or self.data_dir / NOTIFICATIONS
 
     @property
     def allowed_signers_path(self) -> Path:

@@ -275,6 +275,8 @@ def validate(
     from et_pipeline.ingest.listing import UNREAD as LIKE_A_SNAPSHOT
     from et_pipeline.ingest.listing import looks_like_a_snapshot
     from et_pipeline.ingest.validate import SNAPSHOT_SUFFIXES, validate_snapshot
+    from et_pipeline.publishing.directory import Directory, parse_directory
+    from et_pipeline.settings import NOTIFICATIONS
 
     present = terminal.settings()
     files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
@@ -291,7 +293,13 @@ def validate(
         {"path": str(item), "kind": "unread", "valid": False, "problems": [f"{item}: {why}"]}
         for item, why in unread.items()
     ]
-    plans = [item for item in plans if item not in unread]
+    for item in (item for item in plans if item.name == NOTIFICATIONS):
+        found = parse_directory(item.read_bytes(), item)
+        problems = [] if isinstance(found, Directory) else [str(refusal) for refusal in found]
+        results.append(
+            {"path": str(item), "kind": "notifications", "valid": not problems, "problems": problems}
+        )
+    plans = [item for item in plans if item not in unread and item.name != NOTIFICATIONS]
     for item in plans:
         with item.open("rb") as file:
             outcome = parse_plan(file.read(MAX_PLAN_BYTES + 1), str(item))

@@ -120,13 +120,15 @@ def tick(
 
     loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
     with instance(settings) as found:
-        run_id, failed = _run_tick(settings, found, loggers, say) if wanted else (None, [])
-        say("Delivering messages")
-        publish = defs.resolve_job_def("publish").execute_in_process(
-            instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
-        )
+        try:
+            run_id, failed = _run_tick(settings, found, loggers, say) if wanted else (None, [])
+        finally:  # people are told now that a run failed, not when one works again
+            say("Delivering messages")
+            publish = defs.resolve_job_def("publish").execute_in_process(
+                instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
+            )
         if not publish.success:
-            raise CommandError(_failure(publish))
+            raise _failure(settings, publish)
         delivered = int(publish.output_for_node("deliver_events", "result"))
     with open_warehouse(settings) as connection:
         return TickOutcome(wanted, run_id, delivered, failed, sentences(connection))
@@ -139,11 +141,12 @@ def _unfinished(settings: Settings) -> tuple[bool, list[str]]:
     from et_pipeline.experiments.failures import sentences
     from et_pipeline.insight.publish import is_current
     from et_pipeline.insight.published import pages_follow
-    from et_pipeline.publishing.outbox import pending
+    from et_pipeline.publishing.outbox import not_addressed, pending
     from et_pipeline.warehouse.connection import open_warehouse
 
     with open_warehouse(settings) as connection:
-        waiting, failures = pending(connection, now=settings.now()), sentences(connection)
+        waiting = pending(connection, now=settings.now()) or not_addressed(connection)
+        failures = sentences(connection)
     followed = is_current(settings) and pages_follow(settings) and metrics_follow(settings)
     return bool(waiting) or not followed, failures
 
@@ -170,7 +173,7 @@ def _run_tick(
         run_id=run_id,
     )
     if not result.success:
-        raise CommandError(_failure(result))
+        raise _failure(settings, result)
     failed = [
         f"{check.asset_key.to_user_string()}.{check.check_name}: {check.description or 'see the Dagster UI'}"
         for check in result.get_asset_check_evaluations()
@@ -187,12 +190,12 @@ def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
         say(f"{event.step_key}: {event.user_message.removeprefix(f'{event.step_key}: ')}")
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """The first failed step and its error, for people."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            # Below Dagster's own wrapper stands what the step raised, which says what to do.
-            error = error.cause if error is not None and error.cause is not None else error
-            return f"run {result.run_id} failed in {event.step_key}: {error.message.strip() if error else ''}"
-    return f"run {result.run_id} failed; see it in the Dagster UI (et ui)"
+def _failure(settings: Settings, result: dg.ExecuteInProcessResult) -> CommandError:
+    """The first failed step and its error, for people; noted like the failure of a run of the daemon."""
+    from et_pipeline.defs.operations.failures import cause, tell_failure
+
+    steps = {str(event.step_key): cause(event) for event in result.all_events if event.is_step_failure}
+    tell_failure(settings, result.dagster_run, steps or {"": ""})
+    for step, error in steps.items():
+        return CommandError(f"run {result.run_id} failed in {step}: {error}")
+    return CommandError(f"run {result.run_id} failed; see it in the Dagster UI (et ui)")

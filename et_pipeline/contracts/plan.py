@@ -313,20 +313,28 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
         return Plan.model_validate(document)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        told = [Refusal(path, known, *_explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
+        told = [Refusal(path, known, *explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
         more = len(problems) - len(told)
         return told if not more else [*told, Refusal(path, known, "", "", f"and {more} more faults")]
 
 
-def _explain(problem: Any, scalars: Mapping[str, Scalar]) -> tuple[str, str, str]:
-    """Key, value and sentence of one pydantic error; `scalars` are the values that YAML takes for no text."""
+def explain(
+    problem: Any, scalars: Mapping[str, Scalar], *, keys: str = "docs/write-a-plan.md"
+) -> tuple[str, str, str]:
+    """Key, value and sentence of one pydantic error, for people.
+
+    Args:
+        problem: The error.
+        scalars: The values that YAML takes for no text, by dotted key.
+        keys: Where the keys that are allowed are described.
+    """
     key = shown(".".join(str(part) for part in problem["loc"]))[:200]
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return (
             key,
             _shortened(problem["input"]),
-            "unknown key; see docs/write-a-plan.md for the keys a plan has",
+            f"unknown key; see {keys} for the keys there are",
         )
     if problem["type"] == "missing":
         return key, "", "missing"

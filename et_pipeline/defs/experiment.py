@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from et_pipeline.defs.each_experiment import log_failures
+from et_pipeline.defs.operations.failures import failed_checks
 from et_pipeline.defs.partitions import EXPERIMENTS, SOURCES, as_metadata, changed_experiments
 from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
 from et_pipeline.defs.specs import OWNERS
@@ -73,11 +74,15 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
     """Notes the experiments that changed and, where the run is a tick, that it came to its end."""
     from et_pipeline.due import LastTick, next_wake, write_last_tick
     from et_pipeline.experiments.registered import registered_ids
+    from et_pipeline.governance.notices import note_checks
+    from et_pipeline.warehouse.connection import transaction
 
     settings = warehouse.settings
     with warehouse.open() as connection:
         facts = _facts(connection, registered_ids(connection))
         wake_at = next_wake(connection, settings)
+        with transaction(connection):
+            note_checks(connection, failed_checks(context.instance, context.run.run_id), settings.now())
     changed = changed_experiments(context.instance, facts)
     pictures = _pictures(context.log, warehouse, list(changed))
     for name, note in changed.items():

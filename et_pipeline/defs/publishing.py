@@ -20,17 +20,26 @@ RETRY_WINDOW_S = 600
 
 @dg.op(
     out=dg.Out(int, description="Messages due now."),
-    description="Reads which messages are due, in one short transaction.",
+    description="Puts together what people have to be told, and reads which messages are due.",
     pool=POOL,
     retry_policy=PATIENCE,
     tags={"dagster/kind/duckdb": ""},
 )
 def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
     """Shows what is due, so that a run says what it set out to do."""
+    from et_pipeline.publishing.directory import DirectoryError
     from et_pipeline.publishing.outbox import pending
+    from et_pipeline.publishing.people import address
 
+    now = datetime.now(UTC)
     with warehouse.open() as connection:
-        due = pending(connection, now=datetime.now(UTC))
+        try:
+            address(connection, warehouse.settings, now)
+        except DirectoryError as error:
+            context.log.error(
+                f"nobody can be told what is new: {error}"
+            )  # the others go on; the last op fails
+        due = pending(connection, now=now)
     lines = [f"{item.message.event_id} {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
     context.add_output_metadata({"due": len(due), "first": bullets(lines)})
     return len(due)
@@ -84,16 +93,18 @@ def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
 
 @dg.op(
     ins={"published": dg.In(dg.Nothing)},
-    description="Fails the run where a message could not be delivered, so that a person sees it.",
+    description="Fails the run where a message could not be delivered or addressed, so that a person sees it.",
     pool=POOL,
 )
 def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> None:
     """Says how all messages stand; raises where this round left something behind."""
-    from et_pipeline.publishing.outbox import counts, dead_letters
+    from et_pipeline.publishing.directory import DirectoryError, read_directory
+    from et_pipeline.publishing.outbox import counts, dead_letters, not_addressed
 
     with warehouse.open() as connection:
         standing = counts(connection)
         dead = dead_letters(connection)
+        waiting = len(not_addressed(connection))
     context.log.info(f"messages by destination and status: {standing}")
     if left_behind:
         lines = [f"{letter.event_id} → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
@@ -105,6 +116,13 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
             metadata={"dead_letters": bullets(lines)},
             allow_retries=False,
         )
+    if waiting:
+        try:
+            read_directory(warehouse.settings)
+        except DirectoryError as error:
+            raise dg.Failure(
+                f"people wait to be told {waiting} things, but nobody can be: {error}", allow_retries=False
+            ) from None
 
 
 @dg.op(
@@ -160,7 +178,7 @@ def publish_pending(
     """The run key is the state of what is due, so the same state starts one run; a dead run gets another."""
     from dataclasses import replace
 
-    from et_pipeline.publishing.outbox import pending
+    from et_pipeline.publishing.outbox import not_addressed, pending
     from et_pipeline.warehouse.connection import WarehouseError, open_warehouse
 
     settings = warehouse.settings
@@ -170,11 +188,12 @@ def publish_pending(
     try:
         with open_warehouse(replace(settings, lock_timeout_s=1)) as connection:
             due = pending(connection, now=now)
+            state = not_addressed(connection)
     except WarehouseError as error:
         return dg.SkipReason(f"looked in vain: {error}")
-    if not due:
+    state += [f"{item.message.event_id} {item.destination} {item.attempt}" for item in due]
+    if not state:
         return dg.SkipReason("nothing is due")
-    state = [f"{item.message.event_id} {item.destination} {item.attempt}" for item in due]
     digest = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
     return dg.RunRequest(run_key=f"pending:{digest}:{int(now.timestamp()) // RETRY_WINDOW_S}")
 

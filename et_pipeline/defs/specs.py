@@ -133,6 +133,8 @@ def _escaped(found: re.Match[str]) -> str:
 
 SHOWN = 10
 """Problems that a check names; the rest is counted."""
+EACH = "each"
+"""Metadata of a check that did not pass: all its problems."""
 
 
 def check_result(
@@ -154,5 +156,5 @@ def check_result(
         passed=not problems,
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
         description="; ".join(problems[:SHOWN]) + more if problems else fine,
-        metadata={"problems": len(problems)},
+        metadata={"problems": len(problems), **({EACH: list(problems)} if problems else {})},
     )

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
-from et_pipeline.contracts.messages import DriftSignal, Event
+from et_pipeline.contracts.messages import DriftSignal, Event, isoformat
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
-from et_pipeline.governance import announce, lifecycle, records, stall
+from et_pipeline.governance import announce, lifecycle, notices, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import hindsight_sentence, replays_sentence, what_changed
+from et_pipeline.governance.notices import Notice
 from et_pipeline.governance.records import Announced, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
@@ -380,6 +381,13 @@ def _write_verdict(
             "verdict_contradicted" if contradicted else "verdict_follows_again",
             detail={"announced": announced and announced.verdict, "now": assessment.verdict},
         )
+        if contradicted:
+            about = f"{identifier}: {sentence}"
+            notices.write(
+                look.connection,
+                Notice("verdict_contradicted", identifier, "WARN", about, isoformat(look.now)),
+                look.now,
+            )
     judgement = judge(
         experiment,
         assessment,

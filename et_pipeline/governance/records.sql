@@ -69,3 +69,6 @@ UNION
 SELECT experiment_id, 'sample_ratio_alarm' FROM sample_ratio WHERE alarm AND experiment_id IN (FROM chosen)
 UNION
 SELECT experiment_id, 'change_refused' FROM plan_refusals WHERE experiment_id IN (FROM chosen)
+
+-- name: failing_checks
+SELECT check_name, experiment_id, since FROM failing_checks

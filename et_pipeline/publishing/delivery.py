@@ -17,6 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from et_pipeline.publishing.destinations import Destination, RefusedError, Send, UnavailableError
 from et_pipeline.publishing.log import logger
 from et_pipeline.publishing.outbox import Outcome, Pending, pending, record
+from et_pipeline.publishing.people import Person
 from et_pipeline.publishing.routes import DestinationName
 from et_pipeline.publishing.routes import destinations as configured
 from et_pipeline.settings import Settings
@@ -86,7 +87,8 @@ def deliver(
 
     Args:
         settings: Where warehouse and destinations are.
-        destinations: Destination behind each name of `ROUTES`; None for those the settings ask for.
+        destinations: Destination behind each name of `ROUTES`, and nobody else; None for those the settings ask
+            for, people among them.
         policy: How stubborn to be.
         clock: The real time; backoff is about the world outside, so a fixed `ET_NOW` does not stop it.
         sleep: Waits that many seconds.
@@ -95,14 +97,15 @@ def deliver(
         DeliveryBusyError: Another process was delivering all along.
         WarehouseError: The warehouse could not be opened; what was sent meanwhile is sent again next time.
     """
-    chosen = configured(settings) if destinations is None else destinations
+    found = configured(settings) if destinations is None else destinations
+    chosen = {str(name): destination for name, destination in found.items()}
     policy = policy or Policy(rounds=settings.delivery_attempts)
     done: list[Outcome] = []
     with _only_deliverer(settings):
         with open_warehouse(settings) as connection:
-            due = pending(connection, chosen, clock())
+            due = pending(connection, destinations, clock())
         for name, group in groupby(sorted(due, key=_destination), key=_destination):
-            channel = _Round(chosen[name], policy, clock, sleep)
+            channel = _Round(chosen.get(name) or Person(settings, name), policy, clock, sleep)
             for batch in _batches(list(group), policy.batch):
                 outcomes = channel.send(batch)
                 with open_warehouse(settings) as connection:
@@ -213,7 +216,7 @@ def _log(settings: Settings, batch: Sequence[Pending], outcomes: Sequence[Outcom
         )
 
 
-def _destination(item: Pending) -> DestinationName:
+def _destination(item: Pending) -> str:
     return item.destination
 
 

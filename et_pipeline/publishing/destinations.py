@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from et_pipeline.contracts.messages import Kind
 
+MessageKind = Kind | Literal["notification"]
+"""An event's kind, or a notification to people."""
+
 
 class Message(NamedTuple):
-    """One event on its way out.
+    """One message on its way out.
 
     Attributes:
         event_id: The idempotency key.
         kind: Which kind of message.
-        experiment_id: The experiment it speaks of.
+        experiment_id: The experiment it speaks of, None where there are several or none.
         reason_code: The code, for a reason code.
         body: The whole message as JSON; the same bytes at every attempt.
     """
 
     event_id: str
-    kind: Kind
-    experiment_id: str
+    kind: MessageKind
+    experiment_id: str | None
     reason_code: str | None
     body: bytes
 

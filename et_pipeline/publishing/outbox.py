@@ -1,6 +1,7 @@
 """The outbox: every event reaches its destination at least once, whatever dies in between.
 
-The stage that decides something writes the event in the same transaction. From there on:
+The stage that decides something writes the event in the same transaction; `people.address` puts notifications to
+people beside it. From there on:
 
 1. what is due is read in one short transaction;
 2. it is sent, with the warehouse closed, since a network wait must block no tick;
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.common.sql import load
 from et_pipeline.common.times import naive_utc
 from et_pipeline.publishing.destinations import Message
-from et_pipeline.publishing.routes import ROUTES, DestinationName
+from et_pipeline.publishing.routes import ROUTES
 from et_pipeline.warehouse.connection import transaction
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Pending(NamedTuple):
     """
 
     message: Message
-    destination: DestinationName
+    destination: str
     attempt: int
     failures: int
 
@@ -70,7 +71,7 @@ class DeadLetter(NamedTuple):
     Attributes:
         event_id: The event.
         kind: Kind of message.
-        experiment_id: The experiment it speaks of.
+        experiment_id: The experiment it speaks of, None where there are several or none.
         reason_code: The code, for a reason code.
         message: Its sentence.
         destination: The destination that did not take it.
@@ -81,7 +82,7 @@ class DeadLetter(NamedTuple):
 
     event_id: str
     kind: str
-    experiment_id: str
+    experiment_id: str | None
     reason_code: str | None
     message: str
     destination: str
@@ -99,13 +100,14 @@ def pending(
 
     Args:
         connection: The warehouse.
-        destinations: Only what goes to these; None for all.
+        destinations: Only what goes to these; None for all, people among them.
         now: Only what is due by then; None also for what still waits for its next attempt.
     """
     routes = [(kind, name) for kind, name in ROUTES.items() if destinations is None or name in destinations]
     parameters = {
         "kinds": [kind for kind, _ in routes],
         "destinations": [name for _, name in routes],
+        "people": destinations is None,
         "now": None if now is None else naive_utc(now),
     }
     rows = connection.execute(load(__package__, "pending"), parameters).fetchall()
@@ -154,6 +156,11 @@ def redeliver(
     with transaction(connection):
         back = {row[0] for row in connection.execute(load(__package__, "redeliver"), parameters).fetchall()}
     return [identifier for identifier in wanted if identifier in back]
+
+
+def not_addressed(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Ids of events and notices for which nobody has looked yet whom to tell, see `people.address`."""
+    return [row[0] for row in connection.execute(load(__package__, "not_addressed")).fetchall()]
 
 
 def counts(connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mapping[str, int]]:

@@ -1,7 +1,8 @@
 -- The outbox: what is due, what became of it, what was given up on.
 
 -- name: pending
--- Events whose delivery is due. $kinds and $destinations are the routes, position by position.
+-- Messages whose delivery is due. $kinds and $destinations are the routes of events, position by position; a
+-- notification names its destination itself, and they are all wanted where $people is true.
 WITH routes AS (
     SELECT unnest($kinds::VARCHAR[]) AS kind, unnest($destinations::VARCHAR[]) AS destination
 ),
@@ -13,23 +14,26 @@ history AS (
         coalesce(max(attempt) FILTER (status = 'requeued'), 0) AS requeued_at
     FROM deliveries GROUP BY ALL
 )
-SELECT e.event_id, e.kind, e.experiment_id, e.reason_code, e.payload, r.destination,
+SELECT m.event_id, m.kind, m.experiment_id, m.reason_code, m.payload, coalesce(m.destination, r.destination),
     coalesce(h.attempt, 0) + 1 AS attempt,
     coalesce(h.attempt - h.requeued_at, 0) AS failures
-FROM events AS e
-JOIN routes AS r USING (kind)
-LEFT JOIN history AS h ON h.event_id = e.event_id AND h.destination = r.destination
-WHERE h.status IS NULL
-    OR h.status = 'requeued'
-    OR (h.status = 'failed' AND ($now::TIMESTAMP IS NULL OR h.due_at <= $now::TIMESTAMP))
-ORDER BY e.seq
+FROM messages AS m
+LEFT JOIN routes AS r USING (kind)
+LEFT JOIN history AS h ON h.event_id = m.event_id AND h.destination = coalesce(m.destination, r.destination)
+WHERE CASE WHEN m.destination IS NULL THEN r.destination IS NOT NULL ELSE $people END
+    AND (
+        h.status IS NULL
+        OR h.status = 'requeued'
+        OR (h.status = 'failed' AND ($now::TIMESTAMP IS NULL OR h.due_at <= $now::TIMESTAMP))
+    )
+ORDER BY m.destination IS NOT NULL, m.seq
 
 -- name: record
 INSERT INTO deliveries (event_id, destination, attempt, status, detail, attempted_at, due_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: known
-SELECT DISTINCT event_id FROM events WHERE event_id IN (SELECT unnest(?::VARCHAR[]))
+SELECT DISTINCT event_id FROM messages WHERE event_id IN (SELECT unnest(?::VARCHAR[]))
 
 -- name: redeliver
 -- Puts events back among the pending ones, at every destination that is done with them.
@@ -46,11 +50,11 @@ WITH last AS (
     SELECT * FROM deliveries
     QUALIFY row_number() OVER (PARTITION BY event_id, destination ORDER BY attempt DESC) = 1
 )
-SELECT e.event_id, e.kind, e.experiment_id, e.reason_code, e.message,
+SELECT m.event_id, m.kind, m.experiment_id, m.reason_code, m.message,
     last.destination, last.attempt, last.detail, last.attempted_at
-FROM last JOIN events AS e USING (event_id)
+FROM last JOIN messages AS m USING (event_id)
 WHERE last.status = 'dead'
-ORDER BY e.seq, last.destination
+ORDER BY m.destination IS NOT NULL, m.seq, last.destination
 
 -- name: counts
 WITH routes AS (
@@ -59,10 +63,11 @@ WITH routes AS (
 last AS (
     SELECT event_id, destination, arg_max(status, attempt) AS status FROM deliveries GROUP BY ALL
 )
-SELECT r.destination,
+SELECT coalesce(m.destination, r.destination) AS destination,
     CASE WHEN last.status IS NULL OR last.status = 'requeued' THEN 'waiting' ELSE last.status END AS status,
     count(*) AS messages
-FROM events AS e
-JOIN routes AS r USING (kind)
-LEFT JOIN last ON last.event_id = e.event_id AND last.destination = r.destination
+FROM messages AS m
+LEFT JOIN routes AS r USING (kind)
+LEFT JOIN last ON last.event_id = m.event_id AND last.destination = coalesce(m.destination, r.destination)
+WHERE coalesce(m.destination, r.destination) IS NOT NULL
 GROUP BY ALL ORDER BY ALL

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from et_pipeline import __version__
 from et_pipeline.common.files import sync_directory, write_atomically
-from et_pipeline.settings import Settings
+from et_pipeline.settings import NOTIFICATIONS, Settings
 from et_pipeline.warehouse import audit
 from et_pipeline.warehouse.connection import WarehouseError, checkpointed, connected, locked, migrations
 from et_pipeline.warehouse.run_lock import no_run_in_progress
@@ -115,6 +115,7 @@ def back_up(settings: Settings, target: Path, *, reports: bool = True) -> Manife
 
 def _inputs(settings: Settings, reports: bool) -> Iterator[Path]:
     yield settings.allowed_signers_path
+    yield settings.data_dir / NOTIFICATIONS
     folders = [settings.experiments_dir, settings.sign_offs_dir] + [settings.report_bus_dir] * reports
     for folder in folders:
         for path in sorted(folder.rglob("*")):
@@ -205,7 +206,7 @@ def read_manifest(source: Path) -> Manifest:
         raise BackupError(f"{source} is no backup: its {MANIFEST} cannot be read ({error})") from error
     if manifest.format != FORMAT:
         raise BackupError(f"{source} has format {manifest.format}; this program knows format {FORMAT}")
-    known = ("warehouse", "experiments", "sign_offs", "allowed_signers", REPORTS)
+    known = ("warehouse", "experiments", "sign_offs", "allowed_signers", NOTIFICATIONS, REPORTS)
     for name in named:
         parts = PurePosixPath(name).parts
         if not parts or parts[0] not in known or ".." in parts:
@@ -266,6 +267,7 @@ def _exchange(settings: Settings, manifest: Manifest, staging: Path) -> Path | N
         settings.experiments_dir,
         settings.sign_offs_dir,
         settings.allowed_signers_path,
+        *([data / NOTIFICATIONS] if _holds(manifest, NOTIFICATIONS) else []),
         *([settings.report_bus_dir] if manifest.reports else []),
     ]
     for place in places:

@@ -1,33 +1,72 @@
-"""A run that failed leaves a line in the log that people and their alerts watch."""
+"""Runs that failed and checks that did not pass: what people and their alerts are told of them."""
 
 import dagster as dg
 
 from et_pipeline.defs.resource import Warehouse
+from et_pipeline.defs.specs import EACH
+from et_pipeline.governance.notices import FailedCheck
+from et_pipeline.settings import Settings
+
+TOLD_OTHERWISE = ("announced_verdict_follows", "not_stalled")
+"""Checks of which people are told by topics of their own."""
 
 
 @dg.run_failure_sensor(
     name="tell_failures",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Writes an error line into the log (ET_LOG) for every run that failed: job, step, error.",
+    description="Writes an error line into the log (ET_LOG) and a notice for people for every run that failed: job, "
+    "step, error.",
 )
 def tell_failures(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
     """The first error of each failed step, or the run's own where it died between steps."""
+    steps = {str(event.step_key): cause(event) for event in context.get_step_failure_events()}
+    tell_failure(warehouse.settings, context.dagster_run, steps or {"": context.failure_event.message or ""})
+
+
+def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) -> None:
+    """Writes the line and the notice of one run.
+
+    Args:
+        settings: Where they go.
+        run: The run.
+        steps: What went wrong in each failed step.
+    """
+    from et_pipeline.governance.notices import run_failed
     from et_pipeline.publishing.log import logger
+    from et_pipeline.warehouse.connection import WarehouseError, open_warehouse, transaction
 
-    run = context.dagster_run
-    steps = {event.step_key: _cause(event) for event in context.get_step_failure_events()}
-    logger(warehouse.settings).error(
-        "run failed",
-        run_id=run.run_id,
-        job=run.job_name,
-        error="; ".join(f"{step}: {error}" for step, error in steps.items()) or context.failure_event.message,
-    )
+    log = logger(settings)
+    said = "; ".join(f"{step}: {error}" if step else error for step, error in steps.items())
+    log.error("run failed", run_id=run.run_id, job=run.job_name, error=said)
+    try:
+        with open_warehouse(settings) as connection, transaction(connection):
+            for step, error in steps.items():
+                run_failed(connection, run.job_name, step, error, settings.now())
+    except WarehouseError as error:
+        log.error("nobody is told of a failed run", run_id=run.run_id, job=run.job_name, error=str(error))
 
 
-def _cause(event: dg.DagsterEvent) -> str:
+def cause(event: dg.DagsterEvent) -> str:
     """What went wrong first, without the frames: the run's page has those."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else event.message or ""
+
+
+def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[FailedCheck]:
+    """The checks that did not pass in a run, those left out that people are told of otherwise."""
+    found = []
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        check = entry.get_dagster_event().asset_check_evaluation_data
+        if check.passed or check.check_name in TOLD_OTHERWISE:
+            continue
+        each = check.metadata.get(EACH)
+        problems = [check.description or "see the Dagster UI"]
+        if isinstance(each, dg.JsonMetadataValue) and isinstance(each.data, list):
+            problems = [str(problem) for problem in each.data]
+        name = f"{check.asset_key.to_user_string()}.{check.check_name}"
+        warns = check.severity == dg.AssetCheckSeverity.WARN
+        found.append(FailedCheck(name, warns, tuple(problems)))
+    return found
