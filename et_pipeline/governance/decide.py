@@ -384,9 +384,9 @@ def _write_verdict(
         if contradicted:
             about = f"{identifier}: {sentence}"
             notices.write(
-                look.connection,
-                Notice("verdict_contradicted", identifier, "WARN", about, isoformat(look.now)),
-                look.now,
+                work.connection,
+                Notice("verdict_contradicted", identifier, "WARN", about, isoformat(work.now)),
+                work.now,
             )
     judgement = judge(
         experiment,

@@ -170,6 +170,11 @@ def test_a_verdict_that_late_reports_undo_stays_announced_and_is_marked(world):
         row[0] for row in world.connection.execute("SELECT action FROM audit_log ORDER BY seq").fetchall()
     ]
     assert actions[-2:] == ["verdict_contradicted", "verdict_follows_again"]
+    ((topic, about, message),) = world.connection.execute(
+        "SELECT topic, experiment_id, message FROM notices"
+    ).fetchall()
+    assert (topic, about) == ("verdict_contradicted", "line-shop")
+    assert "Announced was variant_better" in message
 
 
 def test_a_contradicted_verdict_is_not_signed_off(world):
