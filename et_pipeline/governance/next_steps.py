@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
+
 OF_STATE = {
     "registered": "Nothing to do: sampling begins at the planned start.",
     "awaiting_sign_off": "A human decides about the split before sampling begins.",
@@ -48,7 +50,10 @@ MEND = (
     "error in the table failures. It is tried again by itself. Decide nothing before it works."
 )
 """What a person does where a stage raised an error for the experiment (`failures`)."""
-SPLIT_DECLINED = "Lower traffic_split_pct in the plan to 50 or less, or plan it under a new experiment id."
+SPLIT_DECLINED = (
+    f"Lower traffic_split_pct in the plan to {LARGE_SPLIT_PCT:g} or less, "
+    "or plan it under a new experiment id."
+)
 DECIDES = ("awaiting_sign_off", "promotion_review")
 """States in which a human's signature is waited for."""
 

@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,7 @@ class Path:
     def __init__(self, settings: Settings, **changes: Any) -> None:
         self.settings = settings
         self.draw = random.Random(5)
+        self.live = changes.get("mode") == "limited_live"
         plan = {
             "experiment_id": "walk",
             "title": "Walked along",
@@ -66,7 +68,7 @@ class Path:
             edge = self.draw.gauss(10, 8)
             for arm, mode, edge_bps, filled in (
                 ("c", "live", edge, 1.0),
-                ("v", "replay", edge + self.draw.gauss(uplift, 4), fill),
+                ("v", "live" if self.live else "replay", edge + self.draw.gauss(uplift, 4), fill),
             ):
                 metrics = {"edge_bps": round(edge_bps, 3), "fill_ratio": filled, "latency_ms": 20.0}
                 if arm == "v" and number < lacking:
@@ -76,10 +78,10 @@ class Path:
                         "schema_version": "1.0",
                         "report_id": f"{hour}-{number}-{arm}",
                         "kind": "OperationsReport",
-                        "bot_id": "gov.backtester" if arm == "v" else "strat.live",
+                        "bot_id": "gov.backtester" if mode == "replay" else "strat.live",
                         "strategy_id": arm,
                         "mode": mode,
-                        "correlation_id": f"{hour}-{number}",
+                        "correlation_id": f"{hour}-{number}" + (f"-{arm}" if self.live else ""),
                         "market_id": f"m{(int(hour) * 15 + number) % 30}",
                         "outcome_id": "YES",
                         "side": "BUY",
@@ -164,6 +166,26 @@ def agree(path: Path, command: Any) -> Judgement:
             primary.point["ci_lower"],
             primary.point["ci_upper"],
         )
+    shares = path.rows(
+        "SELECT arg_max(observed_share, as_of) AS observed, arg_max(planned_share, as_of) AS planned, "
+        "bool_or(alarm) AS alarm FROM sample_ratio HAVING count(*) > 0"
+    )
+    assert [
+        condition[1:4] for condition in judged.conditions if condition.label == "Traffic split as planned"
+    ] == [
+        (
+            f"{text.percent(row['observed'])} variant",
+            f"{text.percent(row['planned'])} planned",
+            "bad" if row["alarm"] else "good",
+        )
+        for row in shares
+    ]
+    out = path.rows("SELECT reason FROM outages WHERE until IS NULL") and verdict["state"] == "stalled"
+    assert [condition.tone for condition in judged.conditions if condition.label == "Reports arrive"] == [
+        "open" if out else "good"
+    ]
+    assert status["state"] == shown["state"] == verdict["state"]
+    assert ("Paused: no reports" in page) == ("Paused: no reports" in index) == bool(out)
     for condition in judged.conditions:
         assert f"{condition.word} {condition.label} {condition.found} {condition.needed}" in page
         line = f"{WORDS[condition.tone]:14} {condition.label}: {condition.found} ({condition.needed})"
@@ -214,6 +236,50 @@ def test_every_surface_says_the_same_at_every_moment_of_a_path(
     agree(path, command)
     assert path.verdict()["verdict"] == (ends or "inconclusive")
     assert None in seen, "no moment without a verdict was walked through"
+
+
+@pytest.mark.parametrize(("split", "ends"), [(50, "variant_better"), (40, "inconclusive")])
+def test_every_surface_says_the_same_of_a_limited_live_experiment(
+    settings: Settings, command: Any, split: int, ends: str
+) -> None:
+    """The arms get the same number of opportunities: as planned at 50 %, not as planned at 40 %."""
+    path = Path(
+        replace(settings, mode="limited_live"),
+        mode="limited_live",
+        traffic_split_pct=split,
+        matching={"method": "nearest", "tolerance": "30s"},
+    )
+    reasons = []
+    for hour in range(0, 40, 5):
+        for block in range(hour, hour + 5):
+            path.add(block, uplift=4.0)
+        path.tick(hour + 5)
+        agree(path, command)
+        reasons.append(path.verdict()["reason"])
+    path.tick(60)
+    judged = agree(path, command)
+    assert path.verdict()["verdict"] == ends
+    assert [one.tone for one in judged.conditions if one.label == "Traffic split as planned"] == [
+        "good" if split == 50 else "bad"
+    ]
+    assert ("sample_ratio_alarm" in reasons) == (split == 40)
+    assert "too_few_pairs" in reasons, "no moment without a verdict was walked through"
+
+
+def test_every_surface_says_the_same_while_reports_are_out_and_after(
+    settings: Settings, command: Any
+) -> None:
+    path = Path(replace(settings, stall_after_us=3 * 3_600_000_000))
+    seen = []
+    for hour in range(0, 40, 5):
+        if hour not in (10, 15):
+            for block in range(hour, hour + 5):
+                path.add(block, uplift=2.0)
+        path.tick(hour + 5)
+        agree(path, command)
+        seen.append(path.verdict()["state"])
+    assert seen[:5] == ["sampling", "sampling", "stalled", "stalled", "sampling"]
+    assert (seen[-1], path.verdict()["verdict"]) == ("concluded", "variant_better")
 
 
 def test_an_open_block_counts_nowhere(settings: Settings, command: Any) -> None:
