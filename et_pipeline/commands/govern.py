@@ -184,6 +184,30 @@ def outbox_redeliver(
         terminal.console().print(f"{len(again)} put back; they leave with the next tick: et tick --force")
 
 
+@bus_app.command("forget")
+def bus_forget(as_json: AsJson = False) -> None:
+    """Ends the outage that a failed et bus snapshot left behind, for a bus that is not read any more.
+
+    While ET_NATS_URL is not set, such an outage pauses nothing; it stands in the table outages and in the metrics.
+    """
+    from et_pipeline.publishing import bus_snapshot as bus
+
+    present = terminal.settings()
+    terminal.require(present.warehouse_path)
+    outage = bus.forget_outage(present)
+    if as_json:
+        terminal.print_json({"ended": outage and outage._asdict()})
+    elif outage is None:
+        terminal.console().print("No outage of the bus is open.")
+    else:
+        since = f"{outage.since:%Y-%m-%d %H:%M} UTC"
+        again = " It begins anew with the next reading that fails." if present.nats else ""
+        terminal.console().print(
+            f"Ended the outage since {since}: {terminal.plain(outage.reason)}.{again} Next: et tick",
+            soft_wrap=True,
+        )
+
+
 @bus_app.command("snapshot")
 def bus_snapshot(as_json: AsJson = False) -> None:
     """Reads the report bus on NATS (ET_NATS_URL) to its end into snapshot files of report_bus/."""

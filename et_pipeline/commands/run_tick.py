@@ -182,12 +182,30 @@ def _run_tick(
     return result.run_id, failed
 
 
+STEPS = {
+    "experiments": "Reading the plans",
+    "ingest": "Reading the snapshots",
+    "sign_offs": "Looking at sign-offs",
+    "pairing": "Pairing reports",
+    "cells": "Adding up pairs",
+    "evidence": "Computing intervals",
+    "governance": "Deciding",
+    "analyst_database": "Publishing the analyst database",
+    "review_pages": "Drawing the review pages",
+    "last_tick": "Noting what changed",
+}
+"""What the steps of a tick do, for people who wait."""
+
+
 def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
     """What a run is at: the step that starts, and what it logs itself."""
-    if event.is_dagster_event and event.get_dagster_event().event_type_value == "STEP_START":
-        say(f"{event.step_key} …")
-    elif not event.is_dagster_event and event.step_key:
-        say(f"{event.step_key}: {event.user_message.removeprefix(f'{event.step_key}: ')}")
+    if event.step_key is None:
+        return
+    words = STEPS.get(event.step_key, event.step_key)
+    if not event.is_dagster_event:
+        say(f"{words}: {event.user_message.removeprefix(f'{event.step_key}: ')}")
+    elif event.get_dagster_event().event_type_value == "STEP_START":
+        say(f"{words} …")
 
 
 def _failure(settings: Settings, result: dg.ExecuteInProcessResult) -> CommandError:

@@ -103,7 +103,7 @@ def admit(
     checked = _read_sign_offs(connection, settings, now) if asked else []
     with transaction(connection):
         record_mode(connection, settings, now)
-        work = begin_work(connection, now, checked)
+        work = begin_work(connection, now, checked, [])
         for experiment in known:
             _before_sampling(work, experiment)
     audit.write_anchor(connection, settings)
@@ -129,7 +129,7 @@ def decide(
         record_mode(connection, settings, now)
         stall.watch_report_bus(connection, settings, now)
         fill_reason_codes(connection)
-        work = begin_work(connection, now, checked)
+        work = begin_work(connection, now, checked, stall.stalling(connection, settings))
         facts = records.facts(connection, experiments)
         contradicted = []
         known = registered_experiments(connection, experiments)

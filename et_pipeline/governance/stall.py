@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from et_pipeline.settings import Settings
 
 REPORT_BUS = "report_bus"
+NATS = "nats"
+"""Sources of reports by their names in `outages`: the folder of snapshots, and the bus that is read into it."""
 
 
 class Outage(NamedTuple):
@@ -76,6 +78,15 @@ def open_outages(connection: duckdb.DuckDBPyConnection) -> list[Outage]:
         "SELECT source, since, reason FROM outages WHERE until IS NULL ORDER BY since, source"
     ).fetchall()
     return [Outage(*row) for row in rows]
+
+
+def stalling(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Outage]:
+    """The open outages that pause sampling: those of sources that are configured.
+
+    A bus that was tried once, and is not configured any more, comes back for nobody: it would pause for ever.
+    """
+    configured = {REPORT_BUS} if settings.nats is None else {REPORT_BUS, NATS}
+    return [outage for outage in open_outages(connection) if outage.source in configured]
 
 
 def watch_report_bus(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> str | None:

@@ -108,8 +108,20 @@ class UnitOfWork:
         return since >= grace or (moved_on and since >= timedelta(0))
 
 
-def begin_work(connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> UnitOfWork:
-    """Reads what is known so far."""
+def begin_work(
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+    checked: list[SignOff],
+    outages: list[stall.Outage],
+) -> UnitOfWork:
+    """Reads what is known so far.
+
+    Args:
+        connection: The warehouse.
+        now: The moment of the evaluation.
+        checked: The sign-offs that do not count yet.
+        outages: Why reports cannot be read now.
+    """
     emitted = connection.execute("SELECT event_id FROM events").fetchall()
     return UnitOfWork(
         connection,
@@ -117,7 +129,7 @@ def begin_work(connection: duckdb.DuckDBPyConnection, now: datetime, checked: li
         dict(lifecycle.states(connection)),
         {row[0] for row in emitted},
         SignOffJudge(connection, now, checked),
-        stall.open_outages(connection),
+        outages,
         records.arm_progress(connection),
         records.announced(connection),
         records.verdicts(connection),

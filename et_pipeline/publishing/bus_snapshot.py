@@ -23,7 +23,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
 from et_pipeline.common.files import write_atomically
-from et_pipeline.governance.stall import end_outage, record_outage
+from et_pipeline.governance.stall import NATS, Outage, end_outage, open_outages, record_outage
 from et_pipeline.publishing.destinations import UnavailableError
 from et_pipeline.publishing.nats_bus import connected, unavailable
 from et_pipeline.settings import NatsSettings, Settings, SettingsError
@@ -33,8 +33,6 @@ FOLDER = "nats"
 """Folder under `report_bus/` that the snapshots go to."""
 ACK_WAIT_S = 120.0
 """Seconds after which the server offers an unacknowledged report again; far above one batch's time."""
-OUTAGE_SOURCE = "nats"
-"""What an outage of the bus is called in `outages`; the folder's own are apart, and end by themselves."""
 _FETCH = 200
 _STREAM_NOT_FOUND = 10059
 
@@ -94,15 +92,28 @@ def bus_snapshot(settings: Settings, limits: Limits | None = None) -> list[Snaps
         taken = take_snapshots(settings.nats, settings.report_bus_dir, limits)
     except UnavailableError as error:
         with open_warehouse(settings) as connection, transaction(connection):
-            record_outage(connection, OUTAGE_SOURCE, str(error), settings.now())
+            record_outage(connection, NATS, str(error), settings.now())
         note = _outage_note(settings)
         if not note.exists():
             write_atomically(note, f"{error}\n".encode())
         raise
     with open_warehouse(settings) as connection, transaction(connection):
-        end_outage(connection, OUTAGE_SOURCE, settings.now())
+        end_outage(connection, NATS, settings.now())
     _outage_note(settings).unlink(missing_ok=True)
     return taken
+
+
+def forget_outage(settings: Settings) -> Outage | None:
+    """`et bus forget`: ends the open outage of the bus, whether or not it is back; the next reading may open another.
+
+    Returns:
+        The outage; None where none was open.
+    """
+    with open_warehouse(settings) as connection, transaction(connection):
+        found = next((outage for outage in open_outages(connection) if outage.source == NATS), None)
+        end_outage(connection, NATS, settings.now())
+    _outage_note(settings).unlink(missing_ok=True)
+    return found
 
 
 def _outage_note(settings: Settings) -> Path:

@@ -21,7 +21,7 @@ from et_pipeline.common.sql import load
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import BOT_ID
 from et_pipeline.contracts.reason_codes import REASON_CODES
-from et_pipeline.governance.stall import open_outages
+from et_pipeline.governance.stall import NATS, REPORT_BUS, open_outages
 from et_pipeline.publishing.routes import ROUTES
 from et_pipeline.settings import Settings
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 BOUNDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0)
 """Upper bounds of the latency histogram, in seconds."""
-INPUTS = ("report_bus", "nats")
-"""Sources that reports come from, by their names in `outages`."""
+INPUTS = (REPORT_BUS, NATS)
 
 
 class HouseMetrics(Collector):

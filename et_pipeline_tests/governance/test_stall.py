@@ -15,6 +15,7 @@ from et_pipeline.governance.stall import (
     record_outage,
     watch_report_bus,
 )
+from et_pipeline.settings import NatsSettings
 
 
 def snapshot(world, at):
@@ -78,7 +79,24 @@ def test_without_any_snapshot_patience_begins_with_the_first_experiment(world):
     assert watch_report_bus(world.connection, patient, world.now + timedelta(hours=2)) is not None
 
 
+def test_a_bus_that_is_not_configured_pauses_nobody_and_its_outage_can_be_ended(world):
+    world.write_plan()
+    world.tick()
+    on_nats = replace(world.settings, nats=NatsSettings("nats://127.0.0.1:9", timeout_s=0.2))
+    record_outage(world.connection, "nats", "the NATS server does not answer", world.now)
+    world.tick(hours=1)
+    assert world.state() == "sampling"
+    assert world.codes().count("EXPERIMENT_STALLED") == 0
+    without, world.settings = world.settings, on_nats
+    world.tick(hours=1)
+    assert world.state() == "stalled"
+    world.settings = without
+    world.tick(hours=1)
+    assert world.state() == "sampling"
+
+
 def test_another_source_pauses_too_and_each_is_told(world):
+    world.settings = replace(world.settings, nats=NatsSettings("nats://127.0.0.1:9"))
     world.write_plan()
     world.tick()
     assert record_outage(world.connection, "nats", "the NATS server does not answer", world.now)
