@@ -88,6 +88,7 @@ containers: ready ## the image and compose.yaml, built and run; needs root, debo
 
 simulate: ready ## the statistics, held against simulated truth
 	$(BIN)/python -m et_pipeline_tests.statistics.simulate
+	$(BIN)/python -m et_pipeline_tests.statistics.arms_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.bounded_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.drift_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.sample_ratio_simulation

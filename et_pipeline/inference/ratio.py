@@ -24,6 +24,7 @@ class RatioCells(NamedTuple):
     block: Ints
     market: Ints
     n: Floats
+    """Number of pairs; where each arm has a sample of its own, cells × 2: trades of the first and second arm."""
     totals: Floats
     """Cells × 4: numerator and denominator of the variant, numerator and denominator of the control."""
 
@@ -52,7 +53,7 @@ def merge(*parts: RatioCells) -> RatioCells:
     block, market, n, totals = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     keys, cell = np.unique(np.column_stack((block, market)), axis=0, return_inverse=True)
     sums = sum_by(cell.ravel(), np.column_stack((n, totals)), len(keys))
-    return RatioCells(keys[:, 0], keys[:, 1], sums[:, 0], sums[:, 1:])
+    return RatioCells(keys[:, 0], keys[:, 1], sums[:, :-4].reshape(len(keys), *n.shape[1:]), sums[:, -4:])
 
 
 def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) -> IntervalPath:
@@ -71,10 +72,11 @@ def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) 
     numerators = cells.totals[:, ::2] - pilot * cells.totals[:, 1::2]
     totals = np.column_stack((cells.n, numerators, cells.totals[:, 1::2]))
     moments = running_moments(cells.block, cells.market, totals)
-    numerator, denominator = moments.total[:, 1:3], moments.total[:, 3:5]
+    numerator, denominator = moments.total[:, -4:-2], moments.total[:, -2:]
     denominator = np.where(denominator > 0, denominator, np.nan)
     ratio = numerator / denominator
     slope = np.array([1.0, -1.0]) / denominator
-    gradient = np.column_stack((np.zeros(len(ratio)), slope, -ratio * slope))
+    samples = totals.shape[1] - 4
+    gradient = np.column_stack((np.zeros((len(ratio), samples)), slope, -ratio * slope))
     centre, shift = float(pilot[0] - pilot[1]), ratio[:, 0] - ratio[:, 1]
-    return path_of(moments, centre, shift, gradient, alpha=alpha, g=g, null=null)
+    return path_of(moments, centre, shift, gradient, alpha=alpha, g=g, null=null, samples=samples)

@@ -100,7 +100,7 @@ class Moments(NamedTuple):
     n_cells: Ints
 
 
-def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
+def running_moments(block: Ints, market: Ints, totals: Floats, *, lags: bool = True) -> Moments:
     """Running products of cell totals, by market, block, cell and between blocks.
 
     A market's contribution grows from zzᵀ to (z+d)(z+d)ᵀ when a cell adds d, that is by zdᵀ + dzᵀ + ddᵀ,
@@ -110,6 +110,7 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
         block: cells' block starts, ascending.
         market: cells' markets.
         totals: cells × k totals, centred so that their products do not cancel.
+        lags: whether products between blocks are wanted; without them there are none in `lagged`.
     """
     blocks, first_cell, position = np.unique(block, return_index=True, return_inverse=True)
     by_market = np.argsort(market, kind="stable")
@@ -133,7 +134,9 @@ def running_moments(block: Ints, market: Ints, totals: Floats) -> Moments:
             np.cumsum(products(block_total, block_total), axis=0),
             running(products(totals, totals)),
         ),
-        cross_market_products(position, np.cumsum(opens) - 1, totals, len(blocks)),
+        cross_market_products(position, np.cumsum(opens) - 1, totals, len(blocks))
+        if lags
+        else np.zeros((0, len(blocks), 0)),
         np.cumsum(np.bincount(position[opens], minlength=len(blocks))),
         np.arange(1, len(blocks) + 1),
         np.append(first_cell[1:], len(block)),
@@ -178,6 +181,7 @@ def path_of(
     alpha: float,
     g: float,
     null: float = 0.0,
+    samples: int = 1,
 ) -> IntervalPath:
     """Intervals of any smooth function of totals, from running moments and its gradient.
 
@@ -185,13 +189,15 @@ def path_of(
     (the delta method), where the gradient is taken such that it is orthogonal to the totals themselves.
 
     Args:
-        moments: running moments; the first of the k totals is the number of pairs.
+        moments: running moments; the first of the k totals is the number of pairs, or the first `samples` of
+            them are the numbers of trades of each arm. The smaller sample is what `n_pairs` and clusters tell.
         centre: what was subtracted from the estimate.
         shift: the estimate less ``centre``, per block end.
         gradient: derivatives of the estimate with respect to the k totals, per block end.
         alpha: probability that the path ever misses the truth.
         g: tuning of the boundary.
         null: value of the estimate that the e- and p-values test.
+        samples: how many of the totals are numbers of observations, 1 or 2.
     """
     raw = Ways(*(_variance(packed, gradient) for packed in moments.squares))
     corrected = Ways(
@@ -199,9 +205,11 @@ def path_of(
         raw.block * _small_sample(moments.n_blocks),
         raw.cell * _small_sample(moments.n_cells),
     )
-    n = moments.total[:, 0]
-    market_clusters = n**2 / moments.squares.market[:, 0]
-    block_clusters = n**2 / moments.squares.block[:, 0]
+    n = moments.total[:, :samples].min(axis=1)
+    market_clusters, block_clusters = (
+        _effective_clusters(moments.total, packed, samples)
+        for packed in (moments.squares.market, moments.squares.block)
+    )
     covariances = np.column_stack([_quadratic(packed, gradient) for packed in moments.lagged])
     serial = serial_factor(covariances, raw.block, block_clusters)
     clusters = np.minimum(market_clusters, serial.block_clusters)
@@ -268,6 +276,15 @@ def limits(path: IntervalPath, *, alpha: float, g: float) -> tuple[Floats, Float
     """Lower and upper ends of the path at another alpha, for instance where several metrics may alarm."""
     half = bd.radius(path.se, path.clusters, alpha, g)
     return path.mean - half, path.mean + half
+
+
+def _effective_clusters(total: Floats, packed: Floats, samples: int) -> Floats:
+    """``n² / Σ n_c²`` of each row, of the arm with the fewest where each has a sample of its own."""
+    diagonal = [column * (column + 3) // 2 for column in range(samples)]
+    squares = packed[:, diagonal]
+    clusters = np.divide(total[:, :samples] ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
+    fewest: Floats = clusters.min(axis=1)
+    return fewest
 
 
 def _quadratic(packed: Floats, gradient: Floats) -> Floats:

@@ -1,0 +1,118 @@
+"""Two arms without partners: every trade of both, its level predicted by what the control did before.
+
+Where the traffic is split at random, the difference of the arms' means needs no pairs. Its cells are those of a
+ratio metric (Σ value and number of trades of each arm per block and market), so the estimate, its two-way and
+serially robust variance and its boundary are those of :mod:`et_pipeline.inference.ratio`.
+
+What is added here is the adjustment. From every value of a cell, in both arms alike, a prediction is taken away that
+is made from the control's trades in earlier blocks alone: the level of the market and of the hour of the day. What is
+known before a trade is the same for both arms in expectation, so the difference stays unbiased and its increments
+stay unpredictable; what markets and hours have in common no longer counts as noise (regression adjustment with
+coefficients from the past, as in Lindon, Ham, Tingley & Bojinov 2022, "Anytime-valid linear models and regression
+adjusted causal inference in randomized experiments", arXiv 2210.08589). Where no market differs from the others, the
+prediction is the same everywhere, and the adjusted difference is the unadjusted one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from et_pipeline.inference.cells import Floats, Ints
+from et_pipeline.inference.ratio import RatioCells
+from et_pipeline.inference.serial import sum_by
+from et_pipeline.inference.twoway import running_moments
+
+HOUR = 3_600_000_000
+"""One hour, in microseconds."""
+DAY = 24 * HOUR
+
+
+def adjusted(cells: RatioCells, *, control: int = 1) -> RatioCells:
+    """The cells, less what the control's earlier blocks predict of each arm's numerator.
+
+    Args:
+        cells: merged cells.
+        control: which of the arms is the control, 0 or 1.
+    """
+    numerator, denominator = cells.totals[:, 2 * control], cells.totals[:, 2 * control + 1]
+    expected = predicted(cells.block, cells.market, numerator, denominator)
+    totals = cells.totals.copy()
+    totals[:, ::2] -= expected[:, None] * totals[:, 1::2]
+    return cells._replace(totals=totals)
+
+
+def predicted(block: Ints, market: Ints, numerator: Floats, denominator: Floats) -> Floats:
+    """The ratio of each cell that earlier blocks predict: of its market, then of its hour of the day.
+
+    Args:
+        block: cells' block starts, ascending, microseconds since the epoch.
+        market: cells' markets.
+        numerator: cells' numerators.
+        denominator: cells' denominators, not negative.
+    """
+    level = shrunken_ratio(block, market, numerator, denominator)
+    starts, position = np.unique(block, return_inverse=True)
+    left = sum_by(position, np.column_stack((numerator - level * denominator, denominator)), len(starts))
+    hour: Floats = shrunken_ratio(starts, starts % DAY // HOUR, *left.T)[position]
+    return level + hour
+
+
+def shrunken_ratio(block: Ints, group: Ints, numerator: Floats, denominator: Floats) -> Floats:
+    """What earlier blocks say of each row's ratio: its group's, drawn towards the ratio of all groups.
+
+    A group's own ratio counts by ``w = N/(N + σ²/τ²)`` with N its denominator so far, σ² the variance of one unit of
+    the denominator and τ² that of groups (the best linear prediction in a random-effects model, Robinson 1991, "That
+    BLUP is a good thing", Statistical Science 6). Both come by the method of moments from the same earlier blocks:
+    squares of cells hold ``N·σ² + Σ n_cell²·τ²``, squares of groups ``N·σ² + Σ n_group²·τ²``. Where groups differ by
+    no more than chance, τ² is 0 and all are predicted alike.
+
+    Rows of the first block with a positive denominator, and any before it, are predicted by that block's own
+    ratio. It is a constant taken from all rows of both arms, so it moves nothing but the numbers' size.
+
+    Args:
+        block: rows' block starts, ascending.
+        group: rows' groups.
+        numerator: rows' numerators; at most one row per block and group.
+        denominator: rows' denominators, not negative.
+    """
+    totals = np.column_stack((denominator, numerator))
+    if not denominator.any():
+        return np.zeros(len(block))
+    first = block == block[np.flatnonzero(denominator)[0]]
+    pilot = float(totals[first, 1].sum() / totals[first, 0].sum())
+    totals[:, 1] -= pilot * totals[:, 0]  # keeps squares from cancelling
+    moments = running_moments(block, group, totals, lags=False)
+    _, position = np.unique(block, return_inverse=True)
+
+    mean = _ratio(moments.total[:, 1], moments.total[:, 0])
+    of_groups, of_cells = (
+        (packed[:, 2] - 2 * mean * packed[:, 1] + mean**2 * packed[:, 0], packed[:, 0])
+        for packed in (moments.squares.market, moments.squares.cell)
+    )
+    between = _ratio(of_groups[0] - of_cells[0], of_groups[1] - of_cells[1])
+    within = _ratio(of_cells[0] - between * of_cells[1], moments.total[:, 0])
+    noise = np.where(between > 0, _ratio(np.maximum(within, 0.0), between), np.inf)
+
+    own = _before(group, totals)
+    # The state after the block before each row's; before the first one nothing is known.
+    general, noise = (
+        np.append(unknown, state)[position] for unknown, state in ((0.0, mean), (np.inf, noise))
+    )
+    weight = _ratio(own[:, 0], own[:, 0] + noise)
+    prediction: Floats = pilot + general + weight * (_ratio(own[:, 1], own[:, 0]) - general)
+    return prediction
+
+
+def _before(group: Ints, totals: Floats) -> Floats:
+    """Totals of each row's group in the rows before it."""
+    found = np.zeros_like(totals)
+    order = np.argsort(group, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        found[rows[1:]] = np.cumsum(totals[rows[:-1]], axis=0)
+    return found
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """The quotient, 0 where there is nothing to divide by."""
+    found: Floats = np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+    return found
