@@ -50,6 +50,7 @@ def sign_off(
     """
     from pydantic import ValidationError
 
+    from et_pipeline.contracts.refusals import explain
     from et_pipeline.governance.sign_offs import Document, SignOffError, split_evidence, write_sign_off
 
     present = terminal.settings()
@@ -71,10 +72,8 @@ def sign_off(
         )
         path = write_sign_off(present, document, key)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise CommandError(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
-        ) from error
+        name, value, sentence = explain(error.errors(include_url=False)[0], {}, keys="docs/sign-off.md")
+        raise CommandError(f"{name}: {sentence} (found {value or 'nothing'})") from error
     except SignOffError as error:
         raise CommandError(str(error)) from error
     if as_json:

@@ -18,9 +18,14 @@ from et_pipeline.governance.next_steps import word
 from et_pipeline.governance.standing import WORDS, Judgement, halted, loads
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import duckdb
     from rich.console import Console
     from rich.table import Table
+
+    from et_pipeline.contracts.plan import Plan
+    from et_pipeline.settings import Settings
 
 VERDICT_STYLE = {
     "variant_better": "bold green",
@@ -262,6 +267,49 @@ def missing_text(row: dict[str, Any]) -> str:
     )
 
 
+def _made_here(path: Path, present: Settings) -> bool:
+    """Whether a file lies in a folder of the data folder that the pipeline writes itself."""
+    folders = ("dagster", "logs", "outbox", "published", "warehouse")
+    return any(path.resolve().is_relative_to(present.data_dir.resolve() / name) for name in folders)
+
+
+def misplaced(path: Path, present: Settings, place: Path, what: str) -> list[str]:
+    """What is said of a file in the data folder that lies where no tick reads it; nothing of one elsewhere.
+
+    Args:
+        path: The file.
+        present: Where the data folder is.
+        place: The folder that it belongs into.
+        what: What it is.
+    """
+    found = path.resolve()
+    if found.is_relative_to(place.resolve()) or not found.is_relative_to(present.data_dir.resolve()):
+        return []
+    return [f"{path}: {what} is not read here; move it to {place}"]
+
+
+def late_dates(plan: Plan, now: datetime) -> list[str]:
+    """What a person should know of a plan's dates before it is registered.
+
+    Args:
+        plan: The plan.
+        now: The present moment.
+    """
+    if plan.sample:
+        return []
+    if plan.ends_at <= now:
+        return [
+            f"ends_at {plan.ends_at:%Y-%m-%d %H:%M} UTC is over: registered now, it ends at once, and its verdict is "
+            "told as chosen in hindsight"
+        ]
+    if plan.starts_at <= now:
+        return [
+            f"starts_at {plan.starts_at:%Y-%m-%d %H:%M} UTC is over: registered now, its verdict is told as chosen in "
+            "hindsight; let it begin later"
+        ]
+    return []
+
+
 def validate(
     path: Annotated[Path, typer.Argument(help="A plan, a snapshot, or a folder with either.", exists=True)],
     as_json: AsJson = False,
@@ -280,6 +328,7 @@ def validate(
 
     present = terminal.settings()
     files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    files = [item for item in files if not (path.is_dir() and _made_here(item, present))]
     plans = [item for item in files if item.suffix in (".yaml", ".yml")]
     snapshots = [item for item in files if item.name.endswith(SNAPSHOT_SUFFIXES)]
     if not plans and not snapshots:
@@ -304,10 +353,21 @@ def validate(
         with item.open("rb") as file:
             outcome = parse_plan(file.read(MAX_PLAN_BYTES + 1), str(item))
         problems = [] if isinstance(outcome, Plan) else [str(refusal) for refusal in outcome]
-        results.append({"path": str(item), "kind": "plan", "valid": not problems, "problems": problems})
+        problems += misplaced(item, present, present.experiments_dir, "a plan")
+        warnings = late_dates(outcome, present.now()) if isinstance(outcome, Plan) else []
+        results.append(
+            {
+                "path": str(item),
+                "kind": "plan",
+                "valid": not problems,
+                "problems": problems,
+                "warnings": warnings,
+            }
+        )
     for item in snapshots:
         report = validate_snapshot(item, present)
         problems = [f"{item}:{row.line}: {row.reason}: {row.sentence}" for row in report.quarantine]
+        problems += misplaced(item, present, present.report_bus_dir, "a snapshot")
         results.append(
             {
                 "path": str(item),
@@ -335,6 +395,8 @@ def validate(
             console.print(f"{mark} {terminal.plain(result['path'])}{counts}", soft_wrap=True)
             for problem in result["problems"]:
                 console.print(f"  {terminal.plain(problem)}", soft_wrap=True)
+            for warning in result.get("warnings", []):
+                console.print(f"  [yellow]warning[/] {terminal.plain(warning)}", soft_wrap=True)
     if not all(result["valid"] for result in results):
         raise typer.Exit(1)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -27,7 +25,8 @@ from pydantic import (
 from et_pipeline.common.times import format_duration, parse_duration
 from et_pipeline.common.untrusted import in_utc, printable, read_inside, shown
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
-from et_pipeline.contracts.plan_yaml import Scalar, read_yaml
+from et_pipeline.contracts.plan_yaml import read_yaml
+from et_pipeline.contracts.refusals import Refusal, explain, shortened
 
 MAX_PLAN_BYTES = 64 * 1024
 MAX_SIZE = 1_000_000_000
@@ -246,39 +245,12 @@ class Plan(_Strict):
         return content_hash(self.frozen)
 
 
-class Refusal(NamedTuple):
-    """Why a plan was refused.
-
-    Attributes:
-        path: File it stands in, relative to the data folder.
-        experiment_id: The experiment, where it could be read.
-        key: Key at fault, dotted; empty for the whole file.
-        value: The value found, shortened.
-        sentence: What is wrong and what is allowed.
-    """
-
-    path: str
-    experiment_id: str | None
-    key: str
-    value: str
-    sentence: str
-
-    def __str__(self) -> str:
-        where = f"{self.path}: {self.key}" if self.key else self.path
-        return f"{where}: {self.sentence}" + (f" (found {self.value})" if self.value else "")
-
-
 def content_hash(document: object) -> str:
     """SHA-256 of a JSON document in canonical form (sorted keys, no spaces, UTF-8)."""
     canonical = json.dumps(
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _shortened(value: object) -> str:
-    text = value.isoformat() if isinstance(value, datetime) else repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
@@ -298,59 +270,27 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         return [Refusal(path, None, "", "", f"not readable as YAML: {' '.join(str(error).split())[:300]}")]
     if not isinstance(document, dict):
-        return [Refusal(path, None, "", _shortened(document), "a plan is a mapping of keys to values")]
+        return [Refusal(path, None, "", shortened(document), "a plan is a mapping of keys to values")]
     identifier = document.get("experiment_id")
     known = identifier if isinstance(identifier, str) else None
     misread = [(key, scalar.text) for key, scalar in scalars.items() if scalar.misread]
     if misread:
         return [
-            Refusal(path, known, shown(key)[:200], _shortened(text), MISREAD)
+            Refusal(path, known, shown(key)[:200], shortened(text), MISREAD)
             for key, text in misread[:SHOWN_REFUSALS]
         ]
     if known is not None and (known == INDEX or known.partition(".")[0] in DEVICES):
-        return [Refusal(path, known, "experiment_id", _shortened(known), TAKEN)]
+        return [Refusal(path, known, "experiment_id", shortened(known), TAKEN)]
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
         problems = error.errors(include_url=False)
+        at_fault = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
+        # A list with a faulty entry is also called too short by the library.
+        problems = [item for item in problems if item["type"] != "too_short" or item["loc"] not in at_fault]
         told = [Refusal(path, known, *explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
         more = len(problems) - len(told)
         return told if not more else [*told, Refusal(path, known, "", "", f"and {more} more faults")]
-
-
-def explain(
-    problem: Any, scalars: Mapping[str, Scalar], *, keys: str = "docs/write-a-plan.md"
-) -> tuple[str, str, str]:
-    """Key, value and sentence of one pydantic error, for people.
-
-    Args:
-        problem: The error.
-        scalars: The values that YAML takes for no text, by dotted key.
-        keys: Where the keys that are allowed are described.
-    """
-    key = shown(".".join(str(part) for part in problem["loc"]))[:200]
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return (
-            key,
-            _shortened(problem["input"]),
-            f"unknown key; see {keys} for the keys there are",
-        )
-    if problem["type"] == "missing":
-        return key, "", "missing"
-    if problem["type"] == "value_error":
-        own_key, separator, rest = message.partition(": ")
-        if separator and own_key.isidentifier():
-            value = problem["input"].get(own_key) if isinstance(problem["input"], dict) else None
-            return f"{key}.{own_key}".lstrip("."), "" if value is None else _shortened(value), rest
-        return key, "", message
-    scalar = scalars.get(".".join(map(str, problem["loc"])))
-    if problem["type"] == "string_type" and scalar is not None:
-        quoted = f"YAML takes it for {scalar.kind}: put it into quotation marks"
-        return key, _shortened(scalar.text), f"{message}; {quoted}"
-    if problem["type"] == "datetime_type" and scalar is not None:
-        return key, _shortened(scalar.text), f"{message} with an offset, for example 2026-11-01T00:00:00Z"
-    return key, _shortened(problem["input"]), message
 
 
 def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:

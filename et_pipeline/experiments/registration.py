@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
-from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, Refusal, overlapping, read_plans
+from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, overlapping, read_plans
+from et_pipeline.contracts.refusals import Refusal
 from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.boundary import solve_g

@@ -19,7 +19,7 @@ from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.governance import announce, lifecycle, notices, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
-from et_pipeline.governance.explain import hindsight_sentence, replays_sentence, what_changed
+from et_pipeline.governance.explain import NO_PAIRS, hindsight_sentence, replays_sentence, what_changed
 from et_pipeline.governance.notices import Notice
 from et_pipeline.governance.records import Announced, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
@@ -170,9 +170,10 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
             replays=facts.replays,
             sample_ratio_alarm=None if ratio is None else ratio.alarm_since,
             ended=ended,
+            without_pairs=announced is not None,
         )
     else:
-        assessment = assess(experiment, [], ended=ended)._replace(
+        assessment = assess(experiment, [], ended=ended, without_pairs=True)._replace(
             sentence="The experiment ended before sampling was allowed to begin, so nothing was decided."
         )
     already_there = _already_there(experiment, facts.path, assessment.decided_as_of) if sampled else None
@@ -180,7 +181,7 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
         told = hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there)
         assessment = assessment._replace(sentence=f"{assessment.sentence} {told}")
     if work.states[identifier] == "sampling":
-        _insufficient(work, experiment, assessment)
+        _insufficient(work, experiment, assessment, ended)
         if assessment.verdict is not None:
             announced = _conclude(work, experiment, assessment, "verdict")
     elif work.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
@@ -265,11 +266,14 @@ def _stall_or_resume(work: UnitOfWork, experiment: RegisteredExperiment) -> None
             work.emit(announce.stalled(experiment, work.now, outage))
 
 
-def _insufficient(work: UnitOfWork, experiment: RegisteredExperiment, assessment: Assessment) -> None:
+def _insufficient(
+    work: UnitOfWork, experiment: RegisteredExperiment, assessment: Assessment, ended: bool
+) -> None:
     """Says once a day, and at the end, which minimum is missing."""
-    missing = [item for item in assessment.missing if item.condition in ("too_few_pairs", "too_few_clusters")]
+    minimums = (NO_PAIRS, "too_few_pairs", "too_few_clusters")
+    missing = [item for item in assessment.missing if item.condition in minimums]
     if missing:
-        period = "ends_at" if assessment.verdict else f"{naive_utc(work.now):%Y-%m-%d}"
+        period = "ends_at" if ended else f"{naive_utc(work.now):%Y-%m-%d}"
         point = assessment.sample.of(experiment.primary.name)
         work.emit(announce.insufficient(experiment, work.now, period, point, missing))
 

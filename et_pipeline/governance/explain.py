@@ -27,6 +27,8 @@ from et_pipeline.governance.terms import (
 from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
+NO_PAIRS = "no_pairs"
+"""What keeps a verdict away from an experiment that ended without a single pair."""
 BASIC = ("sample_ratio_alarm", "replays_missing", "values_missing")
 """Conditions that come before a sample that is too small: more of the same would not help."""
 
@@ -78,6 +80,17 @@ def missing_conditions(
                 )
             )
     return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+
+
+def no_pairs(experiment: RegisteredExperiment) -> Missing:
+    """An experiment that ended without a single pair."""
+    return Missing(
+        NO_PAIRS,
+        None,
+        f"It ended on {experiment.ends_at:%Y-%m-%d %H:%M} UTC without a single pair of reports of both arms, so "
+        "nothing is concluded. Reports that come later are still taken in.",
+        None,
+    )
 
 
 def _replays_missing(sample: Sample) -> Missing:

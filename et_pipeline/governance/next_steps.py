@@ -37,6 +37,8 @@ FIND_OUT = (
     "The announced verdict no longer follows from the evidence: do not act on it, and find out what changed."
 )
 OF_CHECK = {
+    "no_pairs": "Find out why no report of the variant found one of the control: did both arms report, and do "
+    "strategy_id and config_version in the reports agree with the plan? Reports that come now are still taken in.",
     "sample_ratio_alarm": "Find out why the arms get other shares than planned: nothing is concluded meanwhile.",
     "replays_missing": "Find out why opportunities are not replayed: nothing is concluded meanwhile.",
     "values_missing": "Find out why reports come without a value; the page says which metric, arm and blocks.",
@@ -87,7 +89,7 @@ def next_step(
 
 def word(state: str | None, verdict: str | None, reason: str | None) -> str:
     """How an experiment stands, in one word of the database: for tables in a terminal."""
-    return reason if reason in CONTRADICTED else verdict or state or "registered"
+    return reason if reason in (*CONTRADICTED, "no_pairs") else verdict or state or "registered"
 
 
 def command(experiment_id: str, state: str | None, reason: str | None = None) -> str | None:

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from et_pipeline.common.untrusted import in_utc, name_key, printable, shown
 from et_pipeline.contracts.messages import isoformat
 from et_pipeline.contracts.plan import content_hash
+from et_pipeline.contracts.refusals import explain
 
 if TYPE_CHECKING:
     from et_pipeline.settings import Settings
@@ -87,7 +88,8 @@ class Document(BaseModel):
         try:
             return cls.model_validate(json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated))
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            faults = (explain(item, {}, keys="docs/sign-off.md") for item in error.errors())
+            problems = (f"{key}: {sentence}" for key, _, sentence in faults)
             raise ValueError("; ".join(problems)) from error
         except RecursionError as error:
             raise ValueError("nested too deeply") from error

@@ -27,7 +27,13 @@ from typing import Any, NamedTuple
 
 from et_pipeline.contracts.messages import isoformat
 from et_pipeline.experiments.registered import RegisteredExperiment
-from et_pipeline.governance.explain import missing_conditions, replays_sentence, verdict_sentence
+from et_pipeline.governance.explain import (
+    NO_PAIRS,
+    missing_conditions,
+    no_pairs,
+    replays_sentence,
+    verdict_sentence,
+)
 from et_pipeline.governance.terms import (
     Alarm,
     Drift,
@@ -89,6 +95,7 @@ def assess(
     replays: Sequence[Replays] = (),
     sample_ratio_alarm: datetime | None = None,
     ended: bool = False,
+    without_pairs: bool = False,
 ) -> Assessment:
     """Walks along the interval paths to the first verdict.
 
@@ -99,6 +106,8 @@ def assess(
         replays: What the variant's reports say of the control's opportunities, in order of `as_of`.
         sample_ratio_alarm: From when on the sample ratio is wrong, None where it is not.
         ended: Whether the experiment is over; then every block counts as closed.
+        without_pairs: Whether it may end without a single pair: it was not allowed to sample, or it was announced
+            before. Otherwise nothing is concluded from nothing: its reports may be on their way.
 
     Returns:
         The verdict, or what is missing.
@@ -131,6 +140,9 @@ def assess(
             gaps=_add(sample.gaps, waiting, datetime.max), replays=_until(replays, datetime.max)
         )
     missing = () if decided else tuple(missing_conditions(experiment, sample, sample_ratio_alarm))
+    if ended and not without_pairs and not sample.points and not sample.gaps:
+        missing = (no_pairs(experiment), *missing)
+        return Assessment(None, NO_PAIRS, missing[0].sentence, None, sample, missing, (), None)
     if decided is not None:
         verdict, reason, sample = decided
         as_of = max(point.as_of for point in sample.points.values())

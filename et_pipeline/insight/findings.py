@@ -29,6 +29,7 @@ STATES = {
     "sampling": ("Not decided yet", "calm"),
     "split_declined": ("Split declined", "open"),
     "stalled": ("Paused: no reports", "open"),
+    "no_pairs": ("Ended without pairs", "open"),
     "concluded": ("Concluded", "calm"),
 }
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Refusal, explain
+from et_pipeline.contracts.plan import MAX_PLAN_BYTES
 from et_pipeline.contracts.plan_yaml import read_yaml
+from et_pipeline.contracts.refusals import Refusal, explain
 from et_pipeline.settings import Secret, Settings
 
 Topic = Literal[

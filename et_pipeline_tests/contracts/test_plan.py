@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from et_pipeline.common.times import format_duration, parse_duration
-from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, Refusal, overlapping, parse_plan, read_plans
+from et_pipeline.contracts.plan import MAX_PLAN_BYTES, Plan, overlapping, parse_plan, read_plans
+from et_pipeline.contracts.refusals import Refusal
 
 PLAN = """\
 experiment_id: line-shop-v4
@@ -59,16 +60,16 @@ def test_defaults_are_those_of_the_specification() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "says"),
     [
-        ("planned_pairs: 4000", "planned_pairs: four", "planned_pairs", "integer"),
+        ("planned_pairs: 4000", "planned_pairs: four", "planned_pairs", "allowed: a whole number"),
         ("time_block: 1h", "time_block: 1 hour", "time_block", "for example 30m"),
-        ("time_block: 1h", "alpha: 0.9", "alpha", "less than or equal to 0.2"),
-        ("margin: 1.0", "margin: -1.0", "metrics.1.non_inferiority_margin", "greater than 0"),
+        ("time_block: 1h", "alpha: 0.9", "alpha", "allowed: at most 0.2"),
+        ("margin: 1.0", "margin: -1.0", "metrics.1.non_inferiority_margin", "allowed: above 0"),
         ("owner:", "owne:", "owne", "unknown key"),
         ("mode: shadow", "mode: prod", "mode", "'shadow' or 'limited_live'"),
-        ('"3.2"', "3.2", "control.config_version", "string"),
+        ('"3.2"', "3.2", "control.config_version", 'put it in quotes: "3.2"'),
         ("method: correlation", "method: nearest", "matching.tolerance", "needed with method nearest"),
         ("2026-12-01", "2026-10-01", "ends_at", "not after starts_at"),
-        ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00", "starts_at", "timezone"),
+        ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00", "starts_at", "it has no offset"),
         ("name: edge_bps", "name: edgy", "metrics.0.name", "allowed: edge_bps"),
         (
             "role: primary, equivalence_margin: 2.0",
@@ -90,7 +91,7 @@ def test_defaults_are_those_of_the_specification() -> None:
             "metrics.3.estimator",
             "does not fit",
         ),
-        ("line-shop-v4", "../../etc/passwd", "experiment_id", "pattern"),
+        ("line-shop-v4", "../../etc/passwd", "experiment_id", "small letters, digits"),
         ("line-shop-v4", "index", "experiment_id", "this name is taken"),
         ("line-shop-v4", "con", "experiment_id", "this name is taken"),
         ("line-shop-v4", "lpt1.v2", "experiment_id", "this name is taken"),
@@ -103,9 +104,9 @@ def test_defaults_are_those_of_the_specification() -> None:
         ("margin: 1.0", "margin: 010", "metrics.1.non_inferiority_margin", "without a leading zero"),
         ("margin: 1.0", "margin: 01.5", "metrics.1.non_inferiority_margin", "without a leading zero"),
         ("time_block: 1h", "time_block: 1:00", "time_block", "without a leading zero"),
-        ("owner: strategy-pod", "owner: no", "owner", "true or false: put it into quotation marks"),
-        ('"3.2"', "3.10", "control.config_version", "a number: put it into quotation marks"),
-        ('"3.2"', "2026-10-01", "control.config_version", "a date: put it into quotation marks"),
+        ("owner: strategy-pod", "owner: no", "owner", 'true or false; put it in quotes: "no"'),
+        ('"3.2"', "3.10", "control.config_version", 'a number; put it in quotes: "3.10"'),
+        ('"3.2"', "2026-10-01", "control.config_version", 'a date; put it in quotes: "2026-10-01"'),
         ("2026-11-01T00:00:00Z", "2026-11-01", "starts_at", "for example 2026-11-01T00:00:00Z"),
         ("on_no_trade: exclude", "on_no_trade: none", "matching.on_no_trade", "'zero' or 'assume_zero'"),
         ("time_block: 1h", "traffic_split_pct: 101", "traffic_split_pct", "100"),

@@ -305,6 +305,7 @@ def test_an_experiment_is_over_when_both_its_arms_have_moved_on_or_a_block_has_p
     """Neither a report of somebody else, nor one arm alone, nor a clock that runs ahead ends it."""
     world.write_plan()
     world.tick()
+    world.interval(5, -3.0, 3.0)
     (ends_at,) = world.connection.execute("SELECT ends_at FROM experiments").fetchone()
     late, early = ends_at + timedelta(seconds=5), ends_at - timedelta(minutes=4)
     seen = []
@@ -327,6 +328,7 @@ def test_an_experiment_is_over_when_both_its_arms_have_moved_on_or_a_block_has_p
 def test_after_the_grace_an_experiment_is_over_whoever_is_silent(world):
     world.write_plan()
     world.tick()
+    world.interval(5, -3.0, 3.0)
     (ends_at,) = world.connection.execute("SELECT ends_at FROM experiments").fetchone()
     world.now = ends_at.replace(tzinfo=UTC) + timedelta(hours=1, microseconds=-1)
     world.tick()
@@ -423,3 +425,32 @@ def test_a_sample_says_so_itself_and_stays_one(world):
     world.tick(hours=1)
     ((key, sentence),) = world.connection.execute("SELECT key, sentence FROM plan_refusals").fetchall()
     assert key == "sample" and "sample data stays sample data" in sentence
+
+
+def test_an_experiment_that_ends_without_pairs_concludes_nothing_until_a_file_comes(world):
+    world.write_plan()
+    world.tick()
+    world.tick(hours=24 * 11)
+    row = world.verdict()
+    assert (row["state"], row["verdict"], row["reason"]) == ("sampling", None, "no_pairs")
+    assert "without a single pair" in row["sentence"]
+    assert "EXPERIMENT_RESULT" not in world.codes()
+    assert "strategy_id and config_version" in row["standing"]
+    world.tick(hours=24)
+    world.tick(hours=24)
+    assert world.codes().count("EXPERIMENT_INSUFFICIENT_SAMPLES") == 2  # before the end, and at the end
+    world.better(5)  # a file that came late
+    result = world.tick(hours=1)
+    assert world.verdict()["verdict"] == "variant_better"
+    assert [event.reason_code for event in result.events][0] == "EXPERIMENT_RESULT"
+
+
+def test_an_experiment_that_was_announced_without_pairs_stays_as_it_was_announced(world):
+    world.write_plan()
+    world.tick()
+    world.interval(5, -3.0, 3.0)
+    world.tick(hours=24 * 11)
+    assert world.verdict()["verdict"] == "inconclusive"
+    world.connection.execute("DELETE FROM series_interval_path")
+    assert world.tick(hours=1).contradicted == []
+    assert world.verdict()["verdict"] == "inconclusive"

@@ -133,6 +133,7 @@ def test_a_large_split_is_met_once_a_human_approved_it(world):
     world.sign("anna", purpose="split", evidence_hash=split_evidence("line-shop", 80.0))
     world.tick(hours=1)
     assert (world.state(), word()) == ("sampling", "met")
+    world.interval(5, -3.0, 3.0)
     world.tick(hours=24 * 11)
     assert (world.state(), word()) == ("concluded", "met")
 

@@ -178,8 +178,10 @@ def test_an_end_without_a_verdict_is_inconclusive():
     assert found.missing[0].condition == "primary_undecided"
 
 
-def test_no_pair_at_all_is_inconclusive_at_the_end():
+def test_no_pair_at_all_concludes_nothing_at_the_end_unless_it_was_announced_so():
     found = assess(PLAN, [], ended=True)
+    assert (found.verdict, found.reason, found.missing[0].condition) == (None, "no_pairs", "no_pairs")
+    found = assess(PLAN, [], ended=True, without_pairs=True)
     assert found.verdict == "inconclusive"
     assert found.evidence is not None
     assert found.evidence["metrics"] == {}

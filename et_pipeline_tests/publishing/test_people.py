@@ -401,7 +401,7 @@ def refused(text: str) -> str:
         ("routes: []", "addresses: missing"),
         (
             "addresses: {a: {env: A}}\nroutes: [{to: [a], kinds: [reviews]}]",
-            "routes.0.kinds.0: Input should be 'review_request'",
+            "routes.0.kinds.0: allowed: 'review_request'",
         ),
         (
             "addresses: {a: {env: A, file: b}}\nroutes: []",

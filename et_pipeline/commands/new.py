@@ -1,0 +1,222 @@
+"""`et new`: a first plan, from a few answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from et_pipeline.commands import terminal
+from et_pipeline.commands.terminal import AsJson, CommandError
+
+TEMPLATE = """\
+# A plan of ExperimentTracker; docs/write-a-plan.md has every key. Check it: et validate {path}
+# The page is named after experiment_id; another run needs another one.
+experiment_id: {experiment_id}
+title: {title}
+# What you expect, and why. Frozen once the experiment has started, as is most of what follows.
+hypothesis: {hypothesis}
+owner: {owner}
+# shadow: the variant is simulated; limited_live: it trades a share of the traffic.
+mode: {mode}
+# What trades today, and what may replace it.
+control: {control}
+variant: {variant}
+# Percent of the traffic for the variant; above 50 a human has to sign off first.
+traffic_split_pct: 10
+# Nothing is concluded on fewer pairs than these; planned_pairs is what it is sized for:
+# et plan {path} --uplift NUMBER --like EXPERIMENT
+min_samples_for_decision: 100
+planned_pairs: {planned_pairs}
+# The window lies ahead on purpose: one that began before the plan was registered may have been chosen afterwards.
+starts_at: {starts_at}
+ends_at: {ends_at}
+# Of experiments without any difference, at most this share is called different.
+alpha: 0.05
+# Long enough that what happens in one block is over in the next.
+time_block: 1h
+# {matched}
+matching: {matching}
+metrics:
+  # primary: decides. equivalence_margin: a difference within plus and minus this counts as none.
+  - {{name: {primary}, role: primary, equivalence_margin: {equivalence}}}
+{guardrails}# A better variant asks humans for a review; nothing is promoted by itself.
+promotion: {{request_review: true, approvers: 1}}
+"""
+QUESTIONS = {
+    "experiment_id": ("Its id: small letters, digits, - and _", None),
+    "title": ("A title for people", None),
+    "hypothesis": ("What you expect, and why, in a sentence", None),
+    "owner": ("Who owns it", None),
+    "control": ("Control: strategy_id@config_version", None),
+    "variant": ("Variant: strategy_id@config_version", None),
+    "primary": ("The metric that decides", "edge_bps"),
+    "equivalence": ("A difference of at most this much counts as none, in the metric's unit", "2.0"),
+}
+"""What is asked, with the answer that is offered."""
+
+
+class Answers(NamedTuple):
+    """What a plan is made of, as a person wrote it; `control` and `variant` as `strategy_id@config_version`."""
+
+    experiment_id: str
+    title: str
+    hypothesis: str
+    owner: str
+    control: str
+    variant: str
+    primary: str
+    equivalence: str
+
+
+def new(
+    experiment_id: Annotated[str | None, typer.Argument(help="Its id; asked for where left out.")] = None,
+    title: Annotated[str | None, typer.Option(help="A title for people.")] = None,
+    hypothesis: Annotated[str | None, typer.Option(help="What you expect, and why.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Who owns it.")] = None,
+    control: Annotated[str | None, typer.Option(help="strategy_id@config_version of what trades.")] = None,
+    variant: Annotated[str | None, typer.Option(help="strategy_id@config_version of what may.")] = None,
+    primary: Annotated[str | None, typer.Option(help="The metric that decides.")] = None,
+    equivalence: Annotated[
+        str | None, typer.Option(help="A difference of at most this much counts as none.")
+    ] = None,
+    guardrail: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric that may not lose more than this, repeatable: slippage_bps=1.0"),
+    ] = None,
+    planned_pairs: Annotated[int, typer.Option(help="Pairs it is sized for.", min=2)] = 4000,
+    days: Annotated[int, typer.Option(help="Length of its window.", min=1, max=3650)] = 30,
+    live: Annotated[
+        bool, typer.Option("--live", help="A limited_live experiment, not a shadow one.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a commented plan into experiments/, from options or from your answers to a few questions.
+
+    Example: et new line-shop-v5 --owner strategy-pod --control strat.line_shop@4.0 --variant strat.line_shop@5.0
+    """
+    from et_pipeline.contracts.plan import Plan, parse_plan
+
+    present = terminal.settings()
+    given = {
+        "experiment_id": experiment_id,
+        "title": title,
+        "hypothesis": hypothesis,
+        "owner": owner,
+        "control": control,
+        "variant": variant,
+        "primary": primary,
+        "equivalence": equivalence,
+    }
+    answers = Answers(**_complete(given, ask=sys.stdin.isatty() and not as_json))
+    path = present.experiments_dir / f"{answers.experiment_id}.yaml"
+    text = compose(
+        answers, guardrail or [], path, present.now(), planned_pairs=planned_pairs, days=days, live=live
+    )
+    outcome = parse_plan(text.encode(), path.name)
+    if not isinstance(outcome, Plan):
+        raise CommandError("; ".join(str(refusal) for refusal in outcome))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CommandError(f"{path} is there already; give the experiment another id") from None
+    if as_json:
+        terminal.print_json({"path": str(path), "plan": outcome.model_dump(mode="json")})
+        return
+    where = terminal.plain(path)
+    terminal.console().print(
+        f"Written: {where}, from {outcome.starts_at:%Y-%m-%d} to {outcome.ends_at:%Y-%m-%d} UTC.\n"
+        f"Read it through, then: et validate {where}, and register it before it begins: et tick",
+        soft_wrap=True,
+    )
+
+
+def _complete(given: dict[str, str | None], *, ask: bool) -> dict[str, str]:
+    """Every answer; what is not given is asked for, or its offered answer taken.
+
+    Raises:
+        CommandError: Something is missing and nobody can be asked.
+    """
+    missing = [name for name, (_, offered) in QUESTIONS.items() if not given[name] and offered is None]
+    if missing and not ask:
+        options = ", ".join("EXPERIMENT_ID" if name == "experiment_id" else f"--{name}" for name in missing)
+        raise CommandError(f"missing: {options}; in a terminal et new asks for them")
+    return {
+        name: given[name] or (typer.prompt(question, default=offered) if ask else str(offered))
+        for name, (question, offered) in QUESTIONS.items()
+    }
+
+
+def compose(
+    answers: Answers,
+    guardrails: list[str],
+    path: Path,
+    now: datetime,
+    *,
+    planned_pairs: int = 4000,
+    days: int = 30,
+    live: bool = False,
+) -> str:
+    """The plan's text.
+
+    Args:
+        answers: What it is made of.
+        guardrails: `metric=margin`, each.
+        path: Where it will stand.
+        now: The present moment; the window begins with the second midnight after it.
+        planned_pairs: Pairs it is sized for.
+        days: Length of the window.
+        live: Whether it is a `limited_live` experiment.
+
+    Raises:
+        CommandError: A guardrail is not written as it must be.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    starts_at = midnight + timedelta(days=2)
+    lines = []
+    for guard in guardrails:
+        name, separator, margin = guard.partition("=")
+        if not separator:
+            raise CommandError(
+                f"--guardrail {guard!r}: write it as metric=margin, for example slippage_bps=1.0"
+            )
+        lines.append(f"  - {{name: {_text(name)}, role: guardrail, non_inferiority_margin: {margin}}}\n")
+    if lines:
+        lines.insert(0, "  # guardrail: may not lose more than its margin, in the metric's unit.\n")
+    return TEMPLATE.format(
+        path=path,
+        experiment_id=_text(answers.experiment_id),
+        title=_text(answers.title),
+        hypothesis=_text(answers.hypothesis),
+        owner=_text(answers.owner),
+        mode="limited_live" if live else "shadow",
+        control=_arm(answers.control),
+        variant=_arm(answers.variant),
+        planned_pairs=planned_pairs,
+        starts_at=f"{starts_at:%Y-%m-%dT%H:%M:%SZ}",
+        ends_at=f"{starts_at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}",
+        matching="{method: nearest, tolerance: 2s}" if live else "{method: correlation}",
+        matched="A report and the nearest one of the other arm, at most so far apart, are a pair."
+        if live
+        else "Two reports with the same correlation_id are a pair.",
+        primary=_text(answers.primary),
+        equivalence=answers.equivalence,
+        guardrails="".join(lines),
+    )
+
+
+def _text(value: str) -> str:
+    """Text in quotes, so that YAML takes none of it for a number, a date or a comment."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _arm(written: str) -> str:
+    strategy, separator, version = written.partition("@")
+    config = f", config_version: {_text(version)}" if separator else ""
+    return f"{{strategy_id: {_text(strategy)}{config}}}"
