@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 from et_pipeline.contracts.metrics import Metric
 
-Arm = Literal["control", "variant"]
+Arm = Literal["control", "variant", "replay"]
+"""The arms of a pair; `replay` is the replayed control: the backtester's own version of the control's trade."""
 
 
 class Comparison(NamedTuple):
@@ -23,6 +24,8 @@ class Comparison(NamedTuple):
         other: The arm that is compared. In cells its totals are the columns `..._variant`.
         diagnosed: Whether `diagnostics` are made of it.
         watched: Whether the drift detector watches it.
+        limited: What the plan's winsor limits hold: each of the two `values`, or their `difference`, which is held
+            within the distance of the limits. What shifts both values alike then changes nothing.
     """
 
     name: str
@@ -30,10 +33,19 @@ class Comparison(NamedTuple):
     other: Arm
     diagnosed: bool
     watched: bool
+    limited: Literal["values", "difference"] = "values"
 
 
 UPLIFT = Comparison("uplift", "control", "variant", diagnosed=True, watched=True)
-COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in (UPLIFT,)}
+REPLAY_GAP = Comparison("replay_gap", "control", "replay", diagnosed=False, watched=False)
+"""What the backtester flatters: the replayed control against the live one."""
+LIKE_FOR_LIKE = Comparison(
+    "like_for_like", "replay", "variant", diagnosed=False, watched=True, limited="difference"
+)
+"""The variant's replay against the replayed control: what the backtester does to both alike cancels."""
+COMPARISONS: dict[str, Comparison] = {
+    comparison.name: comparison for comparison in (UPLIFT, REPLAY_GAP, LIKE_FOR_LIKE)
+}
 """Every comparison by name."""
 
 

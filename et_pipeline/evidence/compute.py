@@ -79,7 +79,15 @@ def build_evidence(
             "DELETE FROM stale_paths WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))", [list(touched)]
         )
         for table in ("series_interval_path", "series_intervals"):
-            connection.execute(load(__package__, "close_blocks", table=table, inside=among(wanted)))
+            connection.execute(
+                load(
+                    __package__,
+                    "close_blocks",
+                    table=table,
+                    inside=among(wanted),
+                    closed_until=load(__package__, "closed_until"),
+                )
+            )
         _match_rates(engine, wanted)
         _replays(engine, [item for item in known if item.mode == "shadow"])
         _sample_ratios(engine, [item for item in known if item.mode == "limited_live"])

@@ -20,17 +20,28 @@ FROM chosen AS c
 INNER JOIN codes USING (market_id)
 ORDER BY 1, 2
 
+-- name: closed_until
+-- Up to where each experiment's blocks are closed: its arms have reported an opportunity from after them. Where the
+-- backtester replays the control, its replays are waited for, until the variant itself is a day ahead of them.
+SELECT
+    experiment_id,
+    least(
+        control_until, variant_until,
+        greatest(coalesce(replay_until, variant_until), variant_until - INTERVAL 1 DAY)
+    ) AS closed_until
+FROM arm_progress
+WHERE control_until IS NOT NULL AND variant_until IS NOT NULL
+
 -- name: close_blocks
--- A block is closed when both arms of its experiment have reported an opportunity from after it. It may be opened
--- again where the report that told so turns out to be none.
+-- Which blocks are closed. One may be opened again where the report that told so turns out to be none.
 UPDATE {table} AS p
 SET closed = a.reached
 FROM (
     SELECT
         q.experiment_id, q.comparison, q.metric, q.as_of,
-        coalesce(q.as_of <= a.control_until AND q.as_of <= a.variant_until, false) AS reached
+        coalesce(q.as_of <= a.closed_until, false) AS reached
     FROM {table} AS q
-    INNER JOIN arm_progress AS a ON a.experiment_id = q.experiment_id
+    LEFT JOIN ({closed_until}) AS a ON a.experiment_id = q.experiment_id
     WHERE q.{inside}
 ) AS a
 WHERE

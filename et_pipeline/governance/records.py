@@ -165,14 +165,9 @@ def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]
     return found
 
 
-def arm_progress(
-    connection: duckdb.DuckDBPyConnection,
-) -> dict[str, tuple[datetime | None, datetime | None]]:
-    """Time of the newest opportunity that control and variant of each experiment have reported."""
-    rows = connection.execute(
-        "SELECT experiment_id, control_until, variant_until FROM arm_progress"
-    ).fetchall()
-    return {identifier: (control, variant) for identifier, control, variant in rows}
+def closed_until(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    """Up to where each experiment's blocks are closed, of those that have a closed one."""
+    return dict(connection.execute(load("et_pipeline.evidence", "closed_until")).fetchall())
 
 
 def announced(connection: duckdb.DuckDBPyConnection) -> dict[str, Announced]:

@@ -57,7 +57,7 @@ WITH chosen AS (
 )
 SELECT experiment_id, 'unmatched' AS condition
 FROM opportunities JOIN experiments USING (experiment_id)
-WHERE arm = 'variant' OR mode <> 'limited_live'
+WHERE arm = 'variant' OR (arm = 'control' AND mode <> 'limited_live')
 GROUP BY experiment_id, arm HAVING sum(missed) > $most_unmatched * sum(missed + found)
 UNION
 SELECT experiment_id, 'values_missing' FROM diagnostics JOIN experiments USING (experiment_id)

@@ -32,7 +32,7 @@ class UnitOfWork:
         emitted: Ids of the events that were emitted before.
         sign_offs: Judges the sign-off files.
         outages: Why reports cannot be read now.
-        progress: How far the two arms of each experiment have come, by the opportunities they reported.
+        closed_until: Up to where each experiment's blocks are closed, by the opportunities its arms reported.
         announced: The announced verdicts, by experiment.
         verdicts: The rows of `verdicts`, by experiment.
         transitions: Changes of state in this evaluation.
@@ -46,7 +46,7 @@ class UnitOfWork:
     emitted: set[str]
     sign_offs: SignOffJudge
     outages: list[stall.Outage]
-    progress: dict[str, tuple[datetime | None, datetime | None]]
+    closed_until: dict[str, datetime]
     announced: dict[str, Announced]
     verdicts: dict[str, dict[str, Any]]
     transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
@@ -97,13 +97,12 @@ class UnitOfWork:
             self.signals.append(signal)
 
     def ended(self, experiment: RegisteredExperiment) -> bool:
-        """Whether an experiment is over: both arms reported from after it, or a block has passed since.
+        """Whether an experiment is over: its arms reported from after it, or a block has passed since.
 
         Never before `ends_at`: a clock that runs ahead ends nothing.
         """
         since = naive_utc(self.now) - experiment.ends_at
-        arms = self.progress.get(experiment.experiment_id, (None,))
-        moved_on = all(until is not None and until >= experiment.ends_at for until in arms)
+        moved_on = self.closed_until.get(experiment.experiment_id, datetime.min) >= experiment.ends_at
         grace = timedelta(microseconds=experiment.time_block_us)
         return since >= grace or (moved_on and since >= timedelta(0))
 
@@ -130,7 +129,7 @@ def begin_work(
         {row[0] for row in emitted},
         SignOffJudge(connection, now, checked),
         outages,
-        records.arm_progress(connection),
+        records.closed_until(connection),
         records.announced(connection),
         records.verdicts(connection),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import among, load
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
-from et_pipeline.contracts.series import COMPARISONS, Series
+from et_pipeline.contracts.series import COMPARISONS, UPLIFT, Series
 from et_pipeline.pairing.columns import NO_TRADE, difference, winsorised
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.steps import view_stale
@@ -63,24 +63,24 @@ def build_cells(
     with transaction(connection), engine.scope():
         prepare(engine, experiments)
         metrics = [CATALOGUE[name] for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
-        return (_renew if engine.local else _compare)(engine, metrics)
+        return (_renew if engine.local else _compare)(engine, metrics, _series(connection, metrics))
 
 
-def _renew(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
+def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -> CellsResult:
     """Replaces the stale cells by what their pairs give now."""
     stale = engine.create_temp("stale", load(__package__, "stale_now"))
     cells = blocks = 0
     if stale:
-        engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
+        engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics, every)))
         _take_away(engine)
-        cells = sum(engine.insert("series_cells", _cells_query(series)) for series in _series(metrics))
+        cells = sum(engine.insert("series_cells", _cells_query(series)) for series in every)
         for metric in metrics:
             engine.insert("missing_values", load(__package__, "missing", metric=metric.name))
         blocks = _note_paths(engine)
     return CellsResult(stale, cells, blocks)
 
 
-def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
+def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -> CellsResult:
     """Computes every cell of the experiments with a stale one where the pairs are, and keeps what differs."""
     warehouse = engine.warehouse
     chosen = {name for (name,) in warehouse.rows("SELECT experiment_id FROM chosen")}
@@ -90,10 +90,10 @@ def _compare(engine: Engine, metrics: Sequence[Metric]) -> CellsResult:
     inside = among(sorted(experiments))
     engine.share("experiment_metrics")
     engine.create_temp("stale", load(__package__, "stale_now"))
-    engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics)))
+    engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics, every)))
     warehouse.create_temp("made", "SELECT * FROM series_cells WHERE false")
     warehouse.create_temp("made_missing", "SELECT * FROM missing_values WHERE false")
-    for series in _series(metrics):
+    for series in every:
         engine.insert("made", _cells_query(series))
     for metric in metrics:
         engine.insert("made_missing", load(__package__, "missing", metric=metric.name))
@@ -123,13 +123,16 @@ def _note_paths(engine: Engine) -> int:
     return blocks
 
 
-def _series(metrics: Sequence[Metric]) -> list[Series]:
-    return [Series(comparison, metric) for comparison in COMPARISONS.values() for metric in metrics]
+def _series(connection: duckdb.DuckDBPyConnection, metrics: Sequence[Metric]) -> list[Series]:
+    """The series that the chosen experiments can have: without a replayed control, those of the uplift alone."""
+    ((replayed,),) = connection.execute(load(__package__, "replayed")).fetchall()
+    comparisons = COMPARISONS.values() if replayed else [UPLIFT]
+    return [Series(comparison, metric) for comparison in comparisons for metric in metrics]
 
 
-def _needed(metrics: Sequence[Metric]) -> str:
+def _needed(metrics: Sequence[Metric], every: Sequence[Series]) -> str:
     found = {f"{missing_arms(metric)} AS {metric.name}_missing" for metric in metrics}
-    found.update(column for series in _series(metrics) for column in _columns(series))
+    found.update(column for series in every for column in _columns(series))
     return ",\n    ".join(sorted(found))
 
 

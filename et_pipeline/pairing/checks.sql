@@ -10,6 +10,8 @@ placed AS (
     UNION ALL
     SELECT experiment_id, 'variant' AS arm, count(variant_report_id) AS n FROM pairs GROUP BY experiment_id
     UNION ALL
+    SELECT experiment_id, 'replay' AS arm, count(replay_report_id) AS n FROM pairs GROUP BY experiment_id
+    UNION ALL
     SELECT experiment_id, arm, count(*) AS n FROM unmatched GROUP BY experiment_id, arm
 ),
 found AS (
@@ -51,7 +53,7 @@ ORDER BY experiment_id, metric
 
 -- name: match_rates
 -- Experiments and arms of which more than a share found no partner. In limited live most controls have none
--- by design: the variant sees only a small share of the traffic.
+-- by design: the variant sees only a small share of the traffic. Whether the control is replayed is another question.
 WITH opportunities AS (
     SELECT experiment_id, 'control' AS arm, 0 AS missed FROM pairs
     UNION ALL
@@ -61,16 +63,19 @@ WITH opportunities AS (
 )
 SELECT experiment_id, arm, avg(missed) AS share
 FROM opportunities
-WHERE arm = 'variant' OR experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live')
+WHERE
+    arm = 'variant'
+    OR (arm = 'control' AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live'))
 GROUP BY experiment_id, arm
 HAVING avg(missed) > {most}
 ORDER BY experiment_id, arm
 
 -- name: reused_reports
 -- Reports that stand in more than one pair of an experiment. Pairs with a report in common belong to one
--- opportunity or one segment, so they are written together: looking where something changed is enough.
+-- opportunity or one segment, so they are written together: looking where something changed is enough. Where the
+-- variant is the control, its report is the replayed control's too.
 WITH changed AS (
-    SELECT experiment_id, control_report_id, variant_report_id FROM pairs
+    SELECT experiment_id, control_report_id, variant_report_id, replay_report_id FROM pairs
     WHERE (experiment_id, block, market_id) IN (SELECT experiment_id, block, market_id FROM stale_cells)
 )
 SELECT experiment_id, report_id
@@ -78,6 +83,8 @@ FROM (
     SELECT experiment_id, control_report_id AS report_id FROM changed
     UNION ALL
     SELECT experiment_id, variant_report_id FROM changed WHERE variant_report_id IS NOT NULL
+    UNION ALL
+    SELECT experiment_id, replay_report_id FROM changed WHERE replay_report_id <> coalesce(variant_report_id, '')
 ) AS used
 GROUP BY experiment_id, report_id
 HAVING count(*) > 1

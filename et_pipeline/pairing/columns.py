@@ -18,15 +18,22 @@ LIMITS = ",\n    ".join(
 NO_TRADE = {
     "c.edge_bps": "CASE WHEN c.decision = 'passed' THEN 0.0 ELSE c.edge_bps END",
     "v.edge_bps": "CASE WHEN v.report_id IS NULL OR v.decision = 'passed' THEN 0.0 ELSE v.edge_bps END",
+    "r.edge_bps": "CASE WHEN r.decision = 'passed' THEN 0.0 ELSE r.edge_bps END",
 }
 """What stands for a metric of an arm that passed on the opportunity; every other metric stays null."""
 
-BOTH_ARMS = ",\n        ".join(
-    f"{NO_TRADE.get(f'c.{name}', f'c.{name}')} AS {name}_control,"
-    f" {NO_TRADE.get(f'v.{name}', f'v.{name}')} AS {name}_variant"
+VALUES = ",\n        ".join(
+    f"{NO_TRADE.get(f'{report}.{name}', f'{report}.{name}')} AS {name}_{arm}"
+    for name in REPORT_METRICS
+    for report, arm in (("c", "control"), ("v", "variant"), ("r", "replay"))
+)
+"""The metrics of a control report `c`, of its variant report `v` and of the replayed control `r`."""
+
+REPLAYS = ",\n    ".join(
+    f"CASE WHEN p.replay_decision <> 'passed' OR t.on_no_trade <> 'exclude' THEN p.{name}_replay END AS {name}_replay"
     for name in REPORT_METRICS
 )
-"""The metrics of a control report `c` and of its variant report `v`."""
+"""The replayed control's metrics of a pair `p`: a pass has a value only where the plan `t` counts passes."""
 
 
 def block(time: str) -> str:
@@ -50,13 +57,23 @@ def clipped(name: str, arm: str) -> str:
 
 def difference(series: Series) -> str:
     """A series' value of a pair `p`: the difference of two arms, turned round where less is better."""
+    name = series.metric.name
     better, worse = series.better_and_worse
-    return f"({clipped(series.metric.name, better)}) - ({clipped(series.metric.name, worse)})"
+    if series.comparison.limited == "values":
+        return f"({clipped(name, better)}) - ({clipped(name, worse)})"
+    plain, widest = f"p.{name}_{better} - p.{name}_{worse}", f"t.{name}_upper - t.{name}_lower"
+    return (
+        f"CASE WHEN {plain} > {widest} THEN {widest}"
+        f" WHEN {plain} < -({widest}) THEN -({widest}) ELSE {plain} END"
+    )
 
 
 def winsorised(series: Series) -> str:
-    """How many of the two values of a pair `p` lie beyond the plan's winsor limits."""
+    """How many of the two values of a pair `p`, or whether their difference, lie beyond the plan's winsor limits."""
     name = series.metric.name
+    if series.comparison.limited == "difference":
+        plain = f"abs(p.{name}_{series.comparison.other} - p.{name}_{series.comparison.base})"
+        return f"CASE WHEN {plain} > t.{name}_upper - t.{name}_lower THEN 1 ELSE 0 END"
     return " + ".join(
         f"CASE WHEN p.{name}_{arm} < t.{name}_lower OR p.{name}_{arm} > t.{name}_upper THEN 1 ELSE 0 END"
         for arm in series.arms

@@ -11,6 +11,8 @@ from et_pipeline.pairing import columns
 from et_pipeline.pairing.progress import note_progress
 from et_pipeline.pairing.rules import keep_terms
 from et_pipeline.pairing.steps import (
+    COUNTING,
+    REPLAYED,
     Change,
     Times,
     chunks,
@@ -19,18 +21,16 @@ from et_pipeline.pairing.steps import (
     gather,
     insert_pairs,
     remove_pairs,
+    same_opportunity,
     view_counting,
 )
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
 
-PARTNER = """LEFT JOIN variants AS v
-        ON v.experiment_id = c.experiment_id AND v.opportunity_key = c.opportunity_key
-        AND v.correlation_id = c.correlation_id AND v.market_id = c.market_id
-        AND v.outcome_id = c.outcome_id AND v.side = c.side"""
-COUNTS = "(g.arm = 'variant' OR g.outside IS NULL)"
-"""A replay may come at any time, so a variant belongs to the window by its opportunity's control."""
+PARTNER = same_opportunity(COUNTING["variant"], "v")
+COUNTS = "(g.arm <> 'control' OR g.outside IS NULL)"
+"""A replay may come at any time, so it belongs to the window by its opportunity's control."""
 CANDIDATES = "CASE WHEN v.report_id IS NULL THEN 0 ELSE 1 END"
 
 
@@ -106,10 +106,12 @@ def _match(engine: Engine) -> Change:
     engine.create_temp("superseded", load(__package__, "superseded", inside=COUNTS))
     view_counting(engine, COUNTS)
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)
-    engine.create_temp(
-        "unpaired", load(__package__, "correlation_unpaired", partner=PARTNER, paired=columns.PAIRED)
+    unpaired = load(
+        __package__, "correlation_unpaired", partner=PARTNER, replayed=REPLAYED, paired=columns.PAIRED
     )
+    engine.create_temp("unpaired", unpaired)
     unmatched = engine.insert(
-        "unmatched", load(__package__, "correlation_unmatched", block=columns.block("u.emitted_at"))
+        "unmatched",
+        load(__package__, "correlation_unmatched", counts=COUNTS, block=columns.block("u.emitted_at")),
     )
     return Change(0, pairs, unmatched)

@@ -14,19 +14,21 @@ FROM (
     SELECT
         c.experiment_id, c.emitted_at AS pair_time, c.market_id, c.outcome_id, c.side, c.correlation_id,
         c.opportunity_key, c.report_id AS control_report_id, v.report_id AS variant_report_id,
-        v.emitted_at AS variant_time, c.decision AS control_decision, v.decision AS variant_decision
+        v.emitted_at AS variant_time, c.decision AS control_decision, v.decision AS variant_decision,
+        r.report_id AS replay_report_id, r.emitted_at AS replay_time
     FROM controls AS c
     {partner}
+    {replayed}
 ) AS p
 INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
 WHERE NOT {paired}
 
 -- name: correlation_unmatched
 -- Every report of the experiment's arms that is in no pair, with the reason. A control belongs to the window by
--- its own time; a variant by its opportunity's control, and where there is none at all by its own time.
-WITH foreign_variants AS (
+-- its own time; another arm's by its opportunity's control, and where there is none at all by its own time.
+WITH without_control AS (
     SELECT v.*
-    FROM variants AS v
+    FROM (SELECT * FROM variants UNION ALL SELECT * FROM replayed_controls) AS v
     WHERE NOT EXISTS (
         SELECT 1 FROM controls AS c
         WHERE c.experiment_id = v.experiment_id AND c.opportunity_key = v.opportunity_key
@@ -39,7 +41,7 @@ homes AS (
         experiment_id, opportunity_key, correlation_id, market_id, outcome_id, side, max(emitted_at) AS moment
     FROM gathered
     WHERE arm = 'control' AND outside IS NOT NULL
-        AND opportunity_key IN (SELECT opportunity_key FROM foreign_variants)
+        AND opportunity_key IN (SELECT opportunity_key FROM without_control)
     GROUP BY experiment_id, opportunity_key, correlation_id, market_id, outcome_id, side
 ),
 reasons AS (
@@ -55,7 +57,13 @@ reasons AS (
     WHERE variant_report_id IS NOT NULL
     UNION ALL
     SELECT
-        v.experiment_id, 'variant',
+        experiment_id, 'replay', reason, replay_report_id, replay_time,
+        market_id, outcome_id, side, correlation_id, opportunity_key, pair_time
+    FROM unpaired
+    WHERE replay_report_id IS NOT NULL
+    UNION ALL
+    SELECT
+        v.experiment_id, v.arm,
         CASE
             WHEN h.moment < t.starts_at THEN 'too_early'
             WHEN h.moment >= t.ends_at THEN 'after_end'
@@ -64,7 +72,7 @@ reasons AS (
         END,
         v.report_id, v.emitted_at, v.market_id, v.outcome_id, v.side, v.correlation_id, v.opportunity_key,
         CASE WHEN h.moment IS NULL AND t.mode <> 'shadow' THEN v.emitted_at ELSE h.moment END
-    FROM foreign_variants AS v
+    FROM without_control AS v
     INNER JOIN terms AS t ON t.experiment_id = v.experiment_id
     LEFT JOIN homes AS h
         ON h.experiment_id = v.experiment_id AND h.opportunity_key = v.opportunity_key
@@ -84,7 +92,7 @@ reasons AS (
     FROM gathered AS g
     INNER JOIN superseded AS s
         ON s.experiment_id = g.experiment_id AND s.arm = g.arm AND s.report_id = g.report_id
-    WHERE g.arm = 'variant' OR g.outside IS NULL
+    WHERE {counts}
 )
 SELECT
     u.experiment_id, u.arm, u.reason, u.report_id, u.emitted_at, {block} AS block,

@@ -27,4 +27,4 @@ def note_progress(
     rows = engine.rows(load(__package__, source, inside=inside))
     engine.connection.execute(f"DELETE FROM arm_progress WHERE {inside}")
     if rows:
-        engine.connection.executemany("INSERT INTO arm_progress VALUES (?, ?, ?)", rows)
+        engine.connection.executemany("INSERT INTO arm_progress VALUES (?, ?, ?, ?)", rows)

@@ -1,17 +1,22 @@
 -- name: arm_progress
--- Per experiment the time of the newest opportunity that each arm has reported.
-SELECT experiment_id, max(control_until) AS control_until, max(variant_until) AS variant_until
+-- Per experiment the time of the newest opportunity that each arm has reported. Replays of the control from before
+-- its window, of another experiment's time, are none of it.
+SELECT
+    experiment_id, max(control_until) AS control_until, max(variant_until) AS variant_until,
+    max(replay_until) AS replay_until
 FROM (
     SELECT
         experiment_id, max(pair_time) AS control_until,
-        max(CASE WHEN variant_report_id IS NOT NULL THEN pair_time END) AS variant_until
+        max(CASE WHEN variant_report_id IS NOT NULL THEN pair_time END) AS variant_until,
+        max(CASE WHEN replay_report_id IS NOT NULL THEN pair_time END) AS replay_until
     FROM pairs
     WHERE {inside}
     GROUP BY experiment_id
     UNION ALL
     SELECT
         experiment_id, max(CASE WHEN arm = 'control' THEN emitted_at END),
-        max(CASE WHEN arm = 'variant' THEN opportunity_at END)
+        max(CASE WHEN arm = 'variant' THEN opportunity_at END),
+        max(CASE WHEN arm = 'replay' AND reason <> 'too_early' THEN opportunity_at END)
     FROM unmatched
     WHERE {inside}
     GROUP BY experiment_id
@@ -21,7 +26,9 @@ GROUP BY experiment_id
 -- name: replayed_until
 -- Per experiment the time of the newest opportunity that the variant has reported, out of the reports themselves:
 -- the control's time, of its reports within the window where there is one.
-SELECT experiment_id, CAST(NULL AS TIMESTAMP) AS control_until, max(moment) AS variant_until
+SELECT
+    experiment_id, CAST(NULL AS TIMESTAMP) AS control_until, max(moment) AS variant_until,
+    CAST(NULL AS TIMESTAMP) AS replay_until
 FROM (
     SELECT
         c.experiment_id,

@@ -19,8 +19,14 @@ SELECT DISTINCT metric FROM experiment_metrics
 WHERE experiment_id IN (SELECT experiment_id FROM chosen)
 ORDER BY metric
 
+-- name: replayed
+-- Whether the control of any of the chosen experiments was replayed.
+SELECT count(*) > 0 FROM arm_progress
+WHERE replay_until IS NOT NULL AND experiment_id IN (SELECT experiment_id FROM chosen)
+
 -- name: arms
--- One row per experiment and arm: which reports belong to it. A shadow variant's reports are replays.
+-- One row per experiment and arm: which reports belong to it. A shadow variant's reports are replays, and there the
+-- backtester may replay the control too: the arm `replay`.
 WITH watched AS (
     SELECT * FROM experiments WHERE experiment_id IN (SELECT experiment_id FROM chosen)
 )
@@ -33,6 +39,10 @@ SELECT
     experiment_id, 'variant', variant_strategy_id, variant_config_version,
     CASE WHEN mode = 'shadow' THEN 'replay' ELSE 'live' END
 FROM watched
+UNION ALL
+SELECT experiment_id, 'replay', control_strategy_id, control_config_version, 'replay'
+FROM watched
+WHERE mode = 'shadow'
 
 -- name: touched
 -- The opportunities with a new report, or with one that a conflict took out again.

@@ -18,6 +18,22 @@ BYTES_A_REPORT = 950
 """Memory that a report takes while it is matched, with room to spare: measured at limits of 0.5 to 2 GB."""
 
 
+COUNTING = {"control": "controls", "variant": "variants", "replay": "replayed_controls"}
+"""Each arm's view of the reports that count, see `view_counting`."""
+
+
+def same_opportunity(view: str, alias: str) -> str:
+    """The join that finds the report of a control's `c` opportunity among those of another arm."""
+    return f"""LEFT JOIN {view} AS {alias}
+        ON {alias}.experiment_id = c.experiment_id AND {alias}.opportunity_key = c.opportunity_key
+        AND {alias}.correlation_id = c.correlation_id AND {alias}.market_id = c.market_id
+        AND {alias}.outcome_id = c.outcome_id AND {alias}.side = c.side"""
+
+
+REPLAYED = same_opportunity(COUNTING["replay"], "r")
+"""The join that finds what the backtester made of the control's own opportunity."""
+
+
 class Change(NamedTuple):
     """Rows taken away and written by one step."""
 
@@ -131,14 +147,14 @@ def gather(engine: Engine, reports: str, scope: str) -> None:
 
 
 def view_counting(engine: Engine, counts: str) -> None:
-    """Makes the temporary views `controls` and `variants`: what is gathered, counts, and is not superseded.
+    """Makes the temporary views of `COUNTING`: what is gathered, counts, and is not superseded, by arm.
 
     Args:
         engine: Where the rows are.
         counts: The condition that a gathered report `g` counts.
     """
-    for arm in ("control", "variant"):
-        engine.create_view(f"{arm}s", load(__package__, "counting", arm=arm, counts=counts))
+    for arm, view in COUNTING.items():
+        engine.create_view(view, load(__package__, "counting", arm=arm, counts=counts))
 
 
 def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
@@ -155,10 +171,12 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
             __package__,
             "pairs",
             block=columns.block("p.pair_time"),
-            both_arms=columns.BOTH_ARMS,
+            values=columns.VALUES,
             uplifts=columns.UPLIFTS,
+            replays=columns.REPLAYS,
             paired=columns.PAIRED,
             partner=partner,
+            replayed=REPLAYED,
             candidates=candidates,
         ),
     )

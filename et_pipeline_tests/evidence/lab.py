@@ -94,7 +94,8 @@ def put_cells(
         connection.execute("DROP TABLE put")
         connection.execute("DELETE FROM arm_progress WHERE experiment_id = ?", [experiment])
         connection.execute(
-            "INSERT INTO arm_progress SELECT experiment_id, max(block), max(block) FROM cells "
+            "INSERT INTO arm_progress (experiment_id, control_until, variant_until) "
+            "SELECT experiment_id, max(block), max(block) FROM cells "
             "WHERE experiment_id = ? GROUP BY experiment_id",
             [experiment],
         )

@@ -317,7 +317,10 @@ def test_an_experiment_is_over_when_both_its_arms_have_moved_on_or_a_block_has_p
         ((late, ends_at), ends_at),
     ):
         world.connection.execute("DELETE FROM arm_progress")
-        world.connection.execute("INSERT INTO arm_progress VALUES ('line-shop', ?, ?)", progress)
+        world.connection.execute(
+            "INSERT INTO arm_progress BY NAME SELECT 'line-shop' AS experiment_id, ? AS control_until, ? AS variant_until",
+            progress,
+        )
         world.now = now.replace(tzinfo=UTC)
         world.tick()
         seen.append(world.state())

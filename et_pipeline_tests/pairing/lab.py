@@ -95,7 +95,7 @@ class Lab:
         """Everything that pairing made, in one order: equal states are equal to the last bit."""
         return {
             name: self.rows(f"SELECT * FROM {name} ORDER BY ALL")
-            for name in ("pairs", "unmatched", "cells", "missing_values", "arm_progress")
+            for name in ("pairs", "unmatched", "series_cells", "missing_values", "arm_progress")
         }
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> None:
@@ -143,6 +143,13 @@ def variant_report(
 ) -> dict[str, Any]:
     """A replayed report of the variant."""
     return report(report_id, correlation_id, seconds, **{"strategy_id": "v", "mode": "replay"} | changes)
+
+
+def replayed_report(
+    report_id: str, correlation_id: str, seconds: float = 0.0, **changes: Any
+) -> dict[str, Any]:
+    """What the backtester made of the control's own trade."""
+    return report(report_id, correlation_id, seconds, **{"mode": "replay"} | changes)
 
 
 @contextmanager

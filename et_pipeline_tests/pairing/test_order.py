@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
-from et_pipeline_tests.pairing.lab import START, Lab, open_lab, report, variant_report
+from et_pipeline_tests.pairing.lab import START, Lab, open_lab, replayed_report, report, variant_report
 
 METRICS = {"edge_bps": (-50.0, 50.0), "slippage_bps": None, "size_fill_ratio": None}
 EXPERIMENTS = ("exclude", "zero", "assumed", "live", "nearest")
@@ -41,7 +41,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Reports of few opportunities, so that most pair, supersede each other, or lie at the window's ends."""
     items = []
     for number in range(draw(st.integers(2, 30))):
-        make = draw(st.sampled_from([report, variant_report]))
+        make = draw(st.sampled_from([report, variant_report, replayed_report]))
         changes: dict[str, Any] = {
             "market_id": draw(st.sampled_from(["m1", "m2"])),
             "config_version": draw(st.sampled_from(["1", "2"])),
@@ -104,11 +104,13 @@ def assert_balanced(lab: Lab) -> None:
             (SELECT count(*) FROM reports AS r WHERE r.strategy_id = e.control_strategy_id AND r.mode = 'live'
                 AND (e.control_config_version IS NULL OR e.control_config_version = r.config_version)),
             (SELECT count(*) FROM reports AS r WHERE r.strategy_id = e.variant_strategy_id
-                AND r.mode = CASE WHEN e.mode = 'shadow' THEN 'replay' ELSE 'live' END)
+                AND r.mode = CASE WHEN e.mode = 'shadow' THEN 'replay' ELSE 'live' END),
+            (SELECT count(*) FROM reports AS r WHERE r.strategy_id = e.control_strategy_id AND e.mode = 'shadow'
+                AND r.mode = 'replay')
         FROM experiments AS e"""
     ):
         own = f"experiment_id = '{name}'"
-        for arm, reports in zip(("control", "variant"), found, strict=True):
+        for arm, reports in zip(("control", "variant", "replay"), found, strict=True):
             used = lab.rows(
                 f"SELECT {arm}_report_id FROM pairs WHERE {own} AND {arm}_report_id IS NOT NULL "
                 f"UNION ALL SELECT report_id FROM unmatched WHERE {own} AND arm = '{arm}'"

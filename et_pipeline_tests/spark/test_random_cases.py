@@ -13,7 +13,7 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.settings import SparkSettings
 from et_pipeline.spark.session import spark_engine
 from et_pipeline.warehouse.connection import transaction
-from et_pipeline_tests.pairing.lab import START, Lab, report, variant_report
+from et_pipeline_tests.pairing.lab import START, Lab, replayed_report, report, variant_report
 from et_pipeline_tests.pairing.test_order import EXPERIMENTS, plan_all
 from et_pipeline_tests.spark.lab import open_twins
 
@@ -22,7 +22,7 @@ def history(chance: random.Random, size: int) -> list[dict[str, Any]]:
     """Reports of few opportunities at few moments, with values that add up differently in another order."""
     items = []
     for number in range(size):
-        make = chance.choice([report, variant_report])
+        make = chance.choice([report, variant_report, replayed_report])
         changes: dict[str, Any] = {
             "market_id": chance.choice(["m1", "m2"]),
             "config_version": chance.choice("12"),
@@ -54,7 +54,7 @@ WHERE r.emitted_below_us < l.emitted_below_us AND r.report_id > l.report_id
 def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     later = variant_report("a", "tied", 300, emitted_below_us=1)
-    reports = [*history(chance, 118), variant_report("z", "tied", 300), later]
+    reports = [*history(chance, 178), variant_report("z", "tied", 300), later]
     with open_twins(cluster, tmp_path) as twins:
         for lab in (twins.local, twins.remote):
             plan_all(lab)
@@ -67,6 +67,8 @@ def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, s
         assert twins.local.rows("SELECT count(*) FROM pairs WHERE candidates > 1") > [(0,)], "no ties at all"
         assert twins.local.rows(LATER_WITHIN) > [(0,)], "no reports within one microsecond"
         assert twins.local.rows("SELECT count(*) FROM missing_values") > [(0,)], "no gaps at all"
+        found = twins.local.rows("SELECT count(DISTINCT comparison) FROM series_cells")
+        assert found == [(3,)], "no replays of the control at all"
 
 
 def test_what_nothing_touched_is_not_paired_again(cluster: str, tmp_path: Path) -> None:
