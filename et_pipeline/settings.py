@@ -116,6 +116,9 @@ class Settings:
         dagster_url: `ET_DAGSTER_URL`: where people open the Dagster UI; review pages link to their run there.
         pages_url: `ET_PAGES_URL`: where people open the review pages, for links to them; None where they have none.
         notify_file: `ET_NOTIFY_FILE`: who is told what; None for `NOTIFICATIONS` in the data folder.
+        portfolio_delta: `ET_PORTFOLIO_DELTA`: largest expected share of false ones among the discoveries that stand.
+        portfolio_window_us: `ET_PORTFOLIO_WINDOW`: discoveries of all experiments that ran in this time are counted
+            together.
     """
 
     data_dir: Path
@@ -134,6 +137,8 @@ class Settings:
     dagster_url: str = "http://localhost:3000"
     pages_url: str | None = None
     notify_file: Path | None = None
+    portfolio_delta: float = 0.10
+    portfolio_window_us: int = 90 * 86_400_000_000
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -168,6 +173,8 @@ class Settings:
             dagster_url=(_url(env, "ET_DAGSTER_URL", ("http", "https")) or cls.dagster_url).rstrip("/"),
             pages_url=(_url(env, "ET_PAGES_URL", ("https", "http")) or "").rstrip("/") or None,
             notify_file=_file(env, "ET_NOTIFY_FILE"),
+            portfolio_delta=_share(env, "ET_PORTFOLIO_DELTA", "0.10"),
+            portfolio_window_us=_duration(env, "ET_PORTFOLIO_WINDOW", "90d") or cls.portfolio_window_us,
         )
 
     def now(self) -> datetime:
@@ -273,6 +280,17 @@ def _count(env: Mapping[str, str], name: str, default: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
         raise SettingsError(f"{name} is {text!r}; allowed: a whole number between 1 and 1000")
     return int(text)
+
+
+def _share(env: Mapping[str, str], name: str, default: str) -> float:
+    text = env.get(name) or default
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.001 <= share <= 0.5:
+        raise SettingsError(f"{name} is {text!r}; allowed: a number between 0.001 and 0.5")
+    return share
 
 
 def _instant(env: Mapping[str, str], name: str) -> datetime | None:

@@ -15,6 +15,7 @@ from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.experiments.registered import registered_ids
 from et_pipeline.governance.next_steps import word
+from et_pipeline.governance.portfolio import summary
 from et_pipeline.governance.standing import WORDS, Judgement, halted, loads
 
 if TYPE_CHECKING:
@@ -44,16 +45,19 @@ def status(as_json: AsJson = False) -> None:
     """
     with terminal.analyst_database(terminal.settings()) as connection:
         experiments = read_status(connection)
+        portfolio = summary(terminal.rows(connection, "FROM portfolio"))
         orphans = terminal.rows(
             connection,
             "SELECT path, key, value, sentence FROM plan_refusals WHERE experiment_id IS NULL "
             "OR experiment_id NOT IN (SELECT experiment_id FROM experiments) ORDER BY ALL",
         )
     if as_json:
-        terminal.print_json({"experiments": experiments, "refused_plans": orphans})
+        terminal.print_json({"experiments": experiments, "portfolio": portfolio, "refused_plans": orphans})
         return
     console = terminal.console()
     print_status(console, experiments)
+    if portfolio:
+        console.print(portfolio)
     for row in experiments:
         for refusal in row["refused_changes"]:
             console.print(f"[yellow]refused:[/] {terminal.plain(refusal)}", soft_wrap=True)
@@ -154,18 +158,24 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
 
 
 def show(
-    experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
+    experiment: Annotated[
+        str, typer.Argument(help="Its experiment_id; or a family, where no experiment has the name.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail.
+    """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail. Or one family.
 
     Example: et show line-shop-v4
     """
     with terminal.analyst_database(terminal.settings()) as connection:
         found = [row for row in read_status(connection) if row["experiment_id"] == experiment]
         if not found:
+            family = terminal.rows(connection, load(__package__, "family"), {"family": experiment})
+            if family:
+                _show_family(experiment, family, as_json)
+                return
             known = ", ".join(registered_ids(connection)) or "none"
-            raise CommandError(f"{experiment!r} is no registered experiment; known: {known}")
+            raise CommandError(f"{experiment!r} is no registered experiment or family; experiments: {known}")
         document = dict(found[0])
         for table, order in SECTIONS.items():
             document[table] = terminal.rows(
@@ -177,6 +187,53 @@ def show(
         terminal.print_json(document)
         return
     _print_experiment(document)
+
+
+def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    """The variants of one family side by side."""
+    from rich import box
+    from rich.table import Table
+
+    if as_json:
+        terminal.print_json({"family": family, "variants": rows})
+        return
+    console = terminal.console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in (
+        "variant",
+        "verdict",
+        "uplift [interval]",
+        "to be expected",
+        "pairs",
+        "e-value",
+        "needed",
+        "in the family",
+    ):
+        table.add_column(name, justify="right" if name in ("pairs", "e-value", "needed") else "left")
+    for row in rows:
+        verdict = word(row["state"], row["verdict"], row["reason"])
+        decimals = text.decimals_of(row["ci_lower"], row["ci_upper"], row["mean_uplift"])
+        table.add_row(
+            row["experiment_id"],
+            verdict,
+            interval_text(row),
+            text.signed(row["shrunk_uplift"], decimals),
+            f"{row['n_pairs'] or 0:,}",
+            text.number(row["e_value"], 3),
+            text.number(row["threshold"], 3),
+            "stands"
+            if row["stands"]
+            else "does not stand"
+            if row["verdict"] == "variant_better"
+            else text.NONE,
+        )
+    console.print(
+        f"[bold]{family}[/]  {len(rows)} variants of {terminal.plain(rows[0]['control_strategy_id'])}"
+    )
+    console.print(table)
+    console.print(
+        "'To be expected' is the mean shrunk by what the family shows; the best mean is partly luck."
+    )
 
 
 ROLE_ORDER = "CASE role WHEN 'primary' THEN 0 WHEN 'guardrail' THEN 1 ELSE 2 END"
@@ -204,6 +261,10 @@ def _print_experiment(document: dict[str, Any]) -> None:
     console.print(f"{verdict}: {terminal.plain(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
     for failure in document["failures"]:
         console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
+    if document["discovery"]:
+        console.print(terminal.plain(document["discovery"]), soft_wrap=True)
+    if document["family"]:
+        console.print(f"Its family, side by side: et show {document['family']}")
     console.print(f"Next step: {document['next_step']}")
     if document["command"]:
         console.print(f"  {document['command']}  (or decline)")

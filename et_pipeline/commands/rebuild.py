@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -29,6 +30,8 @@ TOLERANT = {
     "replays": "",
     "sample_ratio": "",
     "series_drift": "",
+    "portfolio": "",
+    "families": "",
 }
 """The tables that are a function of reports, plans and sign-offs, without the columns that tell when.
 
@@ -97,7 +100,7 @@ def compare(
 ) -> list[Difference]:
     """Rebuilds into a scratch file and compares it with the present warehouse, table by table.
 
-    The registered plans and the states are taken over: they are history, not a function of today's files.
+    The registered plans, the states and the verdicts are taken over: they are history, not a function of today's files.
     """
     import duckdb
 
@@ -134,8 +137,20 @@ def compare(
         build_cells(connection, sampled)
         say("Computing the intervals")
         build_evidence(connection, sampled)
+        _count_together(connection, present)
         say("Comparing")
         return [_difference(connection, table, columns) for table, columns in TOLERANT.items()]
+
+
+def _count_together(connection: duckdb.DuckDBPyConnection, present: Settings) -> None:
+    """The portfolio of the present verdicts, by the rule that it was last counted by; none before it ever was."""
+    from et_pipeline.governance.portfolio import refresh
+
+    connection.execute("INSERT INTO verdicts BY NAME SELECT * FROM present.verdicts")
+    rules = connection.execute("SELECT DISTINCT delta, window_us FROM present.portfolio").fetchall()
+    for delta, window_us in rules:
+        counted = replace(present, portfolio_delta=delta, portfolio_window_us=window_us)
+        refresh(connection, counted, present.now())
 
 
 def _clock(connection: duckdb.DuckDBPyConnection, present: Settings) -> datetime:

@@ -6,9 +6,11 @@ SELECT
     v.standing, coalesce(v.registered_in_hindsight, false) AS registered_in_hindsight, v.already_there,
     coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
     coalesce(c.reason_codes, []) AS reason_codes, coalesce(s.signals, 0) AS drift_signals,
+    p.family, p.stands, p.threshold, p.counted, p.sentence AS discovery,
     coalesce(r.refusals, []) AS refused_changes, coalesce(f.failures, []) AS failures
 FROM experiments AS e
 LEFT JOIN verdicts AS v ON v.experiment_id = e.experiment_id
+LEFT JOIN portfolio AS p ON p.experiment_id = e.experiment_id
 LEFT JOIN (
     SELECT experiment_id, list(DISTINCT reason_code ORDER BY reason_code) AS reason_codes
     FROM events WHERE reason_code IS NOT NULL GROUP BY experiment_id
@@ -24,3 +26,12 @@ LEFT JOIN (
     SELECT experiment_id, list(sentence ORDER BY stage) AS failures FROM failures GROUP BY experiment_id
 ) AS f ON f.experiment_id = e.experiment_id
 ORDER BY e.experiment_id
+
+-- name: family
+-- The variants of one family, the largest uplift first.
+SELECT f.*, e.title, e.owner, e.control_strategy_id, v.state, v.reason
+FROM families AS f
+JOIN experiments AS e USING (experiment_id)
+LEFT JOIN verdicts AS v USING (experiment_id)
+WHERE f.family = $family
+ORDER BY f.mean_uplift DESC NULLS LAST, f.experiment_id

@@ -55,7 +55,7 @@ UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in t
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
 only to true)."""
-LATER_KEYS = ("max_missing",)
+LATER_KEYS = ("max_missing", "family")
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
 
@@ -183,6 +183,7 @@ class Plan(_Strict):
     matching: Matching = Matching()
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
     promotion: Promotion = Promotion()
+    family: Identifier | None = None
     sample: bool = False
 
     @model_validator(mode="after")
@@ -349,6 +350,19 @@ def _parsed(content: bytes, name: str) -> Plan | tuple[Refusal, ...]:
     """A tick reads every plan twice, a sensor's process again and again; YAML takes milliseconds a plan."""
     outcome = parse_plan(content, name)
     return outcome if isinstance(outcome, Plan) else tuple(outcome)
+
+
+def unlike_family(plan: Plan, others: list[Plan]) -> Plan | None:
+    """The first other experiment of a plan's family with another control or another primary metric, or None."""
+    for other in others:
+        if (
+            plan.family is not None
+            and other.family == plan.family
+            and other.experiment_id != plan.experiment_id
+            and (other.control, other.primary.name) != (plan.control, plan.primary.name)
+        ):
+            return other
+    return None
 
 
 def overlapping(plan: Plan, others: list[Plan]) -> Plan | None:

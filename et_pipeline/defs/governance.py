@@ -46,6 +46,15 @@ announced; where late reports change it, the check **announced_verdict_follows**
 
     SELECT seq, recorded_at, experiment_id, action, from_state, to_state FROM audit_log ORDER BY seq;
 """,
+    "portfolio": """Which discoveries stand when all experiments are counted together (e-BH). It blocks nothing.
+
+    SELECT experiment_id, e_value, threshold, stands, counted FROM portfolio
+    WHERE verdict = 'variant_better' ORDER BY rank;
+""",
+    "families": """The variants of one control side by side, judged together; what to expect of the best of them.
+
+    SELECT family, experiment_id, mean_uplift, shrunk_uplift, stands FROM families ORDER BY family, mean_uplift DESC;
+""",
     "strategy_usage": """Who uses this bot: strategies with their state, and whether they must re-pass shadow because
 the contract changed.
 
@@ -57,7 +66,18 @@ DEPS = {
     "events": ["verdicts"],
     "drift_signals": ["verdicts", "drift"],
     "audit_log": ["verdicts"],
+    "portfolio": ["verdicts", "experiments"],
+    "families": ["verdicts", "experiments"],
     "strategy_usage": ["verdicts", "experiments"],
+}
+JUDGED = {"verdict": [("verdicts", "verdict")], "e_value": [("interval_path", "e_value")]}
+LINEAGE = {
+    "portfolio": JUDGED | {"stands": [("interval_path", "e_value"), ("verdicts", "verdict")]},
+    "families": JUDGED
+    | {
+        "mean_uplift": [("interval_path", "mean_uplift")],
+        "shrunk_uplift": [("interval_path", "mean_uplift"), ("interval_path", "se")],
+    },
 }
 CHECKS = [
     dg.AssetCheckSpec(
@@ -113,7 +133,7 @@ def sign_offs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterat
 @dg.multi_asset(
     name="governance",
     specs=[
-        spec(table, group=GROUP, deps=DEPS[table], description=description)
+        spec(table, group=GROUP, deps=DEPS[table], description=description, lineage=LINEAGE.get(table))
         for table, description in DESCRIPTIONS.items()
     ],
     check_specs=CHECKS,

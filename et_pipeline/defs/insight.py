@@ -34,6 +34,8 @@ database alone, by which a reviewer can decide; and an index of them.
                 "events",
                 "drift_signals",
                 "audit_log",
+                "portfolio",
+                "families",
                 "strategy_usage",
                 "diagnostics",
                 "quarantine",

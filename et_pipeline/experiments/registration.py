@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
-from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, overlapping, read_plans
+from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, overlapping, read_plans, unlike_family
 from et_pipeline.contracts.refusals import Refusal
 from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.experiments.registered import registered_experiments
@@ -128,6 +128,16 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
             plan.variant.strategy_id,
             f"its variant is already watched by {other.experiment_id} at the same time; "
             "allowed: one experiment a variant at a time",
+        )
+    other = unlike_family(plan, accepted)
+    if other is not None:
+        return Refusal(
+            path,
+            plan.experiment_id,
+            "family",
+            repr(plan.family),
+            f"{other.experiment_id} is of this family and has another control or another primary metric; allowed: the "
+            "same of both in one family, since its variants answer one question",
         )
     return None
 

@@ -127,6 +127,7 @@ def review(
     evidence_hash: str,
     about: str = "",
     already_there: float | None = None,
+    discovery: str = "",
 ) -> Event:
     """Asks humans to look at the evidence; it promotes nothing.
 
@@ -136,8 +137,9 @@ def review(
         evidence_hash: What they are asked about.
         about: Of which opportunities the evidence speaks, see `replays_sentence`.
         already_there: Share of the pairs that were there before it was registered, None where that is no matter.
+        discovery: Whether the discovery stands when all experiments are counted.
     """
-    notes = []
+    notes = [discovery] if discovery else []
     if experiment.registered_in_hindsight:
         notes.append(hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there))
     if experiment.sample:

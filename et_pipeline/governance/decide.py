@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import insert_row
@@ -17,7 +18,7 @@ from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event, isoformat
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
-from et_pipeline.governance import announce, lifecycle, notices, records, stall
+from et_pipeline.governance import announce, lifecycle, notices, portfolio, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import NO_PAIRS, hindsight_sentence, replays_sentence, what_changed
 from et_pipeline.governance.notices import Notice
@@ -135,6 +136,9 @@ def decide(
         known = registered_experiments(connection, experiments)
         for experiment in known:
             contradicted += _judge(work, experiment, facts[experiment.experiment_id])
+        discoveries = portfolio.refresh(connection, settings, now)
+        for name, review in work.reviews.items():
+            work.emit(review(discoveries[name]))
         refused = work.sign_offs.close({experiment.experiment_id for experiment in known})
         fill_strategy_usage(connection)
     audit.write_anchor(connection, settings)
@@ -329,7 +333,9 @@ def _review(
     if better and announced and review_due:
         work.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
         about = replays_sentence(experiment, assessment.sample.replays)
-        work.emit(announce.review(experiment, work.now, announced.evidence_hash, about, already_there))
+        work.reviews[identifier] = partial(
+            announce.review, experiment, work.now, announced.evidence_hash, about, already_there
+        )
     evidence: tuple[str, ...] = ()
     if better and announced:
         evidence = (announced.evidence_hash,)

@@ -34,7 +34,7 @@ from et_pipeline.governance.verdict import Assessment
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 FIGURES = (
-    "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "ci_lower", "ci_upper",
+    "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "se", "ci_lower", "ci_upper",
     "alarm_ci_lower", "alarm_ci_upper", "e_value", "p_value", "autocorrelation", "fixed_ci_lower", "fixed_ci_upper",
 )  # fmt: skip
 """What is kept of a metric's interval, under the names of `interval_path`."""

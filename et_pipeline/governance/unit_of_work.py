@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ class UnitOfWork:
         transitions: Changes of state in this evaluation.
         events: Events written in this evaluation.
         signals: Drift signals among them.
+        reviews: Reviews to ask for once all verdicts of this evaluation are known, by experiment; each makes its
+            message from what is said of the discovery when all experiments are counted.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -52,6 +55,7 @@ class UnitOfWork:
     transitions: list[tuple[str, str | None, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     signals: list[DriftSignal] = field(default_factory=list)
+    reviews: dict[str, Callable[[str], Event]] = field(default_factory=dict)
 
     def advance(self, experiment: RegisteredExperiment, trigger: str, **detail: Any) -> None:
         """Changes an experiment's state; see `lifecycle.advance`."""

@@ -13,7 +13,9 @@ import duckdb
 
 from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.common.sql import row_dicts
+from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.experiments.failures import Failure, attempt, note
+from et_pipeline.governance.portfolio import summary
 from et_pipeline.insight import read
 from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
@@ -107,6 +109,7 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
             now[name] = now[name]._replace(figure="")  # so that it is tried again
             whole.remove(name)
         write_atomically(folder / "index.html", index_page(connection).encode(), public=True)
+        _write_families(connection, folder)
     removed = sorted(set(before) - set(now))
     for experiment_id in removed:
         (folder / f"{experiment_id}.html").unlink(missing_ok=True)
@@ -171,6 +174,8 @@ def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) ->
         sample_figures=sample_figures(data),
         plan=json.dumps(plan, indent=2, ensure_ascii=False),
         sample=plan.get("sample", False),
+        family=plan.get("family"),
+        family_page=family_file(plan.get("family")),
         run_id=run_id,
         dagster_url=dagster_url,
     )  # fmt: skip
@@ -198,8 +203,41 @@ def index_page(connection: duckdb.DuckDBPyConnection) -> str:
     return environment().get_template("index.html").render(
         experiments=experiments,
         refusals=[row for row in refusals if row["experiment_id"] not in known],
+        families=[(name, family_file(name)) for name in read.families(connection)],
+        portfolio=summary(row_dicts(connection, "FROM portfolio")),
         as_of=read.latest_time(connection),
     )  # fmt: skip
+
+
+def family_page(family: str, rows: list[read.Row]) -> str:
+    """The page of one family as HTML.
+
+    Args:
+        family: Its name.
+        rows: Its variants, see `read.families`.
+    """
+    for row in rows:
+        row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
+    measured = [row for row in rows if row["mean_uplift"] is not None]
+    unit = CATALOGUE[measured[0]["metric"]].unit if measured else ""
+    return environment().get_template("family.html").render(
+        family=family, rows=rows, measured=measured, unit=unit
+    )  # fmt: skip
+
+
+def _write_families(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """The page of each family, and none of a family that is no more."""
+    pages = {family_file(name): family_page(name, rows) for name, rows in read.families(connection).items()}
+    for path in folder.glob(family_file("*")):
+        if path.name not in pages:
+            path.unlink(missing_ok=True)
+    for name, page in pages.items():
+        write_atomically(folder / name, page.encode(), public=True)
+
+
+def family_file(family: str) -> str:
+    """The file of a family's page; no experiment's id begins with an underscore."""
+    return f"_family-{family}.html"
 
 
 def _notes(folder: Path) -> dict[str, Note]:

@@ -12,6 +12,14 @@ LEFT JOIN verdicts AS v USING (experiment_id)
 ORDER BY CASE v.state WHEN 'promotion_review' THEN 0 WHEN 'awaiting_sign_off' THEN 1 WHEN 'stalled' THEN 2
          WHEN 'sampling' THEN 3 WHEN 'registered' THEN 4 ELSE 5 END, e.starts_at DESC, e.experiment_id
 
+-- name: families
+-- The variants of each family side by side, the largest uplift first.
+SELECT f.*, e.title, e.owner, e.control_strategy_id, e.control_config_version, v.state, v.reason
+FROM families AS f
+JOIN experiments AS e USING (experiment_id)
+LEFT JOIN verdicts AS v USING (experiment_id)
+ORDER BY f.family, f.mean_uplift DESC NULLS LAST, f.experiment_id
+
 -- name: fingerprints
 -- For each experiment two figures that change whenever its page would: the second one follows the deliveries of
 -- its messages, the first one everything else. Paths are not read: what changes them changes the latest
@@ -36,6 +44,7 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(16, t) FROM replays AS t
     UNION ALL SELECT experiment_id, hash(17, count(*)) FROM pairs GROUP BY experiment_id
     UNION ALL SELECT experiment_id, hash(18, t) FROM pair_blocks_elsewhere AS t
+    UNION ALL SELECT experiment_id, hash(20, t) FROM portfolio AS t WHERE sentence IS NOT NULL
     UNION ALL SELECT e.experiment_id, hash(13, o) FROM experiments AS e JOIN outages AS o
               ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
 )

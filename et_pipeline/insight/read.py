@@ -27,6 +27,7 @@ TABLES = {
     "audit_log": "seq",
     "plan_refusals": "refused_at, path, key",
     "failures": "since, stage",
+    "portfolio": "as_of",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
 AT_ONCE = 10
@@ -120,6 +121,14 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     found = row_dicts(connection, load(__package__, "index"))
     for row in found:
         row["primary"] = loads(row.pop("standing")).primary
+    return found
+
+
+def families(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
+    """The variants of each family, the largest uplift first; see the query `families`."""
+    found: dict[str, list[Row]] = {}
+    for row in row_dicts(connection, load(__package__, "families")):
+        found.setdefault(row["family"], []).append(row)
     return found
 
 
