@@ -209,7 +209,9 @@ def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None
         "needed",
         "in the family",
     ):
-        table.add_column(name, justify="right" if name in ("pairs", "e-value", "needed") else "left")
+        table.add_column(
+            terminal.plain(name), justify="right" if name in ("pairs", "e-value", "needed") else "left"
+        )
     for row in rows:
         verdict = word(row["state"], row["verdict"], row["reason"])
         decimals = text.decimals_of(row["ci_lower"], row["ci_upper"], row["mean_uplift"])
@@ -228,7 +230,7 @@ def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None
             else text.NONE,
         )
     console.print(
-        f"[bold]{family}[/]  {len(rows)} variants of {terminal.plain(rows[0]['control_strategy_id'])}"
+        f"[bold]{family}[/]  variants of {terminal.plain(rows[0]['control_strategy_id'])}, side by side"
     )
     console.print(table)
     console.print(
