@@ -77,9 +77,14 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         row["missing"] = [item["sentence"] for item in missing]
         judgement = halted(loads(row.pop("standing")), failing=bool(row["failures"]))
         row.update(_headline(judgement))
-        waits = row["missing"] if row["state"] == "sampling" and not row["failures"] else []
-        row["next_step"] = " ".join([judgement.next_step, *waits])
+        waits = (
+            [*row["missing"], judgement.next_look]
+            if row["state"] == "sampling" and not row["failures"]
+            else []
+        )
+        row["next_step"] = " ".join(filter(None, [judgement.next_step, *waits]))
         row["command"] = judgement.command
+        row["methods"] = judgement.methods
         row["conditions"] = [condition._asdict() for condition in judgement.conditions]
         row["standings"] = [standing._asdict() for standing in judgement.standings]
     return experiments
@@ -88,7 +93,10 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 def _headline(judgement: Judgement) -> dict[str, Any]:
     """The primary metric's figures at the decision, or at the end of the newest closed block."""
     primary = judgement.primary
-    names = ("n_pairs", "effective_clusters", "mean_uplift", "ci_lower", "ci_upper", "e_value", "as_of")
+    names = (
+        "n_pairs", "effective_clusters", "mean_uplift", "ci_lower", "ci_upper", "e_value", "as_of",
+        "method", "look", "looks", "next_look_at", "carried",
+    )  # fmt: skip
     point = {} if primary is None else primary.point
     figures = {name: point.get(name) for name in names}
     return figures | {"metric": primary and primary.name, "n_pairs": figures["n_pairs"] or 0}
@@ -301,6 +309,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
             text.moment(point["as_of"]),
         )
     console.print(table)
+    if document["methods"]:
+        console.print("Intervals: " + "; ".join(document["methods"]))
     for condition in document["conditions"]:
         line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']} ({condition['needed']})"
         console.print(terminal.plain(line), soft_wrap=True)

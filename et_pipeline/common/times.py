@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+EPOCH = datetime(1970, 1, 1)
 MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 ALLOWED = "a whole number followed by ms, s, m, h or d, for example 30m"
 
@@ -12,6 +13,11 @@ ALLOWED = "a whole number followed by ms, s, m, h or d, for example 30m"
 def naive_utc(moment: datetime) -> datetime:
     """A moment in UTC without an offset; naive times are UTC already."""
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def epoch_microseconds(moment: datetime) -> int:
+    """Microseconds since the epoch; naive times are UTC."""
+    return (naive_utc(moment) - EPOCH) // timedelta(microseconds=1)
 
 
 def parse_duration(text: str) -> int:

@@ -119,7 +119,7 @@ class DriftSignal(NamedTuple):
         trigger: `interval` (the primary's interval lies below 0), `guardrail` (a guardrail's lies below
             minus its margin) or `detector` (the change detector).
         uplift: Mean uplift.
-        ci_lower: Lower end of the anytime-valid interval.
+        ci_lower: Lower end of the interval that alarms.
         ci_upper: Upper end of it.
         n_pairs: Pairs behind it.
         effective_clusters: Effective clusters behind it.

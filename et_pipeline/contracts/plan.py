@@ -55,7 +55,7 @@ UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in t
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
 only to true)."""
-LATER_KEYS = ("max_missing", "family")
+LATER_KEYS = ("max_missing", "family", "boundary")
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
 
@@ -181,6 +181,7 @@ class Plan(_Strict):
     max_missing: Share = 0.05
     time_block: Duration = parse_duration("1h")
     matching: Matching = Matching()
+    boundary: Literal["horizon", "mixture"] | None = None
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
     promotion: Promotion = Promotion()
     family: Identifier | None = None

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 GROUP = "inference"
 
 DESCRIPTIONS = {
-    "interval_path": """The anytime-valid interval of the mean uplift of every metric at every block end.
+    "interval_path": """The interval of the mean uplift of every metric, a row for every block end.
 
-The two-way cluster-robust anytime-valid interval (Lindon, Ham, Tingley & Bojinov 2022): true although it is
-looked at after every block, although pairs of one market and pairs of one hour move together.
+Two-way cluster-robust, for pairs of one market and pairs of one hour move together. It is true at all looks of the
+plan together (Lan & DeMets 1983), between which the newest one is carried on; or, for plans with `boundary: mixture`,
+at every block end for ever (Lindon, Ham, Tingley & Bojinov 2022).
 
     SELECT as_of, mean_uplift, ci_lower, ci_upper FROM interval_path
     WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY as_of;

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
+from et_pipeline.common.times import EPOCH, epoch_microseconds
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
-from et_pipeline.evidence.paths import PlannedSeries, finite, inference_cells, path_frame, read_cells
+from et_pipeline.evidence.looks import further_pairs
+from et_pipeline.evidence.paths import (
+    PlannedSeries,
+    finite,
+    inference_cells,
+    path_frame,
+    read_cells,
+)
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
-from et_pipeline.inference.power import further_pairs
 from et_pipeline.inference.sample_ratio import SplitChange, sample_ratio_path
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
@@ -25,7 +32,6 @@ from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 if TYPE_CHECKING:
     import duckdb
 
-EPOCH = datetime(1970, 1, 1)
 _OF_SERIES = "experiment_id = $experiment_id AND comparison = $comparison AND metric = $metric"
 
 
@@ -182,7 +188,7 @@ def _diagnose(
         "largest_market": _market_name(engine.connection, series, found.largest_market),
         "largest_market_share": _number(found.largest_market_share),
         "mean_without_largest_market": _number(found.mean_without_largest),
-        "pairs_needed": _pairs_needed(series, last),
+        "pairs_needed": further_pairs(series.experiment, series.terms, last),
     }
     _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, last["n_pairs"]))
 
@@ -194,24 +200,6 @@ def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, c
         series.key | {"code": code},
     ).fetchall()
     return str(name)
-
-
-def _pairs_needed(series: PlannedSeries, last: dict[str, Any]) -> float | None:
-    """Pairs still to come until a decision at the present mean and variance; None where none is in sight."""
-    if not last["se"] or last["mean_uplift"] is None:
-        return None
-    further = further_pairs(
-        last["mean_uplift"],
-        last["se"],
-        last["effective_clusters"],
-        last["n_pairs"],
-        alpha=series.experiment.alpha,
-        g=series.experiment.g,
-        null=-series.terms.margin,
-        equivalence_margin=series.terms.equivalence_margin,
-        min_pairs=series.experiment.min_samples_for_decision,
-    )
-    return further if math.isfinite(further) else None
 
 
 def _spread(engine: Engine, series: PlannedSeries) -> tuple[float | None, float | None]:
@@ -239,7 +227,7 @@ def _drift(
     cells = inference_cells(frame)
     blocks, first_cell = np.unique(cells.block, return_index=True)
     offset = np.append(first_cell, len(cells.block))
-    since = _microseconds(first) - series.experiment.time_block_us
+    since = epoch_microseconds(first) - series.experiment.time_block_us
     for start in range(int(np.searchsorted(blocks, since)) // WINDOW * WINDOW, len(blocks), WINDOW):
         low, high = max(start - WINDOW, 0), min(start + WINDOW, len(blocks))
         around = cells.part(offset[low], offset[high])
@@ -347,10 +335,6 @@ def _sample_ratio(counts: pl.DataFrame, splits: pl.DataFrame, block_us: int) -> 
         }
     )
     return finite(rows)
-
-
-def _microseconds(moment: datetime) -> int:
-    return int((moment.replace(tzinfo=UTC) - EPOCH.replace(tzinfo=UTC)) / timedelta(microseconds=1))
 
 
 def _number(value: Any) -> float | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from et_pipeline.common.sql import load
+from et_pipeline.evidence.looks import horizon_of
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
-from et_pipeline.inference.bounded import bounded_path
-from et_pipeline.inference.cells import Cells, Floats, as_cells
-from et_pipeline.inference.horizon import single_look
+from et_pipeline.inference.bounded import hull, one_over
+from et_pipeline.inference.cells import Cells, as_cells
+from et_pipeline.inference.horizon import Ends, Horizon, carried, first_look, on_horizon, single_look
 from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
 
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
     import duckdb
 
 METHODS = {
-    "mean": "two-way anytime-valid t",
-    "ratio": "two-way anytime-valid t, delta method",
-    "bounded": "betting confidence sequence",
+    ("mixture", "mean"): "two-way anytime-valid t",
+    ("mixture", "ratio"): "two-way anytime-valid t, delta method",
+    ("mixture", "bounded"): "betting confidence sequence",
+    ("horizon", "mean"): "two-way t at the plan's looks",
+    ("horizon", "ratio"): "two-way t at the plan's looks, delta method",
+    ("horizon", "bounded"): "hull of two-way t at the plan's looks and betting",
 }
-"""By estimator, what `interval_path.method` says."""
+"""By boundary and estimator, what `interval_path.method` says."""
 
 
 class PlannedSeries(NamedTuple):
@@ -47,6 +52,11 @@ class PlannedSeries(NamedTuple):
             "comparison": self.comparison,
             "metric": self.terms.name,
         }
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """The plan's looks; None where its boundary is valid for ever."""
+        return horizon_of(self.experiment)
 
 
 def read_cells(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> pl.DataFrame:
@@ -82,7 +92,6 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame) -> pl.DataFrame:
         not bounded yet too.
     """
     path, alarm = _estimate(series, frame)
-    n_rows = len(path.block)
     fixed_lower, fixed_upper = single_look(path, alpha=series.experiment.alpha)
     columns = pl.DataFrame(
         {
@@ -103,14 +112,16 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame) -> pl.DataFrame:
             "alarm_ci_upper": alarm[1],
             "autocorrelation": path.autocorrelation,
             "ready": path.ready,
-            "closed": np.zeros(n_rows, dtype=np.bool_),
+            "closed": np.zeros(len(path.block), dtype=np.bool_),
+            "carried": ~path.look,
+            **_looks(series.horizon, path),
         }
     )
     return finite(columns).with_columns(
-        pl.col("as_of").cast(pl.Datetime("us")),
+        pl.col("as_of", "next_look_at").cast(pl.Datetime("us")),
         **{name: pl.lit(value) for name, value in series.key.items()},
         role=pl.lit(series.terms.role),
-        method=pl.lit(METHODS[series.terms.estimator]),
+        method=pl.lit(METHODS[series.experiment.boundary, series.terms.estimator]),
         plan_hash=pl.lit(series.experiment.plan_hash),
     )
 
@@ -126,27 +137,42 @@ def finite(frame: pl.DataFrame) -> pl.DataFrame:
     return bounded.with_columns(pl.when(floats.is_finite()).then(floats))
 
 
-def _estimate(series: PlannedSeries, frame: pl.DataFrame) -> tuple[IntervalPath, tuple[Floats, Floats]]:
-    """The path by the plan's estimator, and its ends at the alpha of an alarm."""
+def _looks(horizon: Horizon | None, path: IntervalPath) -> dict[str, pl.Series]:
+    """Where each row stands among the plan's looks; null where the boundary is valid at every row."""
+    if horizon is None:
+        nothing = pl.Series([None] * len(path.block), dtype=pl.Int64)
+        return dict.fromkeys(("look", "looks", "next_look_at"), nothing) | {
+            "degrees_of_freedom": nothing.cast(pl.Float64)
+        }
+    due = pl.Series(horizon.due(path.block))
+    later = pl.Series(horizon.time_of(np.maximum(due.to_numpy() + 1, first_look(horizon.looks))))
+    return {
+        "look": due,
+        "looks": pl.repeat(horizon.looks, len(due), dtype=pl.Int64, eager=True),
+        "next_look_at": later.set(due >= horizon.looks, None),
+        "degrees_of_freedom": pl.Series(path.degrees),
+    }
+
+
+def _estimate(series: PlannedSeries, frame: pl.DataFrame) -> tuple[IntervalPath, Ends]:
+    """The path by the plan's estimator and boundary, and its ends at the alpha of an alarm."""
+    plan = series.experiment
     if series.terms.estimator == "ratio":
-        path = ratio_path(_ratio_cells(series, frame), alpha=series.experiment.alpha, g=series.experiment.g)
-        return path, limits(path, alpha=series.experiment.alarm_alpha, g=series.experiment.g)
-    cells = inference_cells(frame)
+        path = ratio_path(_ratio_cells(series, frame), alpha=plan.alpha, g=plan.g)
+    else:
+        cells = inference_cells(frame)
+        path = interval_path(cells, alpha=plan.alpha, g=plan.g)
+    alarm = limits(path, alpha=plan.alarm_alpha, g=plan.g)
+    if series.horizon is not None:
+        path, alarm = on_horizon(path, series.horizon, alpha=plan.alpha, alarm_alpha=plan.alarm_alpha)
     if series.terms.estimator == "bounded":
         reach = series.terms.metric.uplift_range
-        path, alarm = (
-            bounded_path(
-                cells,
-                bounds=(-reach, reach),
-                planned_blocks=series.experiment.planned_blocks,
-                alpha=alpha,
-                g=series.experiment.g,
-            )
-            for alpha in (series.experiment.alpha, series.experiment.alarm_alpha)
-        )
-        return path, (alarm.ci_lower, alarm.ci_upper)
-    path = interval_path(cells, alpha=series.experiment.alpha, g=series.experiment.g)
-    return path, limits(path, alpha=series.experiment.alarm_alpha, g=series.experiment.g)
+        both = partial(hull, cells=cells, bounds=(-reach, reach), planned_blocks=plan.planned_blocks)
+        wider = both(path._replace(ci_lower=alarm[0], ci_upper=alarm[1]), alpha=plan.alarm_alpha)
+        path, alarm = both(path, alpha=plan.alpha), (wider.ci_lower, wider.ci_upper)
+        if series.horizon is None:
+            path = path._replace(p_value=one_over(path.e_value))
+    return (path, alarm) if series.horizon is None else carried(path, alarm)
 
 
 def _ratio_cells(series: PlannedSeries, frame: pl.DataFrame) -> RatioCells:

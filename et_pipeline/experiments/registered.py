@@ -74,7 +74,8 @@ class RegisteredExperiment(NamedTuple):
         on_no_trade: What an opportunity means on which the variant did not trade.
         alpha: Error of the intervals.
         alarm_alpha: Error of each interval that may raise the alarm.
-        g: Tuning of the boundary, frozen with the plan.
+        boundary: `horizon`: intervals are true at the plan's looks; `mixture`: at every block end, for ever.
+        g: Tuning of the mixture, frozen with the plan.
         max_missing: Share of pairs without a value of a metric above which nothing is concluded about it.
         request_review: Whether a better variant is put before people.
         approvers: How many people have to approve it.
@@ -106,6 +107,7 @@ class RegisteredExperiment(NamedTuple):
     on_no_trade: str
     alpha: float
     alarm_alpha: float
+    boundary: str
     g: float
     max_missing: float
     request_review: bool

@@ -14,6 +14,7 @@ from et_pipeline.contracts.refusals import Refusal
 from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.boundary import solve_g
+from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline.warehouse import audit
 from et_pipeline.warehouse.connection import transaction
@@ -61,10 +62,13 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
         accepted: list[Plan] = list(known.values())
         decided, unchanged_until = _decided(connection), _last_look(connection)
         registered, amended = [], []
-        for path, plan in sorted(plans.items(), key=lambda item: (item[1].starts_at, item[1].experiment_id)):
-            if plan.experiment_id in texts and plan.experiment_id not in known:
+        for path, read_plan in sorted(
+            plans.items(), key=lambda item: (item[1].starts_at, item[1].experiment_id)
+        ):
+            if read_plan.experiment_id in texts and read_plan.experiment_id not in known:
                 continue
-            present = known.get(plan.experiment_id)
+            present = known.get(read_plan.experiment_id)
+            plan = with_boundary(read_plan, present)
             if present is not None:
                 problems = _forbidden_changes(path, present, plan, decided.get(plan.experiment_id))
                 refused.extend(problems)
@@ -94,6 +98,24 @@ def _plan(text: str) -> Plan:
     return Plan.model_validate_json(text, strict=False, context=FROZEN)
 
 
+def with_boundary(plan: Plan, present: Plan | None = None) -> Plan:
+    """The plan with its boundary: the one it names, else the one it has, else the one that suits a new plan.
+
+    A plan that was registered before there was a choice names none and has the mixture. A new one gets the boundary
+    over its own horizon, unless it has so few blocks that no look of it could ever be taken.
+
+    Args:
+        plan: The plan as its file says it.
+        present: The registered plan, None for a new one.
+    """
+    chosen = plan.boundary
+    if present is not None and chosen in (None, present.boundary or "mixture"):
+        chosen = present.boundary
+    elif chosen is None:
+        chosen = "horizon" if plan.planned_blocks >= MIN_BLOCKS else "mixture"
+    return plan.model_copy(update={"boundary": chosen})
+
+
 def expected_clusters(plan: Plan) -> float:
     """Effective clusters the tuning is solved for: the plan's own number, or what its blocks let expect."""
     return plan.planned_clusters or planned_clusters(plan.planned_blocks)
@@ -118,6 +140,15 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
             "mode",
             "'limited_live'",
             "this deployment is shadow_only; a human must set ET_MODE=limited_live to allow it",
+        )
+    if plan.boundary == "horizon" and plan.planned_blocks < MIN_BLOCKS:
+        return Refusal(
+            path,
+            plan.experiment_id,
+            "boundary",
+            "'horizon'",
+            f"between its start and its end are {plan.planned_blocks} time blocks, and no look is taken before "
+            f"{MIN_BLOCKS} blocks with pairs; allowed: a shorter time_block, a longer window, or mixture",
         )
     other = overlapping(plan, accepted)
     if other is not None:
@@ -290,6 +321,7 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "ends_at": naive_utc(plan.ends_at),
         "alpha": plan.alpha,
         "alarm_alpha": plan.alarm_alpha,
+        "boundary": plan.boundary or "mixture",
         "max_missing": plan.max_missing,
         "time_block_us": plan.time_block,
         "matching": plan.matching.method,

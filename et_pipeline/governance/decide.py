@@ -274,7 +274,7 @@ def _insufficient(
     work: UnitOfWork, experiment: RegisteredExperiment, assessment: Assessment, ended: bool
 ) -> None:
     """Says once a day, and at the end, which minimum is missing."""
-    minimums = (NO_PAIRS, "too_few_pairs", "too_few_clusters")
+    minimums = (NO_PAIRS, "too_few_pairs", "too_few_clusters", "too_few_blocks")
     missing = [item for item in assessment.missing if item.condition in minimums]
     if missing:
         period = "ends_at" if ended else f"{naive_utc(work.now):%Y-%m-%d}"

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from et_pipeline.common import text
 from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.evidence.looks import further_pairs
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
@@ -24,7 +25,7 @@ from et_pipeline.governance.terms import (
     values_missing,
     within_without_spread,
 )
-from et_pipeline.inference.power import further_pairs
+from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 NO_PAIRS = "no_pairs"
@@ -79,6 +80,8 @@ def missing_conditions(
                     _further(experiment, terms, guard),
                 )
             )
+    if not found:  # what was missing at the newest look is there by now
+        found.append(Missing("waits_for_look", None, "A verdict falls at a look only.", None))
     return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
 
 
@@ -187,9 +190,38 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
             "so much is not within what the plan allows.",
             None,
         )
+    if not point.ready and point.looks is not None:
+        return _before_a_look(point)
     if not point.ready:
         return Missing("no_spread", name, f"The values of {name} do not vary enough for an interval.", None)
     return None
+
+
+def _before_a_look(point: Point) -> Missing:
+    """Why a sample that is large enough by now has no interval yet, where intervals are made at looks only."""
+    if point.n_blocks < MIN_BLOCKS:
+        return Missing(
+            "too_few_blocks",
+            point.metric,
+            f"{point.metric} has pairs in {point.n_blocks} time blocks of the {MIN_BLOCKS} that it takes to tell "
+            "how much neighbouring blocks move together.",
+            None,
+        )
+    return Missing(
+        "waits_for_look", point.metric, f"{point.metric} has its next interval at the next look.", None
+    )
+
+
+def next_look_sentence(looks: int | None, at: datetime | None) -> str:
+    """When the next look of a plan is; empty where there is none any more, or every row is one.
+
+    Args:
+        looks: Looks of the plan.
+        at: End of the block at which the next one falls (UTC).
+    """
+    return (
+        "" if looks is None or at is None else f"The next of its {looks} looks is at {at:%Y-%m-%d %H:%M} UTC."
+    )
 
 
 def _range(point: Point) -> str:
@@ -213,20 +245,7 @@ def _expectation(further: int | None) -> str:
 
 def _further(experiment: RegisteredExperiment, terms: MetricTerms, point: Point) -> int | None:
     """Pairs until a decision at the present mean and variance, None where none is in sight."""
-    if point.mean_uplift is None or not point.se or never_varies(point):
-        return None
-    further = further_pairs(
-        point.mean_uplift,
-        point.se,
-        point.effective_clusters,
-        point.n_pairs,
-        alpha=experiment.alpha,
-        g=experiment.g,
-        null=-terms.margin,
-        equivalence_margin=terms.equivalence_margin,
-        min_pairs=experiment.min_samples_for_decision,
-    )
-    return math.ceil(further) if math.isfinite(further) else None
+    return None if never_varies(point) else further_pairs(experiment, terms, point._asdict())
 
 
 def verdict_sentence(
@@ -254,7 +273,7 @@ def verdict_sentence(
     point = points[name]
     difference = f"the difference in {name} is {_range(point)}"
     if point.ready:
-        difference += f" per pair ({_confidence(experiment.alpha)})"
+        difference += f" per pair ({_confidence(experiment.alpha, point)})"
     if verdict == "variant_better":
         guards = " No guardrail lost more than its margin." if experiment.guardrails else ""
         return f"The variant is better: {difference}, {_sample(point)}.{guards}"
@@ -295,7 +314,7 @@ def _worse(experiment: RegisteredExperiment, point: Point) -> str:
     return (
         f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "
         f"{_between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per pair "
-        f"({_confidence(experiment.alarm_alpha)}), {_sample(point)}."
+        f"({_confidence(experiment.alarm_alpha, point)}), {_sample(point)}."
     )
 
 
@@ -304,5 +323,6 @@ def _sample(point: Point) -> str:
     return f"over {point.n_pairs:,} matched pairs that count as {groups}"
 
 
-def _confidence(alpha: float) -> str:
-    return f"{100 * (1 - alpha):.4g} % confidence, however often one looks"
+def _confidence(alpha: float, point: Point) -> str:
+    over = "however often one looks" if point.looks is None else f"over all {point.looks} looks of the plan"
+    return f"{100 * (1 - alpha):.4g} % confidence, {over}"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from et_pipeline.common import text
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
+from et_pipeline.governance.explain import next_look_sentence
 from et_pipeline.governance.next_steps import MEND, command, next_step
 from et_pipeline.governance.records import SampleRatio
 from et_pipeline.governance.terms import (
@@ -31,11 +32,13 @@ from et_pipeline.governance.terms import (
     within_without_spread,
 )
 from et_pipeline.governance.verdict import Assessment
+from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 FIGURES = (
     "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "se", "ci_lower", "ci_upper",
     "alarm_ci_lower", "alarm_ci_upper", "e_value", "p_value", "autocorrelation", "fixed_ci_lower", "fixed_ci_upper",
+    "method", "look", "looks", "next_look_at", "carried",
 )  # fmt: skip
 """What is kept of a metric's interval, under the names of `interval_path`."""
 WORDS = {"good": "met", "bad": "failed", "open": "not yet", "calm": "does not apply"}
@@ -116,6 +119,18 @@ class Judgement(NamedTuple):
         """The primary metric's standing."""
         return next((standing for standing in self.standings if standing.role == "primary"), None)
 
+    @property
+    def methods(self) -> list[str]:
+        """How the intervals are computed, each way once."""
+        named = (standing.point.get("method") for standing in self.standings)
+        return list(dict.fromkeys(method for method in named if method))
+
+    @property
+    def next_look(self) -> str:
+        """When the plan's next look is, in a sentence; empty where there is none any more, or every row is one."""
+        point = {} if self.primary is None else self.primary.point
+        return next_look_sentence(point.get("looks"), point.get("next_look_at"))
+
 
 NOT_LOOKED_AT = Judgement(None, None, [], [], next_step(None, None, ()), None)
 """What stands for the judgement of an experiment that no tick has looked at yet."""
@@ -190,7 +205,10 @@ def loads(stored: str | None) -> Judgement:
     document = json.loads(stored)
     standings = [Standing(**standing) for standing in document["standings"]]
     for standing in standings:
-        standing.point["as_of"] = _moment(standing.point["as_of"])
+        standing.point.update(
+            {name: standing.point.get(name) for name in FIGURES}  # one that was stored before has fewer
+            | {name: _moment(standing.point.get(name)) for name in ("as_of", "next_look_at")}
+        )
     return Judgement(
         **document
         | {
@@ -225,11 +243,15 @@ def _standing(experiment: RegisteredExperiment, sample: Sample, terms: MetricTer
 def _figures(point: Point | None) -> dict[str, Any]:
     if point is None:
         return dict.fromkeys(("as_of", *FIGURES))
-    return {"as_of": point.as_of} | {name: _finite(getattr(point, name)) for name in FIGURES}
+    return {"as_of": point.as_of} | {name: _figure(getattr(point, name)) for name in FIGURES}
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _figure(value: Any) -> Any:
+    return _finite(value) if isinstance(value, float) else value
 
 
 def _judged(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> tuple[str, str]:
@@ -297,6 +319,16 @@ def _sample_conditions(
                   "good" if settled or within_without_spread(experiment, sample, primary) else "open",
                   "interval_path.autocorrelation"),
     ]  # fmt: skip
+    if point is not None and point.look is not None and point.looks is not None:
+        found.append(
+            Condition(
+                "Looks of the plan",
+                f"{point.look} of {point.looks}",
+                f"a fifth of them, and {MIN_BLOCKS} blocks with pairs",
+                "good" if point.ready or within_without_spread(experiment, sample, primary) else "open",
+                "interval_path.look, looks, next_look_at, n_blocks",
+            )
+        )
     for terms in (primary, *experiment.guardrails):
         if sample.missing(terms.name).pairs:
             found.append(

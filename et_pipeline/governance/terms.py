@@ -39,6 +39,11 @@ class Point(NamedTuple):
     method: str
     fixed_ci_lower: float | None = None
     fixed_ci_upper: float | None = None
+    look: int | None = None
+    looks: int | None = None
+    next_look_at: datetime | None = None
+    carried: bool = False
+    degrees_of_freedom: float | None = None
 
 
 class Gap(NamedTuple):

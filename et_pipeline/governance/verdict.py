@@ -9,10 +9,11 @@ Pure: no database, no clock. The rules (design, "Verdict"):
 - `equivalent`: the primary's interval lies within plus and minus `equivalence_margin`.
 - `inconclusive`: the experiment ended without one of these.
 
-The verdict is the first one along the path, at the end of a closed block, from a healthy sample: enough
-pairs, enough effective clusters, no sample-ratio alarm. About a metric that too many pairs have no value of
-nothing is concluded, neither good nor bad: a guardrail then holds back `variant_better`, the primary also
-`equivalent` and its own `variant_worse`. What another guardrail with all its values lost is told all the same.
+The verdict is the first one along the path: at a look of the plan (with the boundary that is valid for ever: at the
+end of any block), when its block is closed, from a healthy sample: enough pairs, enough effective clusters, no
+sample-ratio alarm. About a metric that too many pairs have no value of nothing is concluded, neither good nor bad: a
+guardrail then holds back `variant_better`, the primary also `equivalent` and its own `variant_worse`. What another
+guardrail with all its values lost is told all the same.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance.explain import (
     NO_PAIRS,
     missing_conditions,
+    next_look_sentence,
     no_pairs,
     replays_sentence,
     verdict_sentence,
@@ -52,8 +54,10 @@ from et_pipeline.governance.terms import (
 from et_pipeline.governance.terms import alarms as is_alarming
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
-NOT_EVIDENCE = ("closed", "metric", "fixed_ci_lower", "fixed_ci_upper")
+NOT_EVIDENCE = ("closed", "metric", "fixed_ci_lower", "fixed_ci_upper", "next_look_at")
 """What of an interval decides nothing, or is its key."""
+OF_LOOKS = ("look", "looks", "carried", "degrees_of_freedom")
+"""What only intervals of a plan with looks have: evidence without looks keeps the hash that it always had."""
 SIGNIFICANT_DIGITS = 9
 """Figures in evidence are rounded, so that its hash does not hang on the order of floating-point sums."""
 
@@ -125,9 +129,9 @@ def assess(
             _add(sample.gaps, waiting, as_of),
             _until(replays, as_of),
         )
-        if sample_ratio_alarm is not None and as_of >= sample_ratio_alarm:
-            continue
-        if replays_missing(experiment, sample):
+        between_looks = all(point.carried for point in here)
+        wrong_split = sample_ratio_alarm is not None and as_of >= sample_ratio_alarm
+        if between_looks or wrong_split or replays_missing(experiment, sample):
             continue
         raised = _alarms(experiment, sample)
         for alarm in raised:
@@ -151,9 +155,15 @@ def assess(
         if missing[0].condition in ("replays_missing", "values_missing"):
             reason = missing[0].condition
     else:
-        sentence = " ".join(["Not decided yet.", *(item.sentence for item in missing)])
         return Assessment(
-            None, missing[0].condition, sentence, None, sample, missing, tuple(alarms.values()), None
+            None,
+            missing[0].condition,
+            _not_yet(experiment, sample, missing),
+            None,
+            sample,
+            missing,
+            tuple(alarms.values()),
+            None,
         )
     return Assessment(
         verdict,
@@ -166,6 +176,12 @@ def assess(
         tuple(alarms.values()),
         _evidence(experiment, verdict, reason, as_of, sample),
     )
+
+
+def _not_yet(experiment: RegisteredExperiment, sample: Sample, missing: Sequence[Missing]) -> str:
+    point = sample.of(experiment.primary.name)
+    when = "" if point is None else next_look_sentence(point.looks, point.next_look_at)
+    return " ".join(filter(None, ["Not decided yet.", *(item.sentence for item in missing), when]))
 
 
 def first_alarms(
@@ -242,7 +258,8 @@ def rounded(value: float | None) -> float | None:
 
 def point_evidence(point: Point) -> dict[str, Any]:
     """One interval as evidence carries it."""
-    return {name: _plain(value) for name, value in point._asdict().items() if name not in NOT_EVIDENCE}
+    left_out = NOT_EVIDENCE if point.looks is not None else (*NOT_EVIDENCE, *OF_LOOKS)
+    return {name: _plain(value) for name, value in point._asdict().items() if name not in left_out}
 
 
 def _missing_evidence(gaps: Gaps) -> dict[str, int]:
@@ -281,6 +298,7 @@ def _evidence(
         "tuning": rounded(experiment.g),
         "min_samples_for_decision": experiment.min_samples_for_decision,
         "min_effective_clusters": MIN_CLUSTERS,
+        **({} if experiment.boundary == "mixture" else {"boundary": experiment.boundary}),
         **_replays_evidence(sample.replays),
         "metrics": {
             terms.name: {

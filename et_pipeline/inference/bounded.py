@@ -14,7 +14,8 @@ max(K⁺, K⁻)/2 ≥ 1/α. K⁺ falls and K⁻ rises in m, so what is left is a
 That is true for blocks whose mean, given the past, is the mean uplift. Markets that last over many blocks
 break it, as does a shock that lasts. The two-way interval stands exactly that,
 so the interval here is the **hull of both**: a value is excluded only where both exclude it, the e-value is
-the smaller one. It is true where either is.
+the smaller one. It is true where either is. The two-way half has the boundary of the plan: the one over its
+horizon, or the one that is valid for ever; the betting half is valid for ever either way.
 
 Estimand: the two-way part is about the mean over pairs, the betting part about the mean over blocks, each
 block counting alike. The two differ only where busy blocks have another uplift than quiet ones; then the
@@ -51,6 +52,8 @@ def bounded_path(
 ) -> twoway.IntervalPath:
     """Intervals of the mean uplift at every block end, for a metric whose uplift lies within bounds.
 
+    The two-way half has the boundary that is valid for ever.
+
     Args:
         cells: Merged cells, see :func:`et_pipeline.inference.cells.merge`.
         bounds: Smallest and largest possible uplift of a pair (−1 and 1 for `fill_ratio`).
@@ -60,8 +63,44 @@ def bounded_path(
         null: The mean uplift the e- and p-values test (0, or minus a non-inferiority margin).
 
     Returns:
-        The two-way path with `ci_lower`, `ci_upper`, `e_value` and `p_value` of the hull. `ready` does not
-        ask for spread here: pairs that never differ are evidence too, where bounds are known.
+        The hull, see :func:`hull`; its p-value is one over its e-value.
+
+    Raises:
+        ValueError: When a mean or the null lies outside the bounds, or a number is out of its range.
+    """
+    path = hull(
+        twoway.interval_path(cells, alpha=alpha, g=g, null=null),
+        cells,
+        bounds=bounds,
+        planned_blocks=planned_blocks,
+        alpha=alpha,
+        null=null,
+    )
+    return path._replace(p_value=one_over(path.e_value))
+
+
+def hull(
+    path: twoway.IntervalPath,
+    cells: Cells,
+    *,
+    bounds: tuple[float, float],
+    planned_blocks: float,
+    alpha: float,
+    null: float = 0.0,
+) -> twoway.IntervalPath:
+    """The hull of a two-way path, with whatever boundary, and of the betting half.
+
+    Args:
+        path: The two-way path of the cells, its ends at `alpha`.
+        cells: Merged cells.
+        bounds: Smallest and largest possible uplift of a pair.
+        planned_blocks: Blocks the plan runs for.
+        alpha: Probability that each half ever misses the truth.
+        null: The mean uplift the e- and p-values test.
+
+    Returns:
+        The path with `ci_lower`, `ci_upper`, `e_value` and `p_value` of the hull; no ends where it has none.
+        `ready` does not ask for spread here: pairs that never differ are evidence too, where bounds are known.
 
     Raises:
         ValueError: When a mean or the null lies outside the bounds, or a number is out of its range.
@@ -73,7 +112,6 @@ def bounded_path(
         raise ValueError(f"planned_blocks is {planned_blocks}: allowed are positive numbers")
     if not low < null < high:
         raise ValueError(f"null is {null}: allowed are numbers between the bounds {low:g} and {high:g}")
-    path = twoway.interval_path(cells, alpha=alpha, g=g, null=null)
     first = np.unique(cells.block, return_index=True)[1]
     if len(first) == 0:
         return path
@@ -89,17 +127,20 @@ def bounded_path(
     lower, upper = betting_interval(y, bets, alpha=alpha)
     up, down = log_capital(y, bets, np.array([(null - low) / (high - low)]))
     log_betting = np.maximum(up, down)[:, 0] - np.log(2.0)
-    e_value = np.minimum(path.e_value, np.exp(np.minimum(log_betting, MAX_LOG_E)))
-    several = (path.n_markets > 1) & (path.n_blocks > 1)
+    betting = np.exp(np.minimum(log_betting, MAX_LOG_E))
     return path._replace(
         ci_lower=np.maximum(np.minimum(path.ci_lower, low + (high - low) * lower), low),
         ci_upper=np.minimum(np.maximum(path.ci_upper, low + (high - low) * upper), high),
-        e_value=e_value,
-        p_value=1.0 / np.maximum(e_value, 1.0),
-        ready=several
-        & (path.clusters >= twoway.MIN_CLUSTERS)
-        & (path.autocorrelation <= twoway.MAX_AUTOCORRELATION),
+        e_value=np.minimum(path.e_value, betting),
+        p_value=np.maximum(path.p_value, one_over(betting)),
+        ready=path.enough,
     )
+
+
+def one_over(e_value: Floats) -> Floats:
+    """The p-value of an e-value, min(1, 1/e)."""
+    p: Floats = 1.0 / np.maximum(e_value, 1.0)
+    return p
 
 
 def predictable_bets(y: Floats, *, planned_blocks: float, alpha: float) -> Floats:

@@ -6,8 +6,9 @@ what a standard error from few blocks is worth:
 
 * scores become t statistics with the degrees of freedom of :func:`serial.degrees_of_blocks`: where blocks remember
   each other for long, the variance is known badly, and the interval is wide rather than wrong;
-* a look is taken only from 30 blocks with pairs and 10 effective clusters (markets and blocks, memory aside) on.
-  A look that is not taken leaves its alpha to the next one, so waiting costs nothing but time.
+* a look is taken only from a fifth of the plan, 30 blocks with pairs and 10 effective clusters (markets and blocks,
+  memory aside) on. A look that is not taken leaves its alpha to the next one, so waiting costs nothing but time, and
+  little of that: in the first fifth only an effect of more than six final standard errors could be seen.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ import numpy as np
 from scipy.special import stdtrit
 
 from et_pipeline.inference import spending
-from et_pipeline.inference.cells import Floats
+from et_pipeline.inference.cells import Floats, Ints
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS, IntervalPath, has_spread
 
 MIN_BLOCKS = 30
 """Blocks with pairs below which no look is taken: fewer cannot show how long they remember."""
+FIRST_SHARE = 0.2
+"""Share of the plan before which no look is taken."""
+
+
+Ends = tuple[Floats, Floats]
+"""Lower and upper ends of an interval, one a row."""
 
 
 class Horizon(NamedTuple):
@@ -31,16 +38,57 @@ class Horizon(NamedTuple):
     starts_at: int
     """Start of the plan, microseconds since the epoch."""
     time_block: int
-    """Length of a block, microseconds."""
+    """Length of a block, microseconds; blocks are aligned to the epoch."""
     planned_blocks: int
     """Blocks the plan was registered for."""
     min_pairs: int = 0
     """Pairs below which nothing is concluded, so that no alpha is spent there."""
 
+    @property
+    def looks(self) -> int:
+        """Number of the plan's looks."""
+        return min(self.planned_blocks, spending.MOST_LOOKS)
+
+    def due(self, block: Ints) -> Ints:
+        """How many looks are due at the end of each block."""
+        return spending.looks((block - self.starts_at) / self.time_block + 1, self.planned_blocks)
+
+    def time_of(self, look: Ints) -> Ints:
+        """End of the first block at which so many looks are due, microseconds since the epoch."""
+        planned = self.starts_at + -(-look * self.planned_blocks * self.time_block // self.looks)
+        aligned: Ints = -(-planned // self.time_block) * self.time_block
+        return aligned
+
+
+def carried(path: IntervalPath, alarm: Ends) -> tuple[IntervalPath, Ends]:
+    """A path of :func:`on_horizon`, where each row after a look has the interval, p-value and readiness of it."""
+    newest = np.maximum.accumulate(np.where(path.look, np.arange(len(path.look)), -1))
+
+    def carry(column: Floats) -> Floats:
+        return np.where(newest < 0, np.nan, column[newest])
+
+    path = path._replace(
+        ci_lower=carry(path.ci_lower),
+        ci_upper=carry(path.ci_upper),
+        p_value=carry(path.p_value),
+        ready=path.ready[newest] & (newest >= 0),
+    )
+    return path, (carry(alarm[0]), carry(alarm[1]))
+
+
+def first_look(looks: int) -> int:
+    """Number of the first look that may be taken.
+
+    Example:
+        >>> first_look(64), first_look(30)
+        (13, 6)
+    """
+    return int(np.ceil(FIRST_SHARE * looks - 1e-9))
+
 
 def on_horizon(
     path: IntervalPath, horizon: Horizon, *, alpha: float, alarm_alpha: float, null: float = 0.0
-) -> tuple[IntervalPath, tuple[Floats, Floats]]:
+) -> tuple[IntervalPath, Ends]:
     """The same path with the plan's boundary.
 
     Args:
@@ -54,28 +102,28 @@ def on_horizon(
         The path and the ends of the interval at `alarm_alpha`. Where no look falls, ends and p-value are NaN and
         `ready` is false; at a look that is not taken, ends are infinite and the p-value is 1.
     """
-    due = spending.looks((path.block - horizon.starts_at) / horizon.time_block + 1, horizon.planned_blocks)
+    due = horizon.due(path.block)
     look = np.diff(due, prepend=0) > 0
     clusters = np.minimum(path.market_clusters, path.block_clusters)
     enough = (
-        (path.n_blocks >= MIN_BLOCKS)
+        look
+        & (due >= first_look(horizon.looks))
+        & (path.n_blocks >= MIN_BLOCKS)
         & (clusters >= MIN_CLUSTERS)
         & (path.autocorrelation <= MAX_AUTOCORRELATION)
         & (path.n_pairs >= horizon.min_pairs)
     )
-    ready = look & enough & np.isfinite(path.se) & has_spread(path.mean, path.se)
+    ready = enough & np.isfinite(path.se) & has_spread(path.mean, path.se)
     levels = sorted({*spending.P_LEVELS, alpha, alarm_alpha}, reverse=True)
     scores = np.full((2, len(levels), len(look)), np.inf)
-    grid = min(horizon.planned_blocks, spending.MOST_LOOKS)
-    scores[:, :, ready] = spending.boundaries(due[ready] / grid, 1 / path.se[ready] ** 2, levels)
+    scores[:, :, ready] = spending.boundaries(due[ready] / horizon.looks, 1 / path.se[ready] ** 2, levels)
+    quantiles = np.where(ready, spending.t_quantile(scores, path.degrees + 1), 0.0)
+    # Values that do not differ at all have an interval of no width; it is not ready (see `bounded` for its use).
+    unknown = np.where(ready | (enough & (path.se == 0)), 0.0, np.where(look, np.inf, np.nan))
 
-    def ends(level: float) -> tuple[Floats, Floats]:
-        better, worse = spending.t_quantile(scores[:, levels.index(level)], path.degrees + 1)
-        # Values that do not differ at all have an interval of no width; it is not ready (see `bounded` for its use).
-        flat = look & enough & (path.se == 0)
-        lower = path.mean - np.where(ready, better * path.se, np.where(flat, 0.0, np.inf))
-        upper = path.mean + np.where(ready, worse * path.se, np.where(flat, 0.0, np.inf))
-        return np.where(look, lower, np.nan), np.where(look, upper, np.nan)
+    def ends(level: float) -> Ends:
+        better, worse = quantiles[:, levels.index(level)] * np.where(ready, path.se, 0.0) + unknown
+        return path.mean - better, path.mean + worse
 
     lower, upper = ends(alpha)
     p = spending.p_value(path.mean, path.se, path.degrees + 1, levels, scores, null)
@@ -84,13 +132,64 @@ def on_horizon(
         ci_lower=lower,
         ci_upper=upper,
         p_value=np.where(look, p, np.nan),
+        enough=enough,
         ready=ready,
         look=look,
     )
     return on_looks, ends(alarm_alpha)
 
 
-def single_look(path: IntervalPath, *, alpha: float) -> tuple[Floats, Floats]:
+def further_pairs(
+    mean: float,
+    se: float,
+    degrees: float,
+    n_pairs: float,
+    n_blocks: float,
+    *,
+    look: int,
+    looks: int,
+    alpha: float,
+    null: float = 0.0,
+    equivalence_margin: float | None = None,
+    min_pairs: float = 0.0,
+) -> float:
+    """Pairs still to come until the look that decides, if mean, spread and traffic stay as they are.
+
+    Pairs, information and degrees of freedom are taken to grow with the number of looks, in the past as well.
+    A decision is the interval's end passing the null, or, with a margin, the whole interval within it.
+
+    Args:
+        mean: Present estimate.
+        se: Its standard error.
+        degrees: Degrees of freedom of that.
+        n_pairs: Pairs so far.
+        n_blocks: Blocks with pairs so far.
+        look: Looks that are due by now.
+        looks: Looks of the plan.
+        alpha: Probability that the intervals of the plan ever miss the truth.
+        null: 0, or minus a non-inferiority margin.
+        equivalence_margin: Where the plan has one.
+        min_pairs: Pairs below which the plan concludes nothing.
+
+    Returns:
+        Infinite when the plan ends before, NaN when it cannot be told yet.
+    """
+    if not (np.isfinite(mean) and se > 0 and look > 0 and n_pairs > 0):
+        return float("nan")
+    number = np.arange(first_look(looks), looks + 1)
+    growth = number / look
+    taken = (n_blocks * growth >= MIN_BLOCKS) & (n_pairs * growth >= min_pairs)
+    number, growth = number[taken], growth[taken]
+    scores = spending.boundaries(number / looks, growth, [alpha])[:, 0]
+    better, worse = spending.t_quantile(scores, degrees * growth + 1) * se / np.sqrt(growth)
+    decides = (mean - better > null) | (mean + worse < null)
+    if equivalence_margin is not None:
+        decides |= (mean - better > -equivalence_margin) & (mean + worse < equivalence_margin)
+    decides &= number > look
+    return float(np.ceil(n_pairs * (growth[decides][0] - 1))) if decides.any() else float("inf")
+
+
+def single_look(path: IntervalPath, *, alpha: float) -> Ends:
     """The interval for an analysis planned for one look, at every row; valid at one of them only.
 
     The standard error is the path's, times what a cluster jackknife adds where few clusters hold most pairs

@@ -65,8 +65,10 @@ class IntervalPath(NamedTuple):
     """``n² / Σ n_c²`` over markets."""
     block_clusters: Floats
     """``n² / Σ n_c²`` over blocks."""
+    enough: NDArray[np.bool_]
+    """Whether the sample is large enough: enough clusters, moderate autocorrelation."""
     ready: NDArray[np.bool_]
-    """Whether the row may be concluded from: enough clusters, moderate autocorrelation, some spread."""
+    """Whether the row may be concluded from: it is large enough, and its values have some spread."""
     degrees: Floats
     """Degrees of freedom of the standard error, for a t quantile."""
     look: NDArray[np.bool_]
@@ -217,7 +219,7 @@ def path_of(
     inflated = corrected._replace(block=corrected.block * serial.factor)
     se = np.where(several, np.sqrt(_two_way(inflated)), np.nan)
     estimate = centre + shift
-    spread = has_spread(estimate, se)
+    enough = several & (clusters >= MIN_CLUSTERS) & (serial.autocorrelation <= MAX_AUTOCORRELATION)
     half = bd.radius(se, clusters, alpha, g)
     return IntervalPath(
         block=moments.block,
@@ -239,7 +241,8 @@ def path_of(
         se_cell=np.sqrt(raw.cell),
         market_clusters=market_clusters,
         block_clusters=block_clusters,
-        ready=several & spread & (clusters >= MIN_CLUSTERS) & (serial.autocorrelation <= MAX_AUTOCORRELATION),
+        enough=enough,
+        ready=enough & has_spread(estimate, se),
         degrees=np.maximum(
             np.minimum(market_clusters, degrees_of_blocks(block_clusters, serial.factor)) - 1, 1
         ),

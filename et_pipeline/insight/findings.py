@@ -49,6 +49,7 @@ class Findings(NamedTuple):
         conditions: The checklist.
         missing: What is still missing, sentences.
         headline: The primary metric's standing.
+        methods: How the intervals are computed, each way once.
     """
 
     label: str
@@ -62,6 +63,7 @@ class Findings(NamedTuple):
     conditions: list[Condition]
     missing: list[str]
     headline: Standing | None
+    methods: list[str]
 
 
 def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
@@ -94,6 +96,7 @@ def find(data: ExperimentData) -> Findings:
         conditions=judgement.conditions,
         missing=[item["sentence"] for item in missing],
         headline=judgement.primary,
+        methods=judgement.methods,
     )
 
 

@@ -48,6 +48,7 @@ def add_experiment(
         "control": {"strategy_id": f"strat.{name}", "config_version": "1"},
         "variant": {"strategy_id": f"strat.{name}", "config_version": "2"},
         "planned_pairs": 1000,
+        "boundary": "mixture",
         "starts_at": START.replace(tzinfo=UTC),
         "ends_at": START.replace(tzinfo=UTC) + timedelta(days=30),
         "metrics": METRICS,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import duckdb
@@ -13,15 +14,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from et_pipeline.common.times import epoch_microseconds
 from et_pipeline.evidence.compute import build_evidence, read_series
 from et_pipeline.evidence.paths import finite, inference_cells, read_cells
 from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.cells import as_cells
 from et_pipeline.inference.drift import WINDOW, drift_path
+from et_pipeline.inference.horizon import Horizon, further_pairs, on_horizon
 from et_pipeline.inference.twoway import interval_path
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
-from et_pipeline_tests.evidence.lab import HOUR_US, add_experiment, hour, put_cells
+from et_pipeline_tests.evidence.lab import HOUR_US, METRICS, START, add_experiment, hour, put_cells
 
 TABLES = ("interval_path", "intervals", "diagnostics", "drift", "sample_ratio")
 
@@ -444,3 +447,105 @@ def test_a_block_is_closed_when_both_arms_have_moved_past_it(connection):
         assert connection.execute("SELECT closed FROM intervals").fetchone() == (closed == len(ends),)
         build_evidence(connection, ["exp"], full=True)
         assert tables(connection) == step_by_step
+
+
+HORIZON = {"boundary": "horizon", "min_samples_for_decision": 50}
+
+
+@pytest.fixture
+def planned(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Hours of five days and eight hours: 64 looks, two hours apart."""
+    with open_warehouse(settings) as opened:
+        end = (START + timedelta(hours=128)).replace(tzinfo=UTC)
+        metrics = [*METRICS, {"name": "fill_ratio", "role": "guardrail", "non_inferiority_margin": 0.2,
+                              "estimator": "bounded"}]  # fmt: skip
+        add_experiment(opened, settings, ends_at=end, time_block="1h", metrics=metrics, **HORIZON)
+        yield opened
+
+
+def put_all(connection: duckdb.DuckDBPyConnection, cells: list[tuple[int, str, list[float]]]) -> None:
+    put_cells(connection, cells)
+    share = [(block, market, [x / 100 for x in values]) for block, market, values in cells]
+    put_cells(connection, share, metric="fill_ratio")
+    for cell in cells:
+        total = float(len(cell[2]))
+        ratios = (total * 0.5, total, total * 0.5 + cell[2][0] / 100, total)
+        put_cells(connection, [cell], metric="size_fill_ratio", ratios=ratios)
+
+
+def test_a_plan_with_looks_has_the_intervals_of_the_inference_at_them(planned):
+    cells = random_cells(100, 25, seed=11, mean=0.5)
+    put_cells(planned, cells)
+    build_evidence(planned, ["exp"])
+    (series,) = [
+        item
+        for item in read_series(planned, registered_experiments(planned, ["exp"]))
+        if item.terms.name == "edge_bps"
+    ]
+    path = interval_path(inference_cells(read_cells(planned, series)), alpha=0.05, g=series.experiment.g)
+    horizon = Horizon(epoch_microseconds(START), HOUR_US, 128, 50)
+    direct, alarm = on_horizon(path, horizon, alpha=0.05, alarm_alpha=0.05 / 3)
+    found = planned.execute(
+        "SELECT ci_lower, ci_upper, p_value, alarm_ci_lower, alarm_ci_upper, ready, carried, look, "
+        "degrees_of_freedom, e_value, mean_uplift FROM interval_path WHERE metric = 'edge_bps' ORDER BY as_of"
+    ).fetchnumpy()
+    look = direct.look
+    assert 40 < look.sum() < len(look)
+    np.testing.assert_array_equal(found["carried"], ~look)
+    np.testing.assert_array_equal(found["look"], horizon.due(path.block))
+    expected = (direct.ci_lower, direct.ci_upper, direct.p_value, *alarm, direct.ready)
+    for name, column in zip(list(found)[:6], expected, strict=True):
+        known = np.where(np.isfinite(column[look]), column[look], np.nan)
+        np.testing.assert_array_equal(
+            np.ma.filled(np.ma.asarray(found[name][look]).astype(float), np.nan), known, err_msg=name
+        )
+    for name, column in (("degrees_of_freedom", path.degrees), ("mean_uplift", path.mean)):
+        np.testing.assert_allclose(found[name], column, rtol=1e-12)
+    np.testing.assert_allclose(found["e_value"], path.e_value, rtol=1e-12, err_msg="the mixture's")
+    assert direct.ready[-1] and not direct.ready[look][:12].any()
+    methods = planned.execute("SELECT DISTINCT method, looks FROM interval_path").fetchall()
+    assert methods == [("two-way t at the plan's looks", 64)]
+
+
+def test_a_row_between_looks_says_so_and_when_the_next_one_is(planned):
+    put_all(planned, random_cells(128, 25, seed=12))
+    build_evidence(planned, ["exp"])
+    rows = planned.execute(
+        "SELECT metric, as_of, look, carried, next_look_at, ci_lower, ci_upper, p_value, ready FROM interval_path "
+        "ORDER BY metric, as_of"
+    ).fetchall()
+    assert {row[0] for row in rows} == {"edge_bps", "fill_ratio", "size_fill_ratio"}
+    for before, after in itertools.pairwise(rows):
+        metric, as_of, look, carried, following, *interval = after
+        if before[0] == metric and carried:
+            assert (look, interval) == (before[2], list(before[5:]))
+        number = max(look + 1, 13)
+        assert following == (None if look == 64 else START + timedelta(hours=2 * number))
+        assert look == (as_of - START) // timedelta(hours=2)
+
+
+@pytest.mark.parametrize("seed", [13, 14])
+def test_late_cells_and_ticks_in_any_order_give_the_same_looks(planned, seed):
+    cells = random_cells(128, 15, seed=seed)
+    rng = np.random.default_rng(seed)
+    parts = [cells[start::7] for start in rng.permutation(7)]
+    for part in parts:
+        put_all(planned, part)
+        build_evidence(planned, ["exp"])
+    pieces = tables(planned)
+    build_evidence(planned, ["exp"], full=True)
+    assert tables(planned) == pieces
+    assert not_finite(planned) == []
+
+
+def test_pairs_that_are_still_needed_come_from_the_looks(planned):
+    put_cells(planned, random_cells(40, 25, seed=15, mean=0.9))
+    build_evidence(planned, ["exp"])
+    ((needed,),) = planned.execute(
+        "SELECT pairs_needed FROM diagnostics WHERE metric = 'edge_bps'"
+    ).fetchall()
+    mean, se, degrees, n, blocks, look = planned.execute(
+        "SELECT mean_uplift, se, degrees_of_freedom, n_pairs, n_blocks, look FROM intervals"
+    ).fetchone()
+    told = further_pairs(mean, se, degrees, n, blocks, look=look, looks=64, alpha=0.05, min_pairs=50)
+    assert needed == told > 0

@@ -13,7 +13,7 @@ import yaml
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.plan import FROZEN, Plan, read_plans
 from et_pipeline.experiments.registered import registered_experiments, registered_ids
-from et_pipeline.experiments.registration import expected_clusters, register, tuning
+from et_pipeline.experiments.registration import expected_clusters, register, tuning, with_boundary
 from et_pipeline.inference.boundary import solve_g
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse import audit
@@ -54,7 +54,9 @@ def test_the_one_reading_says_what_the_plans_say(settings: Settings) -> None:
     )
     write(settings, "a.yaml", PLAN)
     write(settings, "b.yaml", other)
-    plans = {plan.experiment_id: plan for plan in read_plans(settings.experiments_dir)[0].values()}
+    plans = {
+        plan.experiment_id: with_boundary(plan) for plan in read_plans(settings.experiments_dir)[0].values()
+    }
     with open_warehouse(settings) as connection:
         register(connection, settings, NOW)
         found = registered_experiments(connection)
@@ -237,3 +239,59 @@ def test_a_new_plan_with_zero_counts_the_passes_that_are_said(settings: Settings
     with open_warehouse(settings) as connection:
         register(connection, settings, NOW)
         assert connection.execute("SELECT on_no_trade FROM experiments").fetchone() == ("zero",)
+
+
+def test_a_new_plan_gets_the_boundary_over_its_horizon_and_keeps_it(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        query = "SELECT boundary, plan->>'$.boundary', plan_hash FROM experiments"
+        (found,) = connection.execute(query).fetchall()
+        assert found[:2] == ("horizon", "horizon")
+        for same in ("", "\nboundary: horizon\n"):
+            write(settings, "a.yaml", PLAN + same)
+            assert register(connection, settings, NOW) == ([], [], [], [])
+        write(settings, "a.yaml", PLAN + "\nboundary: mixture\n")
+        (refusal,) = register(connection, settings, NOW).refused
+        assert (refusal.key, refusal.value) == ("boundary", "'mixture'")
+        assert connection.execute(query).fetchall() == [found]
+
+
+def test_a_plan_from_before_there_was_a_choice_keeps_the_mixture_and_its_hash(settings: Settings) -> None:
+    write(settings, "a.yaml", PLAN)
+    with open_warehouse(settings) as connection:
+        register(connection, settings, NOW)
+        (text,) = connection.execute("SELECT plan FROM experiments").fetchone()  # type: ignore[misc]
+        document = json.loads(text)
+        del document["boundary"]
+        before = Plan.model_validate(document, strict=False, context=FROZEN).plan_hash
+        connection.execute(
+            "UPDATE experiments SET plan = ?, plan_hash = ?, boundary = 'mixture'",
+            [json.dumps(document), before],
+        )
+        for same in ("", "\nboundary: mixture\n"):
+            write(settings, "a.yaml", PLAN + same)
+            assert register(connection, settings, NOW) == ([], [], [], [])
+        write(settings, "a.yaml", PLAN + "\nboundary: horizon\n")
+        (refusal,) = register(connection, settings, NOW).refused
+        assert refusal.key == "boundary"
+        write(settings, "a.yaml", PLAN.replace("title: ", "title: New "))
+        assert register(connection, settings, NOW).amended == ["line-shop-v4"]
+        found = connection.execute("SELECT boundary, plan_hash FROM experiments").fetchall()
+        assert found == [("mixture", before)]
+
+
+@pytest.mark.parametrize(
+    ("line", "boundary"),
+    [("", "mixture"), ("\nboundary: mixture\n", "mixture"), ("\nboundary: horizon\n", None)],
+)
+def test_a_plan_too_short_for_a_look_has_the_mixture(
+    settings: Settings, line: str, boundary: str | None
+) -> None:
+    write(settings, "a.yaml", PLAN.replace("time_block: 1h", "time_block: 29h") + line)
+    with open_warehouse(settings) as connection:
+        refused = register(connection, settings, NOW).refused
+        found = connection.execute("SELECT boundary FROM experiments").fetchall()
+    assert found == ([] if boundary is None else [(boundary,)])
+    assert [item.key for item in refused] == ([] if boundary else ["boundary"])
+    assert all("no look is taken before 30 blocks" in item.sentence for item in refused)

@@ -37,6 +37,7 @@ PLAN = RegisteredExperiment(
     tolerance_us=None,
     on_no_trade="exclude",
     alpha=0.05,
+    boundary="mixture",
     alarm_alpha=0.025,
     g=0.01,
     max_missing=0.05,
@@ -372,3 +373,59 @@ def test_a_verdict_says_of_which_opportunities_it_speaks():
     )
     assert "200 passes of the variant are assumed: it sent no report of these" in assumed.sentence
     assert assumed.evidence["replays"]["assumed"] == 200
+
+
+LOOKS = PLAN._replace(boundary="horizon")
+
+
+def at_look(hour: int, low: float | None, high: float | None, metric: str = "edge_bps", **changes) -> Point:
+    """An interval at a look of a plan with 60 of them, four hours apart."""
+    following = START + timedelta(hours=4 * max(hour // 4 + 1, 12))
+    known = {"look": hour // 4, "looks": 60, "next_look_at": following, "degrees_of_freedom": 40.0}
+    return point(hour, low, high, metric, **known | {"carried": hour % 4 != 0} | changes)
+
+
+def test_a_verdict_falls_at_a_look_and_not_between_two():
+    """The pairs pass the plan's minimum after the look: the next look decides."""
+    guards = [at_look(hour, -0.5, 0.5, "slippage_bps") for hour in (48, 49, 50, 51, 52)]
+    edges = [at_look(48, 0.5, 2.5, n_pairs=99), *(at_look(hour, 0.5, 2.5) for hour in (49, 50, 51, 52))]
+    path = sorted(edges + guards, key=lambda item: item.as_of)
+    assert assess(LOOKS, path[:8]).verdict is None
+    outcome = assess(LOOKS, path)
+    assert (outcome.verdict, outcome.decided_as_of) == ("variant_better", START + timedelta(hours=52))
+    assert "95 % confidence, over all 60 looks of the plan" in outcome.sentence
+
+
+def test_between_looks_no_alarm_is_raised():
+    assert assess(LOOKS, [at_look(49, -2.5, -0.5)]).alarms == ()
+    assert [alarm.trigger for alarm in assess(LOOKS, [at_look(52, -2.5, -0.5)]).alarms] == ["interval"]
+
+
+@pytest.mark.parametrize(
+    ("change", "condition"),
+    [
+        ({"n_blocks": 29}, "too_few_blocks"),
+        ({"n_blocks": 40}, "waits_for_look"),
+        ({"n_blocks": 29, "n_pairs": 99}, "too_few_pairs"),
+    ],
+)
+def test_what_is_missing_before_an_interval_is_told_with_the_next_look(change, condition):
+    early = [at_look(40, None, None, name, mean_uplift=1.0, se=0.5, ready=False, **change)
+             for name in ("edge_bps", "slippage_bps")]  # fmt: skip
+    outcome = assess(LOOKS, early)
+    assert outcome.reason == condition
+    assert outcome.sentence.endswith("The next of its 60 looks is at 2026-11-03 00:00 UTC.")
+
+
+def test_evidence_of_looks_says_which_and_that_of_others_stays_what_it_was():
+    guards = at_look(52, -0.5, 0.5, "slippage_bps")
+    of_looks = assess(LOOKS, [at_look(52, 0.5, 2.5), guards]).evidence
+    assert of_looks is not None and of_looks["boundary"] == "horizon"
+    figures = of_looks["metrics"]["edge_bps"]
+    assert (figures["look"], figures["looks"], figures["carried"]) == (13, 60, False)
+    always = assess(PLAN, [point(5, 0.5, 2.5), guard(5)]).evidence
+    assert always is not None
+    assert "boundary" not in always
+    assert not {"look", "looks", "carried", "degrees_of_freedom", "next_look_at"} & set(
+        always["metrics"]["edge_bps"]
+    )

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from et_pipeline.inference import boundary, cells, serial, spending, twoway
-from et_pipeline.inference.horizon import MIN_BLOCKS, Horizon, on_horizon, single_look
+from et_pipeline.inference.horizon import (
+    MIN_BLOCKS,
+    Horizon,
+    carried,
+    first_look,
+    further_pairs,
+    on_horizon,
+    single_look,
+)
 
 ALPHA, ALARM = 0.05, 0.025
 HOUR = 3_600_000_000
@@ -178,3 +186,66 @@ def test_blocks_that_remember_count_for_less(blocks, autocorrelation):
         np.array(blocks), np.array((1 + autocorrelation) / (1 - autocorrelation))
     )
     assert known <= blocks / 1.4
+
+
+def test_no_look_is_taken_in_the_first_fifth_of_the_plan():
+    path, _ = path_of(*pairs(6, blocks=640, n=6000), planned=640)
+    due = Horizon(START, HOUR, 640).due(path.block)
+    assert path.n_blocks[path.look][10] > MIN_BLOCKS
+    assert due[path.ready][0] == first_look(64) == 13
+    assert np.isinf(path.ci_lower[path.look & (due < 13)]).all()
+
+
+def test_rows_between_looks_carry_the_newest_one():
+    path, alarm = path_of(*pairs(1))
+    filled, wider = carried(path, alarm)
+    newest = -1
+    for row, look in enumerate(path.look):
+        newest = row if look else newest
+        for name in ("ci_lower", "ci_upper", "p_value"):
+            expected = np.nan if newest < 0 else getattr(path, name)[newest]
+            np.testing.assert_array_equal(getattr(filled, name)[row], expected)
+        np.testing.assert_array_equal(wider[1][row], np.nan if newest < 0 else alarm[1][newest])
+        assert filled.ready[row] == (newest >= 0 and path.ready[newest])
+    for name in ("mean", "se", "n_pairs", "look", "e_value"):
+        np.testing.assert_array_equal(getattr(filled, name), getattr(path, name))
+
+
+@given(
+    st.integers(1, 500),
+    st.integers(0, 7_200).map(lambda s: s * 1_000_000),
+    st.sampled_from([HOUR, 24 * HOUR, 7 * HOUR]),
+)
+def test_a_look_is_due_at_its_time_and_not_a_block_sooner(planned, offset, time_block):
+    horizon = Horizon(START + offset, time_block, planned)
+    number = np.arange(1, horizon.looks + 1)
+    end = horizon.time_of(number)
+    assert (end % time_block == 0).all()
+    np.testing.assert_array_equal(horizon.due(end - time_block) >= number, True)
+    np.testing.assert_array_equal(horizon.due(end - 2 * time_block) < number, True)
+
+
+@pytest.mark.parametrize(("effect", "null", "margin"), [(4.0, 0.0, None), (3.5, -2.0, None), (0.1, 0.0, 3.2)])
+def test_further_pairs_end_at_the_look_that_decides(effect, null, margin):
+    """A path whose mean stays and whose information grows with its looks decides where it is told to."""
+    looks, now, blocks = 64, 20, 256
+    number = np.arange(first_look(looks), looks + 1)
+    growth = number / now
+    se = np.sqrt(looks / now)  # so that it is 1 at the end
+    told = further_pairs(
+        effect, se, 300.0, 400, blocks / looks * now, look=now, looks=looks, alpha=ALPHA, null=null,
+        equivalence_margin=margin,
+    )  # fmt: skip
+    scores = spending.boundaries(number / looks, growth, [ALPHA])[:, 0]
+    half = spending.t_quantile(scores, 300 * growth + 1) * se / np.sqrt(growth)
+    inside = effect - half[0] > (null if margin is None else -margin)
+    if margin is not None:
+        inside &= effect + half[1] < margin
+    first = number[inside & (number > now)][0]
+    assert told == np.ceil(400 * (first / now - 1))
+
+
+def test_further_pairs_beyond_the_plan_are_infinite_and_before_any_look_unknown():
+    same = {"looks": 64, "alpha": ALPHA}
+    assert further_pairs(0.1, 1.0, 100.0, 400, 80, look=20, **same) == np.inf
+    assert np.isnan(further_pairs(0.1, 1.0, 100.0, 400, 3, look=0, **same))

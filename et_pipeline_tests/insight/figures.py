@@ -33,6 +33,7 @@ RULES = {
     "Blocks long enough": {
         "0.9": "autocorrelation above which a longer block is needed (docs/statistics.md)"
     },
+    "Looks of the plan": {"30": "blocks with pairs before the first look (docs/statistics.md)"},
     "Split signed off": {"50 %": "share of the traffic above which a human is asked (the specification)"},
     "Opportunities replayed": {"10 %": "share without a replay above which nothing is concluded (docs)"},
     "(primary)": {"0": "zero: no difference"},

@@ -306,7 +306,7 @@ def test_values_that_go_missing_are_told_alike(settings: Settings, command: Any)
 
 
 def test_a_guardrail_that_never_differs_is_within_its_margin(settings: Settings, command: Any) -> None:
-    path = Path(settings)
+    path = Path(settings, boundary="mixture")  # a day is too short for a look of a plan
     for hour in range(24):
         path.add(hour, uplift=4.0)
     path.tick(24)

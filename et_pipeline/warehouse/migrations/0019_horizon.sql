@@ -1,0 +1,33 @@
+-- The boundary over a plan's own horizon. Plans that are registered already keep the mixture until they end.
+ALTER TABLE experiments ADD COLUMN boundary VARCHAR DEFAULT 'mixture';
+ALTER TABLE series_interval_path ADD COLUMN look BIGINT;
+ALTER TABLE series_interval_path ADD COLUMN looks BIGINT;
+ALTER TABLE series_interval_path ADD COLUMN next_look_at TIMESTAMP;
+ALTER TABLE series_interval_path ADD COLUMN carried BOOLEAN DEFAULT false;
+ALTER TABLE series_interval_path ADD COLUMN degrees_of_freedom DOUBLE;
+ALTER TABLE series_intervals ADD COLUMN look BIGINT;
+ALTER TABLE series_intervals ADD COLUMN looks BIGINT;
+ALTER TABLE series_intervals ADD COLUMN next_look_at TIMESTAMP;
+ALTER TABLE series_intervals ADD COLUMN carried BOOLEAN DEFAULT false;
+ALTER TABLE series_intervals ADD COLUMN degrees_of_freedom DOUBLE;
+
+COMMENT ON COLUMN experiments.boundary IS 'How its intervals are made: horizon (true at the looks of the plan, all of them together) or mixture (true at every block end, for ever); frozen.';
+COMMENT ON COLUMN experiments.g IS 'Tuning of the mixture, from which the e-value comes and, with boundary mixture, the interval; set once at registration.';
+COMMENT ON COLUMN series_interval_path.look IS 'Looks of the plan that are due at the row; null where the interval is true at every row.';
+COMMENT ON COLUMN series_interval_path.looks IS 'Number of looks of the plan; null where the interval is true at every row.';
+COMMENT ON COLUMN series_interval_path.next_look_at IS 'End of the block at which the next look that may be taken falls (UTC); null after the last one, and where the interval is true at every row.';
+COMMENT ON COLUMN series_interval_path.carried IS 'Whether interval and p-value are those of the newest look, carried on to a row between two looks; no verdict falls there.';
+COMMENT ON COLUMN series_interval_path.degrees_of_freedom IS 'Degrees of freedom of the standard error, for the t quantiles of the looks; null where the interval is true at every row.';
+COMMENT ON COLUMN series_interval_path.ci_lower IS 'Lower end of the interval of the mean uplift, in the metric''s unit; true at all rows (mixture) or all looks (horizon) together; null before anything can be said.';
+COMMENT ON COLUMN series_interval_path.ci_upper IS 'Upper end of the interval of the mean uplift, in the metric''s unit; true at all rows (mixture) or all looks (horizon) together; null before anything can be said.';
+COMMENT ON COLUMN series_interval_path.p_value IS 'p-value of the boundary that decides, 0 to 1: 1/e_value at most 1 (mixture), or the repeated p-value of the looks (horizon).';
+COMMENT ON COLUMN series_interval_path.effective_clusters IS 'Effective clusters: n² / Σ n_c² over markets and over blocks, the smaller of the two; with boundary mixture less what serial correlation takes away.';
+COMMENT ON COLUMN series_intervals.look IS 'Looks of the plan that are due at the row; null where the interval is true at every row.';
+COMMENT ON COLUMN series_intervals.looks IS 'Number of looks of the plan; null where the interval is true at every row.';
+COMMENT ON COLUMN series_intervals.next_look_at IS 'End of the block at which the next look that may be taken falls (UTC); null after the last one, and where the interval is true at every row.';
+COMMENT ON COLUMN series_intervals.carried IS 'Whether interval and p-value are those of the newest look, carried on to a row between two looks; no verdict falls there.';
+COMMENT ON COLUMN series_intervals.degrees_of_freedom IS 'Degrees of freedom of the standard error, for the t quantiles of the looks; null where the interval is true at every row.';
+COMMENT ON COLUMN series_intervals.ci_lower IS 'Lower end of the interval of the mean uplift, in the metric''s unit; true at all rows (mixture) or all looks (horizon) together; null before anything can be said.';
+COMMENT ON COLUMN series_intervals.ci_upper IS 'Upper end of the interval of the mean uplift, in the metric''s unit; true at all rows (mixture) or all looks (horizon) together; null before anything can be said.';
+COMMENT ON COLUMN series_intervals.p_value IS 'p-value of the boundary that decides, 0 to 1: 1/e_value at most 1 (mixture), or the repeated p-value of the looks (horizon).';
+COMMENT ON COLUMN series_intervals.effective_clusters IS 'Effective clusters: n² / Σ n_c² over markets and over blocks, the smaller of the two; with boundary mixture less what serial correlation takes away.';
