@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from et_pipeline.common.times import MICROSECONDS
 from et_pipeline.contracts.plan import Plan, parse_plan
 
 if TYPE_CHECKING:
+    from et_pipeline.inference.planning import Claim
     from et_pipeline.inference.power import Power
 
 MEASURED = (
@@ -57,9 +58,11 @@ def plan(
 ) -> None:
     """How many pairs and how long a plan needs, and the smallest uplift it can decide (80 % probability).
 
+    With --like the guardrails count too: they are taken to lose nothing, and to err independently of each other.
+
     Example: et plan data/experiments/line-shop-v4.yaml --uplift 2 --like line-shop-v4
     """
-    from et_pipeline.experiments.registration import tuning
+    from et_pipeline.experiments.registration import tuning, with_boundary
     from et_pipeline.inference.power import Assumptions, power
 
     for name, value in locals().items():
@@ -74,6 +77,13 @@ def plan(
     if lacking:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in lacking)
         raise CommandError(f"nothing is known of {options}: guess them, or name an experiment with --like")
+    plan_ = with_boundary(outcome)
+    if plan_.boundary == "horizon":
+        try:
+            _with_looks(plan_, uplift, facts, like, as_json)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        return
     try:
         sized = power(
             Assumptions(**facts),
@@ -94,13 +104,127 @@ def plan(
     _print(outcome, uplift, facts, sized)
 
 
-def _measured(experiment_id: str, metric: str) -> dict[str, float]:
+def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | None, as_json: bool) -> None:
+    """The same for a plan that is judged at its looks, with the guardrails of which something is known."""
+    from et_pipeline.inference.planning import Claim, blocks_needed, prospect, smallest_uplift
+    from et_pipeline.inference.power import Assumptions
+
+    model = Assumptions(**facts).checked()
+    known = {}
+    for guardrail in plan.guardrails:
+        measured = _measured(like, guardrail.name, required=False) if like else {}
+        if measured.get("sd"):
+            known[guardrail.name] = Claim(
+                Assumptions(**measured), 0.0, -(guardrail.non_inferiority_margin or 0.0)
+            )
+    claims = [Claim(model, uplift), *known.values()]
+    blocks = plan.planned_pairs / model.pairs_per_block
+    rules = {"alpha": plan.alpha, "min_pairs": float(plan.min_samples_for_decision)}
+    found = prospect(claims, blocks=blocks, **rules)
+    more = {
+        "twice the markets": prospect(
+            [_more_markets(one) for one in claims], blocks=blocks, **rules
+        ).probability,
+        "twice the time": prospect(claims, blocks=2 * blocks, **rules).probability,
+        "twice the time_block": prospect(
+            [one._replace(assumptions=one.assumptions.in_longer_blocks()) for one in claims],
+            blocks=blocks / 2,
+            **rules,
+        ).probability,
+    }
+    needed = blocks_needed(claims, **rules)
+    document = {
+        "experiment_id": plan.experiment_id,
+        "boundary": plan.boundary,
+        "uplift": uplift,
+        "assumptions": facts,
+        "guardrails_counted": sorted(known),
+        "guardrails_unknown": sorted({one.name for one in plan.guardrails} - set(known)),
+        "probability_at_plan": found.probability,
+        "probability_of_primary": found.primary,
+        "expected_pairs": found.expected_share * plan.planned_pairs,
+        "decided_at_pairs": found.target_share * plan.planned_pairs,
+        "radius_at_plan": found.radius,
+        "planned_blocks": blocks,
+        "blocks_needed": needed,
+        "pairs_needed": needed * model.pairs_per_block,
+        "days_needed": needed * plan.time_block / MICROSECONDS["d"],
+        "smallest_uplift": smallest_uplift(claims, blocks=blocks, **rules),
+        "probability_with": more,
+    }
+    document = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in document.items()
+    }
+    if as_json:
+        terminal.print_json(document)
+    else:
+        _print_with_looks(plan, document)
+
+
+def _more_markets(claim: Claim) -> Claim:
+    return claim._replace(assumptions=claim.assumptions._replace(markets=2 * claim.assumptions.markets))
+
+
+def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
+    unit = plan.primary.metric.unit
+    console = terminal.console()
+    facts = ", ".join(f"{name} {value:.3g}" for name, value in found["assumptions"].items())
+    lines = [f"[bold]{plan.experiment_id}[/]: {plan.primary.name}, true uplift {found['uplift']:+g} {unit}"]
+    lines.append(f"  taken for granted: {facts}")
+    if found["guardrails_counted"]:
+        lines.append(
+            f"  with {', '.join(found['guardrails_counted'])} within their margins, of which it is taken for "
+            "granted that they lose nothing and err independently"
+        )
+    if found["guardrails_unknown"]:
+        lines.append(
+            f"  without {', '.join(found['guardrails_unknown'])}, of which nothing is known: name an experiment "
+            "with --like"
+        )
+    lines.append(
+        f"  at the planned {plan.planned_pairs:,} pairs: decided with {100 * found['probability_at_plan']:.0f} % "
+        f"probability (the primary alone {100 * found['probability_of_primary']:.0f} %), expected after "
+        f"{found['expected_pairs']:,.0f} pairs"
+    )
+    if found["radius_at_plan"] is not None:
+        lines.append(f"  lower end {found['radius_at_plan']:.3g} {unit} below the mean at the last look")
+    if found["decided_at_pairs"] is not None:
+        lines.append(
+            f"  decided with 80 % probability after {found['decided_at_pairs']:,.0f} pairs of this plan"
+        )
+    if found["pairs_needed"] is None:
+        lines.append(
+            "  no plan decides it with 80 % probability: too few independent markets for so small an uplift"
+        )
+    else:
+        lines.append(
+            f"  the shortest plan that decides it with 80 % probability: {found['pairs_needed']:,.0f} pairs, about "
+            f"{found['days_needed']:.1f} days of trading"
+        )
+    with_more = ", ".join(
+        f"{100 * value:.0f} % with {name}" for name, value in found["probability_with"].items()
+    )
+    lines.append(f"  decided within the plan: {with_more}")
+    smallest = found["smallest_uplift"]
+    lines.append(
+        "  no uplift is decided at the planned size: too few blocks, markets or pairs"
+        if smallest is None
+        else f"  smallest uplift decided at the planned size: {smallest:.3g} {unit}"
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _measured(experiment_id: str, metric: str, *, required: bool = True) -> dict[str, float]:
     """What an experiment has shown, see the query `plan`; correlations below 0 are noise around 0."""
     with terminal.analyst_database(terminal.settings()) as connection:
         found = terminal.rows(
             connection, load(__package__, "plan"), {"experiment_id": experiment_id, "metric": metric}
         )
     if not found or found[0]["sd"] is None:
+        if not required:
+            return {}
         raise CommandError(
             f"{experiment_id!r} has no measured {metric} yet; guess with --sd, --markets and so on"
         )

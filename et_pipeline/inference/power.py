@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import nctdtr, nctdtrinc
 
 from et_pipeline.inference import boundary
-from et_pipeline.inference.serial import effective_blocks
+from et_pipeline.inference.serial import degrees_of_blocks, effective_blocks
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 TARGET = 0.8
@@ -53,6 +53,25 @@ class Assumptions(NamedTuple):
     block_autocorrelation: float = 0.0
     """Lag-1 autocorrelation of the blocks, 0 to below 1."""
 
+    def checked(self) -> Assumptions:
+        """The same.
+
+        Raises:
+            ValueError: When a number is outside its range; the message names it.
+        """
+        _check(self)
+        return self
+
+    def in_longer_blocks(self) -> Assumptions:
+        """The same traffic in blocks twice as long, where neighbouring blocks are an AR(1)."""
+        a = self.block_autocorrelation
+        return self._replace(
+            within_block=self.within_block * (1 + a) / 2,
+            pairs_per_block=2 * self.pairs_per_block,
+            market_life=self.market_life / 2,
+            block_autocorrelation=a * (1 + a) / 2,
+        )
+
     def pairs(self, blocks: float) -> float:
         """Pairs after so many blocks."""
         return blocks * self.pairs_per_block
@@ -60,15 +79,21 @@ class Assumptions(NamedTuple):
     def clusters(self, blocks: float) -> float:
         """Effective clusters after so many blocks."""
         of_blocks = effective_blocks(np.array(float(blocks)), np.array(self._serial_factor(blocks)))
-        return min(self._markets_seen(blocks), float(of_blocks))
+        return min(self.markets_seen(blocks), float(of_blocks))
 
     def standard_error(self, blocks: float) -> float:
         """Two-way, serially robust standard error after so many blocks, in the metric's unit."""
         alone = (1.0 - self.within_market - self.within_block) / self.pairs(blocks)
         of_blocks = (self.within_block / blocks + alone) * self._serial_factor(blocks)
-        return float(self.sd * np.sqrt(self.within_market / self._markets_seen(blocks) + of_blocks))
+        return float(self.sd * np.sqrt(self.within_market / self.markets_seen(blocks) + of_blocks))
 
-    def _markets_seen(self, blocks: float) -> float:
+    def degrees(self, blocks: float) -> float:
+        """Degrees of freedom of that standard error at a plan's looks, see `serial.degrees_of_blocks`."""
+        of_blocks = degrees_of_blocks(np.array(float(blocks)), np.array(self._serial_factor(blocks)))
+        return max(min(self.markets_seen(blocks), float(of_blocks)) - 1.0, 1.0)
+
+    def markets_seen(self, blocks: float) -> float:
+        """Markets after so many blocks."""
         return min(self.markets * max(1.0, blocks / self.market_life), self.pairs(blocks))
 
     def _serial_factor(self, blocks: float) -> float:
@@ -230,7 +255,7 @@ def _first_reaching(value: Callable[[float], float], target: float, start: float
     return high
 
 
-def _check(assumptions: Assumptions, planned_pairs: float, target: float) -> None:
+def _check(assumptions: Assumptions, planned_pairs: float = 1.0, target: float = TARGET) -> None:
     a = assumptions
     ranges = (
         ("sd", 0 < a.sd < np.inf, "positive, finite numbers"),
