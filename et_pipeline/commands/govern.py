@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.governance.sign_offs import Asked, SignOff
 
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
 bus_app = typer.Typer(help="The report bus on NATS.", no_args_is_help=True)
@@ -35,75 +43,163 @@ class Decision(StrEnum):
 def sign_off(
     experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
     decision: Annotated[Decision, typer.Argument(help="What you decide.")],
-    signer: Annotated[str, typer.Option(help="Your name in data/allowed_signers, for example alice@desk.")],
+    signer: Annotated[
+        str | None, typer.Option(help="Your name in data/allowed_signers, for example alice@desk.")
+    ] = None,
     key: Annotated[
-        Path, typer.Option(help="Your SSH private key, or the .pub file of a key in your agent.", exists=True)
-    ],
-    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is signed with the rest.")],
+        Path | None,
+        typer.Option(help="Your SSH private key, or the .pub file of a key in your agent.", exists=True),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why, in a sentence; it is signed with the rest.")
+    ] = None,
+    although_weakened: Annotated[
+        bool,
+        typer.Option(
+            "--although-weakened", help="You know that the present interval no longer supports the verdict."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Signs your decision about a large split or a promotion review, with your own SSH key.
 
-    Nothing is promoted by it: the next tick checks the signature and records the decision.
+    In a terminal it asks for what you leave out. Nothing is promoted by it: the next tick records the decision.
 
     Example: et sign-off line-shop-v4 approve --signer alice@desk --key ~/.ssh/id_ed25519 --reason "Solid."
     """
     from pydantic import ValidationError
 
     from et_pipeline.contracts.refusals import explain
-    from et_pipeline.governance.sign_offs import Document, SignOffError, split_evidence, write_sign_off
+    from et_pipeline.governance.sign_offs import Document, SignOffError, write_sign_off
 
     present = terminal.settings()
-    row = _asked(present, experiment)
-    purpose = PURPOSES[row["state"]]
-    evidence = (
-        split_evidence(experiment, row["traffic_split_pct"]) if purpose == "split" else row["evidence_hash"]
-    )
-    try:
-        document = Document(
-            experiment_id=experiment,
-            plan_hash=row["plan_hash"],
-            evidence_hash=evidence,
-            purpose=purpose,
-            decision=decision.value,
-            reason=reason,
-            signer=signer,
-            signed_at=present.now(),
-        )
-        path = write_sign_off(present, document, key)
-    except ValidationError as error:
-        name, value, sentence = explain(error.errors(include_url=False)[0], {}, keys="docs/sign-off.md")
-        raise CommandError(f"{name}: {sentence} (found {value or 'nothing'})") from error
-    except SignOffError as error:
-        raise CommandError(str(error)) from error
+    ask = sys.stdin.isatty() and not as_json
+    with terminal.analyst_database(present) as connection:
+        question = _question(connection, experiment)
+        if ask:
+            terminal.console().print(terminal.plain(" ".join(question.about)), soft_wrap=True)
+        approves = decision is Decision.approve
+        if question.weakened and approves and not although_weakened:
+            agreed = ask and typer.confirm(
+                "The present interval no longer supports the verdict. Approve all the same?"
+            )
+            if not agreed:
+                raise CommandError(
+                    f"{question.weakened} To approve all the same, say that you know: --although-weakened"
+                )
+        signer, key, reason = _complete(signer, key, reason, ask=ask)
+        try:
+            document = Document(
+                experiment_id=experiment,
+                plan_hash=question.asked.plan_hash,
+                evidence_hash=question.asked.evidence_hashes[0],
+                purpose=question.asked.purpose,
+                decision=decision.value,
+                reason=reason,
+                signer=signer,
+                signed_at=present.now(),
+                weakened=True if question.weakened and approves else None,
+            )
+            path = write_sign_off(present, document, key, _checker(connection, present, question.asked))
+        except ValidationError as error:
+            name, value, sentence = explain(error.errors(include_url=False)[0], {}, keys="docs/sign-off.md")
+            raise CommandError(f"{name}: {sentence} (found {value or 'nothing'})") from error
+        except SignOffError as error:
+            raise CommandError(str(error)) from error
     if as_json:
-        terminal.print_json({"path": str(path), **document.model_dump(mode="json")})
+        terminal.print_json({"path": str(path), **document.model_dump(mode="json", exclude_none=True)})
         return
+    if not ask:
+        terminal.console().print(terminal.plain(" ".join(question.about)), soft_wrap=True)
     terminal.console().print(
-        f"Signed: {document.decision} the {purpose} of {experiment}, as {signer}, in {terminal.plain(path)}.\n"
-        "The next tick checks it and records the decision: et tick",
+        f"Signed: {document.decision} the {question.asked.purpose} of {experiment}, as {signer}, in "
+        f"{terminal.plain(path)}.\nThe signature holds. The next tick records the decision: et tick",
         soft_wrap=True,
     )
 
 
-def _asked(present: Settings, experiment: str) -> dict[str, Any]:
-    """State, plan and evidence of an experiment that waits for a sign-off."""
-    with terminal.analyst_database(present) as connection:
-        found = terminal.rows(
-            connection,
-            "SELECT e.plan_hash, e.traffic_split_pct, v.state, "
-            "coalesce(v.announced_evidence_hash, v.evidence_hash) AS evidence_hash "
-            "FROM experiments AS e LEFT JOIN verdicts AS v USING (experiment_id) WHERE e.experiment_id = $id",
-            {"id": experiment},
-        )
+class Question(NamedTuple):
+    """What a person is asked to sign.
+
+    Attributes:
+        asked: The question itself.
+        about: Sentences to read before signing.
+        weakened: Why the present interval no longer supports the verdict; empty where it does.
+    """
+
+    asked: Asked
+    about: list[str]
+    weakened: str
+
+
+def _question(connection: duckdb.DuckDBPyConnection, experiment: str) -> Question:
+    """What waits for a sign-off.
+
+    Raises:
+        CommandError: Nothing does.
+    """
+    from et_pipeline.commands.look import read_status
+    from et_pipeline.governance.sign_offs import Asked, split_evidence
+
+    found = [row for row in read_status(connection) if row["experiment_id"] == experiment]
     if not found:
         raise CommandError(f"{experiment!r} is no registered experiment; et status lists them")
-    if found[0]["state"] not in PURPOSES:
+    row = found[0]
+    if row["state"] not in PURPOSES:
         raise CommandError(
-            f"{experiment} is {found[0]['state'] or 'registered'}: nothing waits for a sign-off; allowed in the states "
+            f"{experiment} is {row['state'] or 'registered'}: nothing waits for a sign-off; allowed in the states "
             f"{', '.join(PURPOSES)}"
         )
-    return found[0]
+    purpose = PURPOSES[row["state"]]
+    evidence = row["announced_evidence_hash"] or row["evidence_hash"]
+    if purpose == "split":
+        evidence = split_evidence(experiment, row["traffic_split_pct"])
+    promotion = json.loads(row["promotion"] or "{}")
+    asked = Asked(
+        experiment,
+        purpose,
+        row["plan_hash"],
+        (evidence,),
+        bool(promotion.get("allow_self_approval")),
+        promotion.get("approvers", 1) if purpose == "promotion" else 1,
+        bool(row["weakened"]),
+    )
+    return Question(asked, [row["sentence"], row["next_step"]], row["sentence"] if row["weakened"] else "")
+
+
+def _complete(
+    signer: str | None, key: Path | None, reason: str | None, *, ask: bool
+) -> tuple[str, Path, str]:
+    """What a signature needs; what is left out is asked for.
+
+    Raises:
+        CommandError: Something is missing and nobody can be asked, or there is no such key.
+    """
+    given = {"--signer": signer, "--key": key, "--reason": reason}
+    missing = [name for name, value in given.items() if not value]
+    if missing and not ask:
+        raise CommandError(f"missing: {', '.join(missing)}; in a terminal et sign-off asks for them")
+    usual = Path("~/.ssh/id_ed25519").expanduser()
+    signer = signer or typer.prompt("Your name in data/allowed_signers")
+    key = (
+        key or Path(typer.prompt("Your SSH key", default=str(usual) if usual.exists() else None)).expanduser()
+    )
+    if not key.is_file():
+        raise CommandError(
+            f"--key {key} is no file; give your private key, or the .pub file of a key in your agent"
+        )
+    return signer, key, reason or typer.prompt("Why, in a sentence")
+
+
+def _checker(
+    connection: duckdb.DuckDBPyConnection, present: Settings, asked: Asked
+) -> Callable[[Path], SignOff]:
+    """Says of a signed draft whether the next tick would count it."""
+    from et_pipeline.governance import records
+    from et_pipeline.governance.sign_offs import judge, read_sign_off
+
+    owners, counted = records.owners(connection), records.counted_sign_offs(connection)
+    return lambda draft: judge(read_sign_off(present, draft, present.now(), owners), asked, counted)
 
 
 @audit_app.command("verify")

@@ -86,6 +86,8 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         row["command"] = judgement.command
         row["methods"] = judgement.methods
         row["conditions"] = [condition._asdict() for condition in judgement.conditions]
+        row["present"] = [standing._asdict() for standing in judgement.present]
+        row["review"] = judgement.review
         row["standings"] = [standing._asdict() for standing in judgement.standings]
     return experiments
 
@@ -275,6 +277,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(terminal.plain(document["discovery"]), soft_wrap=True)
     if document["family"]:
         console.print(f"Its family, side by side: et show {document['family']}")
+    if document["review"]:
+        console.print(document["review"])
     console.print(f"Next step: {document['next_step']}")
     if document["command"]:
         console.print(f"  {document['command']}  (or decline)")
@@ -311,12 +315,30 @@ def _print_experiment(document: dict[str, Any]) -> None:
     console.print(table)
     if document["methods"]:
         console.print("Intervals: " + "; ".join(document["methods"]))
+    _print_present(console, document["present"])
     for condition in document["conditions"]:
         line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']} ({condition['needed']})"
         console.print(terminal.plain(line), soft_wrap=True)
     for row in document["diagnostics"]:
         if row["missing_share"]:
             console.print(terminal.plain(missing_text(row)), soft_wrap=True)
+    _print_history(console, document)
+    console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
+
+
+def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
+    """The primary metric now, where the decision came before."""
+    for now in present:
+        if now["role"] == "primary":
+            pairs = f"{now['point']['n_pairs']:,} pairs up to {text.moment(now['point']['as_of'])}"
+            present = interval_text({"metric": now["name"], **now["point"]})
+            console.print(
+                f"Now: {now['name']} {terminal.plain(present)} over {pairs}: {now['says']}", soft_wrap=True
+            )
+
+
+def _print_history(console: Console, document: dict[str, Any]) -> None:
+    """Messages and sign-offs."""
     for event in document["events"]:
         name = event["reason_code"] or event["kind"]
         line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
@@ -327,7 +349,6 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(
             terminal.plain(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}")
         )
-    console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
 
 def missing_text(row: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 SELECT
     e.experiment_id, e.title, e.mode, e.owner, e.traffic_split_pct, e.starts_at, e.ends_at, e.plan_hash,
     v.state, v.verdict, v.reason, v.decided_as_of, v.sentence, v.missing, coalesce(v.contradicted, false) AS contradicted,
-    v.standing, coalesce(v.registered_in_hindsight, false) AS registered_in_hindsight, v.already_there,
+    v.standing, coalesce(v.weakened, false) AS weakened, v.evidence_hash, v.announced_evidence_hash,
+    e.plan->>'$.promotion' AS promotion, coalesce(v.registered_in_hindsight, false) AS registered_in_hindsight, v.already_there,
     coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
     coalesce(c.reason_codes, []) AS reason_codes, coalesce(s.signals, 0) AS drift_signals,
     p.family, p.stands, p.threshold, p.counted, p.sentence AS discovery,

@@ -20,7 +20,13 @@ from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.governance import announce, lifecycle, notices, portfolio, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
-from et_pipeline.governance.explain import NO_PAIRS, hindsight_sentence, replays_sentence, what_changed
+from et_pipeline.governance.explain import (
+    NO_PAIRS,
+    hindsight_sentence,
+    replays_sentence,
+    weakened_sentence,
+    what_changed,
+)
 from et_pipeline.governance.notices import Notice
 from et_pipeline.governance.records import Announced, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
@@ -194,7 +200,7 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
         drifts = first_alarms(experiment, facts.path, facts.gaps, facts.drifts, facts.replays)
         _signals(work, experiment, facts.path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict
-    _review(work, experiment, assessment, announced, contradicted, already_there)
+    approvals = _review(work, experiment, assessment, announced, contradicted, already_there)
     waits = "split_declined" if declined and work.states[identifier] == "awaiting_sign_off" else None
     closed = [point.as_of for point in facts.path if sampled and (point.closed or ended)]
     _write_verdict(
@@ -207,6 +213,7 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
         facts,
         max(closed, default=None),
         already_there,
+        approvals,
     )
     return [identifier] if contradicted else []
 
@@ -325,8 +332,12 @@ def _review(
     announced: Announced | None,
     contradicted: bool,
     already_there: float | None,
-) -> None:
-    """Asks humans about a better variant and takes their answer; a contradicted verdict is not signed off."""
+) -> int:
+    """Asks humans about a better variant and takes their answer; a contradicted verdict is not signed off.
+
+    Returns:
+        How many people approved so far.
+    """
     identifier = experiment.experiment_id
     better = announced is not None and announced.verdict == "variant_better"
     review_due = work.states[identifier] == "concluded" and experiment.request_review and not contradicted
@@ -348,14 +359,16 @@ def _review(
         evidence,
         experiment.allow_self_approval,
         experiment.approvers,
+        assessment.weakened,
     )
     answer = work.sign_offs.answer(asked)
     if work.states[identifier] != "promotion_review":
-        return
+        return answer.approvers
     if answer.declines:
         work.advance(experiment, "declined", sign_offs=answer.declines, signers=answer.signers)
     elif answer.approved and not contradicted:
         work.advance(experiment, "approved", sign_offs=answer.approvals, signers=answer.signers)
+    return answer.approvers
 
 
 def _write_verdict(
@@ -368,6 +381,7 @@ def _write_verdict(
     facts: Facts,
     closed_until: datetime | None,
     already_there: float | None,
+    approvals: int,
 ) -> None:
     identifier = experiment.experiment_id
     state = work.states[identifier]
@@ -382,7 +396,17 @@ def _write_verdict(
             f"{what_changed(*records.changed_since_announced(work.connection, identifier))}: "
             f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"
         )
+    weakened = decided and assessment.weakened and not contradicted
+    if weakened:
+        sentence = f"{sentence} {weakened_sentence(experiment, assessment.present)}"
     previous = work.verdicts.get(identifier)
+    if weakened and not (previous and previous["weakened"]):
+        about = f"{identifier}: {sentence}"
+        notices.write(
+            work.connection,
+            Notice("verdict_weakened", identifier, "WARN", about, isoformat(work.now)),
+            work.now,
+        )
     if contradicted != bool(previous and previous["contradicted"]):
         audit.append(
             work.connection,
@@ -408,6 +432,7 @@ def _write_verdict(
         sample_ratio=facts.sample_ratio,
         split_approved=facts.split_approved or state == "sampling",
         failing=facts.failing,
+        approvals=approvals,
     )
     row = {
         "experiment_id": identifier,
@@ -429,6 +454,7 @@ def _write_verdict(
         "standing": dumps(judgement),
         "registered_in_hindsight": experiment.registered_in_hindsight,
         "already_there": already_there,
+        "weakened": weakened,
     }
     if row == previous:
         return

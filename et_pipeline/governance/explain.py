@@ -296,6 +296,16 @@ def what_changed(reports: bool, amended: Sequence[str]) -> str:
     return f"{causes} changed the evidence"
 
 
+def weakened_sentence(experiment: RegisteredExperiment, present: Sample) -> str:
+    """What a reviewer has to know where the present interval no longer supports the verdict."""
+    name = experiment.primary.name
+    point = present.points[name]
+    return (
+        f"The present interval no longer supports it: by {point.as_of:%Y-%m-%d %H:%M} UTC the difference in {name} is "
+        f"{_range(point)} per pair, {_sample(point)}."
+    )
+
+
 def hindsight_sentence(registered_at: datetime, starts_at: datetime, already_there: float | None) -> str:
     """What a reviewer has to know about a window that began before its registration."""
     there = "no pair was there yet"

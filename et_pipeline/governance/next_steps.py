@@ -47,6 +47,9 @@ OF_CHECK = {
     "change_refused": "A changed plan was refused, the old one is in force: put the file back, or give it a new id.",
 }
 """What a person does while sampling goes on, by what is wrong."""
+WEAKENED = (
+    "The present interval no longer supports the verdict: an approval has to say that its signer knows that."
+)
 MEND = (
     "Its figures are not up to date, since the program raised an error for it: whoever runs the pipeline finds the "
     "error in the table failures. It is tried again by itself. Decide nothing before it works."

@@ -17,7 +17,9 @@ from et_pipeline.contracts.messages import event_id, isoformat
 if TYPE_CHECKING:
     import duckdb
 
-NoticeTopic = Literal["verdict_contradicted", "check_failed", "check_warning", "run_failed"]
+NoticeTopic = Literal[
+    "verdict_contradicted", "verdict_weakened", "check_failed", "check_warning", "run_failed"
+]
 
 
 class Notice(NamedTuple):

@@ -26,12 +26,14 @@ class Answer(NamedTuple):
         approvals: Content hashes of the approvals.
         declines: Content hashes of the declines.
         signers: Who signed.
+        approvers: How many different people approved.
     """
 
     approved: bool
     approvals: list[str]
     declines: list[str]
     signers: list[str]
+    approvers: int
 
 
 class SignOffJudge:
@@ -82,6 +84,7 @@ class SignOffJudge:
             approvals,
             declines,
             [document.signer for _, document in fitting],
+            len(approvers),
         )
 
     def close(self, experiments: Collection[str]) -> list[tuple[str, str]]:
@@ -133,7 +136,9 @@ class SignOffJudge:
             "key_fingerprint": item.key_fingerprint,
         }
         if document is not None:
-            row |= document.model_dump(exclude={"format"}) | {"signed_at": naive_utc(document.signed_at)}
+            row |= document.model_dump(exclude={"format", "weakened"}) | {
+                "signed_at": naive_utc(document.signed_at)
+            }
         insert_row(self._connection, "sign_offs", row)
 
     def _record(self, action: str, item: SignOff) -> None:
@@ -149,6 +154,6 @@ class SignOffJudge:
                 "key_fingerprint": item.key_fingerprint,
                 "refusal": item.refusal,
                 "sentence": item.sentence,
-                "document": None if document is None else document.model_dump(mode="json"),
+                "document": None if document is None else document.model_dump(mode="json", exclude_none=True),
             },
         )

@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
@@ -53,6 +53,7 @@ REFUSALS: dict[str, str] = {
     "unknown_experiment": "There is no such experiment.",
     "other_plan": "It was given for another plan than the one in force.",
     "other_evidence": "It was given for other evidence than what is to be decided.",
+    "weakened": "The present interval no longer supports the verdict, and nothing says that the signer knows.",
     "self_approval": "The owner of a plan may not approve it.",
     "same_person": "The same person has signed this already.",
 }
@@ -77,6 +78,7 @@ class Document(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(printable)]
     signer: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._+-]{0,199}$")]
     signed_at: Annotated[AwareDatetime, AfterValidator(in_utc)]
+    weakened: Literal[True] | None = None
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -96,7 +98,7 @@ class Document(BaseModel):
 
     def content(self) -> bytes:
         """The file's bytes."""
-        document = {**self.model_dump(), "signed_at": isoformat(self.signed_at)}
+        document = {**self.model_dump(exclude_none=True), "signed_at": isoformat(self.signed_at)}
         return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -136,6 +138,7 @@ class Asked(NamedTuple):
         evidence_hashes: What a sign-off may be given for; the first is the one that was announced.
         allow_self_approval: Whether the plan's owner may approve.
         approvers: How many different people have to approve.
+        weakened: Whether the present interval no longer supports the verdict: an approval has to say so.
     """
 
     experiment_id: str
@@ -144,6 +147,7 @@ class Asked(NamedTuple):
     evidence_hashes: tuple[str, ...]
     allow_self_approval: bool
     approvers: int
+    weakened: bool = False
 
 
 def split_evidence(experiment_id: str, traffic_split_pct: float) -> str:
@@ -178,6 +182,13 @@ def read_sign_offs(
     return sorted(found, key=lambda item: (item.document.signed_at if item.document else now, item.path))
 
 
+def read_sign_off(
+    settings: Settings, path: Path, now: datetime, owners: Mapping[str, Collection[str]]
+) -> SignOff:
+    """Reads one sign-off and checks its signature, see `read_sign_offs`."""
+    return _Reader(settings, now, owners, frozenset()).read(path)
+
+
 def judge(sign_off: SignOff, asked: Asked | None, counted: Iterable[SignOff]) -> SignOff:
     """Whether a sign-off with a good signature counts for what is asked.
 
@@ -207,6 +218,8 @@ def _misfit(sign_off: SignOff, document: Document, asked: Asked) -> str | None:
         return "other_evidence"
     if document.decision == "approve" and sign_off.by_owner and not asked.allow_self_approval:
         return "self_approval"
+    if document.decision == "approve" and asked.weakened and not document.weakened:
+        return "weakened"
     return None
 
 
@@ -226,19 +239,25 @@ def _same_person(sign_off: SignOff, other: SignOff, asked: Asked) -> bool:
     )
 
 
-def write_sign_off(settings: Settings, document: Document, key: Path) -> Path:
+def write_sign_off(
+    settings: Settings,
+    document: Document,
+    key: Path,
+    counts: Callable[[Path], SignOff] | None = None,
+) -> Path:
     """Signs a decision with the person's own key and puts it among the sign-offs.
 
     Args:
         settings: Where sign-offs stand.
         document: The decision.
         key: A private key file, or the public key of one that an SSH agent holds.
+        counts: Says of the signed draft whether it would count; without it, that is left to the next tick.
 
     Returns:
         The file written; its signature stands beside it.
 
     Raises:
-        SignOffError: The key cannot be used, or such a file is there already.
+        SignOffError: The key cannot be used, the sign-off would not count, or such a file is there already.
     """
     folder = settings.sign_offs_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -263,6 +282,9 @@ def write_sign_off(settings: Settings, document: Document, key: Path) -> Path:
         if result.returncode != 0 or not made.exists():
             complaint = result.stderr.decode(errors="replace").strip()
             raise SignOffError(f"ssh-keygen could not sign with {key}: {complaint or 'no reason given'}")
+        found = None if counts is None else counts(draft)
+        if found is not None and found.refusal is not None:
+            raise SignOffError(f"nothing was written, since it would not count: {found.sentence}")
         made.replace(signature)
         draft.replace(path)
     return path

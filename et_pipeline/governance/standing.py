@@ -17,7 +17,7 @@ from et_pipeline.common import text
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.governance.explain import next_look_sentence
-from et_pipeline.governance.next_steps import MEND, command, next_step
+from et_pipeline.governance.next_steps import CONTRADICTED, MEND, WEAKENED, command, next_step
 from et_pipeline.governance.records import SampleRatio
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
@@ -105,6 +105,9 @@ class Judgement(NamedTuple):
         conditions: The checklist.
         next_step: What a person does now.
         command: The command for it, None where nobody has to sign.
+        present: Each metric at the newest closed block, where the decision came before it; else empty.
+        weakened: Whether the verdict would not be drawn from `present`.
+        review: How the review of a better variant stands, in a few words; empty where there is none.
     """
 
     as_of: datetime | None
@@ -113,6 +116,9 @@ class Judgement(NamedTuple):
     conditions: list[Condition]
     next_step: str
     command: str | None
+    present: list[Standing]
+    weakened: bool
+    review: str
 
     @property
     def primary(self) -> Standing | None:
@@ -132,7 +138,7 @@ class Judgement(NamedTuple):
         return next_look_sentence(point.get("looks"), point.get("next_look_at"))
 
 
-NOT_LOOKED_AT = Judgement(None, None, [], [], next_step(None, None, ()), None)
+NOT_LOOKED_AT = Judgement(None, None, [], [], next_step(None, None, ()), None, [], False, "")
 """What stands for the judgement of an experiment that no tick has looked at yet."""
 
 
@@ -147,6 +153,7 @@ def judge(
     sample_ratio: SampleRatio | None,
     split_approved: bool,
     failing: Collection[str],
+    approvals: int = 0,
 ) -> Judgement:
     """The checklist and each metric's standing, in words.
 
@@ -160,6 +167,7 @@ def judge(
         sample_ratio: The newest shares of the arms, None where they are not compared.
         split_approved: Whether a human approved a large split.
         failing: Checks that fail for this experiment, see the query `failing`.
+        approvals: How many people approved the promotion.
     """
     sample = assessment.sample
     metrics = sorted(experiment.metrics, key=lambda terms: (ROLES.index(terms.role), terms.name))
@@ -169,13 +177,50 @@ def judge(
         _metric_condition(experiment, standing) for standing in standings if standing.role != "secondary"
     ]
     missing = {item.condition for item in assessment.missing} | set(failing)
+    step = next_step(state, assessment.verdict if decided else None, missing, reason)
+    review = ""
+    if state in REVIEWED:
+        conditions.append(_approvals(experiment, state, approvals))
+        review = f"{REVIEWED[state]}: {_count(experiment, approvals)}"
+    if state == "promotion_review" and reason not in CONTRADICTED:
+        step = f"{step} So far: {_count(experiment, approvals)}."
+        if assessment.weakened:
+            step = f"{WEAKENED} {step}"
+    present = assessment.present
+    moved_on = decided and present.points != sample.points
     return Judgement(
         max((point.as_of for point in sample.points.values()), default=None),
         closed_until,
         standings,
         conditions,
-        next_step(state, assessment.verdict if decided else None, missing, reason),
+        step,
         command(experiment.experiment_id, state, reason),
+        [_standing(experiment, present, terms) for terms in metrics] if moved_on else [],
+        decided and assessment.weakened,
+        review,
+    )
+
+
+REVIEWED = {
+    "promotion_review": "Asks for a review",
+    "signed_off": "Approved by humans",
+    "declined": "Declined by a human",
+}
+"""States of a better variant that humans were asked about, in words."""
+
+
+def _count(experiment: RegisteredExperiment, approvals: int) -> str:
+    return f"{approvals} of {experiment.approvers} approval{'s' if experiment.approvers > 1 else ''}"
+
+
+def _approvals(experiment: RegisteredExperiment, state: str, approvals: int) -> Condition:
+    people = "reviewer" if experiment.approvers == 1 else "different reviewers"
+    return Condition(
+        "Approved by humans",
+        _count(experiment, approvals) + ("; declined" if state == "declined" else ""),
+        f"{experiment.approvers} {people}",
+        {"signed_off": "good", "declined": "bad"}.get(state, "open"),
+        "sign_offs.valid, decision; experiments.plan",
     )
 
 
@@ -193,6 +238,7 @@ def dumps(judgement: Judgement) -> str:
     """The judgement as text, for the table `verdicts`."""
     document = judgement._asdict() | {
         "standings": [standing._asdict() for standing in judgement.standings],
+        "present": [standing._asdict() for standing in judgement.present],
         "conditions": [condition._asdict() for condition in judgement.conditions],
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, default=datetime.isoformat)
@@ -202,9 +248,11 @@ def loads(stored: str | None) -> Judgement:
     """A stored judgement; `NOT_LOOKED_AT` where there is none yet."""
     if stored is None:
         return NOT_LOOKED_AT
-    document = json.loads(stored)
-    standings = [Standing(**standing) for standing in document["standings"]]
-    for standing in standings:
+    document = {"present": [], "weakened": False, "review": ""} | json.loads(stored)  # older rows lack these
+    standings, present = (
+        [Standing(**standing) for standing in document[part]] for part in ("standings", "present")
+    )
+    for standing in (*standings, *present):
         standing.point.update(
             {name: standing.point.get(name) for name in FIGURES}  # one that was stored before has fewer
             | {name: _moment(standing.point.get(name)) for name in ("as_of", "next_look_at")}
@@ -215,6 +263,7 @@ def loads(stored: str | None) -> Judgement:
             "as_of": _moment(document["as_of"]),
             "closed_until": _moment(document["closed_until"]),
             "standings": standings,
+            "present": present,
             "conditions": [Condition(**condition) for condition in document["conditions"]],
         }
     )

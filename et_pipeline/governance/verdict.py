@@ -71,6 +71,8 @@ class Assessment(NamedTuple):
         sentence: The same for a non-statistician.
         decided_as_of: End of the block that decided.
         sample: Each metric's interval and gaps at the decision, or at the newest closed block.
+        present: The same at the newest closed block, also where the decision came before it.
+        weakened: Whether the verdict would not be drawn from `present`; a verdict is not undone by it.
         missing: What keeps a verdict away; empty where there is one.
         alarms: Where the variant underperformed, one for each metric.
         evidence: The figures behind the verdict, ready to be hashed; None without a verdict.
@@ -84,6 +86,8 @@ class Assessment(NamedTuple):
     missing: tuple[Missing, ...]
     alarms: tuple[Alarm, ...]
     evidence: dict[str, Any] | None
+    present: Sample = Sample({}, {})
+    weakened: bool = False
 
     @property
     def points(self) -> dict[str, Point]:
@@ -146,7 +150,8 @@ def assess(
     missing = () if decided else tuple(missing_conditions(experiment, sample, sample_ratio_alarm))
     if ended and not without_pairs and not sample.points and not sample.gaps:
         missing = (no_pairs(experiment), *missing)
-        return Assessment(None, NO_PAIRS, missing[0].sentence, None, sample, missing, (), None)
+        return Assessment(None, NO_PAIRS, missing[0].sentence, None, sample, missing, (), None, sample)
+    present = sample
     if decided is not None:
         verdict, reason, sample = decided
         as_of = max(point.as_of for point in sample.points.values())
@@ -164,6 +169,7 @@ def assess(
             missing,
             tuple(alarms.values()),
             None,
+            present,
         )
     return Assessment(
         verdict,
@@ -175,6 +181,8 @@ def assess(
         missing,
         tuple(alarms.values()),
         _evidence(experiment, verdict, reason, as_of, sample),
+        present,
+        decided is not None and not _supports(experiment, present, verdict),
     )
 
 
@@ -247,6 +255,15 @@ def _verdict(
     if equal(experiment, sample):
         return "equivalent", "within_equivalence_margin"
     return None
+
+
+def _supports(experiment: RegisteredExperiment, sample: Sample, verdict: Verdict) -> bool:
+    """Whether a verdict would be drawn from a sample, whatever else would be."""
+    if verdict == "variant_worse":
+        return bool(_alarms(experiment, sample))
+    if verdict == "variant_better":
+        return all(holds(experiment, sample, terms) for terms in (experiment.primary, *experiment.guardrails))
+    return verdict == "inconclusive" or equal(experiment, sample)
 
 
 def rounded(value: float | None) -> float | None:

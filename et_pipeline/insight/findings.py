@@ -50,6 +50,9 @@ class Findings(NamedTuple):
         missing: What is still missing, sentences.
         headline: The primary metric's standing.
         methods: How the intervals are computed, each way once.
+        now: The same at the newest closed block, where the decision came before it.
+        weakened: Whether the verdict would not be drawn from it.
+        review: How the review of a better variant stands; empty where there is none.
     """
 
     label: str
@@ -64,6 +67,9 @@ class Findings(NamedTuple):
     missing: list[str]
     headline: Standing | None
     methods: list[str]
+    now: Standing | None
+    weakened: bool
+    review: str
 
 
 def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
@@ -97,6 +103,9 @@ def find(data: ExperimentData) -> Findings:
         missing=[item["sentence"] for item in missing],
         headline=judgement.primary,
         methods=judgement.methods,
+        now=next((standing for standing in judgement.present if standing.role == "primary"), None),
+        weakened=judgement.weakened,
+        review=judgement.review,
     )
 
 

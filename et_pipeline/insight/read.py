@@ -120,7 +120,9 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """One row an experiment, as the index shows it; what needs a human comes first."""
     found = row_dicts(connection, load(__package__, "index"))
     for row in found:
-        row["primary"] = loads(row.pop("standing")).primary
+        judgement = loads(row.pop("standing"))
+        row["primary"], row["review"] = judgement.primary, judgement.review
+        row["now"] = next((standing for standing in judgement.present if standing.role == "primary"), None)
     return found
 
 

@@ -23,6 +23,7 @@ Topic = Literal[
     "drift",
     "stalled",
     "verdict_contradicted",
+    "verdict_weakened",
     "check_failed",
     "check_warning",
     "run_failed",

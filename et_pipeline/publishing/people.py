@@ -39,6 +39,7 @@ TITLES: dict[Topic, str] = {
     "drift": "a variant underperforms",
     "stalled": "sampling is paused",
     "verdict_contradicted": "an announced verdict no longer follows",
+    "verdict_weakened": "the present interval no longer supports a verdict",
     "check_failed": "a check fails",
     "check_warning": "a check warns",
     "run_failed": "a run failed",

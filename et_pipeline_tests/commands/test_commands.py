@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from et_pipeline.definitions import defs
+from et_pipeline.governance.sign_offs import Document, write_sign_off
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, run_et
 
 pytestmark = pytest.mark.xdist_group("sample_run")
@@ -162,19 +165,54 @@ def test_plan_sizes_from_what_was_measured(sample_run: Path) -> None:
     refused(run_et(sample_run, "plan", path, "--uplift", "2"), "--sd", "--like")
 
 
-def test_sign_off_by_a_stranger_is_written_but_does_not_count(sample_run: Path, tmp_path: Path) -> None:
+def test_sign_off_by_a_stranger_is_not_written_and_does_not_count_where_it_was_made_by_hand(
+    sample_run: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "data"
     shutil.copytree(sample_run, folder)
     key = tmp_path / "mallory"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     (folder / "allowed_signers").write_text("")
     arguments = ("--signer", "mallory", "--key", str(key), "--reason", "trust me", "--json")
-    written = document(run_et(folder, "sign-off", "line-shop-v4", "approve", *arguments))
-    assert written["purpose"] == "promotion"
+    refused(
+        run_et(folder, "sign-off", "line-shop-v4", "approve", *arguments),
+        "nothing was written",
+        "The key is not in allowed_signers.",
+    )
+    assert not list((folder / "sign_offs").glob("*.json"))
+    row = document(run_et(folder, "show", "line-shop-v4", "--json"))
+    by_hand = Document(
+        experiment_id="line-shop-v4",
+        plan_hash=row["plan_hash"],
+        evidence_hash=row["evidence_hash"],
+        purpose="promotion",
+        decision="approve",
+        reason="trust me",
+        signer="mallory",
+        signed_at=datetime.now(UTC),
+    )
+    write_sign_off(Settings(data_dir=folder), by_hand, key)
     assert run_et(folder, "tick").returncode == 0
     found = document(run_et(folder, "show", "line-shop-v4", "--json"))
     assert found["state"] == "promotion_review"
     assert [row["valid"] for row in found["sign_offs"]] == [False]
+    assert found["review"] == "Asks for a review: 0 of 1 approval"
+    public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+    (folder / "allowed_signers").write_text(f"mallory {public}\n")
+    written = document(run_et(folder, "sign-off", "line-shop-v4", "approve", *arguments))
+    assert written["purpose"] == "promotion"
+    refused(
+        run_et(folder, "sign-off", "line-shop-v4", "approve", "--signer", "mallory"),
+        "missing: --key, --reason",
+    )
+    assert run_et(folder, "tick").returncode == 0
+    found = document(run_et(folder, "show", "line-shop-v4", "--json"))
+    assert (found["state"], found["review"]) == ("signed_off", "Approved by humans: 1 of 1 approval")
+    page = (folder / "published" / "pages" / "line-shop-v4.html").read_text()
+    assert "Approved by humans: 1 of 1 approval" in page
+    assert (
+        "Approved by humans: 1 of 1 approval" in (folder / "published" / "pages" / "index.html").read_text()
+    )
     refused(
         run_et(folder, "sign-off", "quote-refresh-2s", "approve", *arguments), "nothing waits for a sign-off"
     )

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, timedelta
 
 from et_pipeline.governance.sign_offs import split_evidence
+from et_pipeline.governance.standing import loads
 from et_pipeline.warehouse import audit
 from et_pipeline_tests.governance.world import START
 
@@ -457,3 +458,63 @@ def test_an_experiment_that_was_announced_without_pairs_stays_as_it_was_announce
     world.connection.execute("DELETE FROM series_interval_path")
     assert world.tick(hours=1).contradicted == []
     assert world.verdict()["verdict"] == "inconclusive"
+
+
+def test_a_verdict_that_the_present_interval_no_longer_supports_is_weakened_and_an_approval_has_to_say_so(
+    world,
+):
+    world.person("anna")
+    world.write_plan()
+    world.tick()
+    world.better(5)
+    world.tick(hours=6)
+    row = world.verdict()
+    assert (row["verdict"], row["weakened"]) == ("variant_better", False)
+    world.interval(6, -0.04, 9.72, n_pairs=800)
+    world.interval(6, -0.5, 0.5, metric="slippage_bps", n_pairs=800)
+    world.tick(hours=1)
+    row = world.verdict()
+    assert (row["state"], row["verdict"], row["contradicted"]) == (
+        "promotion_review",
+        "variant_better",
+        False,
+    )
+    assert row["weakened"]
+    assert "The present interval no longer supports it" in row["sentence"]
+    assert "between −0.04 and +9.72 bps per pair, over 800 matched pairs" in row["sentence"]
+    judgement = loads(row["standing"])
+    assert (judgement.primary.point["n_pairs"], judgement.present[0].point["n_pairs"]) == (500, 800)
+    assert judgement.weakened
+    assert "has to say that its signer knows" in judgement.next_step
+    topics = world.connection.execute("SELECT topic FROM notices").fetchall()
+    assert topics == [("verdict_weakened",)]
+    world.tick(hours=1)
+    assert world.connection.execute("SELECT count(*) FROM notices").fetchone() == (1,)
+    path = world.sign("anna")
+    world.tick(hours=1)
+    assert world.state() == "promotion_review"
+    assert world.refusals() == {path.name: "weakened"}
+    world.sign("anna", weakened=True)
+    world.tick(hours=1)
+    assert world.state() == "signed_off"
+
+
+def test_a_review_tells_how_many_of_its_approvals_it_has(world):
+    for name in ("anna", "bert"):
+        world.person(name)
+    world.write_plan(promotion={"request_review": True, "approvers": 2})
+    world.tick()
+    world.better(5)
+    seen = []
+    for name in ("anna", "bert", None):
+        world.tick(hours=6)
+        judgement = loads(world.verdict()["standing"])
+        condition = next(item for item in judgement.conditions if item.label == "Approved by humans")
+        seen.append((judgement.review, condition.word))
+        if name:
+            world.sign(name)
+    assert seen == [
+        ("Asks for a review: 0 of 2 approvals", "not yet"),
+        ("Asks for a review: 1 of 2 approvals", "not yet"),
+        ("Approved by humans: 2 of 2 approvals", "met"),
+    ]
