@@ -331,9 +331,9 @@ def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
     for now in present:
         if now["role"] == "primary":
             pairs = f"{now['point']['n_pairs']:,} pairs up to {text.moment(now['point']['as_of'])}"
-            present = interval_text({"metric": now["name"], **now["point"]})
+            interval = interval_text({"metric": now["name"], **now["point"]})
             console.print(
-                f"Now: {now['name']} {terminal.plain(present)} over {pairs}: {now['says']}", soft_wrap=True
+                f"Now: {now['name']} {terminal.plain(interval)} over {pairs}: {now['says']}", soft_wrap=True
             )
 
 
