@@ -3,7 +3,17 @@
 import dagster as dg
 
 from et_pipeline.common.files import keep_others_out
-from et_pipeline.defs import evidence, experiment, experiments, exports, governance, ingest, insight, pairing
+from et_pipeline.defs import (
+    evidence,
+    experiment,
+    experiments,
+    exports,
+    governance,
+    ingest,
+    insight,
+    pairing,
+    publishing,
+)
 from et_pipeline.defs.operations.failures import tell_failures
 from et_pipeline.defs.operations.retention import clean_up, clean_up_daily
 from et_pipeline.defs.publishing import (
@@ -38,7 +48,7 @@ def publish() -> None:
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [ingest, experiments, pairing, evidence, governance, insight, experiment, exports]
+        [ingest, experiments, pairing, evidence, governance, publishing, insight, experiment, exports]
     ),
     jobs=[tick, publish, collect, exports.parquet, clean_up],
     sensors=[new_inputs, publish_when_decided, publish_pending, tell_failures],

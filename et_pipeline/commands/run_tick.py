@@ -106,7 +106,8 @@ def tick(
     Raises:
         CommandError: The run failed; the message names the step and its error.
     """
-    wanted = force or due(settings, fingerprint(settings), read_last_tick(settings))
+    inputs = fingerprint(settings)
+    wanted = force or due(settings, inputs, read_last_tick(settings))
     unfinished, failures = (True, []) if wanted else _unfinished(settings)
     if not unfinished:
         return TickOutcome(False, None, 0, [], failures)
@@ -115,23 +116,26 @@ def tick(
 
     say("Starting Dagster")
     from et_pipeline.definitions import defs
-    from et_pipeline.experiments.failures import sentences
-    from et_pipeline.warehouse.connection import open_warehouse
 
+    run_id, delivered, failed = None, 0, list[str]()
     loggers = {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
     with instance(settings) as found:
         try:
-            run_id, failed = _run_tick(settings, found, loggers, say) if wanted else (None, [])
+            if wanted:
+                run_id, delivered, failed = _run_tick(settings, inputs, found, loggers, say)
+                unfinished, failures = _unfinished(settings)
         finally:  # people are told now that a run failed, not when one works again
-            say("Delivering messages")
-            publish = defs.resolve_job_def("publish").execute_in_process(
-                instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
-            )
-        if not publish.success:
-            raise _failure(settings, publish)
-        delivered = int(publish.output_for_node("deliver_events", "result"))
-    with open_warehouse(settings) as connection:
-        return TickOutcome(wanted, run_id, delivered, failed, sentences(connection))
+            if unfinished:
+                say("Delivering messages")
+                publish = defs.resolve_job_def("publish").execute_in_process(
+                    instance=found, tags=IN_JOB_HISTORY, run_config=loggers, raise_on_error=False
+                )
+        if unfinished:
+            if not publish.success:
+                raise _failure(settings, publish)
+            delivered += int(publish.output_for_node("deliver_events", "result"))
+            _, failures = _unfinished(settings)
+    return TickOutcome(wanted, run_id, delivered, failed, failures)
 
 
 def _unfinished(settings: Settings) -> tuple[bool, list[str]]:
@@ -152,9 +156,13 @@ def _unfinished(settings: Settings) -> tuple[bool, list[str]]:
 
 
 def _run_tick(
-    settings: Settings, found: dg.DagsterInstance, run_config: dict[str, Any], say: Callable[[str], None]
-) -> tuple[str, list[str]]:
-    """Runs the `tick` job; returns its run and the checks that did not pass.
+    settings: Settings,
+    inputs: str,
+    found: dg.DagsterInstance,
+    run_config: dict[str, Any],
+    say: Callable[[str], None],
+) -> tuple[str, int, list[str]]:
+    """Runs the `tick` job; returns its run, how many messages it delivered, and the checks that did not pass.
 
     Raises:
         CommandError: The run failed.
@@ -162,7 +170,7 @@ def _run_tick(
     from et_pipeline.definitions import defs
     from et_pipeline.defs.ticks import prepare_tick
 
-    request = prepare_tick(settings, found)
+    request = prepare_tick(settings, inputs, found)
     run_id = str(uuid.uuid4())
     found.add_event_listener(run_id, lambda event: _tell(event, say))
     result = defs.resolve_job_def("tick").execute_in_process(
@@ -179,7 +187,8 @@ def _run_tick(
         for check in result.get_asset_check_evaluations()
         if not check.passed
     ]
-    return result.run_id, failed
+    (deliveries,) = result.asset_materializations_for_node("deliveries")
+    return result.run_id, int(str(deliveries.metadata["delivered"].value)), failed
 
 
 STEPS = {
@@ -190,6 +199,7 @@ STEPS = {
     "cells": "Adding up pairs",
     "evidence": "Computing intervals",
     "governance": "Deciding",
+    "deliveries": "Delivering messages",
     "analyst_database": "Publishing the analyst database",
     "review_pages": "Drawing the review pages",
     "last_tick": "Noting what changed",

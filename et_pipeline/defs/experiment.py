@@ -1,6 +1,7 @@
 """The asset `experiment`, where a person finds, compares and runs again one experiment; and a tick's last step."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,7 +23,9 @@ Choose an experiment under *Partitions*; its figures over time are under *Overvi
 whenever something about it changed. *Materialize* computes one experiment again, from its reports to its page.
 """
 LAST_TICK = """The last step of a tick: it notes each experiment that changed on `experiment`, and that everything
-was done for the inputs which the tick was started for (`warehouse/last_tick.json`)."""
+was done for the inputs which the tick was started for (`warehouse/last_tick.json`). It writes the operators' metrics
+(`published/metrics.prom`), and counts what is left to the job `publish`: messages that wait, people to be told,
+notices that the published copy does not have yet."""
 
 
 @dg.asset(
@@ -75,6 +78,8 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
     from et_pipeline.due import LastTick, next_wake, write_last_tick
     from et_pipeline.experiments.registered import registered_ids
     from et_pipeline.governance.notices import note_checks
+    from et_pipeline.publishing.house_metrics import write_metrics
+    from et_pipeline.publishing.outbox import not_addressed, pending
     from et_pipeline.warehouse.connection import transaction
 
     settings = warehouse.settings
@@ -82,15 +87,18 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         facts = _facts(connection, registered_ids(connection))
         wake_at = next_wake(connection, settings)
         with transaction(connection):
-            note_checks(connection, failed_checks(context.instance, context.run.run_id), settings.now())
-    changed = changed_experiments(context.instance, facts)
-    pictures = _pictures(context.log, warehouse, list(changed))
-    for name, note in changed.items():
-        context.log_event(note.with_metadata({**note.metadata, **pictures[name]}))
-    inputs = context.run.tags.get(INPUTS_TAG)
-    if inputs is not None:
-        write_last_tick(settings, LastTick(inputs, wake_at))
-    return dg.MaterializeResult(metadata={"noted": len(changed), "wake_at": wake_at.isoformat()})
+            failed = failed_checks(context.instance, context.run.run_id)
+            news = note_checks(connection, failed, settings.now())
+        left = len(pending(connection, now=datetime.now(UTC))) + len(not_addressed(connection)) + news
+        changed = changed_experiments(context.instance, facts)
+        pictures = _pictures(context.log, warehouse, list(changed))
+        for name, note in changed.items():
+            context.log_event(note.with_metadata({**note.metadata, **pictures[name]}))
+        inputs = context.run.tags.get(INPUTS_TAG)
+        if inputs is not None:
+            write_last_tick(settings, LastTick(inputs, wake_at))
+        write_metrics(connection, settings)  # newer than the note: they say that they belong to this tick
+    return dg.MaterializeResult(metadata={"noted": len(changed), "wake_at": wake_at.isoformat(), "left": left})
 
 
 def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,7 @@ database alone, by which a reviewer can decide; and an index of them.
             deps=[
                 "verdicts",
                 "events",
+                "deliveries",
                 "drift_signals",
                 "audit_log",
                 "portfolio",

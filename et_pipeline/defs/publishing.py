@@ -1,14 +1,25 @@
-"""The jobs `publish` and `collect`: what is pending leaves the outbox, the bus is read, and what starts either."""
+"""Messages leave the outbox, at once within a tick or by the job `publish`; the job `collect` reads the bus; and
+what starts either job.
+"""
 
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
+from et_pipeline.defs.resource import POOL as WAREHOUSE_POOL
 from et_pipeline.defs.resource import Warehouse
-from et_pipeline.defs.specs import bullets
+from et_pipeline.defs.specs import bullets, materialized, spec
 
+DELIVERIES = """Every attempt to deliver a message, and what became of it.
+
+A tick delivers at once what goes to files, before it publishes. What goes to a real bus or registry may have to
+wait for it, which must hold up no tick: the job `publish` follows for that.
+
+    SELECT event_id, destination, attempt, status, detail FROM deliveries ORDER BY attempted_at;
+"""
 POOL = "publishing"
 """One run at a time delivers; apart from the warehouse's pool, since a network wait must block no tick."""
 PATIENCE = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
@@ -16,6 +27,25 @@ PATIENCE = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL
 SHOWN = 50
 RETRY_WINDOW_S = 600
 """A run that died before it recorded anything is started again after so long."""
+
+
+@dg.multi_asset(
+    name="deliveries",
+    specs=[spec("deliveries", group="governance", deps=["events"], description=DELIVERIES)],
+    pool=WAREHOUSE_POOL,
+)
+def deliveries(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Delivers what nobody has to be waited for; tells how much is left to the job `publish`."""
+    from et_pipeline.publishing.delivery import deliver_to_files
+    from et_pipeline.publishing.outbox import pending
+
+    delivered = len(deliver_to_files(warehouse.settings).outcomes)
+    with warehouse.open() as connection:
+        left = len(pending(connection, now=datetime.now(UTC)))
+        yield materialized(connection, "deliveries", delivered=delivered, left=left)
+    context.log.info(f"{delivered} messages delivered, {left} left to the job publish")
 
 
 @dg.op(
@@ -155,15 +185,20 @@ def collect() -> None:
 
 
 @dg.asset_sensor(
-    asset_key=dg.AssetKey("verdicts"),
+    asset_key=dg.AssetKey("deliveries"),
     job_name="publish",
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Delivers as soon as verdicts were materialised; one delivery a tick.",
+    description="Delivers what a tick has decided and could not deliver at once; one delivery a tick.",
 )
-def publish_when_decided(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry) -> dg.RunRequest:
-    """The run key is the tick's run, which materialises one partition after the other."""
-    return dg.RunRequest(run_key=f"verdicts:{asset_event.run_id}")
+def publish_when_decided(
+    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
+) -> dg.RunRequest | dg.SkipReason:
+    """The run key is the tick's run."""
+    materialization = asset_event.asset_materialization
+    if materialization is None or materialization.metadata["left"].value == 0:
+        return dg.SkipReason("the tick delivered everything itself")
+    return dg.RunRequest(run_key=f"deliveries:{asset_event.run_id}")
 
 
 @dg.sensor(

@@ -45,10 +45,10 @@ def tick_request(settings: Settings, inputs: str, partitions: Sequence[str]) -> 
     return TickRequest(inputs, sorted({plan.experiment_id for plan in plans.values()} - set(partitions)))
 
 
-def prepare_tick(settings: Settings, instance: dg.DagsterInstance) -> TickRequest:
-    """The tick that is wanted now, its new partitions added already."""
+def prepare_tick(settings: Settings, inputs: str, instance: dg.DagsterInstance) -> TickRequest:
+    """The tick that is wanted now, its new partitions added already; see `tick_request`."""
     known = instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
-    request = tick_request(settings, fingerprint(settings), known)
+    request = tick_request(settings, inputs, known)
     if request.new_experiments:
         instance.add_dynamic_partitions(EXPERIMENT_PARTITIONS, request.new_experiments)
     return request
@@ -103,8 +103,9 @@ def regular_ticks(
 ) -> dg.RunRequest | dg.SkipReason:
     """One run over every experiment, unless nothing at all is due."""
     settings = warehouse.settings
-    if not due(settings, fingerprint(settings), read_last_tick(settings)):
+    inputs = fingerprint(settings)
+    if not due(settings, inputs, read_last_tick(settings)):
         return dg.SkipReason("nothing is due")
-    request = prepare_tick(settings, context.instance)
+    request = prepare_tick(settings, inputs, context.instance)
     moment = context.scheduled_execution_time or datetime.now(UTC)
     return _run_request(request, f"{request.inputs}@{moment.isoformat()}")

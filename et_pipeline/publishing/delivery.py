@@ -18,7 +18,7 @@ from et_pipeline.publishing.destinations import Destination, RefusedError, Send,
 from et_pipeline.publishing.log import logger
 from et_pipeline.publishing.outbox import Outcome, Pending, pending, record
 from et_pipeline.publishing.people import Person
-from et_pipeline.publishing.routes import DestinationName
+from et_pipeline.publishing.routes import DestinationName, files
 from et_pipeline.publishing.routes import destinations as configured
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
@@ -101,7 +101,7 @@ def deliver(
     chosen = {str(name): destination for name, destination in found.items()}
     policy = policy or Policy(rounds=settings.delivery_attempts)
     done: list[Outcome] = []
-    with _only_deliverer(settings):
+    with _only_deliverer(settings, settings.lock_timeout_s):
         with open_warehouse(settings) as connection:
             due = pending(connection, destinations, clock())
         for name, group in groupby(sorted(due, key=_destination), key=_destination):
@@ -113,6 +113,35 @@ def deliver(
                 done += outcomes
                 _log(settings, batch, outcomes)
     return Delivery(done)
+
+
+def deliver_to_files(settings: Settings) -> Delivery:
+    """Sends what is due and goes to files: part of a tick, since nobody has to be waited for.
+
+    What cannot be written at the first try stays as it was, and so does everything while another process
+    delivers: `deliver` does the rest.
+
+    Args:
+        settings: Where warehouse and outbox are.
+
+    Raises:
+        WarehouseError: The warehouse could not be opened.
+    """
+    here, policy = files(settings), Policy(tries=1, give_up_after=1)
+    sent: list[tuple[Pending, Outcome]] = []
+    try:
+        with _only_deliverer(settings, 0), open_warehouse(settings) as connection:
+            due = sorted(pending(connection, here, _utc_now()), key=_destination)
+            for name, group in groupby(due, key=_destination):
+                batch = list(group)
+                outcomes = _Round(here[name], policy, _utc_now, time.sleep).send(batch)
+                sent += zip(batch, outcomes, strict=True)
+            sent = [(message, outcome) for message, outcome in sent if outcome.status == "delivered"]
+            record(connection, [outcome for _, outcome in sent])
+    except DeliveryBusyError:
+        pass
+    _log(settings, [message for message, _ in sent], [outcome for _, outcome in sent])
+    return Delivery([outcome for _, outcome in sent])
 
 
 class _Round:
@@ -226,16 +255,16 @@ def _batches(items: Sequence[Pending], size: int) -> Iterator[Sequence[Pending]]
 
 
 @contextmanager
-def _only_deliverer(settings: Settings) -> Iterator[None]:
+def _only_deliverer(settings: Settings, patience_s: float) -> Iterator[None]:
     """Holds the delivery lock: two deliverers at once would only send everything twice."""
     path = settings.warehouse_path.with_name("delivery.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=settings.lock_timeout_s)
+    lock = FileLock(path, timeout=patience_s)
     try:
         lock.acquire()
     except Timeout as error:
         raise DeliveryBusyError(
-            f"another process has been delivering for more than {settings.lock_timeout_s:g} s; "
+            f"another process has been delivering for more than {patience_s:g} s; "
             "it goes on, and what is pending then goes with the next round"
         ) from error
     try:

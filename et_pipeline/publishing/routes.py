@@ -20,11 +20,17 @@ ROUTES: Mapping[Kind, DestinationName] = {
 """The whole routing. Names are roles: connecting a real bus later does not send the past again."""
 
 
+def files(settings: Settings) -> dict[DestinationName, Destination]:
+    """The files behind each name to which nothing else is connected: sending there waits for nobody."""
+    outbox = FileOutbox(settings.outbox_dir)
+    connected = {"report_bus": settings.nats, "strategy_registry": settings.registry}
+    return {name: outbox for name in dict.fromkeys(ROUTES.values()) if connected[name] is None}
+
+
 def destinations(settings: Settings) -> dict[DestinationName, Destination]:
     """The destination behind each name, as the settings ask for."""
     # Imported where they are connected: they take as long to load as all the rest of a tick that finds nothing new.
-    files = FileOutbox(settings.outbox_dir)
-    found: dict[DestinationName, Destination] = {"report_bus": files, "strategy_registry": files}
+    found = files(settings)
     if settings.nats is not None:
         from et_pipeline.publishing.nats_bus import NatsBus
 

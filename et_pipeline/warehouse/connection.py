@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +114,7 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
-        if had_history and not _has_schema(connection):
+        if had_history and _version(connection) == 0:
             raise WarehouseError(_lost(path))
         migrate(connection)
         yield connection
@@ -127,10 +128,15 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
         connection.close()
 
 
-def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(
-        connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_version'").fetchall()
-    )
+def _version(connection: duckdb.DuckDBPyConnection) -> int:
+    """The schema's version, 0 where there is none. Asking the catalogue would read all of it, at every opening."""
+    import duckdb
+
+    try:
+        ((version,),) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
+    except duckdb.CatalogException:
+        return 0
+    return int(version)
 
 
 def _lost(path: Path) -> str:
@@ -176,14 +182,15 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDB
     connection.execute("COMMIT")
 
 
-def migrations() -> list[tuple[int, str]]:
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
     """Number and text of every migration, in order."""
     folder = files(__package__ or "").joinpath("migrations")
     found = [(match[1], item) for item in folder.iterdir() if (match := _MIGRATION.fullmatch(item.name))]
-    return [
+    return tuple(
         (int(number), item.read_text(encoding="utf-8"))
         for number, item in sorted(found, key=lambda pair: pair[0])
-    ]
+    )
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> int:
@@ -195,10 +202,12 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
     Raises:
         WarehouseError: The warehouse was written by a newer program.
     """
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)"
-    )
-    ((present,),) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
+    present = _version(connection)
+    if present == 0:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version "
+            "(version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)"
+        )
     steps = migrations()
     newest = steps[-1][0]
     if present > newest:

@@ -16,6 +16,7 @@ from et_pipeline.commands import samples
 from et_pipeline.contracts.plan import read_plans
 from et_pipeline.definitions import defs
 from et_pipeline.defs.ticks import prepare_tick
+from et_pipeline.due import fingerprint
 from et_pipeline.generator import Truth, write_snapshots
 from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import SAMPLE_PLANS
@@ -46,7 +47,7 @@ class World:
 
     def tick(self) -> dg.ExecuteInProcessResult:
         """One run of the job `tick` over every experiment, as the sensor and `et tick` ask for it."""
-        request = prepare_tick(self.settings, self.instance)
+        request = prepare_tick(self.settings, fingerprint(self.settings), self.instance)
         return self.run("tick", tags=request.tags)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -6,9 +6,16 @@ import json
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from et_pipeline.definitions import publish
-from et_pipeline.defs.publishing import collect, collect_regularly, publish_pending, publish_when_decided
+from et_pipeline.defs.publishing import (
+    collect,
+    collect_regularly,
+    deliveries,
+    publish_pending,
+    publish_when_decided,
+)
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.due import fingerprint
 from et_pipeline.governance.stall import open_outages
@@ -139,12 +146,16 @@ def test_a_busy_warehouse_only_makes_the_sensor_look_again_later(settings, insta
         assert "in use" in pending_sensor(settings, instance).skip_message
 
 
-def test_verdicts_of_one_tick_start_one_delivery(instance):
-    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
-    def verdicts() -> None:
+def test_a_tick_delivers_what_goes_to_files_and_starts_one_delivery_of_the_rest(
+    instance, settings, registry, put_events, *, reports, signals
+):
+    with open_warehouse(settings):
         pass
+    warehouse = resource(settings, ET_REGISTRY_URL=registry.url, ET_REGISTRY_TOKEN="secret-tok3n")
+    definitions = dg.Definitions(assets=[deliveries], jobs=[publish], resources={"warehouse": warehouse})
 
-    definitions = dg.Definitions(assets=[verdicts], jobs=[publish], resources={"warehouse": Warehouse()})
+    def materialize() -> dg.ExecuteInProcessResult:
+        return dg.materialize([deliveries], instance=instance, resources={"warehouse": warehouse})
 
     def look(cursor: str | None) -> list[dg.RunRequest]:
         with dg.build_sensor_context(
@@ -155,10 +166,40 @@ def test_verdicts_of_one_tick_start_one_delivery(instance):
 
     nothing, cursor = look(None)
     assert nothing == []
-    done = dg.materialize([verdicts], instance=instance, partition_key="a")
+    keys = put_events(settings, reports(2))
+    assert materialize().success
+    assert sorted(path.stem for path in settings.outbox_dir.iterdir()) == sorted(keys)
+    nothing, cursor = look(cursor)
+    assert nothing == [], "the tick delivered everything itself"
+
+    (key,) = put_events(settings, signals(1))
+    done = materialize()
+    assert registry.keys == [], "a tick waits for no network"
     (request,), cursor = look(cursor)
-    assert request.run_key == f"verdicts:{done.run_id}"
+    assert request.run_key == f"deliveries:{done.run_id}"
     assert look(cursor)[0] == []
+    assert run(publish, warehouse, instance).success
+    assert registry.keys == [key]
+
+
+def test_what_a_tick_could_not_write_at_once_is_left_as_it_was(instance, settings, put_events, reports):
+    (key,) = put_events(settings, reports(1))
+    settings.outbox_dir.write_text("a file where the folder should be")
+    warehouse = resource(settings)
+
+    def materialize() -> int:
+        done = dg.materialize([deliveries], instance=instance, resources={"warehouse": warehouse})
+        (noted,) = done.asset_materializations_for_node("deliveries")
+        return noted.metadata["left"].value
+
+    assert materialize() == 1
+    with open_warehouse(settings) as connection:
+        assert connection.execute("SELECT count(*) FROM deliveries").fetchall() == [(0,)]
+    settings.outbox_dir.unlink()
+    with FileLock(settings.warehouse_path.with_name("delivery.lock")):
+        assert materialize() == 1, "another process delivers, and no tick waits for it"
+    assert materialize() == 0
+    assert [path.stem for path in settings.outbox_dir.iterdir()] == [key]
 
 
 # the bus ---------------------------------------------------------------------------------------------------
