@@ -12,6 +12,7 @@ import dagster as dg
 from et_pipeline.defs.resource import POOL as WAREHOUSE_POOL
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.defs.specs import bullets, materialized, spec
+from et_pipeline.defs.ticks import EVERY_ROUND_S
 
 DELIVERIES = """Every attempt to deliver a message, and what became of it.
 
@@ -187,7 +188,7 @@ def collect() -> None:
 @dg.asset_sensor(
     asset_key=dg.AssetKey("deliveries"),
     job_name="publish",
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=EVERY_ROUND_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Delivers what a tick has decided and could not deliver at once; one delivery a tick.",
 )

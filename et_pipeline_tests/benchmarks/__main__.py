@@ -10,7 +10,18 @@ from pathlib import Path
 
 from et_pipeline_tests.benchmarks.measure import table
 
-MODULES = ("start", "idle", "experiments", "pages", "intervals", "ingest", "pairing", "tick", "scale")
+MODULES = (
+    "start",
+    "idle",
+    "arrival",
+    "experiments",
+    "pages",
+    "intervals",
+    "ingest",
+    "pairing",
+    "tick",
+    "scale",
+)
 
 
 def main(names: list[str]) -> None:
