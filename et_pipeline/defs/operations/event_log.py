@@ -26,12 +26,12 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     The default makes a new SQLAlchemy engine and connection for every statement: it compiles each statement
     anew, and the last connection to a file that closes moves SQLite's log into the file. A tick writes some five
-    hundred statements; kept open, they take a third of the processor time.
+    hundred statements; kept open, they take a third of the processor time. Both classes can use the same files
+    at the same time, so a `dagster.yaml` may name either.
 
     A commit does not wait for the disk either (`synchronous = NORMAL`; SQLite's log keeps the file whole). A killed
     process loses nothing; a machine that loses its power may lose what the UI shows of the last seconds. Nothing of
-    ours rests on these events: what is untold is told by the next tick, and `publish_pending` delivers. Both classes can use the same files
-    at the same time, so a `dagster.yaml` may name either.
+    ours rests on these events: what is untold is told by the next tick, and `publish_pending` delivers.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
