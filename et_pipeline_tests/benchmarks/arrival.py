@@ -7,7 +7,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from et_pipeline.commands.run_tick import dagster_home
 from et_pipeline.contracts.plan import Plan, parse_plan
 from et_pipeline.generator import write_snapshots
 from et_pipeline.settings import Settings
-from et_pipeline_tests.benchmarks.measure import Row
+from et_pipeline_tests.benchmarks.measure import RUNTIME_PYTHON, Row
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, scenario
 from et_pipeline_tests.waiting import wait_for
 
@@ -80,7 +79,7 @@ def _start_daemon(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
     home = dagster_home(settings)
     with log.open("wb") as out:
         return subprocess.Popen(
-            [Path(sys.executable).with_name("dagster-daemon"), "run", "-m", "et_pipeline.definitions"],
+            [Path(RUNTIME_PYTHON).with_name("dagster-daemon"), "run", "-m", "et_pipeline.definitions"],
             env={**os.environ, "ET_DATA_DIR": str(settings.data_dir), "DAGSTER_HOME": str(home)},
             cwd=settings.data_dir,
             stdout=out,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from et_pipeline.generator import Scenario, write_snapshots
-from et_pipeline_tests.benchmarks.measure import Row, Sample, median, processor, run
+from et_pipeline_tests.benchmarks.measure import RUNTIME_PYTHON, Row, Sample, median, processor, run
 
 OPEN = (5, 60)
 PAIRS = 400
@@ -42,7 +41,7 @@ def rows(folder: Path) -> Iterator[Row]:
         for home, samples in zip(homes, (few, many), strict=True):
             _write(home, range(NEWS), f"news-{number}", 20, STARTS_AT + timedelta(days=8, hours=6 * number))
             samples.append(run(_tick(home), {"ET_NOW": NOW}))
-        imports.append(run([sys.executable, "-c", "import dagster"]))
+        imports.append(run([RUNTIME_PYTHON, "-c", "import dagster"]))
     yield Row(
         f"a tick with news in {NEWS} of {OPEN[1]} open experiments, processor time",
         processor(many),
@@ -63,7 +62,7 @@ def rows(folder: Path) -> Iterator[Row]:
 
 
 def _tick(home: Path) -> list[str]:
-    return ["env", f"ET_DATA_DIR={home}", sys.executable, "-m", "et_pipeline", "tick"]
+    return ["env", f"ET_DATA_DIR={home}", RUNTIME_PYTHON, "-m", "et_pipeline", "tick"]
 
 
 def _prepare(home: Path, count: int) -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from et_pipeline_tests.benchmarks.measure import Row, median, pair, run
+from et_pipeline_tests.benchmarks.measure import RUNTIME_PYTHON, Row, median, pair, run
 
 PLANS = Path(__file__).parents[2] / "data" / "experiments"
 
@@ -16,10 +15,10 @@ def rows(folder: Path) -> Iterator[Row]:
     """The one row of the table: the target is 1.5 times the import, and one second."""
     shutil.copytree(PLANS, folder / "idle" / "experiments")
     environment = {"ET_DATA_DIR": str(folder / "idle")}
-    et = [sys.executable, "-m", "et_pipeline"]
+    et = [RUNTIME_PYTHON, "-m", "et_pipeline"]
     run([*et, "demo"], environment)
     ours, theirs = pair(
-        [*et, "tick"], [sys.executable, "-c", "import dagster"], runs=5, environment=environment
+        [*et, "tick"], [RUNTIME_PYTHON, "-c", "import dagster"], runs=5, environment=environment
     )
     target = (1.5 * median(theirs) + 1.0) / median(theirs)
     yield Row(

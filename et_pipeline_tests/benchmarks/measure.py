@@ -11,7 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+RUNTIME_PYTHON = str(Path(os.environ.get("RUNTIME_PYTHON", sys.executable)).absolute())
+"""What runs the commands that people run: an environment without what only tests need, where there is one."""
 
 
 class Sample(NamedTuple):
