@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import sys
 import warnings
@@ -15,6 +14,7 @@ from et_pipeline.commands import backup, generate, govern, look, new, notify, po
 from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.common.files import keep_others_out
+from et_pipeline.common.garbage import look_for_garbage_rarely
 from et_pipeline.common.untrusted import shown
 from et_pipeline.settings import SettingsError
 from et_pipeline.warehouse.connection import WarehouseError
@@ -66,8 +66,7 @@ def _options(
 
 def main() -> None:
     """Runs the command line: 0 done, 1 refused or failed with a message on stderr, 2 wrong usage."""
-    # Importing makes many objects and hardly any garbage: to look for it after every 700 takes a sixth of a tick.
-    gc.set_threshold(100_000)
+    look_for_garbage_rarely()
     quiet_exit()
     keep_others_out()
     for stream in (sys.stdout, sys.stderr):

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from et_pipeline.common.files import keep_others_out
+from et_pipeline.common.garbage import look_for_garbage_rarely
 from et_pipeline.defs import (
     evidence,
     experiment,
@@ -30,6 +31,7 @@ from et_pipeline.defs.resource import Warehouse
 from et_pipeline.defs.ticks import new_inputs, regular_ticks
 
 keep_others_out()
+look_for_garbage_rarely()
 
 tick = dg.define_asset_job(
     "tick",
