@@ -98,7 +98,9 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         if inputs is not None:
             write_last_tick(settings, LastTick(inputs, wake_at))
         write_metrics(connection, settings)  # newer than the note: they say that they belong to this tick
-    return dg.MaterializeResult(metadata={"noted": len(changed), "wake_at": wake_at.isoformat(), "left": left})
+    return dg.MaterializeResult(
+        metadata={"noted": len(changed), "wake_at": wake_at.isoformat(), "left": left}
+    )
 
 
 def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) -> dict[str, dict[str, Any]]:

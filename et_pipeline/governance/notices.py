@@ -73,7 +73,7 @@ def note_checks(connection: duckdb.DuckDBPyConnection, failed: Collection[Failed
     A check that goes on failing for the same experiment is told once; so is one that is about no experiment.
 
     Returns:
-        How many notices were written.
+        How many rows of `failing_checks` came and went.
     """
     registered = {row[0] for row in connection.execute("SELECT experiment_id FROM experiments").fetchall()}
     failing: dict[tuple[str, str], tuple[bool, list[str]]] = {}
@@ -84,7 +84,8 @@ def note_checks(connection: duckdb.DuckDBPyConnection, failed: Collection[Failed
             failing.setdefault(key, (check.warning, []))[1].append(problem)
     rows = connection.execute(load(__package__, "failing_checks")).fetchall()
     before = {(name, about): since for name, about, since in rows}
-    for name, about in before.keys() - failing.keys():
+    ended = before.keys() - failing.keys()
+    for name, about in ended:
         connection.execute(
             "DELETE FROM failing_checks WHERE check_name = ? AND experiment_id = ?", [name, about]
         )
@@ -97,7 +98,7 @@ def note_checks(connection: duckdb.DuckDBPyConnection, failed: Collection[Failed
         topic: NoticeTopic = "check_warning" if warning else "check_failed"
         period = f"{name}@{isoformat(now)}"
         write(connection, Notice(topic, about or None, "WARN" if warning else "ERROR", sentence, period), now)
-    return len(new)
+    return len(new) + len(ended)
 
 
 def run_failed(connection: duckdb.DuckDBPyConnection, job: str, step: str, error: str, now: datetime) -> bool:

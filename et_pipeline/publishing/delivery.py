@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from et_pipeline.publishing.destinations import Destination, RefusedError, Send, UnavailableError
+from et_pipeline.publishing.directory import DirectoryError
 from et_pipeline.publishing.log import logger
 from et_pipeline.publishing.outbox import Outcome, Pending, pending, record
-from et_pipeline.publishing.people import Person
+from et_pipeline.publishing.people import Person, address
 from et_pipeline.publishing.routes import DestinationName, files
 from et_pipeline.publishing.routes import destinations as configured
 from et_pipeline.settings import Settings
@@ -118,6 +119,7 @@ def deliver(
 def deliver_to_files(settings: Settings) -> Delivery:
     """Sends what is due and goes to files: part of a tick, since nobody has to be waited for.
 
+    What people have to be told is put together too, so that `publish` has nothing to do where nobody is to be told.
     What cannot be written at the first try stays as it was, and so does everything while another process
     delivers: `deliver` does the rest.
 
@@ -127,10 +129,13 @@ def deliver_to_files(settings: Settings) -> Delivery:
     Raises:
         WarehouseError: The warehouse could not be opened.
     """
-    here, policy = files(settings), Policy(tries=1, give_up_after=1)
+    here: dict[str, Destination] = {**files(settings)}
+    policy = Policy(tries=1, give_up_after=1)
     sent: list[tuple[Pending, Outcome]] = []
     try:
         with _only_deliverer(settings, 0), open_warehouse(settings) as connection:
+            with suppress(DirectoryError):  # `publish` fails by it, where a person sees it
+                address(connection, settings, _utc_now())
             due = sorted(pending(connection, here, _utc_now()), key=_destination)
             for name, group in groupby(due, key=_destination):
                 batch = list(group)

@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from et_pipeline.definitions import publish
+from et_pipeline.defs.experiment import last_tick
 from et_pipeline.defs.publishing import (
     collect,
     collect_regularly,
@@ -152,10 +153,12 @@ def test_a_tick_delivers_what_goes_to_files_and_starts_one_delivery_of_the_rest(
     with open_warehouse(settings):
         pass
     warehouse = resource(settings, ET_REGISTRY_URL=registry.url, ET_REGISTRY_TOKEN="secret-tok3n")
-    definitions = dg.Definitions(assets=[deliveries], jobs=[publish], resources={"warehouse": warehouse})
+    assets, resources = [deliveries, last_tick], {"warehouse": warehouse}
+    definitions = dg.Definitions(assets=assets, jobs=[publish], resources=resources)
 
     def materialize() -> dg.ExecuteInProcessResult:
-        return dg.materialize([deliveries], instance=instance, resources={"warehouse": warehouse})
+        assert dg.materialize([deliveries], instance=instance, resources=resources).success
+        return dg.materialize([last_tick], instance=instance, resources=resources)
 
     def look(cursor: str | None) -> list[dg.RunRequest]:
         with dg.build_sensor_context(
@@ -176,7 +179,7 @@ def test_a_tick_delivers_what_goes_to_files_and_starts_one_delivery_of_the_rest(
     done = materialize()
     assert registry.keys == [], "a tick waits for no network"
     (request,), cursor = look(cursor)
-    assert request.run_key == f"deliveries:{done.run_id}"
+    assert request.run_key == f"tick:{done.run_id}"
     assert look(cursor)[0] == []
     assert run(publish, warehouse, instance).success
     assert registry.keys == [key]
@@ -188,8 +191,9 @@ def test_what_a_tick_could_not_write_at_once_is_left_as_it_was(instance, setting
     warehouse = resource(settings)
 
     def materialize() -> int:
-        done = dg.materialize([deliveries], instance=instance, resources={"warehouse": warehouse})
-        (noted,) = done.asset_materializations_for_node("deliveries")
+        for asset in (deliveries, last_tick):
+            done = dg.materialize([asset], instance=instance, resources={"warehouse": warehouse})
+        (noted,) = done.asset_materializations_for_node("last_tick")
         return noted.metadata["left"].value
 
     assert materialize() == 1
