@@ -129,7 +129,7 @@ def deliver_to_files(settings: Settings) -> Delivery:
     Raises:
         WarehouseError: The warehouse could not be opened.
     """
-    here: dict[str, Destination] = {name: outbox for name, outbox in files(settings).items()}
+    here: dict[str, Destination] = dict(files(settings).items())
     policy = Policy(tries=1, give_up_after=1)
     sent: list[tuple[Pending, Outcome]] = []
     try:
