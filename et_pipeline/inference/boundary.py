@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 
 from et_pipeline.inference.cells import Floats
 
@@ -65,6 +64,9 @@ def solve_g(planned_clusters: float, alpha: float) -> float:
     # The radius is finite only where T < α^(2/ν); search below that.
     ceiling = 2 * np.log(alpha) / (t - 1)
     highest = np.log(t) + ceiling - np.log(-np.expm1(ceiling))
+    # Imported for the one plan that is being registered: it takes as long as numpy and polars together.
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(
         lambda log_g: float(radius(1.0, t, alpha, np.exp(log_g))),
         bounds=(highest - 25.0, highest - 1e-9),
