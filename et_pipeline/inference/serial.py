@@ -14,6 +14,7 @@ covariances in that order, whatever gaps lie between (the equal-spacing estimato
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +146,7 @@ def within_grid(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> 
     product, other = np.empty((2, *grid.shape[1:]))
     for lag in range(1, min(LAGS, n_blocks - 1) + 1):
         one, two = product[:, lag:], other[:, lag:]
-        for packed, (i, j) in enumerate(zip(*np.tril_indices(k), strict=True)):
+        for packed, (i, j) in enumerate(lower_triangle(k)):
             np.multiply(grid[i, :, lag:], grid[j, :, :-lag], out=one)
             if i != j:
                 one += np.multiply(grid[j, :, lag:], grid[i, :, :-lag], out=two)
@@ -172,13 +173,19 @@ def within_list(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> 
     return within
 
 
+@cache
+def lower_triangle(k: int) -> list[tuple[int, int]]:
+    """Row and column of each packed product of k totals; a path asks for them some seventy times."""
+    return [(i, j) for i in range(k) for j in range(i + 1)]
+
+
 def _packed(k: int) -> int:
     return k * (k + 1) // 2
 
 
 def products(left: Floats, right: Floats) -> Floats:
     """Rows of symmetrised products (left·rightᵀ + right·leftᵀ)/2, the lower triangle packed."""
-    pairs = list(zip(*np.tril_indices(left.shape[1]), strict=True))
+    pairs = lower_triangle(left.shape[1])
     packed = np.empty((len(left), len(pairs)), order="F")  # columns are what is summed later
     for column, (i, j) in zip(packed.T, pairs, strict=True):
         np.multiply(left[:, i], right[:, j], out=column)

@@ -18,6 +18,7 @@ from et_pipeline.inference.serial import (
     cross_market_products,
     degrees_of_blocks,
     effective_blocks,
+    lower_triangle,
     products,
     serial_factor,
     sum_by,
@@ -291,7 +292,7 @@ def _effective_clusters(total: Floats, packed: Floats, samples: int) -> Floats:
 
 
 def _quadratic(packed: Floats, gradient: Floats) -> Floats:
-    i, j = np.tril_indices(gradient.shape[1])
+    i, j = np.array(lower_triangle(gradient.shape[1])).T
     weights = gradient[:, i] * gradient[:, j] * np.where(i == j, 1.0, 2.0)
     form: Floats = np.einsum("tp,tp->t", packed, weights)
     return form
