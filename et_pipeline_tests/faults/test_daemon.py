@@ -158,6 +158,8 @@ class Service:
         def at_rest() -> bool:
             if self.instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
                 return False
+            if not settings.analyst_path.exists():
+                return False
             events, delivered = told(settings.analyst_path)
             return set(events) == set(delivered) and is_current(settings) and pages_follow(settings)
 
