@@ -6,7 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import dagster as dg
+
 from et_pipeline.contracts.plan import Plan, parse_plan
+from et_pipeline.definitions import defs
+from et_pipeline.defs.resource import Warehouse
+from et_pipeline.defs.ticks import new_inputs
 from et_pipeline.generator import Scenario, write_snapshots
 from et_pipeline.governance.sign_offs import Document, split_evidence, write_sign_off
 from et_pipeline_tests.job.conftest import World
@@ -236,20 +241,35 @@ def test_no_plan_at_all_is_a_tick_too(world: World) -> None:
     assert world.rows("SELECT count(*) FROM experiments") == [(0,)]
 
 
+def sensor(world: World, cursor: str | None, now: str) -> dg.SensorResult | dg.SkipReason:
+    """What the sensor on the inputs says at a moment."""
+    environment = {"ET_DATA_DIR": str(world.folder), "ET_NOW": now}
+    with dg.build_sensor_context(
+        instance=world.instance,
+        cursor=cursor,
+        resources={"warehouse": Warehouse(environment=environment)},
+    ) as context:
+        return new_inputs(context)
+
+
+def test_files_that_come_faster_than_ticks_end_make_no_queue(world: World) -> None:
+    now = "2026-10-14T01:00:00Z"
+    first = sensor(world, None, now)
+    assert isinstance(first, dg.SensorResult)
+    waiting = world.instance.create_run_for_job(defs.resolve_job_def("tick"))  # it has not started
+    add_plan(world, "alpha")
+    skipped = sensor(world, first.cursor, now)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "waits for its start" in skipped.skip_message
+    world.instance.report_run_canceled(waiting)
+    asked = sensor(world, first.cursor, now)
+    assert isinstance(asked, dg.SensorResult), "what came meanwhile is not forgotten"
+    assert asked.cursor != first.cursor
+
+
 def test_the_sensor_asks_for_a_tick_when_a_published_file_is_gone(world: World) -> None:
-    import dagster as dg
-
-    from et_pipeline.defs.resource import Warehouse
-    from et_pipeline.defs.ticks import new_inputs
-
     def asked(cursor: str | None, now: str) -> dg.SensorResult | dg.SkipReason:
-        environment = {"ET_DATA_DIR": str(world.folder), "ET_NOW": now}
-        with dg.build_sensor_context(
-            instance=world.instance,
-            cursor=cursor,
-            resources={"warehouse": Warehouse(environment=environment)},
-        ) as context:
-            return new_inputs(context)
+        return sensor(world, cursor, now)
 
     first = asked(None, "2026-10-14T01:00:00Z")
     assert isinstance(first, dg.SensorResult)
