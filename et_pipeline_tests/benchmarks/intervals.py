@@ -1,6 +1,7 @@
 """Intervals of 4 metrics from 1 million pairs: cells and the whole interval path, against tea-tasting's t interval.
 
-Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows.
+Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows. And the
+boundary that a plan's looks add to each path.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from et_pipeline_tests.benchmarks.measure import Row, Sample, finish, median, pair
+from et_pipeline_tests.benchmarks.measure import Row, Sample, finish, median, pair, run
 
 PAIRS = 1_000_000
 MARKETS = 100
 BLOCKS = 720
+ALLOWED = 0.025
+"""Seconds of the boundary of 64 looks."""
 METRICS = ("edge_bps", "slippage_bps", "latency_ms", "toxicity_bps")
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """The one row of the table, with the pairs as Parquet under a folder."""
+    """The rows of the table, with the pairs as Parquet under a folder."""
     path = folder / "pairs.parquet"
     _write(path)
     command = [sys.executable, "-m", "et_pipeline_tests.benchmarks.intervals"]
@@ -36,6 +39,16 @@ def rows(folder: Path) -> Iterator[Row]:
         max(sample.peak_mib for sample in ours),
         f"cells {ours[0].output['cells']:.2f} s, paths {ours[0].output['paths']:.2f} s; "
         f"processor time {_processor(ours):.3f} s against {_processor(theirs):.3f} s",
+    )
+    looks = [run([*command, "looks"]) for _ in range(3)]
+    yield Row(
+        "boundary of a plan with 64 looks, both sides, 12 alphas (processor time)",
+        median(looks),
+        "what it may take",
+        ALLOWED,
+        1.0,
+        max(sample.peak_mib for sample in looks),
+        f"without the looks of the first fifth, as in a path, {1000 * looks[0].output['taken']:.0f} ms",
     )
 
 
@@ -107,5 +120,26 @@ def _theirs(path: Path) -> None:
     finish(time.perf_counter() - started, processor=time.process_time() - before)
 
 
+def _looks() -> None:
+    from et_pipeline.inference import spending
+    from et_pipeline.inference.horizon import first_look
+
+    share = np.arange(1, spending.MOST_LOOKS + 1) / spending.MOST_LOOKS
+    levels = [*spending.P_LEVELS, 0.025]
+
+    def seconds(taken: np.ndarray) -> float:
+        spent = []
+        for _ in range(20):
+            started = time.process_time()
+            spending.boundaries(taken, taken, levels)
+            spent.append(time.process_time() - started)
+        return float(np.median(spent))
+
+    finish(seconds(share), taken=seconds(share[first_look(len(share)) - 1 :]))
+
+
 if __name__ == "__main__":
-    {"ours": _ours, "theirs": _theirs}[sys.argv[1]](Path(sys.argv[2]))
+    if sys.argv[1] == "looks":
+        _looks()
+    else:
+        {"ours": _ours, "theirs": _theirs}[sys.argv[1]](Path(sys.argv[2]))
