@@ -24,7 +24,6 @@ app = typer.Typer(
     help="ExperimentTracker watches strategy experiments and says what it found. It never promotes.",
     epilog="The data folder is ET_DATA_DIR (default: data). Start with: et demo",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -76,7 +75,7 @@ def main() -> None:
     for library in ("dagster", "pyspark"):
         warnings.filterwarnings("ignore", module=rf"{library}\b.*")
     try:
-        app()
+        app(prog_name="et")
     except (CommandError, SettingsError, WarehouseError) as error:
         _refuse(str(error))
     except OSError as error:

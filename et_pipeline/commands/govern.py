@@ -41,7 +41,9 @@ class Decision(StrEnum):
 
 
 def sign_off(
-    experiment: Annotated[str, typer.Argument(help="Its experiment_id.")],
+    experiment: Annotated[
+        str, typer.Argument(help="Its experiment_id.", autocompletion=terminal.experiment_ids)
+    ],
     decision: Annotated[Decision, typer.Argument(help="What you decide.")],
     signer: Annotated[
         str | None, typer.Option(help="Your name in data/allowed_signers, for example alice@desk.")

@@ -169,7 +169,11 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
 
 def show(
     experiment: Annotated[
-        str, typer.Argument(help="Its experiment_id; or a family, where no experiment has the name.")
+        str,
+        typer.Argument(
+            help="Its experiment_id; or a family, where no experiment has the name.",
+            autocompletion=terminal.experiment_ids,
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from et_pipeline.common.sql import row_dicts
 from et_pipeline.common.untrusted import shown
-from et_pipeline.settings import Settings
+from et_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,6 +62,16 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True, highlight=False).status(escape(first)) as line:
         yield lambda words: line.update(escape(words))
+
+
+def experiment_ids(incomplete: str) -> list[str]:
+    """Ids that begin so, for a shell that completes a command; none where nothing was published yet."""
+    try:
+        with analyst_database(settings()) as connection:
+            found = rows(connection, "SELECT experiment_id FROM experiments ORDER BY 1")
+    except (CommandError, SettingsError):
+        return []
+    return [row["experiment_id"] for row in found if row["experiment_id"].startswith(incomplete)]
 
 
 def plain(text: object) -> str:

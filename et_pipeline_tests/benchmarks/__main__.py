@@ -20,6 +20,7 @@ MODULES = (
     "ingest",
     "pairing",
     "tick",
+    "queries",
     "scale",
 )
 
