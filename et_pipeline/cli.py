@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from et_pipeline import __version__
-from et_pipeline.commands import backup, generate, govern, look, new, notify, power, rebuild, run
+from et_pipeline.commands import backup, calibrate, generate, govern, look, new, notify, power, rebuild, run
 from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.common.files import keep_others_out
@@ -36,6 +36,7 @@ app.command()(look.validate)
 app.command()(look.spec)
 app.command("new")(new.new)
 app.command()(power.plan)
+app.command()(calibrate.calibrate)
 app.command("sign-off")(govern.sign_off)
 app.add_typer(govern.audit_app, name="audit")
 app.add_typer(govern.outbox_app, name="outbox")

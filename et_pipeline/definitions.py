@@ -5,6 +5,7 @@ import dagster as dg
 from et_pipeline.common.files import keep_others_out
 from et_pipeline.common.garbage import look_for_garbage_rarely
 from et_pipeline.defs import (
+    calibration,
     evidence,
     experiment,
     experiments,
@@ -35,7 +36,8 @@ look_for_garbage_rarely()
 
 tick = dg.define_asset_job(
     "tick",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("parquet_files", "experiment"),
+    selection=dg.AssetSelection.all()
+    - dg.AssetSelection.assets("parquet_files", "experiment", "calibration"),
     description="Reports in, verdicts out: one run over what is new, for every experiment.",
 )
 
@@ -50,11 +52,28 @@ def publish() -> None:
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [ingest, experiments, pairing, evidence, governance, publishing, insight, experiment, exports]
+        [
+            ingest,
+            experiments,
+            pairing,
+            evidence,
+            calibration,
+            governance,
+            publishing,
+            insight,
+            experiment,
+            exports,
+        ]
     ),
-    jobs=[tick, publish, collect, exports.parquet, clean_up],
+    jobs=[tick, publish, collect, exports.parquet, calibration.calibrate, clean_up],
     sensors=[new_inputs, publish_when_decided, publish_pending, tell_failures],
-    schedules=[regular_ticks, collect_regularly, exports.parquet_hourly, clean_up_daily],
+    schedules=[
+        regular_ticks,
+        collect_regularly,
+        exports.parquet_hourly,
+        calibration.calibrate_weekly,
+        clean_up_daily,
+    ],
     resources={"warehouse": Warehouse()},
     executor=dg.in_process_executor,
 )

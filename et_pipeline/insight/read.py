@@ -28,6 +28,7 @@ TABLES = {
     "plan_refusals": "refused_at, path, key",
     "failures": "since, stage",
     "portfolio": "as_of",
+    "calibration": "metric, scheme",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
 AT_ONCE = 10

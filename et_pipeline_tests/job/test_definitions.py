@@ -117,6 +117,7 @@ def test_checks_stand_beside_what_they_guard():
         "intervals": {"path_ends_with_interval"},
         "diagnostics": {"time_block_long_enough", "values_present"},
         "sample_ratio": {"sample_ratio_as_planned"},
+        "calibration": {"error_as_promised"},
         "verdicts": {"announced_verdict_follows", "not_stalled"},
         "audit_log": {"audit_chain_intact"},
         "analyst_database": {"published_copy_is_fresh"},

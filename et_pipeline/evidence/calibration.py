@@ -1,0 +1,283 @@
+"""Does the promised error hold on an experiment's own cells? Placebo paths whose true uplift is 0, made from them.
+
+Each path is the experiment's own: the same blocks, markets, counts and sizes. Only the uplift is centred, and its sign
+is flipped at random, once for each market and, apart, once for each run of blocks. So what pairs of one market (or of
+neighbouring blocks) have in common stays, and a true uplift is gone. Every path goes through the function that decides
+the experiment; the share of paths that ever exclude 0 is held beside the plan's alpha.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from et_pipeline.common.sql import insert_row, load
+from et_pipeline.common.times import naive_utc
+from et_pipeline.contracts.series import UPLIFT
+from et_pipeline.evidence.compute import read_series
+from et_pipeline.evidence.paths import PlannedSeries, path_frame, read_cells
+from et_pipeline.experiments.failures import Failure, attempt
+from et_pipeline.experiments.registered import registered_experiments
+from et_pipeline.inference.twoway import MIN_CLUSTERS
+from et_pipeline.warehouse.connection import open_warehouse, transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from et_pipeline.settings import Settings
+
+FLIPS = 500
+"""Placebo paths of a metric and scheme: a share of 0.05 then has a Monte Carlo error of 0.01."""
+RUNS = 32
+"""Runs of blocks that are flipped as one: long enough to keep the blocks' memory, enough of them for chance to work."""
+CHUNK = 25
+"""Paths that a process computes at once."""
+SCHEMES = ("markets", "blocks")
+
+
+class Calibrated(NamedTuple):
+    """The share of one metric's placebo paths that ever exclude 0; a row of `calibration`, but for who and when.
+
+    Attributes:
+        metric: The metric.
+        scheme: What is flipped as one: `markets`, or `blocks`: runs of neighbouring blocks.
+        flips: Number of paths.
+        false_share: Share of them that ever exclude 0.
+        mc_error: Monte Carlo standard error of the share.
+        alpha: What the plan promises at most.
+        run_blocks: Blocks of a run, None for markets.
+        as_of: End of the newest block of the cells (UTC).
+        n_pairs: Pairs behind the cells.
+        method: How the intervals are made (`interval_path.method`).
+    """
+
+    metric: str
+    scheme: str
+    flips: int
+    false_share: float
+    mc_error: float
+    alpha: float
+    run_blocks: int | None
+    as_of: datetime
+    n_pairs: int
+    method: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the share is what was promised, as far as the number of paths can tell."""
+        return self.false_share <= self.alpha + 3 * self.mc_error
+
+
+def calibrate(
+    series: PlannedSeries,
+    frame: pl.DataFrame,
+    *,
+    flips: int = FLIPS,
+    pool: Executor | None = None,
+    say: Callable[[str], None] = lambda words: None,
+) -> list[Calibrated]:
+    """Placebo paths of one series by both schemes; the same cells give the same figures.
+
+    Args:
+        series: The series.
+        frame: Its cells, see `paths.read_cells`.
+        flips: Paths of each scheme.
+        pool: Where the paths are computed; without one, here.
+        say: Told how far it is.
+
+    Returns:
+        A result for each scheme; none where the cells do not suffice yet for any conclusion, so that there is nothing
+        to be wrong.
+    """
+    path = path_frame(series, frame) if len(frame) else None
+    if path is None or not len(_conclusive(series, path)):
+        return []
+    last, found = path.row(-1, named=True), []
+    for scheme in SCHEMES:
+        parts = range(0, flips, CHUNK)
+        work = [(series, frame, scheme, range(first, min(first + CHUNK, flips))) for first in parts]
+        wrong = 0
+        for number, part in enumerate((pool.map if pool else map)(_false_paths, *zip(*work, strict=True))):
+            wrong += part
+            name = f"{series.experiment.experiment_id}, {series.terms.name}, flipped by {scheme}"
+            say(f"{name}: {min((number + 1) * CHUNK, flips)} of {flips} paths")
+        share = wrong / flips
+        found.append(
+            Calibrated(
+                metric=series.terms.name,
+                scheme=scheme,
+                flips=flips,
+                false_share=share,
+                mc_error=math.sqrt(share * (1 - share) / flips),
+                alpha=series.experiment.alpha,
+                run_blocks=run_length(frame["block"].n_unique()) if scheme == "blocks" else None,
+                as_of=last["as_of"],
+                n_pairs=last["n_pairs"],
+                method=last["method"],
+            )
+        )
+    return found
+
+
+def run_length(blocks: int) -> int:
+    """Blocks that are flipped as one."""
+    return max(1, round(blocks / RUNS))
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Executor]:
+    """Processes for placebo paths, each computing on one thread; one alone works in this process."""
+    if count <= 1:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+        return
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))  # threads that wait for each other take ten times as long
+    try:
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _false_paths(series: PlannedSeries, frame: pl.DataFrame, scheme: str, numbers: Sequence[int]) -> int:
+    """How many of some placebo paths ever exclude 0."""
+    return sum(_excludes_zero(series, placebo(series, frame, scheme, number)) for number in numbers)
+
+
+def _excludes_zero(series: PlannedSeries, frame: pl.DataFrame) -> bool:
+    found = _conclusive(series, path_frame(series, frame))
+    return bool(found.select(((pl.col("ci_lower") > 0) | (pl.col("ci_upper") < 0)).any()).item())
+
+
+def _conclusive(series: PlannedSeries, path: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a path from which something may be concluded."""
+    return path.filter(
+        pl.col("ready")
+        & (pl.col("n_pairs") >= series.experiment.min_samples_for_decision)
+        & (pl.col("effective_clusters") >= MIN_CLUSTERS)
+    )
+
+
+def placebo(series: PlannedSeries, frame: pl.DataFrame, scheme: str, number: int) -> pl.DataFrame:
+    """The cells of one placebo path.
+
+    Args:
+        series: The series.
+        frame: Its cells.
+        scheme: What is flipped as one, see `SCHEMES`.
+        number: Which path; the same number gives the same flips.
+    """
+    seed = f"{series.experiment.experiment_id}/{series.terms.name}/{scheme}/{number}"
+    digest = hashlib.sha256(seed.encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(digest))
+    signs = _signs(frame, scheme, generator)
+    if series.terms.estimator == "ratio":
+        return _swapped(frame, signs)
+    n, total = frame["n"].to_numpy(), frame["sum"].to_numpy()
+    mean = total.sum() / n.sum()
+    # A centred value may lie beyond the bounds that a betting interval takes for granted: then all are made smaller.
+    reach = series.terms.metric.uplift_range
+    scale = reach / (reach + abs(mean)) if series.terms.estimator == "bounded" else 1.0
+    return frame.with_columns(sum=pl.Series(scale * signs * (total - n * mean)), m2=pl.col("m2") * scale**2)
+
+
+def _signs(frame: pl.DataFrame, scheme: str, generator: np.random.Generator) -> NDArray[np.float64]:
+    """A sign for each cell, the same within what is flipped as one."""
+    column = frame["market" if scheme == "markets" else "block"].to_numpy()
+    values, group = np.unique(column, return_inverse=True)
+    if scheme == "blocks":
+        length = run_length(len(values))
+        group = (group + generator.integers(length)) // length
+    return generator.choice(np.array([-1.0, 1.0]), size=int(group.max()) + 1)[group]
+
+
+def _swapped(frame: pl.DataFrame, signs: NDArray[np.float64]) -> pl.DataFrame:
+    """A ratio's cells: the variant's ratio made the control's, then the arms exchanged where the sign is negative."""
+    totals = frame.select(pl.sum("^(numerator|denominator)_(control|variant)$")).row(0, named=True)
+    ratios = {
+        arm: totals[f"numerator_{arm}"] / totals[f"denominator_{arm}"] for arm in ("control", "variant")
+    }
+    shift = ratios["variant"] - ratios["control"]
+    equal = frame.with_columns(
+        numerator_variant=pl.col("numerator_variant") - shift * pl.col("denominator_variant")
+    )
+    kept = pl.Series(signs > 0)
+    exchanged = {
+        f"{part}_{arm}": pl.when(kept).then(pl.col(f"{part}_{arm}")).otherwise(pl.col(f"{part}_{other}"))
+        for part in ("numerator", "denominator")
+        for arm, other in (("control", "variant"), ("variant", "control"))
+    }
+    return equal.with_columns(**exchanged)
+
+
+def calibrate_experiments(
+    settings: Settings,
+    experiments: Sequence[str],
+    *,
+    flips: int = FLIPS,
+    say: Callable[[str], None] = lambda words: None,
+) -> tuple[dict[str, list[Calibrated]], list[Failure]]:
+    """Calibrates the primary and the guardrails of experiments and keeps the results in the table `calibration`.
+
+    The warehouse is open only to read the cells of one experiment and to write its results, so that ticks go on.
+
+    Args:
+        settings: Where the warehouse is.
+        experiments: Ids of registered experiments.
+        flips: Paths of each metric and scheme.
+        say: Told how far it is.
+
+    Returns:
+        By experiment its results, none where nothing could be concluded from its cells yet; and what failed.
+    """
+    found: dict[str, list[Calibrated]] = {}
+    failures: list[Failure] = []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with processes(cores) as pool:
+
+        def one(names: list[str]) -> None:
+            for name in names:
+                with open_warehouse(settings) as connection:
+                    work = [
+                        (series, read_cells(connection, series))
+                        for series in read_series(connection, registered_experiments(connection, [name]))
+                        if series.comparison == UPLIFT.name and series.terms.role != "secondary"
+                    ]
+                results = [calibrate(*part, flips=flips, pool=pool, say=say) for part in work]
+                found[name] = [result for part in results for result in part]
+                with open_warehouse(settings) as connection, transaction(connection):
+                    connection.execute("DELETE FROM calibration WHERE experiment_id = ?", [name])
+                    for result in found[name]:
+                        insert_row(connection, "calibration", as_row(name, result, settings.now()))
+
+        for name in experiments:
+            failures += attempt("evidence", [name], one)[1]
+    return found, failures
+
+
+def as_row(experiment_id: str, found: Calibrated, at: datetime) -> dict[str, Any]:
+    """A row of `calibration`."""
+    moment = naive_utc(at)
+    return {"experiment_id": experiment_id, **found._asdict(), "holds": found.holds, "calibrated_at": moment}
+
+
+def with_news(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Experiments with pairs that came since they were calibrated last, in order of the id."""
+    return [name for (name,) in connection.execute(load(__package__, "not_calibrated")).fetchall()]

@@ -1,0 +1,9 @@
+-- name: not_calibrated
+-- Experiments with pairs that came since they were calibrated last.
+SELECT i.experiment_id
+FROM intervals AS i
+LEFT JOIN calibration AS c USING (experiment_id, metric)
+WHERE i.role <> 'secondary'
+GROUP BY i.experiment_id
+HAVING bool_or(c.as_of IS NULL OR (c.as_of, c.n_pairs) <> (i.as_of, i.n_pairs))
+ORDER BY i.experiment_id
