@@ -12,9 +12,10 @@ QUERIES = dict(
 )
 EMPTY = {
     "Does the accounting balance?",
+    "Does the promised error hold on each experiment's own data?",
+    "What may be expected of the best variant of a family?",
     "Which blocks lack values, and in which arm?",
     "Who signed what?",
-    "What may be expected of the best variant of a family?",
 }
 """Questions to which the sample run has no rows to answer."""
 
