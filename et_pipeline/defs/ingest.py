@@ -163,12 +163,18 @@ def ingest(
 
 
 MAX_QUARANTINED = 0.01
+NEWEST = "snapshots.batch >= coalesce($first, (SELECT max(batch) FROM snapshots))"
+"""The condition that a file was read by this ingest, or, where it read none, by the newest one that did."""
 SAMPLE_ROWS = 100_000
 """How many of the new reports are held against the schema a second time, as they are stored."""
 
 
 def evaluate(engine: Engine, result: "IngestResult") -> list[dg.AssetCheckResult]:
-    """Every check of `CHECKS`, over what an ingest did."""
+    """Every check of `CHECKS`, over what an ingest did.
+
+    What files were like is asked of the newest ingest that read any: a run that finds nothing new says so again,
+    also where the run before it died behind its ingest.
+    """
     first = min(result.batches, default=None)
     return [
         _accounted_for(engine, first),
@@ -177,7 +183,7 @@ def evaluate(engine: Engine, result: "IngestResult") -> list[dg.AssetCheckResult
         _clocks_agree(engine.connection),
         _ids_unique(engine, first),
         _schema_kept(engine, first),
-        _little_quarantine(result),
+        _little_quarantine(engine.connection, first),
     ]
 
 
@@ -202,7 +208,7 @@ def _readable(result: "IngestResult") -> dg.AssetCheckResult:
 
 
 def _unchanged(connection: "duckdb.DuckDBPyConnection", first: int | None) -> dg.AssetCheckResult:
-    query = "SELECT path FROM snapshots WHERE changed AND batch >= $first ORDER BY path"
+    query = f"SELECT path FROM snapshots WHERE changed AND {NEWEST} ORDER BY path"
     problems = [
         f"{path} changed after it was read, and was read again"
         for (path,) in connection.execute(query, {"first": first}).fetchall()
@@ -237,8 +243,17 @@ def _schema_kept(engine: Engine, first: int | None) -> dg.AssetCheckResult:
     return check_result("reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at")
 
 
-def _little_quarantine(result: "IngestResult") -> dg.AssetCheckResult:
-    much = result.lines > 0 and result.quarantined > MAX_QUARANTINED * result.lines
-    reasons = ", ".join(f"{reason} {lines:,}" for reason, lines in result.reasons.most_common())
-    share = f"{result.quarantined:,} of {result.lines:,} lines ({reasons or 'none'})"
+def _little_quarantine(connection: "duckdb.DuckDBPyConnection", first: int | None) -> dg.AssetCheckResult:
+    ((lines, refused),) = connection.execute(
+        f"SELECT coalesce(sum(lines), 0), coalesce(sum(quarantined), 0) FROM snapshots WHERE {NEWEST}",
+        {"first": first},
+    ).fetchall()
+    reasons = connection.execute(
+        f"SELECT reason, count(*) FROM quarantine JOIN snapshots USING (snapshot_id) WHERE {NEWEST} "
+        "GROUP BY reason ORDER BY 2 DESC, 1",
+        {"first": first},
+    ).fetchall()
+    named = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
+    share = f"{refused:,} of {lines:,} lines ({named or 'none'})"
+    much = refused > MAX_QUARANTINED * lines
     return check_result("quarantine", "little_in_quarantine", [share] if much else [], share, warn=True)

@@ -56,6 +56,8 @@ def test_warnings_do_not_stop_the_run(settings: Settings) -> None:
     assert result.success
     failed = {name for name, passed in outcome(result).items() if not passed}
     assert failed == {"snapshots_readable", "little_in_quarantine"}
+    again = {name for name, passed in outcome(materialize(settings)).items() if not passed}
+    assert again == failed, "a run that finds nothing new warns of the same, as if the one before had died"
 
 
 @pytest.mark.parametrize(
