@@ -102,6 +102,8 @@ class Settings:
         data_dir: `ET_DATA_DIR`: plans, snapshots, warehouse, published files.
         mode: `ET_MODE`: `shadow_only` refuses limited-live plans; `limited_live` allows them.
         max_clock_skew_us: `ET_MAX_CLOCK_SKEW`: how far in the future `emitted_at` may lie.
+        replay_required: `ET_REPLAY_FIDELITY`: `required` asks of every new shadow plan what `replay_fidelity: {require:
+            true}` does; `optional` leaves it to the plans.
         stall_after_us: `ET_STALL_AFTER`: without a new snapshot for so long, the bus counts as stalled;
             None where the folder only has to be readable.
         fixed_now: `ET_NOW`: a fixed clock, for replays; None for the real one.
@@ -124,6 +126,7 @@ class Settings:
     data_dir: Path
     mode: Literal["shadow_only", "limited_live"] = "shadow_only"
     max_clock_skew_us: int = 300_000_000
+    replay_required: bool = False
     stall_after_us: int | None = None
     fixed_now: datetime | None = None
     memory_limit: str = "1GB"
@@ -151,6 +154,9 @@ class Settings:
         mode = env.get("ET_MODE", "shadow_only")
         if mode not in ("shadow_only", "limited_live"):
             raise SettingsError(f"ET_MODE is {mode!r}; allowed: shadow_only, limited_live")
+        fidelity = env.get("ET_REPLAY_FIDELITY", "optional")
+        if fidelity not in ("optional", "required"):
+            raise SettingsError(f"ET_REPLAY_FIDELITY is {fidelity!r}; allowed: optional, required")
         data_dir = Path(env.get("ET_DATA_DIR", "data")).absolute()
         level = env.get("ET_LOG_LEVEL", "info")
         if level not in get_args(LogLevel):
@@ -160,6 +166,7 @@ class Settings:
             data_dir=data_dir,
             mode=cast("Literal['shadow_only', 'limited_live']", mode),
             max_clock_skew_us=_duration(env, "ET_MAX_CLOCK_SKEW", "5m"),
+            replay_required=fidelity == "required",
             stall_after_us=_duration(env, "ET_STALL_AFTER", "") or None,
             fixed_now=_instant(env, "ET_NOW"),
             memory_limit=_memory(env, "ET_MEMORY_LIMIT", "1GB"),

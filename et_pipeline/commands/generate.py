@@ -55,6 +55,20 @@ def generate(
     passes: Annotated[
         float, typer.Option(help="Share of opportunities on which the variant passes, and says so.")
     ] = 0.0,
+    replay_bias: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the backtester adds to every value it reports, of either arm, repeatable: "
+            "--replay-bias edge_bps=2."
+        ),
+    ] = None,
+    replay_noise: Annotated[
+        float,
+        typer.Option(help="Noise of the simulator in bps of edge, shared by both arms' replays.", min=0),
+    ] = 0.0,
+    replayed_control: Annotated[
+        float, typer.Option(help="Share of opportunities of which the control is replayed too.", min=0, max=1)
+    ] = 0.0,
     broken: Annotated[int, typer.Option(help="Broken lines of each kind.", min=0)] = 0,
     files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
@@ -70,7 +84,8 @@ def generate(
     """
     from et_pipeline.generator import Scenario, write_snapshots
 
-    truths = _uplifts(uplift or [])
+    truths = _by_metric("--uplift", uplift or [])
+    biases = _by_metric("--replay-bias", replay_bias or [])
     ends_at = datetime(2026, 11, 1, tzinfo=UTC)
     live = matching is Matching.nearest
     started = time.monotonic()
@@ -91,6 +106,9 @@ def generate(
                 no_trade_share=passes,
                 tells_passes=True,
                 traffic_split_pct=50.0 if live else 10.0,
+                replay_bias=biases,
+                replay_noise=replay_noise,
+                replayed_control=replayed_control,
             )
             for number in range(1, experiments + 1)
         ]
@@ -120,7 +138,7 @@ def generate(
     )
 
 
-def _uplifts(options: list[str]) -> dict[str, float]:
+def _by_metric(name_of_option: str, options: list[str]) -> dict[str, float]:
     truths = {}
     for option in options:
         name, separator, value = option.partition("=")
@@ -129,7 +147,9 @@ def _uplifts(options: list[str]) -> dict[str, float]:
         except ValueError:
             separator = ""
         if not separator:
-            raise CommandError(f"--uplift {option!r}: write it as metric=number, for example edge_bps=1.5")
+            raise CommandError(
+                f"{name_of_option} {option!r}: write it as metric=number, for example edge_bps=1.5"
+            )
     return truths
 
 

@@ -85,6 +85,7 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         row["next_step"] = " ".join(filter(None, [judgement.next_step, *waits]))
         row["command"] = judgement.command
         row["methods"] = judgement.methods
+        row["replay"] = judgement.replay and judgement.replay._asdict()
         row["conditions"] = [condition._asdict() for condition in judgement.conditions]
         row["present"] = [standing._asdict() for standing in judgement.present]
         row["review"] = judgement.review
@@ -155,6 +156,8 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
         codes = [code.removeprefix("EXPERIMENT_") for code in row["reason_codes"]]
         if row["drift_signals"]:
             codes.append("drift signal")
+        if (row["replay"] or {}).get("state") == "unfaithful":
+            codes.append("replay is not true")
         table.add_row(
             row["experiment_id"],
             row["mode"],
@@ -257,6 +260,7 @@ SECTIONS = {
     "experiment_metrics": f"{ROLE_ORDER}, metric",
     "intervals": f"{ROLE_ORDER}, metric",
     "diagnostics": "metric",
+    "replay_fidelity": "metric, comparison",
     "sample_ratio": "as_of DESC LIMIT 1",
     "drift": "as_of DESC LIMIT 1",
     "drift_signals": "emitted_at",
@@ -277,8 +281,9 @@ def _print_experiment(document: dict[str, Any]) -> None:
     console.print(f"{verdict}: {terminal.plain(document['sentence'])}", style=VERDICT_STYLE.get(verdict, ""))
     for failure in document["failures"]:
         console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
-    if document["discovery"]:
-        console.print(terminal.plain(document["discovery"]), soft_wrap=True)
+    replay = (document["replay"] or {}).get("sentence", "")
+    for told in filter(None, (document["discovery"], "" if replay in document["sentence"] else replay)):
+        console.print(terminal.plain(told), soft_wrap=True)
     if document["family"]:
         console.print(f"Its family, side by side: et show {document['family']}")
     if document["review"]:

@@ -28,6 +28,7 @@ TOLERANT = {
     "series_intervals": "",
     "arm_progress": "",
     "replays": "",
+    "replay_fidelity": "",
     "sample_ratio": "",
     "series_drift": "",
     "portfolio": "",

@@ -55,7 +55,7 @@ UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in t
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
 only to true)."""
-LATER_KEYS = ("max_missing", "family", "boundary")
+LATER_KEYS = ("max_missing", "family", "boundary", "replay_fidelity")
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
 
@@ -161,6 +161,13 @@ class Promotion(_Strict):
     allow_self_approval: bool = False
 
 
+class ReplayFidelity(_Strict):
+    """What a shadow plan asks of the backtester; the margin is in the primary's unit."""
+
+    require: bool = False
+    margin: Annotated[float, Field(gt=0, strict=False)] | None = None
+
+
 class Plan(_Strict):
     """An experiment's registered definition. See `docs/write-a-plan.md` for every key."""
 
@@ -185,6 +192,7 @@ class Plan(_Strict):
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
     promotion: Promotion = Promotion()
     family: Identifier | None = None
+    replay_fidelity: ReplayFidelity = ReplayFidelity()
     sample: bool = False
 
     @model_validator(mode="after")
@@ -205,6 +213,8 @@ class Plan(_Strict):
                 "is not asked about the control's traffic, so a report it does not send says nothing; allowed: "
                 "exclude (an experiment that was registered with another one is judged by exclude)"
             )
+        if self.mode == "limited_live" and self.replay_fidelity != ReplayFidelity():
+            raise ValueError("replay_fidelity: for shadow; in limited_live nothing is replayed")
         names = [metric.name for metric in self.metrics]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
@@ -223,6 +233,11 @@ class Plan(_Strict):
     def guardrails(self) -> tuple[MetricPlan, ...]:
         """The guardrail metrics, in the plan's order."""
         return tuple(metric for metric in self.metrics if metric.role == "guardrail")
+
+    @property
+    def replay_margin(self) -> float | None:
+        """How large a gap between the replayed and the live control may be, in the primary's unit."""
+        return self.replay_fidelity.margin or self.primary.equivalence_margin
 
     @property
     def alarm_alpha(self) -> float:

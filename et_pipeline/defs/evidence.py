@@ -44,6 +44,17 @@ without a replay and without a pass keep a verdict away where the plan says `on_
     SELECT sum(opportunities), sum(passed), sum(assumed), sum(missing) FROM replays
     WHERE experiment_id = 'line-shop-v4';
 """,
+    "replay_fidelity": """Shadow only: is the replay true? Where the backtester replays the control too, `replay_gap`
+is what it flatters, and `like_for_like` compares the variant with the replayed control: a bias that both share cancels.
+
+    SELECT metric, comparison, coverage, mean_uplift, ci_lower, ci_upper, state FROM replay_fidelity
+    WHERE experiment_id = 'line-shop-v4';
+""",
+    "replay_gaps": """What the backtester flatters, per control strategy and day over all experiments. A gap that
+grows is a backtester that drifts, seen before the next promotion.
+
+    SELECT day, metric, n_pairs, mean_gap, se FROM replay_gaps WHERE strategy_id = 'strat.line_shop' ORDER BY day;
+""",
     "sample_ratio": """Limited live only: does the variant get the planned share of opportunities? A sequential
 multinomial test (Lindon & Malek 2022); an alarm blocks any verdict.
 
@@ -74,6 +85,8 @@ DEPS = {
     "intervals": ["interval_path"],
     "diagnostics": ["cells", "pairs", "unmatched"],
     "replays": ["pairs", "unmatched"],
+    "replay_fidelity": ["interval_path", "experiments"],
+    "replay_gaps": ["cells", "experiments"],
     "sample_ratio": ["pairs", "unmatched"],
     "drift": ["cells"],
 }
@@ -110,6 +123,12 @@ DEPS = {
             "concluded about that metric.",
         ),
         dg.AssetCheckSpec(
+            "replay_is_true",
+            asset="replay_fidelity",
+            description="No backtester is shown to flatter (or belittle) a control by more than the plan's margin, and "
+            "none makes another thing of its trades than it did before.",
+        ),
+        dg.AssetCheckSpec(
             "path_ends_with_interval",
             asset="intervals",
             description="Every newest interval is the end of its path, and the path counts every pair of the cells.",
@@ -135,11 +154,39 @@ def evidence(
         context.log.info(f"{len(changed)} experiments had new cells; {rows} path rows written")
         tag_experiments(context, changed)
         for table in DESCRIPTIONS:
-            yield materialized(connection, table, version=SHARED if table in SOURCES else None)
+            version = SHARED if table in SOURCES else None
+            if table == "replay_gaps":
+                yield materialized(connection, table, version=version, by_day=replay_gaps_plot(connection))
+            else:
+                yield materialized(connection, table, version=version)
         yield sample_ratio_as_planned(connection)
         yield time_block_long_enough(connection)
         yield values_present(connection)
+        yield replay_is_true(connection)
         yield path_ends_with_interval(connection)
+
+
+def replay_gaps_plot(connection: "duckdb.DuckDBPyConnection") -> dg.MarkdownMetadataValue:
+    """The gap of each control strategy by day, of the metric that most of its experiments decide by."""
+    from et_pipeline.insight.plots import replay_gaps_markdown
+
+    return dg.MetadataValue.md(replay_gaps_markdown(connection) or "No control has been replayed yet.")
+
+
+def replay_is_true(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
+    """Warns where a backtester is shown not to be true, or where its gap moved from one day to the next."""
+    untrue = connection.execute(load("et_pipeline.evidence", "unfaithful")).fetchall()
+    moved = connection.execute(load("et_pipeline.evidence", "moved_gaps")).fetchall()
+    problems = [
+        f"{name}: the replayed control's {metric} differs from the live one's by {lower:.3g} to {upper:.3g}, "
+        + ("and the plan names no margin" if margin is None else f"and {margin:g} are allowed")
+        for name, metric, lower, upper, margin in untrue
+    ] + [
+        f"{strategy}: on {day} its gap in {metric} was {gap:.3g}, on the days before {before:.3g}"
+        for strategy, metric, day, gap, before in moved
+    ]
+    fine = "no backtester is shown to flatter its control"
+    return check_result("replay_fidelity", "replay_is_true", problems, fine, warn=True)
 
 
 def sample_ratio_as_planned(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:

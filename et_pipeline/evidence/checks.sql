@@ -13,3 +13,35 @@ FULL JOIN series_intervals AS i USING (experiment_id, comparison, metric)
 WHERE (counted.n IS DISTINCT FROM path.n OR path.n IS DISTINCT FROM i.n_pairs)
     AND experiment_id NOT IN (SELECT experiment_id FROM failures)
 ORDER BY ALL
+
+-- name: unfaithful
+-- Experiments whose backtester is shown not to be true about the control, by the primary metric. A gap without any
+-- spread has no interval, and is its mean.
+SELECT f.experiment_id, f.metric, coalesce(ci_lower, mean_uplift), coalesce(ci_upper, mean_uplift), margin
+FROM replay_fidelity AS f
+INNER JOIN experiment_metrics AS m ON m.experiment_id = f.experiment_id AND m.metric = f.metric
+WHERE m.role = 'primary' AND f.comparison = 'replay_gap' AND f.state = 'unfaithful'
+ORDER BY ALL
+
+-- name: moved_gaps
+-- Controls whose newest day's gap lies more than four standard errors from that of the days before, in a metric that
+-- an experiment of theirs decides by. With fewer than 10 markets a day's standard error is not worth much.
+WITH days AS (
+    SELECT
+        g.*, row_number() OVER (PARTITION BY strategy_id, config_version, metric ORDER BY day DESC) AS place
+    FROM replay_gaps AS g
+    WHERE n_markets >= 10 AND metric IN (SELECT metric FROM experiment_metrics WHERE role = 'primary')
+), compared AS (
+    SELECT
+        strategy_id, config_version, metric, max(day) AS day,
+        max(CASE WHEN place = 1 THEN mean_gap END) AS gap, max(CASE WHEN place = 1 THEN se END) AS se,
+        sum(CASE WHEN place > 1 THEN n_pairs * mean_gap END) / sum(CASE WHEN place > 1 THEN n_pairs END) AS before,
+        sqrt(sum(CASE WHEN place > 1 THEN n_pairs * n_pairs * se * se END))
+        / sum(CASE WHEN place > 1 THEN n_pairs END) AS se_before
+    FROM days
+    GROUP BY strategy_id, config_version, metric
+)
+SELECT strategy_id, metric, day, gap, before
+FROM compared
+WHERE abs(gap - before) > 4 * sqrt(se * se + se_before * se_before)
+ORDER BY ALL

@@ -53,3 +53,10 @@ WHERE
 SELECT median({metric}_uplift), stddev_samp({metric}_uplift)
 FROM pairs
 WHERE experiment_id = '{experiment_id}' AND {metric}_uplift IS NOT NULL
+
+-- name: newest_closed
+-- The newest closed row of each series of some experiments.
+SELECT *
+FROM series_interval_path
+WHERE {inside} AND closed
+QUALIFY row_number() OVER (PARTITION BY experiment_id, comparison, metric ORDER BY as_of DESC) = 1

@@ -80,6 +80,8 @@ class RegisteredExperiment(NamedTuple):
         request_review: Whether a better variant is put before people.
         approvers: How many people have to approve it.
         allow_self_approval: Whether an owner may be one of them.
+        replay_required: Whether a replay that is unknown or unfaithful keeps a better verdict away.
+        replay_margin: How large a gap between the replayed and the live control may be, None where the plan names none.
         plan: The whole plan, as JSON.
         metrics: Its metrics, in the plan's order.
     """
@@ -113,6 +115,8 @@ class RegisteredExperiment(NamedTuple):
     request_review: bool
     approvers: int
     allow_self_approval: bool
+    replay_required: bool
+    replay_margin: float | None
     plan: str
     metrics: tuple[MetricTerms, ...]
 
@@ -125,6 +129,10 @@ class RegisteredExperiment(NamedTuple):
     def guardrails(self) -> tuple[MetricTerms, ...]:
         """The guardrails, in the plan's order."""
         return tuple(metric for metric in self.metrics if metric.role == "guardrail")
+
+    def gap_margin(self, metric: MetricTerms) -> float | None:
+        """How large a metric's gap between the replayed and the live control may be, None where none is named."""
+        return self.replay_margin if metric.role == "primary" else metric.non_inferiority_margin
 
     @property
     def drift_alpha(self) -> float:

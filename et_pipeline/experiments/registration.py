@@ -84,7 +84,8 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
             failures += failed
             if failed:
                 continue
-            _insert(connection, now, path, plan, g=tuned[0])
+            required = plan.mode == "shadow" and (plan.replay_fidelity.require or settings.replay_required)
+            _insert(connection, now, path, plan, g=tuned[0], replay_required=required)
             accepted.append(plan)
             registered.append(plan.experiment_id)
         _record_refusals(connection, now, refused)
@@ -248,13 +249,22 @@ def _forbidden_changes(path: str, present: Plan, plan: Plan, decided: datetime |
     return problems
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, now: datetime, path: str, plan: Plan, *, g: float) -> None:
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+    path: str,
+    plan: Plan,
+    *,
+    g: float,
+    replay_required: bool,
+) -> None:
     row = {
         **_columns(plan),
         "expected_clusters": expected_clusters(plan),
         "g": g,
         "planned_blocks": plan.planned_blocks,
         "on_no_trade": plan.matching.on_no_trade,
+        "replay_required": replay_required,
         "path": path,
         "registered_at": naive_utc(now),
     }
@@ -323,6 +333,7 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "alarm_alpha": plan.alarm_alpha,
         "boundary": plan.boundary or "mixture",
         "max_missing": plan.max_missing,
+        "replay_margin": plan.replay_margin,
         "time_block_us": plan.time_block,
         "matching": plan.matching.method,
         "tolerance_us": plan.matching.tolerance,

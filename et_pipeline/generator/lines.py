@@ -9,12 +9,13 @@ import polars as pl
 
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import PASSED
-from et_pipeline.generator.reports import id_prefix
+from et_pipeline.generator.reports import CONTROL, REPLAY, VARIANT, id_prefix
 from et_pipeline.generator.scenario import Scenario
 
 OUTCOMES = ("YES", "NO")
 SIDES = ("BUY", "SELL")
-ARM_LETTERS = ("c", "v")
+ARMS = (CONTROL, VARIANT, REPLAY)
+ARM_LETTERS = ("c", "v", "r")
 ENVELOPE = (
     "schema_version",
     "report_id",
@@ -33,11 +34,11 @@ ENVELOPE = (
 
 def _arm_fields(scenario: Scenario, arm: int) -> tuple[str, str, str, str]:
     """Bot, strategy, mode and configuration of an arm's reports."""
-    if arm == 0:
-        strategy, version = scenario.control_strategy_id, scenario.control_config_version
-    else:
+    if arm == VARIANT:
         strategy, version = scenario.variant_strategy_id, scenario.variant_config_version
-    if arm == 1 and scenario.mode == "shadow":
+    else:
+        strategy, version = scenario.control_strategy_id, scenario.control_config_version
+    if arm == REPLAY or (arm == VARIANT and scenario.mode == "shadow"):
         return "gov.backtester", strategy, "replay", version
     return strategy, strategy, "live", version
 
@@ -53,9 +54,9 @@ def named(frame: pl.DataFrame, scenarios: Sequence[Scenario], seed: int) -> pl.D
     Returns:
         The columns of `ENVELOPE` (`emitted_at` as a UTC datetime), `decision` (null for a trade), the metrics.
     """
-    arms = [_arm_fields(scenario, arm) for scenario in scenarios for arm in (0, 1)]
+    arms = [_arm_fields(scenario, arm) for scenario in scenarios for arm in ARMS]
     prefixes = [id_prefix(scenario, seed) for scenario in scenarios]
-    arm_code = frame["scenario"].cast(pl.UInt32) * 2 + frame["arm"]
+    arm_code = frame["scenario"].cast(pl.UInt32) * len(ARMS) + frame["arm"]
     markets = pl.Series([f"mkt-{number:04d}" for number in range(max(s.markets for s in scenarios))])
     opportunity = pl.col("opportunity").cast(pl.String).str.zfill(7)
     columns = {

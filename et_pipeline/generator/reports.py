@@ -18,7 +18,8 @@ from et_pipeline.generator.values import draw_values
 DECIMALS = {"latency_ms": 3}
 DEFAULT_DECIMALS = 4
 
-CONTROL, VARIANT = 0, 1
+CONTROL, VARIANT, REPLAY = 0, 1, 2
+"""The arms by number; the last one is the replayed control."""
 
 
 class _Drawn(NamedTuple):
@@ -86,9 +87,9 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
     """The reports of one scenario in time order, compact: numbers instead of names and ids.
 
     Returns:
-        Columns `opportunity` (u32), `arm` (u8, 0 control, 1 variant), `preliminary` (bool: superseded by a
-        later report of the same arm and opportunity), `newer` (bool: schema version 1.1), `passed` (bool: the
-        strategy did not trade, so no metric is reported), `market` (u32), `outcome`, `side` (u8),
+        Columns `opportunity` (u32), `arm` (u8, 0 control, 1 variant, 2 replayed control), `preliminary` (bool:
+        superseded by a later report of the same arm and opportunity), `newer` (bool: schema version 1.1), `passed`
+        (bool: the strategy did not trade, so no metric is reported), `market` (u32), `outcome`, `side` (u8),
         `emitted_us` (i64, UTC microseconds), and every metric of the catalogue (f64, null where not reported).
 
     Raises:
@@ -100,15 +101,38 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
     replay_lag = np.zeros(n, dtype=np.int64)
     if scenario.mode == "shadow":
         replay_lag = (200 + np.minimum(rng.exponential(300, n), 20_000)).astype(np.int64) * 1000
-    parts = (
+    seen, replayed = _as_replayed(scenario, drawn, seed)
+    parts = [
         _arm_frame(scenario, drawn, CONTROL, np.zeros_like(replay_lag)),
-        _arm_frame(scenario, drawn, VARIANT, replay_lag),
-    )
+        _arm_frame(scenario, seen, VARIANT, replay_lag),
+    ]
+    if scenario.replayed_control:
+        parts.append(_arm_frame(scenario, replayed, REPLAY, replay_lag))
     frame = pl.concat(parts)
     frame = frame.with_columns(newer=pl.Series(rng.random(len(frame)) < scenario.newer_minor_share))
     frame = pl.concat([frame, _preliminary(scenario, frame, rng)])
     _refuse_out_of_bounds(scenario, frame)
     return frame.sort("emitted_us", "opportunity", "arm", "preliminary", maintain_order=True)
+
+
+def _as_replayed(scenario: Scenario, drawn: _Drawn, seed: int) -> tuple[_Drawn, _Drawn]:
+    """What the backtester makes of both arms: with the variant's replays, and with the control's as its own.
+
+    Its random numbers are a stream of their own, so that the reports of a scenario without them stay what they are.
+    """
+    rng = np.random.default_rng([*rng_of(scenario, seed).integers(2**32, size=2).tolist(), REPLAY])
+    n = len(drawn.found.time_us)
+    shift = dict.fromkeys(scenario.metrics, np.zeros(n))
+    for name, bias in scenario.replay_bias.items():
+        shift[name] = shift[name] + bias
+    if "edge_bps" in shift:
+        shift["edge_bps"] = shift["edge_bps"] + scenario.replay_noise * rng.standard_normal(n)
+    control, variant = (
+        arm | {name: arm[name] + shift[name] for name in scenario.metrics}
+        for arm in (drawn.control, drawn.variant)
+    )
+    chosen = drawn.gets_control & (rng.random(n) < scenario.replayed_control)
+    return drawn._replace(variant=variant), drawn._replace(control=control, gets_control=chosen)
 
 
 def _arm_frame(scenario: Scenario, drawn: _Drawn, arm: int, lag: NDArray[np.int64]) -> pl.DataFrame:

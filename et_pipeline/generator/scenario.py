@@ -38,6 +38,7 @@ SHARES = (
     "newer_minor_share",
     "late_share",
     "duplicate_share",
+    "replayed_control",
 )
 SHORTEST = timedelta(minutes=5)
 
@@ -75,6 +76,11 @@ class Scenario:
         newer_minor_share: Share of reports in schema version 1.1, with a field that 1.0 does not know.
         late_share: Share of reports that arrive in a later snapshot than their time.
         duplicate_share: Share of reports that arrive twice, unchanged.
+        replayed_control: Share of the opportunities of which the backtester replays the control too (`shadow`).
+        replay_bias: By metric, what the backtester adds to every value that it reports, of either arm: what it
+            flatters, where more is better. The true uplift stays that of `uplift`.
+        replay_noise: Standard deviation, in bps of edge, of the simulator's noise that both arms' replays of an
+            opportunity share.
         seed: Mixed with the seed of the whole run.
 
     Raises:
@@ -111,6 +117,9 @@ class Scenario:
     newer_minor_share: float = 0.0
     late_share: float = 0.01
     duplicate_share: float = 0.01
+    replayed_control: float = 0.0
+    replay_bias: Mapping[str, float] = field(default_factory=dict)
+    replay_noise: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -120,7 +129,7 @@ class Scenario:
         self._require(0 <= self.traffic_split_pct <= 100, "traffic_split_pct", "0 to 100")
         for name in ("opportunities", "markets", "burst"):
             self._require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("zipf", "noise"):
+        for name in ("zipf", "noise", "replay_noise"):
             self._require(getattr(self, name) >= 0, name, "0 or more")
         self._require(-1 < self.block_ar < 1, "block_ar", "between -1 and 1")
         self._require(self.block > timedelta(0), "block", "longer than 0")
@@ -149,6 +158,9 @@ class Scenario:
         )
         allowed = tuple(name for name in self.metrics if name != "filled_size")
         self._require(set(self.uplift) <= set(allowed), "uplift", f"keys among {allowed}")
+        self._require(set(self.replay_bias) <= set(self.metrics), "replay_bias", f"keys among {self.metrics}")
+        replays = bool(self.replayed_control or self.replay_bias or self.replay_noise)
+        self._require(self.mode == "shadow" or not replays, "mode", "shadow, where anything is replayed")
 
     def _check_fills(self) -> None:
         filled = 1 - self.control_unfilled

@@ -26,7 +26,7 @@ from et_pipeline.contracts.reason_codes import ReasonCode
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance.explain import hindsight_sentence
 from et_pipeline.governance.stall import Outage
-from et_pipeline.governance.terms import Alarm, Drift, Missing, Point
+from et_pipeline.governance.terms import Alarm, Drift, Missing, Point, Sample, fidelity_of
 from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
@@ -115,10 +115,19 @@ def result(
             "reason": assessment.reason,
             "evidence": assessment.evidence,
             "evidence_hash": evidence_hash,
+            "replay_fidelity": _replay_fidelity(experiment, assessment.sample),
             "promotion_review_requested": experiment.request_review
             and assessment.verdict == "variant_better",
         },
     )
+
+
+def _replay_fidelity(experiment: RegisteredExperiment, sample: Sample) -> dict[str, Any] | None:
+    """Whether the replay that a verdict rests on is true; None in limited live."""
+    fidelity = fidelity_of(experiment, sample)
+    if fidelity is None:
+        return None
+    return {"state": fidelity.state, "coverage": rounded(fidelity.coverage), "margin": fidelity.margin}
 
 
 def review(
@@ -135,7 +144,7 @@ def review(
         experiment: The experiment.
         at: When it is sent.
         evidence_hash: What they are asked about.
-        about: Of which opportunities the evidence speaks, see `replays_sentence`.
+        about: Of which opportunities the evidence speaks and what is known of the replay, see `about_sentence`.
         already_there: Share of the pairs that were there before it was registered, None where that is no matter.
         discovery: Whether the discovery stands when all experiments are counted.
     """

@@ -17,13 +17,14 @@ from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
 from et_pipeline.contracts.messages import DriftSignal, Event, isoformat
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
+from et_pipeline.contracts.series import UPLIFT
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.governance import announce, lifecycle, notices, portfolio, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import (
     NO_PAIRS,
+    about_sentence,
     hindsight_sentence,
-    replays_sentence,
     weakened_sentence,
     what_changed,
 )
@@ -230,7 +231,9 @@ def _already_there(
     primary = [
         (point.as_of, point.n_pairs)
         for point in path
-        if point.metric == experiment.primary.name and (until is None or point.as_of <= until)
+        if point.metric == experiment.primary.name
+        and point.comparison == UPLIFT.name
+        and (until is None or point.as_of <= until)
     ]
     last = experiment.registered_at + timedelta(microseconds=experiment.time_block_us)
     there = max((n for as_of, n in primary if as_of < last), default=0)
@@ -321,7 +324,12 @@ def _signals(
     for alarm in assessment.alarms:
         work.signal(announce.interval_signal(experiment, work.now, alarm, since.get(alarm.point.metric)))
     for drift in drifts:
-        before = [point for point in path if point.metric == drift.metric and point.as_of <= drift.as_of]
+        series = (drift.comparison, drift.metric)
+        before = [
+            point
+            for point in path
+            if (point.comparison, point.metric) == series and point.as_of <= drift.as_of
+        ]
         work.signal(announce.detector_signal(experiment, work.now, drift, before[-1] if before else None))
 
 
@@ -343,7 +351,7 @@ def _review(
     review_due = work.states[identifier] == "concluded" and experiment.request_review and not contradicted
     if better and announced and review_due:
         work.advance(experiment, "variant_better", evidence_hash=announced.evidence_hash)
-        about = replays_sentence(experiment, assessment.sample.replays)
+        about = about_sentence(experiment, assessment.sample)
         work.reviews[identifier] = partial(
             announce.review, experiment, work.now, announced.evidence_hash, about, already_there
         )

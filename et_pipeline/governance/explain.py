@@ -13,18 +13,23 @@ from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
     Alarm,
+    Fidelity,
     Missing,
     Point,
     Replays,
     Sample,
     Verdict,
     above,
+    concludes,
+    fidelity_of,
     holds,
     never_varies,
     replays_missing,
+    untrusted,
     values_missing,
     within_without_spread,
 )
+from et_pipeline.inference.fidelity import MIN_COVERAGE
 from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
@@ -32,6 +37,8 @@ NO_PAIRS = "no_pairs"
 """What keeps a verdict away from an experiment that ended without a single pair."""
 BASIC = ("sample_ratio_alarm", "replays_missing", "values_missing")
 """Conditions that come before a sample that is too small: more of the same would not help."""
+TELLING = ("replays_missing", "values_missing", "replay_disagrees", "replay_unknown", "replay_unfaithful")
+"""Conditions that are the reason of an experiment that ends because of them."""
 
 
 def missing_conditions(
@@ -80,9 +87,76 @@ def missing_conditions(
                     _further(experiment, terms, guard),
                 )
             )
+    found = [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+    found = [*_disagreement(experiment, sample), *found]
     if not found:  # what was missing at the newest look is there by now
         found.append(Missing("waits_for_look", None, "A verdict falls at a look only.", None))
-    return [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+    return found
+
+
+def _disagreement(experiment: RegisteredExperiment, sample: Sample) -> list[Missing]:
+    """Where the uplift and the comparison like for like do not say the same, or too little is known of the replay."""
+    fidelity, found = fidelity_of(experiment, sample), concludes(experiment, sample)
+    primary = experiment.primary.name
+    if fidelity is None:
+        return []
+    if fidelity.counts and concludes(experiment, sample.like_for_like) != found:
+        uplift = "not there yet" if sample.of(primary) is None else _range(sample.points[primary])
+        like = "not there yet" if fidelity.like is None else _range(fidelity.like)
+        return [
+            Missing(
+                "replay_disagrees",
+                primary,
+                f"The two comparisons disagree: against the live control the difference in {primary} is {uplift}, "
+                f"against the replayed control it is {like}. Only what both say is concluded.",
+                None,
+            )
+        ]
+    if found == "variant_better" and untrusted(experiment, fidelity):
+        sentence = fidelity_sentence(experiment, fidelity)
+        return [
+            Missing(f"replay_{fidelity.state}", primary, f"The plan asks for a true replay. {sentence}", None)
+        ]
+    return []
+
+
+def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> str:
+    """Whether the replay that a verdict rests on is true, for people."""
+    primary = experiment.primary
+    if fidelity.state == "unknown":
+        share = "none" if not fidelity.coverage else text.percent(fidelity.coverage)
+        return (
+            f"Whether the replay is true is unknown: the control was replayed for {share} of the pairs (at least "
+            f"{text.percent(MIN_COVERAGE)} are needed), so whatever the backtester flatters counts as a difference."
+        )
+    gap = "not known well enough for an interval" if fidelity.gap is None else _range(fidelity.gap)
+    where = f"the gap between the replayed and the live control in {primary.name} is {gap}"
+    if fidelity.margin is None:
+        allowed = ", and the plan names no margin for it"
+    else:
+        allowed = f", where {fidelity.margin:g} {primary.metric.unit} are allowed"
+    covered = f" It was replayed for {text.percent(fidelity.coverage)} of the pairs."
+    if fidelity.state == "faithful":
+        return f"The replay is faithful: {where}{allowed}.{covered}"
+    if fidelity.state == "unfaithful":
+        return (
+            f"The replay is not true: {where}{allowed}. What counts is the comparison like for like: "
+            f"{_like_for_like(fidelity)}.{covered}"
+        )
+    return f"Whether the replay is true is not shown yet: {where}{allowed}.{covered}"
+
+
+def _like_for_like(fidelity: Fidelity) -> str:
+    if fidelity.like is None:
+        return "it is not there yet"
+    return f"against the replayed control the difference is {_range(fidelity.like)}"
+
+
+def about_sentence(experiment: RegisteredExperiment, sample: Sample) -> str:
+    """What a reader of a verdict has to know of the replays it rests on; empty in limited live."""
+    fidelity = fidelity_of(experiment, sample)
+    told = "" if fidelity is None else f" {fidelity_sentence(experiment, fidelity)}"
+    return replays_sentence(experiment, sample.replays) + told
 
 
 def no_pairs(experiment: RegisteredExperiment) -> Missing:

@@ -36,12 +36,25 @@ NEW_ID = "Another answer needs a new experiment id."
 FIND_OUT = (
     "The announced verdict no longer follows from the evidence: do not act on it, and find out what changed."
 )
+OF_REPLAY = {
+    "faithful": "Nothing to do: what the backtester makes of the control's trades is what they were.",
+    "unfaithful": "Mend the backtester, or take its gap into account: read the comparison like for like, and not the "
+    "uplift. Whoever looks after the backtester finds its gap by day in the table replay_gaps.",
+    "not_yet": "Nothing to do: more pairs will show whether the gap lies within the margin.",
+    "unknown": "Have the backtester replay the control's own trades too, with their correlation_id and mode replay: "
+    "only then can be seen what it flatters.",
+}
+"""What a person does about a backtester, by what is known of it."""
 OF_CHECK = {
     "no_pairs": "Find out why no report of the variant found one of the control: did both arms report, and do "
     "strategy_id and config_version in the reports agree with the plan? Reports that come now are still taken in.",
     "sample_ratio_alarm": "Find out why the arms get other shares than planned: nothing is concluded meanwhile.",
     "replays_missing": "Find out why opportunities are not replayed: nothing is concluded meanwhile.",
     "values_missing": "Find out why reports come without a value; the page says which metric, arm and blocks.",
+    "replay_disagrees": "Read “Is the replay true?”: the live and the replayed control do not say the same of the "
+    "variant, so what the backtester flatters decides. Nothing is concluded meanwhile.",
+    "replay_unknown": OF_REPLAY["unknown"],
+    "replay_unfaithful": OF_REPLAY["unfaithful"],
     "unmatched": "Find out why so many reports find no partner; the page counts them by arm and reason.",
     "longer_time_block_needed": "Neighbouring blocks move together: plan a longer time_block under a new id.",
     "change_refused": "A changed plan was refused, the old one is in force: put the file back, or give it a new id.",

@@ -3,7 +3,8 @@
 -- newest closed block.
 WITH judged AS (
     SELECT experiment_id, verdict, (standing->>'$.closed_until')::TIMESTAMP AS closed_until,
-           standing->'$.standings[0]' AS primary_metric, standing->'$.standings[0].point' AS point
+           standing->'$.standings[0]' AS primary_metric, standing->'$.standings[0].point' AS point,
+           standing->'$.replay.like' AS alike, coalesce(standing->>'$.replay.state', 'unknown') <> 'unknown' AS replayed
     FROM verdicts
 )
 SELECT
@@ -11,7 +12,13 @@ SELECT
     j.verdict, j.closed_until, (j.point->>'$.as_of')::TIMESTAMP AS as_of, j.primary_metric->>'$.name' AS metric,
     (j.point->>'$.n_pairs')::BIGINT AS n_pairs, (j.point->>'$.mean_uplift')::DOUBLE AS mean_uplift,
     (j.point->>'$.se')::DOUBLE AS se, (j.point->>'$.ci_lower')::DOUBLE AS ci_lower,
-    (j.point->>'$.ci_upper')::DOUBLE AS ci_upper, (j.point->>'$.e_value')::DOUBLE AS evidence
+    (j.point->>'$.ci_upper')::DOUBLE AS ci_upper, 
+    -- where the control is replayed, both comparisons have to say better, so the weaker evidence is what there is
+    CASE
+        WHEN NOT j.replayed THEN (j.point->>'$.e_value')::DOUBLE
+        WHEN coalesce((j.alike->>'$.mean_uplift')::DOUBLE, 0) <= 0 THEN 0.0
+        ELSE least((j.point->>'$.e_value')::DOUBLE, (j.alike->>'$.e_value')::DOUBLE)
+    END AS evidence
 FROM experiments AS e
 INNER JOIN judged AS j USING (experiment_id)
 ORDER BY e.experiment_id

@@ -51,7 +51,7 @@ class Facts(NamedTuple):
     """What a verdict on one experiment is made from, and what is told beside it.
 
     Attributes:
-        path: Every metric's interval path, in order of time.
+        path: Every series' interval path, in order of time.
         gaps: Pairs without a value, in order of time.
         replays: What the variant's reports say of the control's opportunities, in order of time.
         sample_ratio: The arms' newest shares, None where they are not compared.
@@ -157,9 +157,9 @@ def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]
     """The detector's alarms at the ends of closed blocks, in order of time, for every experiment with one."""
     found: dict[str, list[Drift]] = {}
     for identifier, *row in connection.execute(
-        "SELECT experiment_id, metric, as_of, log_evidence, since "
-        "FROM drift JOIN interval_path USING (experiment_id, metric, as_of) WHERE alarm AND closed "
-        "ORDER BY experiment_id, metric, as_of"
+        "SELECT experiment_id, metric, as_of, log_evidence, since, comparison "
+        "FROM series_drift JOIN series_interval_path USING (experiment_id, comparison, metric, as_of) "
+        "WHERE alarm AND closed ORDER BY experiment_id, metric, as_of, comparison"
     ).fetchall():
         found.setdefault(identifier, []).append(Drift(*row))
     return found

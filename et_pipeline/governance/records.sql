@@ -1,14 +1,14 @@
 -- What governance reads of each experiment.
 
 -- name: interval_points
--- Interval paths in order of time, a row for each metric and block end.
+-- Interval paths in order of time, a row for each series and block end.
 SELECT
     experiment_id, metric, as_of, n_pairs, effective_clusters, n_markets, n_blocks, mean_uplift, se,
     ci_lower, ci_upper, e_value, p_value, alarm_ci_lower, alarm_ci_upper, autocorrelation, ready, closed, method,
-    fixed_ci_lower, fixed_ci_upper, look, looks, next_look_at, carried, degrees_of_freedom
-FROM interval_path
+    fixed_ci_lower, fixed_ci_upper, look, looks, next_look_at, carried, degrees_of_freedom, comparison
+FROM series_interval_path
 WHERE list_contains(?, experiment_id)
-ORDER BY experiment_id, as_of, metric
+ORDER BY experiment_id, as_of, comparison, metric
 
 -- name: gaps
 -- Pairs without a value by metric and block, in order of time.

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from et_pipeline.common import text
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
-from et_pipeline.governance.explain import next_look_sentence
-from et_pipeline.governance.next_steps import CONTRADICTED, MEND, WEAKENED, command, next_step
+from et_pipeline.governance.explain import fidelity_sentence, next_look_sentence
+from et_pipeline.governance.next_steps import CONTRADICTED, MEND, OF_REPLAY, WEAKENED, command, next_step
 from et_pipeline.governance.records import SampleRatio
 from et_pipeline.governance.terms import (
     MAX_MISSING_REPLAYS,
@@ -25,13 +25,16 @@ from et_pipeline.governance.terms import (
     Sample,
     alarms,
     below_minimum,
+    concludes,
     equal,
+    fidelity_of,
     holds,
     replays_missing,
     values_missing,
     within_without_spread,
 )
 from et_pipeline.governance.verdict import Assessment
+from et_pipeline.inference.fidelity import MIN_COVERAGE
 from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
@@ -94,6 +97,30 @@ class Standing(NamedTuple):
     says: str
 
 
+class Replay(NamedTuple):
+    """What is known of the backtester at the same moment (shadow only).
+
+    Attributes:
+        state: `faithful`, `unfaithful`, `not_yet` or `unknown`, see `inference.fidelity`.
+        coverage: Share of the pairs of which the control was replayed too.
+        margin: How large the primary's gap may be, None where the plan names none.
+        required: Whether the plan asks for a replay that is neither unknown nor unfaithful.
+        sentence: The same for people.
+        todo: What a person does about it.
+        gap: The primary's interval of the replayed control against the live one; as a `Standing`'s point.
+        like: The primary's interval of the variant's replay against the replayed control.
+    """
+
+    state: str
+    coverage: float
+    margin: float | None
+    required: bool
+    sentence: str
+    todo: str
+    gap: dict[str, Any]
+    like: dict[str, Any]
+
+
 class Judgement(NamedTuple):
     """What is stored beside a verdict (`verdicts.standing`).
 
@@ -108,6 +135,7 @@ class Judgement(NamedTuple):
         present: Each metric at the newest closed block, where the decision came before it; else empty.
         weakened: Whether the verdict would not be drawn from `present`.
         review: How the review of a better variant stands, in a few words; empty where there is none.
+        replay: What is known of the backtester; None in limited live.
     """
 
     as_of: datetime | None
@@ -119,6 +147,7 @@ class Judgement(NamedTuple):
     present: list[Standing]
     weakened: bool
     review: str
+    replay: Replay | None = None
 
     @property
     def primary(self) -> Standing | None:
@@ -176,6 +205,8 @@ def judge(
     conditions += [
         _metric_condition(experiment, standing) for standing in standings if standing.role != "secondary"
     ]
+    replay = _replay(experiment, sample)
+    conditions += _replay_conditions(experiment, sample)
     missing = {item.condition for item in assessment.missing} | set(failing)
     step = next_step(state, assessment.verdict if decided else None, missing, reason)
     review = ""
@@ -198,6 +229,7 @@ def judge(
         [_standing(experiment, present, terms) for terms in metrics] if moved_on else [],
         decided and assessment.weakened,
         review,
+        replay,
     )
 
 
@@ -240,6 +272,7 @@ def dumps(judgement: Judgement) -> str:
         "standings": [standing._asdict() for standing in judgement.standings],
         "present": [standing._asdict() for standing in judgement.present],
         "conditions": [condition._asdict() for condition in judgement.conditions],
+        "replay": judgement.replay and judgement.replay._asdict(),
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, default=datetime.isoformat)
 
@@ -265,6 +298,7 @@ def loads(stored: str | None) -> Judgement:
             "standings": standings,
             "present": present,
             "conditions": [Condition(**condition) for condition in document["conditions"]],
+            "replay": Replay(**replay) if (replay := document.get("replay")) else None,
         }
     )
 
@@ -341,6 +375,61 @@ def _metric_condition(experiment: RegisteredExperiment, standing: Standing) -> C
         "good" if standing.says == "within what counts as equal" else standing.tone,
         f"interval_path.{source}; experiment_metrics.{margin}",
     )
+
+
+def _replay(experiment: RegisteredExperiment, sample: Sample) -> Replay | None:
+    fidelity = fidelity_of(experiment, sample)
+    if fidelity is None:
+        return None
+    return Replay(
+        fidelity.state,
+        fidelity.coverage,
+        fidelity.margin,
+        experiment.replay_required,
+        fidelity_sentence(experiment, fidelity),
+        OF_REPLAY[fidelity.state],
+        _figures(fidelity.gap),
+        _figures(fidelity.like),
+    )
+
+
+def _replay_conditions(experiment: RegisteredExperiment, sample: Sample) -> list[Condition]:
+    """What a verdict needs beside the uplift: the same like for like, and what the plan asks of the backtester."""
+    fidelity = fidelity_of(experiment, sample)
+    if fidelity is None:
+        return []
+    found = []
+    if experiment.replay_required:
+        tones = {"faithful": "good", "not_yet": "calm", "unknown": "open", "unfaithful": "bad"}
+        margin = "" if fidelity.margin is None else f" (a gap within ±{text.number(fidelity.margin)})"
+        found.append(
+            Condition(
+                "Replay is true",
+                f"{fidelity.state.replace('_', ' ')}, {text.percent(fidelity.coverage)} of the pairs",
+                f"not unfaithful{margin}, at least {text.percent(MIN_COVERAGE)} of the pairs",
+                tones[fidelity.state],
+                "replay_fidelity.state, coverage; experiments.replay_required",
+            )
+        )
+    if fidelity.counts:
+        like = sample.like_for_like
+        for terms in (experiment.primary, *experiment.guardrails):
+            condition = _metric_condition(experiment, _standing(experiment, like, terms))
+            source = condition.source.replace("interval_path", "replay_path")
+            found.append(
+                condition._replace(label=f"{terms.name}, like for like ({terms.role})", source=source)
+            )
+        said = [(concludes(experiment, item) or "nothing").replace("_", " ") for item in (sample, like)]
+        found.append(
+            Condition(
+                "Both comparisons agree",
+                f"the uplift says {said[0]}, like for like {said[1]}",
+                "the same of both",
+                "good" if said[0] == said[1] else "bad",
+                "interval_path, replay_path",
+            )
+        )
+    return found
 
 
 def _sample_conditions(

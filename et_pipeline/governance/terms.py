@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from et_pipeline.contracts.series import LIKE_FOR_LIKE, REPLAY_GAP, UPLIFT
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
+from et_pipeline.inference.fidelity import GAP, State, gap_ends, replay_state, same_everywhere
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 Verdict = Literal["variant_better", "variant_worse", "equivalent", "inconclusive"]
@@ -17,7 +20,7 @@ MAX_MISSING_REPLAYS = 0.1
 
 
 class Point(NamedTuple):
-    """One metric's interval at the end of one block; a row of `interval_path`, units are the metric's own."""
+    """One series' interval at the end of one block; a row of `series_interval_path`, units are the metric's own."""
 
     metric: str
     as_of: datetime
@@ -44,6 +47,7 @@ class Point(NamedTuple):
     next_look_at: datetime | None = None
     carried: bool = False
     degrees_of_freedom: float | None = None
+    comparison: str = UPLIFT.name
 
 
 class Gap(NamedTuple):
@@ -83,6 +87,7 @@ class Drift(NamedTuple):
     as_of: datetime
     log_evidence: float
     since: datetime | None
+    comparison: str = UPLIFT.name
 
 
 class Replays(NamedTuple):
@@ -112,14 +117,36 @@ class Sample(NamedTuple):
     """What is known of an experiment at the end of a closed block.
 
     Attributes:
-        points: Each metric's newest interval; a metric without a value so far has none.
+        points: Each metric's newest interval of the uplift; a metric without a value so far has none.
         gaps: What is missing of each metric; one that misses nothing may be left out.
         replays: What the variant's reports say of the control's opportunities; None in limited live.
+        compared: The same of the comparisons with the replayed control, by their name.
     """
 
     points: dict[str, Point]
     gaps: dict[str, Gaps]
     replays: Replays | None = None
+    compared: Mapping[str, dict[str, Point]] = MappingProxyType({})
+
+    def plus(self, points: Iterable[Point]) -> Sample:
+        """With newer intervals."""
+        compared = {name: dict(found) for name, found in self.compared.items()}
+        for point in points:
+            compared.setdefault(point.comparison, {})[point.metric] = point
+        uplift = compared.pop(UPLIFT.name, {})
+        return self._replace(points=self.points | uplift, compared=compared)
+
+    @property
+    def like_for_like(self) -> Sample:
+        """The same where the variant's replay is compared with the replayed control.
+
+        What has no value there is no gap of its own: what is missing of the pairs is told of the uplift.
+        """
+        return Sample(self.compared.get(LIKE_FOR_LIKE.name, {}), {})
+
+    def gap(self, metric: str) -> Point | None:
+        """A metric's newest interval of the replayed control against the live one."""
+        return self.compared.get(REPLAY_GAP.name, {}).get(metric)
 
     def of(self, metric: str) -> Point | None:
         """A metric's newest interval."""
@@ -209,6 +236,77 @@ def replays_missing(experiment: RegisteredExperiment, sample: Sample) -> bool:
     )
 
 
+class Fidelity(NamedTuple):
+    """What is known of the backtester that a verdict in shadow rests on, from the primary metric.
+
+    Attributes:
+        state: What its gap says, see `inference.fidelity`.
+        coverage: Share of the pairs of which the control was replayed too.
+        margin: How large the gap may be, None where the plan names none.
+        gap: The interval of the replayed control against the live one.
+        like: The interval of the variant's replay against the replayed control.
+    """
+
+    state: State
+    coverage: float
+    margin: float | None
+    gap: Point | None
+    like: Point | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether so many pairs have a replay of the control that a verdict needs both comparisons."""
+        return self.state != "unknown"
+
+
+def fidelity_of(experiment: RegisteredExperiment, sample: Sample) -> Fidelity | None:
+    """What is known of the backtester; None in limited live, where nothing is replayed."""
+    if experiment.mode != "shadow":
+        return None
+    primary = experiment.primary
+    uplift, gap = sample.of(primary.name), sample.gap(primary.name)
+    like = sample.like_for_like.of(primary.name)
+    coverage = like.n_pairs / uplift.n_pairs if uplift is not None and like is not None else 0.0
+    lower, upper = (None, None) if gap is None else gap_ends(**{name: getattr(gap, name) for name in GAP})
+    margin = experiment.gap_margin(primary)
+    return Fidelity(replay_state(coverage, lower, upper, margin), coverage, margin, gap, like)
+
+
+def judged(experiment: RegisteredExperiment, sample: Sample) -> Sample:
+    """The comparison that alarms are raised on: like for like where enough of the control is replayed."""
+    fidelity = fidelity_of(experiment, sample)
+    return sample.like_for_like if fidelity is not None and fidelity.counts else sample
+
+
+def concludes(experiment: RegisteredExperiment, sample: Sample) -> Verdict | None:
+    """What one comparison says by itself, None where it says nothing."""
+    decisive = (experiment.primary, *experiment.guardrails)
+    if any(alarms(experiment, sample, terms) for terms in decisive):
+        return "variant_worse"
+    if all(holds(experiment, sample, terms) for terms in decisive):
+        return "variant_better"
+    return "equivalent" if equal(experiment, sample) else None
+
+
+def verdict_at(experiment: RegisteredExperiment, sample: Sample) -> Verdict | None:
+    """The verdict at one moment, None where nothing is concluded.
+
+    Where enough of the control is replayed, both comparisons have to say the same; only the alarm is raised like
+    for like alone, unless the uplift says the opposite.
+    """
+    found, fidelity = concludes(experiment, sample), fidelity_of(experiment, sample)
+    if fidelity is not None and fidelity.counts:
+        like = concludes(experiment, sample.like_for_like)
+        alarm = like == "variant_worse" and found != "variant_better"
+        found = like if alarm or like == found else None
+    return None if found == "variant_better" and untrusted(experiment, fidelity) else found
+
+
+def untrusted(experiment: RegisteredExperiment, fidelity: Fidelity | None) -> bool:
+    """Whether the plan asks for more than is known of the backtester."""
+    return experiment.replay_required and fidelity is not None and fidelity.state in ("unknown", "unfaithful")
+
+
 def above(value: float | None, bound: float) -> bool:
     """Whether a figure is known and above a bound."""
     return value is not None and value > bound
@@ -221,9 +319,7 @@ def below(value: float | None, bound: float) -> bool:
 
 def never_varies(point: Point) -> bool:
     """Whether every pair has the same uplift, but for the rounding of the values themselves."""
-    if point.se is None or point.mean_uplift is None:
-        return False
-    return point.se <= 4 * sys.float_info.epsilon * abs(point.mean_uplift)
+    return same_everywhere(point.mean_uplift, point.se)
 
 
 def within_without_spread(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:

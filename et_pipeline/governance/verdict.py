@@ -9,6 +9,10 @@ Pure: no database, no clock. The rules (design, "Verdict"):
 - `equivalent`: the primary's interval lies within plus and minus `equivalence_margin`.
 - `inconclusive`: the experiment ended without one of these.
 
+Where the backtester also replays the control, for at least half of the pairs, this is asked twice: of the uplift and
+like for like (the variant's replay against the replayed control), and both have to give the same answer. The alarm is
+raised like for like, unless the uplift calls the variant better. Where they disagree, nothing is concluded.
+
 The verdict is the first one along the path: at a look of the plan (with the boundary that is valid for ever: at the
 end of any block), when its block is closed, from a healthy sample: enough pairs, enough effective clusters, no
 sample-ratio alarm. About a metric that too many pairs have no value of nothing is concluded, neither good nor bad: a
@@ -27,13 +31,15 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from et_pipeline.contracts.messages import isoformat
+from et_pipeline.contracts.series import LIKE_FOR_LIKE, UPLIFT
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.governance.explain import (
     NO_PAIRS,
+    TELLING,
+    about_sentence,
     missing_conditions,
     next_look_sentence,
     no_pairs,
-    replays_sentence,
     verdict_sentence,
 )
 from et_pipeline.governance.terms import (
@@ -47,14 +53,17 @@ from et_pipeline.governance.terms import (
     Sample,
     Verdict,
     equal,
+    fidelity_of,
     holds,
+    judged,
     replays_missing,
     values_missing,
+    verdict_at,
 )
 from et_pipeline.governance.terms import alarms as is_alarming
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
-NOT_EVIDENCE = ("closed", "metric", "fixed_ci_lower", "fixed_ci_upper", "next_look_at")
+NOT_EVIDENCE = ("closed", "metric", "comparison", "fixed_ci_lower", "fixed_ci_upper", "next_look_at")
 """What of an interval decides nothing, or is its key."""
 OF_LOOKS = ("look", "looks", "carried", "degrees_of_freedom")
 """What only intervals of a plan with looks have: evidence without looks keeps the hash that it always had."""
@@ -128,21 +137,19 @@ def assess(
         here = [point for point in group if point.closed or ended]
         if not here:
             continue
-        sample = Sample(
-            sample.points | {point.metric: point for point in here},
-            _add(sample.gaps, waiting, as_of),
-            _until(replays, as_of),
+        sample = sample.plus(here)._replace(
+            gaps=_add(sample.gaps, waiting, as_of), replays=_until(replays, as_of)
         )
         between_looks = all(point.carried for point in here)
         wrong_split = sample_ratio_alarm is not None and as_of >= sample_ratio_alarm
         if between_looks or wrong_split or replays_missing(experiment, sample):
             continue
-        raised = _alarms(experiment, sample)
+        raised = _alarms(experiment, judged(experiment, sample))
         for alarm in raised:
             alarms.setdefault(alarm.point.metric, alarm)
         if decided is None:
-            outcome = _verdict(experiment, sample, raised)
-            decided = None if outcome is None else (*outcome, sample)
+            outcome = verdict_at(experiment, sample)
+            decided = None if outcome is None else (outcome, _reason(outcome, raised), sample)
     if ended and decided is None:
         sample = sample._replace(
             gaps=_add(sample.gaps, waiting, datetime.max), replays=_until(replays, datetime.max)
@@ -157,7 +164,7 @@ def assess(
         as_of = max(point.as_of for point in sample.points.values())
     elif ended:
         verdict, reason, as_of = "inconclusive", "ended_without_decision", experiment.ends_at
-        if missing[0].condition in ("replays_missing", "values_missing"):
+        if missing[0].condition in TELLING:
             reason = missing[0].condition
     else:
         return Assessment(
@@ -174,8 +181,10 @@ def assess(
     return Assessment(
         verdict,
         reason,
-        verdict_sentence(experiment, verdict, sample.points, missing, _alarms(experiment, sample))
-        + replays_sentence(experiment, sample.replays),
+        verdict_sentence(
+            experiment, verdict, sample.points, missing, _alarms(experiment, judged(experiment, sample))
+        )
+        + about_sentence(experiment, sample),
         as_of,
         sample,
         missing,
@@ -201,6 +210,8 @@ def first_alarms(
 ) -> list[Drift]:
     """Each metric's first alarm of the change detector at which neither values nor replays were missing.
 
+    Where enough of the control is replayed, the detector that counts is the one of `like_for_like`.
+
     Args:
         experiment: What the plan fixes.
         points: Every metric's path, in order of `as_of`.
@@ -212,9 +223,15 @@ def first_alarms(
     for drift in drifts:
         if drift.metric in found:
             continue
-        before = {point.metric: point for point in points if point.as_of <= drift.as_of}
-        sample = Sample(before, _add({}, deque(gaps), drift.as_of), _until(replays, drift.as_of))
-        if not replays_missing(experiment, sample) and not values_missing(experiment, sample, drift.metric):
+        before = Sample({}, {}).plus(point for point in points if point.as_of <= drift.as_of)
+        sample = before._replace(
+            gaps=_add({}, deque(gaps), drift.as_of), replays=_until(replays, drift.as_of)
+        )
+        fidelity = fidelity_of(experiment, sample)
+        watched = LIKE_FOR_LIKE if fidelity is not None and fidelity.counts else UPLIFT
+        if drift.comparison != watched.name or replays_missing(experiment, sample):
+            continue
+        if not values_missing(experiment, sample, drift.metric):
             found[drift.metric] = drift
     return list(found.values())
 
@@ -243,27 +260,24 @@ def _alarms(experiment: RegisteredExperiment, sample: Sample) -> list[Alarm]:
     ]
 
 
-def _verdict(
-    experiment: RegisteredExperiment, sample: Sample, alarms: list[Alarm]
-) -> tuple[Verdict, str] | None:
-    """Verdict and reason at one moment, None where nothing can be said."""
-    if alarms:
+def _reason(verdict: Verdict, alarms: list[Alarm]) -> str:
+    """Why a verdict fell, in one word."""
+    if verdict == "variant_worse":
         primary = any(alarm.trigger == "interval" for alarm in alarms)
-        return "variant_worse", "primary_below_zero" if primary else "guardrail_below_margin"
-    if all(holds(experiment, sample, terms) for terms in (experiment.primary, *experiment.guardrails)):
-        return "variant_better", "primary_above_zero"
-    if equal(experiment, sample):
-        return "equivalent", "within_equivalence_margin"
-    return None
+        return "primary_below_zero" if primary else "guardrail_below_margin"
+    return "primary_above_zero" if verdict == "variant_better" else "within_equivalence_margin"
 
 
 def _supports(experiment: RegisteredExperiment, sample: Sample, verdict: Verdict) -> bool:
     """Whether a verdict would be drawn from a sample, whatever else would be."""
+    alike = judged(experiment, sample)
     if verdict == "variant_worse":
-        return bool(_alarms(experiment, sample))
+        return bool(_alarms(experiment, alike))
+    both = (sample, alike)
     if verdict == "variant_better":
-        return all(holds(experiment, sample, terms) for terms in (experiment.primary, *experiment.guardrails))
-    return verdict == "inconclusive" or equal(experiment, sample)
+        decisive = (experiment.primary, *experiment.guardrails)
+        return all(holds(experiment, comparison, terms) for comparison in both for terms in decisive)
+    return verdict == "inconclusive" or all(equal(experiment, comparison) for comparison in both)
 
 
 def rounded(value: float | None) -> float | None:
@@ -289,6 +303,19 @@ def _replays_evidence(replays: Replays | None) -> dict[str, Any]:
     if replays is None or replays.traded == replays.opportunities:
         return {}
     return {"replays": {name: _plain(value) for name, value in replays._asdict().items()}}
+
+
+def _fidelity_evidence(experiment: RegisteredExperiment, sample: Sample) -> dict[str, Any]:
+    """What the replayed control says, where it was replayed; see `_missing_evidence`."""
+    fidelity = fidelity_of(experiment, sample)
+    if fidelity is None or fidelity.like is None:
+        return {}
+    compared = {
+        name: {metric: point_evidence(found[metric]) for metric in sorted(found)}
+        for name, found in sorted(sample.compared.items())
+    }
+    said = {"state": fidelity.state, "coverage": rounded(fidelity.coverage), "margin": fidelity.margin}
+    return {"replayed_control": said | compared}
 
 
 def _plain(value: object) -> object:
@@ -317,6 +344,7 @@ def _evidence(
         "min_effective_clusters": MIN_CLUSTERS,
         **({} if experiment.boundary == "mixture" else {"boundary": experiment.boundary}),
         **_replays_evidence(sample.replays),
+        **_fidelity_evidence(experiment, sample),
         "metrics": {
             terms.name: {
                 "role": terms.role,

@@ -144,10 +144,11 @@ def path_chart(
     height: int,
     decided: datetime | None = None,
     limits: Sequence[float] = (),
+    what: str = "uplift",
 ) -> Chart:
-    """The interval path: band, mean, zero, margins, and the moment of decision."""
+    """The interval path of an uplift, or of what else: band, mean, zero, margins, and the moment of decision."""
     shown = series.thinned()
-    frame = _frame(width, height, f"uplift, {unit}", (shown.as_of[0], shown.as_of[-1]),
+    frame = _frame(width, height, f"{what}, {unit}", (shown.as_of[0], shown.as_of[-1]),
                    _vertical_range(series, limits))  # fmt: skip
     chart, x = frame.chart, frame.times(shown.as_of)
     mean, lower, upper = (frame.y(ends) for ends in (shown.mean, shown.lower, shown.upper))

@@ -10,7 +10,7 @@ WITH found AS (
     SELECT v.view_oid, v.view_name, v.comment, t.table_oid - 0.5
     FROM duckdb_views() AS v
     JOIN duckdb_tables() AS t
-        ON t.database_oid = v.database_oid AND t.table_name = regexp_extract(v.sql, ' FROM (\w+)', 1)
+        ON t.database_oid = v.database_oid AND t.table_name = regexp_extract(v.sql, ' FROM \(?(\w+)', 1)
     WHERE v.database_name = current_database() AND NOT v.internal
 )
 SELECT f.table_name, f.comment, c.column_name, c.data_type, c.comment

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from et_pipeline.common import text
+from et_pipeline.contracts.series import REPLAY_GAP
 from et_pipeline.governance.standing import Standing
 from et_pipeline.insight import charts
 from et_pipeline.insight.charts import Bar, Chart, Series
@@ -79,6 +80,32 @@ def path_figures(data: ExperimentData, findings: Findings) -> dict[str, Figure]:
             chart(400, 300) if primary else None,
         )
     return found
+
+
+def gap_figure(data: ExperimentData, findings: Findings) -> Figure | None:
+    """The path of what the backtester flatters in the primary metric; None before it has two points."""
+    head, replay = findings.headline, findings.replay
+    rows = [] if head is None else shown_path(data, findings, head.name, REPLAY_GAP.name)
+    if head is None or replay is None or len(rows) < 2:
+        return None
+    series = series_of(rows)
+    limits = [] if replay.margin is None else [-replay.margin, replay.margin]
+
+    def chart(width: int, height: int) -> Chart:
+        return charts.path_chart(
+            series, unit=head.unit, width=width, height=height, limits=limits, what="gap"
+        )
+
+    last = text.interval(float(series.lower[-1]), float(series.upper[-1]), head.unit)
+    return Figure(
+        "replay-gap",
+        f"What the backtester flatters in {head.name}",
+        "The replayed control less the live one, after every block. Zero is a true replay.",
+        f"{len(rows)} block ends; the newest interval of the gap is {last}.",
+        "replay_path.mean_uplift, ci_lower, ci_upper by as_of",
+        chart(880, 260),
+        chart(400, 260),
+    )
 
 
 def _limits(standing: Standing) -> list[float]:

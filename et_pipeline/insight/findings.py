@@ -10,7 +10,8 @@ import json
 from datetime import datetime
 from typing import NamedTuple
 
-from et_pipeline.governance.standing import Condition, Standing, halted, loads
+from et_pipeline.contracts.series import UPLIFT
+from et_pipeline.governance.standing import Condition, Replay, Standing, halted, loads
 from et_pipeline.insight.read import ExperimentData, Row
 
 VERDICTS = {
@@ -53,6 +54,7 @@ class Findings(NamedTuple):
         now: The same at the newest closed block, where the decision came before it.
         weakened: Whether the verdict would not be drawn from it.
         review: How the review of a better variant stands; empty where there is none.
+        replay: What is known of the backtester; None in limited live.
     """
 
     label: str
@@ -70,6 +72,7 @@ class Findings(NamedTuple):
     now: Standing | None
     weakened: bool
     review: str
+    replay: Replay | None
 
 
 def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
@@ -106,14 +109,21 @@ def find(data: ExperimentData) -> Findings:
         now=next((standing for standing in judgement.present if standing.role == "primary"), None),
         weakened=judgement.weakened,
         review=judgement.review,
+        replay=judgement.replay,
     )
 
 
-def shown_path(data: ExperimentData, findings: Findings, metric: str) -> list[Row]:
-    """A metric's interval path up to the newest closed block: what comes after it may still change."""
+def shown_path(
+    data: ExperimentData, findings: Findings, metric: str, comparison: str = UPLIFT.name
+) -> list[Row]:
+    """A series' interval path up to the newest closed block: what comes after it may still change."""
     until = findings.closed_until
+    table = "interval_path" if comparison == UPLIFT.name else "replay_path"
     return [
         row
-        for row in data.tables["interval_path"]
-        if row["metric"] == metric and until is not None and row["as_of"] <= until
+        for row in data.tables[table]
+        if row["metric"] == metric
+        and row.get("comparison", UPLIFT.name) == comparison
+        and until is not None
+        and row["as_of"] <= until
     ]

@@ -17,7 +17,7 @@ from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.governance.portfolio import summary
 from et_pipeline.insight import read
-from et_pipeline.insight.figures import forest_figure, path_figures, sample_figures
+from et_pipeline.insight.figures import forest_figure, gap_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.published import PAGE_NOTES
@@ -169,6 +169,7 @@ def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) ->
         data=data,
         findings=findings,
         forest=forest_figure(findings),
+        gap_path=gap_figure(data, findings),
         primary_path=paths.get(primary),
         other_paths=[figure for name, figure in paths.items() if name != primary],
         sample_figures=sample_figures(data),

@@ -43,6 +43,7 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(14, arm, reason, count(*)) FROM unmatched GROUP BY experiment_id, arm, reason
     UNION ALL SELECT experiment_id, hash(15, t) FROM unmatched_elsewhere AS t
     UNION ALL SELECT experiment_id, hash(16, t) FROM replays AS t
+    UNION ALL SELECT experiment_id, hash(21, t) FROM replay_fidelity AS t
     UNION ALL SELECT experiment_id, hash(17, count(*)) FROM pairs GROUP BY experiment_id
     UNION ALL SELECT experiment_id, hash(18, t) FROM pair_blocks_elsewhere AS t
     UNION ALL SELECT experiment_id, hash(20, t) FROM portfolio AS t WHERE sentence IS NOT NULL
@@ -100,3 +101,19 @@ WHERE experiment_id IN (SELECT unnest($ids)) GROUP BY ALL
 UNION ALL
 SELECT experiment_id, arm, reason, reports FROM unmatched_elsewhere WHERE experiment_id IN (SELECT unnest($ids))
 ORDER BY ALL
+
+-- name: replay_gaps
+-- The gap of each control by day, of the metrics that its experiments decide by, as rows of a path.
+SELECT
+    strategy_id, metric, day::TIMESTAMP AS as_of,
+    sum(n_pairs * mean_gap) / sum(n_pairs) AS mean_uplift,
+    mean_uplift - 2 * sqrt(sum(n_pairs * n_pairs * se * se)) / sum(n_pairs) AS ci_lower,
+    mean_uplift + 2 * sqrt(sum(n_pairs * n_pairs * se * se)) / sum(n_pairs) AS ci_upper
+FROM replay_gaps
+WHERE (strategy_id, metric) IN (
+    SELECT e.control_strategy_id, m.metric
+    FROM experiments AS e INNER JOIN experiment_metrics AS m USING (experiment_id)
+    WHERE m.role = 'primary'
+)
+GROUP BY strategy_id, metric, day
+ORDER BY strategy_id, metric, day

@@ -16,6 +16,9 @@ from et_pipeline.insight.read import Row
 from et_pipeline.insight.rendering import part
 from et_pipeline.settings import Settings
 
+SHOWN_CONTROLS = 5
+"""Pictures on the asset `replay_gaps`, the first controls by name; the table has all."""
+
 
 def interval_path_svg(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> str | None:
     """The primary metric's interval path as an SVG image of a few tens of kilobytes.
@@ -50,6 +53,31 @@ def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id:
         return None
     data = base64.b64encode(image.encode()).decode()
     return f"![interval path of {experiment_id}](data:image/svg+xml;base64,{data})"
+
+
+def replay_gaps_markdown(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """What backtesters flatter, by day, as Markdown with an image for each control; None where none was replayed.
+
+    The band is two standard errors on both sides; a day of a single market has none.
+    """
+    images = []
+    for (strategy, metric), rows in _gaps_by_control(connection).items():
+        if len(rows) < 2:
+            continue
+        unit = f"{CATALOGUE[metric].unit} of {metric}"
+        chart = path_chart(series_of(rows), unit=unit, width=720, height=220, what=f"{strategy}: gap")
+        title = f"Replayed less live control: {strategy}, {metric}"
+        image = part("chart.svg", "draw", chart, "gap", title, f"{len(rows)} days.", stands_alone=True)
+        data = base64.b64encode(image.encode()).decode()
+        images.append(f"![replay gap by day](data:image/svg+xml;base64,{data})")
+    return "\n\n".join(images[:SHOWN_CONTROLS]) or None
+
+
+def _gaps_by_control(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[Row]]:
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in row_dicts(connection, load(__package__, "replay_gaps")):
+        found.setdefault((row["strategy_id"], row["metric"]), []).append(row)
+    return found
 
 
 def interval_path_plots(

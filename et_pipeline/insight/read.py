@@ -19,6 +19,7 @@ TABLES = {
     "intervals": "metric",
     "interval_path": "metric, as_of",
     "diagnostics": "metric",
+    "replay_path": "comparison, metric, as_of",
     "replays": "as_of",
     "sample_ratio": "as_of",
     "drift": "metric, as_of",
@@ -122,7 +123,7 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     found = row_dicts(connection, load(__package__, "index"))
     for row in found:
         judgement = loads(row.pop("standing"))
-        row["primary"], row["review"] = judgement.primary, judgement.review
+        row["primary"], row["review"], row["replay"] = judgement.primary, judgement.review, judgement.replay
         row["now"] = next((standing for standing in judgement.present if standing.role == "primary"), None)
     return found
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from et_pipeline.contracts.series import UPLIFT
+from et_pipeline.common.sql import load
+from et_pipeline.contracts.series import REPLAY_GAP, UPLIFT
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,12 +21,14 @@ class View(NamedTuple):
         text: Its query, from one table.
         table: That table; columns of the same name have the same comment.
         comment: What a row is.
+        columns: Comments of columns that the table does not have.
     """
 
     name: str
     text: str
     table: str
     comment: str
+    columns: Mapping[str, str] = MappingProxyType({})
 
 
 def _of_uplift(name: str, comment: str) -> View:
@@ -45,6 +50,28 @@ VIEWS = (
     _of_uplift(
         "diagnostics",
         "What a reviewer wants to know of the sample beside the interval; never used for a verdict.",
+    ),
+    View(
+        "replay_path",
+        f"SELECT * FROM series_interval_path WHERE comparison <> '{UPLIFT.name}'",
+        "series_interval_path",
+        "Shadow only: the paths of the comparisons with the replayed control, see replay_fidelity.",
+    ),
+    View(
+        "replay_gaps",
+        load(__package__, "replay_gaps", comparison=REPLAY_GAP.name),
+        "series_cells",
+        "What the backtester flatters, per control strategy and day over all experiments: each market from the "
+        "experiment that saw most of it, so no trade counts twice.",
+        {
+            "strategy_id": "The control: its live reports against what the backtester made of the same trades.",
+            "config_version": "Its version in the plan; null where every version counts.",
+            "day": "UTC day of the blocks.",
+            "n_pairs": "Trades with a live report and a replay.",
+            "n_markets": "Markets in which they were.",
+            "mean_gap": "Mean of replayed less live, in the metric's unit; positive flatters.",
+            "se": "Its standard error, clustered by market; null with a single market.",
+        },
     ),
     _of_uplift(
         "drift", "Change detector: did the mean uplift fall below minus the margin at some unknown time?"
@@ -68,7 +95,7 @@ def make_views(connection: duckdb.DuckDBPyConnection) -> None:
             "AND column_name IN (SELECT column_name FROM (DESCRIBE FROM query_table(?)))",
             [view.table, view.name],
         ).fetchall()
-        for column, comment in found:
+        for column, comment in [*found, *view.columns.items()]:
             connection.execute(f"COMMENT ON COLUMN {view.name}.{column} IS '{_quoted(comment)}'")
 
 

@@ -44,6 +44,8 @@ PLAN = RegisteredExperiment(
     request_review=False,
     approvers=1,
     allow_self_approval=False,
+    replay_required=False,
+    replay_margin=2.0,
     plan="{}",
     metrics=(
         MetricTerms("edge_bps", "primary", "mean", None, 2.0, None, None),

@@ -116,6 +116,7 @@ def test_checks_stand_beside_what_they_guard():
         "cells": {"cells_count_the_pairs"},
         "intervals": {"path_ends_with_interval"},
         "diagnostics": {"time_block_long_enough", "values_present"},
+        "replay_fidelity": {"replay_is_true"},
         "sample_ratio": {"sample_ratio_as_planned"},
         "calibration": {"error_as_promised"},
         "verdicts": {"announced_verdict_follows", "not_stalled"},
