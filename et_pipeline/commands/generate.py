@@ -29,10 +29,15 @@ class Format(StrEnum):
 
 
 class Matching(StrEnum):
-    """How the plans that are written match their arms."""
+    """How the plans that are written compare their arms."""
 
     correlation = "correlation"
     nearest = "nearest"
+    arms = "arms"
+
+
+SPLITS = {Matching.nearest: 50.0, Matching.arms: 10.0}
+"""Share of the traffic that the variant gets in limited live, in percent."""
 
 
 def generate(
@@ -74,7 +79,10 @@ def generate(
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
     matching: Annotated[
         Matching,
-        typer.Option(help="correlation: a shadow run; nearest: limited live (needs ET_MODE=limited_live)."),
+        typer.Option(
+            help="correlation: a shadow run; arms, nearest: limited live with 10 and 50 % for the variant "
+            "(needs ET_MODE=limited_live)."
+        ),
     ] = Matching.correlation,
     as_json: AsJson = False,
 ) -> None:
@@ -87,7 +95,7 @@ def generate(
     truths = _by_metric("--uplift", uplift or [])
     biases = _by_metric("--replay-bias", replay_bias or [])
     ends_at = datetime(2026, 11, 1, tzinfo=UTC)
-    live = matching is Matching.nearest
+    live = matching is not Matching.correlation
     started = time.monotonic()
     try:
         scenarios = [
@@ -105,7 +113,7 @@ def generate(
                 block_correlation=block_correlation,
                 no_trade_share=passes,
                 tells_passes=True,
-                traffic_split_pct=50.0 if live else 10.0,
+                traffic_split_pct=SPLITS.get(matching, 10.0),
                 replay_bias=biases,
                 replay_noise=replay_noise,
                 replayed_control=replayed_control,
@@ -126,7 +134,7 @@ def generate(
     except ValueError as error:
         raise CommandError(str(error)) from error
     for item in scenarios:
-        (plans / f"{item.experiment_id}.yaml").write_text(_plan(item), encoding="utf-8")
+        (plans / f"{item.experiment_id}.yaml").write_text(_plan(item, matching), encoding="utf-8")
     if as_json:
         terminal.print_json(json.loads(truth.to_json()))
         return
@@ -153,13 +161,10 @@ def _by_metric(name_of_option: str, options: list[str]) -> dict[str, float]:
     return truths
 
 
-def _plan(item: Scenario) -> str:
+def _plan(item: Scenario, matching: Matching) -> str:
     """The plan that fits a scenario, as YAML."""
-    matching = (
-        {"method": "nearest", "tolerance": "30s"}
-        if item.mode == "limited_live"
-        else {"method": "correlation"}
-    )
+    tolerance = {} if matching is Matching.correlation else {"tolerance": "30s"}
+    smaller = item.traffic_split_pct / 100 if matching is Matching.arms else 1
     plan = {
         "experiment_id": item.experiment_id,
         "title": f"Generated experiment {item.experiment_id}",
@@ -169,10 +174,10 @@ def _plan(item: Scenario) -> str:
         "control": {"strategy_id": item.control_strategy_id, "config_version": item.control_config_version},
         "variant": {"strategy_id": item.variant_strategy_id, "config_version": item.variant_config_version},
         "traffic_split_pct": item.traffic_split_pct,
-        "planned_pairs": max(2, item.opportunities),
+        "planned_pairs": max(2, round(item.opportunities * smaller)),
         "starts_at": item.starts_at,
         "ends_at": item.ends_at,
-        "matching": matching,
+        "matching": {"method": matching.value, **tolerance},
         "metrics": [
             {"name": "edge_bps", "role": "primary", "equivalence_margin": 2.0},
             {"name": "slippage_bps", "role": "guardrail", "non_inferiority_margin": 2.0},

@@ -97,8 +97,8 @@ def _headline(judgement: Judgement) -> dict[str, Any]:
     """The primary metric's figures at the decision, or at the end of the newest closed block."""
     primary = judgement.primary
     names = (
-        "n_pairs", "effective_clusters", "mean_uplift", "ci_lower", "ci_upper", "e_value", "as_of",
-        "method", "look", "looks", "next_look_at", "carried",
+        "n_pairs", "n_control", "n_variant", "effective_clusters", "mean_uplift", "ci_lower", "ci_upper",
+        "e_value", "as_of", "method", "look", "looks", "next_look_at", "carried",
     )  # fmt: skip
     point = {} if primary is None else primary.point
     figures = {name: point.get(name) for name in names}
@@ -117,6 +117,13 @@ def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
     for row in experiments:
         for failure in row["failures"]:
             console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
+
+
+def sample_text(row: dict[str, Any]) -> str:
+    """Pairs, or the trades of each arm where all of them are compared: `5,400 + 600 trades`."""
+    if row["n_control"] is None:
+        return f"{row['n_pairs'] or 0:,}"
+    return f"{row['n_control']:,} + {row['n_variant']:,} trades"
 
 
 def interval_text(row: dict[str, Any]) -> str:
@@ -161,7 +168,7 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["experiment_id"],
             row["mode"],
-            f"{row['n_pairs']:,}",
+            sample_text(row),
             "–" if row["effective_clusters"] is None else f"{row['effective_clusters']:.0f}",
             interval_text(row),
             Text(verdict, style=VERDICT_STYLE.get(verdict, "")),
@@ -313,7 +320,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
         table.add_row(
             standing["name"],
             standing["role"],
-            f"{point['n_pairs'] or 0:,}",
+            sample_text(point),
             text.NONE if point["effective_clusters"] is None else f"{point['effective_clusters']:.1f}",
             interval_text({"metric": standing["name"], **point}),
             text.number(point["e_value"], 3),
@@ -328,9 +335,10 @@ def _print_experiment(document: dict[str, Any]) -> None:
     for condition in document["conditions"]:
         line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']} ({condition['needed']})"
         console.print(terminal.plain(line), soft_wrap=True)
+    paired = all(row["n_control"] is None for row in document["intervals"])
     for row in document["diagnostics"]:
         if row["missing_share"]:
-            console.print(terminal.plain(missing_text(row)), soft_wrap=True)
+            console.print(terminal.plain(missing_text(row, paired)), soft_wrap=True)
     _print_history(console, document)
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
@@ -339,7 +347,8 @@ def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
     """The primary metric now, where the decision came before."""
     for now in present:
         if now["role"] == "primary":
-            pairs = f"{now['point']['n_pairs']:,} pairs up to {text.moment(now['point']['as_of'])}"
+            unit = " pairs" if now["point"]["n_control"] is None else ""
+            pairs = f"{sample_text(now['point'])}{unit} up to {text.moment(now['point']['as_of'])}"
             interval = interval_text({"metric": now["name"], **now["point"]})
             console.print(
                 f"Now: {now['name']} {terminal.plain(interval)} over {pairs}: {now['says']}", soft_wrap=True
@@ -360,13 +369,14 @@ def _print_history(console: Console, document: dict[str, Any]) -> None:
         )
 
 
-def missing_text(row: dict[str, Any]) -> str:
-    """What is missing of a metric, from its row of `diagnostics`."""
+def missing_text(row: dict[str, Any], paired: bool) -> str:
+    """What is missing of a metric, from its row of `diagnostics`, of pairs or of trades."""
+    whole = "the pairs" if paired else "one arm's trades"
     return (
-        f"{row['metric']}: {text.percent(row['missing_share'])} of the pairs have no value (control "
+        f"{row['metric']}: {text.percent(row['missing_share'])} of {whole} have no value (control "
         f"{text.percent(row['missing_control_share'])}, variant {text.percent(row['missing_variant_share'])}), in "
         f"{text.number(row['missing_blocks'])} blocks, at most {text.percent(row['missing_worst_share'])} of one. "
-        f"{row['missing_sentence']}"
+        f"{row['missing_sentence'] or ''}"
     )
 
 

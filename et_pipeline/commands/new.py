@@ -201,8 +201,8 @@ def compose(
         planned_pairs=planned_pairs,
         starts_at=f"{starts_at:%Y-%m-%dT%H:%M:%SZ}",
         ends_at=f"{starts_at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}",
-        matching="{method: nearest, tolerance: 2s}" if live else "{method: correlation}",
-        matched="A report and the nearest one of the other arm, at most so far apart, are a pair."
+        matching="{method: arms, tolerance: 1m}" if live else "{method: correlation}",
+        matched="All trades of both arms are compared; pairs within the tolerance are for people to look at."
         if live
         else "Two reports with the same correlation_id are a pair.",
         primary=_text(answers.primary),

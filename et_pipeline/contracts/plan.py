@@ -97,17 +97,26 @@ class Arm(_Strict):
 
 
 class Matching(_Strict):
-    """How a control report finds its variant report."""
+    """What is compared with what: pairs (`correlation`, `nearest`), or all trades of both arms (`arms`).
 
-    method: Literal["correlation", "nearest"] = "correlation"
+    With `arms`, pairs by nearest time within the tolerance are only samples for people to look at.
+    """
+
+    method: Literal["correlation", "nearest", "arms"] = "correlation"
     tolerance: Duration | None = None
     on_no_trade: Literal["exclude", "zero", "assume_zero"] = "exclude"
 
     @model_validator(mode="after")
     def _tolerance_belongs_to_nearest(self) -> Self:
-        if (self.method == "nearest") != (self.tolerance is not None):
-            raise ValueError("tolerance: needed with method nearest, and only there (for example 2s)")
+        if (self.method == "correlation") == (self.tolerance is not None):
+            raise ValueError("tolerance: needed with method nearest or arms, and only there (for example 2s)")
         return self
+
+
+def _usual_matching(plan: dict[str, Any]) -> Matching:
+    """What a plan gets that does not say how its arms are compared."""
+    live = plan.get("mode") == "limited_live"
+    return Matching.model_validate({"method": "arms", "tolerance": "1m"} if live else {})
 
 
 class MetricPlan(_Strict):
@@ -187,7 +196,7 @@ class Plan(_Strict):
     alpha: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.05
     max_missing: Share = 0.05
     time_block: Duration = parse_duration("1h")
-    matching: Matching = Matching()
+    matching: Matching = Field(default_factory=_usual_matching)
     boundary: Literal["horizon", "mixture"] | None = None
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
     promotion: Promotion = Promotion()
@@ -203,9 +212,9 @@ class Plan(_Strict):
             raise ValueError("starts_at: the experiment must lie between the years 1970 and 2200")
         if self.control.overlaps(self.variant) and self.mode == "limited_live":
             raise ValueError("variant: in limited_live the arms must differ in strategy_id or config_version")
-        if self.mode == "shadow" and self.matching.method == "nearest":
+        if self.mode == "shadow" and self.matching.method != "correlation":
             raise ValueError(
-                "matching: nearest is for limited_live; a replay carries the live correlation_id"
+                f"matching: {self.matching.method} is for limited_live; a replay carries the live correlation_id"
             )
         if self.mode == "limited_live" and self.matching.on_no_trade != "exclude" and info.context != FROZEN:
             raise ValueError(
@@ -215,6 +224,12 @@ class Plan(_Strict):
             )
         if self.mode == "limited_live" and self.replay_fidelity != ReplayFidelity():
             raise ValueError("replay_fidelity: for shadow; in limited_live nothing is replayed")
+        bounded = [metric.name for metric in self.metrics if metric.effective_estimator == "bounded"]
+        if self.matching.method == "arms" and bounded:
+            raise ValueError(
+                f"metrics: estimator bounded of {', '.join(bounded)} needs pairs, and matching arms compares all "
+                "trades without them; allowed: no estimator here, or matching nearest"
+            )
         names = [metric.name for metric in self.metrics]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:

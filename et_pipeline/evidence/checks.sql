@@ -2,7 +2,8 @@
 -- Experiments and series whose cells, path and newest interval do not tell the same number of pairs. Of those
 -- that failed they cannot, and `failures` says so.
 WITH counted AS (
-    SELECT experiment_id, comparison, metric, sum(n) AS n FROM series_cells GROUP BY ALL
+    SELECT experiment_id, comparison, metric, coalesce(least(sum(n_control), sum(n_variant)), sum(n)) AS n
+    FROM series_cells GROUP BY ALL
 ), path AS (
     SELECT experiment_id, comparison, metric, arg_max(n_pairs, as_of) AS n FROM series_interval_path GROUP BY ALL
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,12 +21,14 @@ from et_pipeline.evidence.paths import (
     finite,
     inference_cells,
     path_frame,
+    ratio_cells,
     read_cells,
 )
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.sample_ratio import SplitChange, sample_ratio_path
+from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
@@ -164,7 +166,7 @@ def _without_values(engine: Engine, series: PlannedSeries, gaps: Gaps) -> None:
     """The diagnostics of a metric that has pairs but not one value."""
     as_of = (gaps.last_block or EPOCH) + timedelta(microseconds=series.experiment.time_block_us)
     row = {"as_of": as_of, "winsorised": 0, "longer_block_needed": False}
-    _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, 0))
+    _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, {}))
 
 
 def _insert_diagnostics(engine: Engine, series: PlannedSeries, figures: dict[str, Any]) -> None:
@@ -174,15 +176,52 @@ def _insert_diagnostics(engine: Engine, series: PlannedSeries, figures: dict[str
 def _diagnose(
     engine: Engine, series: PlannedSeries, frame: pl.DataFrame, path: pl.DataFrame, gaps: Gaps
 ) -> None:
+    last = path.row(-1, named=True)
+    row = (_pairs if series.experiment.paired else _arms)(engine, series, frame, last)
+    row |= {
+        "as_of": last["as_of"],
+        "winsorised": frame["winsorised"].sum(),
+        "pairs_needed": further_pairs(series.experiment, series.terms, last),
+    }
+    _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, _counted(last)))
+
+
+def _counted(row: Mapping[str, Any]) -> dict[str, int]:
+    """Pairs with a value, or trades of each arm."""
+    names = ("n_control", "n_variant") if row["n_control"] is not None else ("n_pairs",)
+    return {name: row[name] for name in names}
+
+
+def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict[str, Any]) -> dict[str, Any]:
+    """What is particular to a comparison of all trades: both arms' sample, and what the adjustment does."""
+    plain = path_frame(series, frame, adjust=False).row(-1, named=True)
+    trades = frame.group_by("market").agg(pl.sum("n")).sort(pl.col("n"), -pl.col("market"), descending=True)
+    largest, n = trades.row(0)
+    cells = ratio_cells(series, frame)
+    totals = cells.totals[cells.market != largest].sum(axis=0)
+    without = totals[0] / totals[1] - totals[2] / totals[3] if totals[1] > 0 and totals[3] > 0 else None
+    se, plain_se = last["se"], plain["se"]
+    return {
+        "autocorrelation": last["autocorrelation"],
+        "longer_block_needed": last["autocorrelation"] > MAX_AUTOCORRELATION,
+        "largest_market": _market_name(engine.connection, series, largest),
+        "largest_market_share": n / frame["n"].sum(),
+        "mean_without_largest_market": without,
+        "unadjusted_uplift": plain["mean_uplift"],
+        "unadjusted_ci_lower": plain["ci_lower"],
+        "unadjusted_ci_upper": plain["ci_upper"],
+        "variance_taken_out": 1 - (se / plain_se) ** 2 if se and plain_se else None,
+    }
+
+
+def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[str, Any]) -> dict[str, Any]:
+    """What is particular to a comparison of pairs."""
     found = diagnose(inference_cells(frame))
     median, deviation = _spread(engine, series)
-    last = path.row(-1, named=True)
-    row = {
-        "as_of": last["as_of"],
+    return {
         "median_uplift": median,
         "sd_uplift": deviation,
         "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
-        "winsorised": frame["winsorised"].sum(),
         "market_correlation": _number(found.within_market),
         "block_correlation": _number(found.within_block),
         "autocorrelation": _number(found.block_autocorrelation),
@@ -190,9 +229,7 @@ def _diagnose(
         "largest_market": _market_name(engine.connection, series, found.largest_market),
         "largest_market_share": _number(found.largest_market_share),
         "mean_without_largest_market": _number(found.mean_without_largest),
-        "pairs_needed": further_pairs(series.experiment, series.terms, last),
     }
-    _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, last["n_pairs"]))
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
@@ -223,7 +260,7 @@ def _drift(
     It runs over stretches of blocks that begin at multiples of the window, whatever `first` is: then each
     row comes out the same, to the last bit, when it is computed again.
     """
-    if series.terms.role == "secondary" or series.terms.estimator == "ratio":
+    if series.terms.role == "secondary" or series.estimator in ("ratio", "arms"):
         return
     margin = series.terms.margin
     cells = inference_cells(frame)

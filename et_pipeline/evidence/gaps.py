@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     import duckdb
 
     from et_pipeline.warehouse.engine import Engine
+
+
+SAMPLES = ("n_control", "n_variant")
+"""Columns that count the trades of each arm."""
 
 
 class Gaps(NamedTuple):
@@ -52,25 +57,30 @@ def read_gaps(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> G
     return Gaps(*found[0])
 
 
-def missing_row(engine: Engine, series: PlannedSeries, gaps: Gaps, n_pairs: int) -> dict[str, Any]:
+def missing_row(
+    engine: Engine, series: PlannedSeries, gaps: Gaps, counted: Mapping[str, int]
+) -> dict[str, Any]:
     """The columns `missing_...` of `diagnostics`.
 
     Args:
         engine: Where the pairs are. They are read only where a value is missing.
         series: The series.
         gaps: What is missing.
-        n_pairs: Pairs that have a value.
+        counted: What has a value: `n_pairs`; or, where all trades are compared, `n_control` and `n_variant`. Then
+            each arm's share is one of its own trades, and the larger one is the metric's.
     """
-    total = gaps.pairs + n_pairs
+    if series.experiment.paired:
+        shares = [share(missing, gaps.pairs + counted.get("n_pairs", 0)) for missing in gaps[:3]]
+    else:
+        both = [share(gap, gap + counted.get(name, 0)) for gap, name in zip(gaps[1:3], SAMPLES, strict=True)]
+        shares = [max(both), *both]
     row: dict[str, Any] = {
-        "missing_share": gaps.pairs / total if total else 0.0,
-        "missing_control_share": gaps.control / total if total else 0.0,
-        "missing_variant_share": gaps.variant / total if total else 0.0,
+        **dict(zip(("missing_share", "missing_control_share", "missing_variant_share"), shares, strict=True)),
         "missing_blocks": gaps.blocks,
         "missing_worst_share": gaps.worst_share,
         "missing_worst_block": gaps.worst_block,
     }
-    if not gaps.pairs:
+    if not gaps.pairs or not series.experiment.paired:
         return row
     arm, other = ("control", "variant") if gaps.control > gaps.variant else ("variant", "control")
     difference = _difference(engine, series, arm, other)
@@ -82,6 +92,11 @@ def missing_row(engine: Engine, series: PlannedSeries, gaps: Gaps, n_pairs: int)
         "missing_difference_upper": upper,
         "missing_sentence": _words(series, arm, other, difference),
     }
+
+
+def share(part: int, whole: int) -> float:
+    """A part of a whole; 0 of nothing."""
+    return part / whole if whole else 0.0
 
 
 def _words(series: PlannedSeries, arm: str, other: str, difference: tuple[float, float, float] | None) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 from et_pipeline.common.sql import load
 from et_pipeline.evidence.looks import horizon_of
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
+from et_pipeline.inference.arms import adjusted
 from et_pipeline.inference.bounded import hull, one_over
 from et_pipeline.inference.cells import Cells, as_cells
 from et_pipeline.inference.horizon import Ends, Horizon, carried, first_look, on_horizon, single_look
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 METHODS = {
     ("mixture", "mean"): "two-way anytime-valid t",
     ("mixture", "ratio"): "two-way anytime-valid t, delta method",
+    ("mixture", "arms"): "two-way anytime-valid t, all trades, adjusted",
+    ("horizon", "arms"): "two-way t at the plan's looks, all trades, adjusted",
     ("mixture", "bounded"): "betting confidence sequence",
     ("horizon", "mean"): "two-way t at the plan's looks",
     ("horizon", "ratio"): "two-way t at the plan's looks, delta method",
@@ -43,6 +46,11 @@ class PlannedSeries(NamedTuple):
     experiment: RegisteredExperiment
     comparison: str
     terms: MetricTerms
+
+    @property
+    def estimator(self) -> str:
+        """How its path is computed: the metric's own estimator, or `arms` where all trades are compared."""
+        return self.terms.estimator if self.experiment.paired else "arms"
 
     @property
     def key(self) -> dict[str, str]:
@@ -80,18 +88,19 @@ def inference_cells(frame: pl.DataFrame) -> Cells:
     )
 
 
-def path_frame(series: PlannedSeries, frame: pl.DataFrame) -> pl.DataFrame:
+def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = True) -> pl.DataFrame:
     """The interval path of one series as rows of `series_interval_path`.
 
     Args:
         series: The series.
         frame: The series' cells, at least one, see `read_cells`.
+        adjust: Whether all trades of both arms are compared after the adjustment that decides.
 
     Returns:
         One row per block that has pairs, in time order. Numbers that do not exist yet are null, ends that are
         not bounded yet too.
     """
-    path, alarm = _estimate(series, frame)
+    path, alarm = _estimate(series, frame, adjust)
     fixed_lower, fixed_upper = single_look(path, alpha=series.experiment.alpha)
     columns = pl.DataFrame(
         {
@@ -112,6 +121,7 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame) -> pl.DataFrame:
             "alarm_ci_upper": alarm[1],
             "autocorrelation": path.autocorrelation,
             "ready": path.ready,
+            **_trades(series, frame),
             "closed": np.zeros(len(path.block), dtype=np.bool_),
             "carried": ~path.look,
             **_looks(series.horizon, path),
@@ -121,7 +131,7 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("as_of", "next_look_at").cast(pl.Datetime("us")),
         **{name: pl.lit(value) for name, value in series.key.items()},
         role=pl.lit(series.terms.role),
-        method=pl.lit(METHODS[series.experiment.boundary, series.terms.estimator]),
+        method=pl.lit(METHODS[series.experiment.boundary, series.estimator]),
         plan_hash=pl.lit(series.experiment.plan_hash),
     )
 
@@ -135,6 +145,15 @@ def finite(frame: pl.DataFrame) -> pl.DataFrame:
     bounded = frame.with_columns(pl.col("^e_value$").clip(upper_bound=np.finfo(np.float64).max))
     floats = pl.selectors.float()
     return bounded.with_columns(pl.when(floats.is_finite()).then(floats))
+
+
+def _trades(series: PlannedSeries, frame: pl.DataFrame) -> dict[str, pl.Series]:
+    """The trades of each arm up to each row; null where pairs are compared."""
+    of_blocks = frame.group_by("block", maintain_order=True).agg(pl.sum("n_control", "n_variant"))
+    if series.experiment.paired:
+        of_blocks = of_blocks.with_columns(n_control=None, n_variant=None)
+    counts = of_blocks.select(pl.col("n_control", "n_variant").cast(pl.Int64).cum_sum())
+    return {column.name: column for column in counts}
 
 
 def _looks(horizon: Horizon | None, path: IntervalPath) -> dict[str, pl.Series]:
@@ -154,11 +173,11 @@ def _looks(horizon: Horizon | None, path: IntervalPath) -> dict[str, pl.Series]:
     }
 
 
-def _estimate(series: PlannedSeries, frame: pl.DataFrame) -> tuple[IntervalPath, Ends]:
+def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple[IntervalPath, Ends]:
     """The path by the plan's estimator and boundary, and its ends at the alpha of an alarm."""
     plan = series.experiment
-    if series.terms.estimator == "ratio":
-        path = ratio_path(_ratio_cells(series, frame), alpha=plan.alpha, g=plan.g)
+    if series.estimator in ("ratio", "arms"):
+        path = ratio_path(ratio_cells(series, frame, adjust=adjust), alpha=plan.alpha, g=plan.g)
     else:
         cells = inference_cells(frame)
         path = interval_path(cells, alpha=plan.alpha, g=plan.g)
@@ -175,13 +194,22 @@ def _estimate(series: PlannedSeries, frame: pl.DataFrame) -> tuple[IntervalPath,
     return (path, alarm) if series.horizon is None else carried(path, alarm)
 
 
-def _ratio_cells(series: PlannedSeries, frame: pl.DataFrame) -> RatioCells:
-    """Totals of both arms, the better-when-larger one first, so that positive is good for the arm compared."""
+def ratio_cells(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = True) -> RatioCells:
+    """Totals of both arms, the better-when-larger one first, so that positive is good for the arm compared.
+
+    Args:
+        series: The series, of a ratio metric or of an experiment that compares all trades.
+        frame: Its cells, see `read_cells`.
+        adjust: Whether all trades of both arms are adjusted for market and hour, see `inference.arms`.
+    """
     arms = ("variant", "control") if series.terms.metric.direction == 1 else ("control", "variant")
     columns = [f"{part}_{arm}" for arm in arms for part in ("numerator", "denominator")]
-    return RatioCells(
+    counts = pl.col("n") if series.experiment.paired else pl.col(f"n_{arms[0]}", f"n_{arms[1]}")
+    n = frame.select(counts).to_numpy().astype(np.float64)
+    cells = RatioCells(
         frame["block"].to_numpy(),
         frame["market"].to_numpy(),
-        frame["n"].to_numpy().astype(np.float64),
+        n[:, 0] if series.experiment.paired else n,
         frame.select(columns).to_numpy(),
     )
+    return cells if series.experiment.paired or not adjust else adjusted(cells, control=arms.index("control"))

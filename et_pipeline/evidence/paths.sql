@@ -15,7 +15,7 @@ WITH chosen AS (
 )
 SELECT
     epoch_us(c.block) AS block, codes.market, c.n, c.sum, c.m2, c.wins, c.winsorised,
-    c.numerator_control, c.denominator_control, c.numerator_variant, c.denominator_variant
+    c.numerator_control, c.denominator_control, c.numerator_variant, c.denominator_variant, c.n_control, c.n_variant
 FROM chosen AS c
 INNER JOIN codes USING (market_id)
 ORDER BY 1, 2

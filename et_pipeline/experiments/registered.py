@@ -61,15 +61,15 @@ class RegisteredExperiment(NamedTuple):
         variant_strategy_id: Strategy of the variant.
         variant_config_version: The only version of it that counts, None for every one.
         traffic_split_pct: Share of the traffic that the variant gets, in percent.
-        min_samples_for_decision: Pairs below which nothing is decided.
-        planned_pairs: Pairs the plan was made for.
+        min_samples_for_decision: Pairs below which nothing is decided; with `arms`, trades of the smaller arm.
+        planned_pairs: Pairs the plan was made for; with `arms`, trades of the smaller arm.
         planned_blocks: Time blocks between `starts_at` and `ends_at`, as registered.
         expected_clusters: Effective clusters that `g` is solved for.
         starts_at: Start of the window.
         ends_at: End of the window.
         registered_at: When it was first seen.
         time_block_us: Length of a time block, in microseconds.
-        matching: `correlation` or `nearest`.
+        matching: `correlation`, `nearest` or `arms`.
         tolerance_us: Largest distance of a nearest pair, in microseconds; None with `correlation`.
         on_no_trade: What an opportunity means on which the variant did not trade.
         alpha: Error of the intervals.
@@ -133,6 +133,21 @@ class RegisteredExperiment(NamedTuple):
     def gap_margin(self, metric: MetricTerms) -> float | None:
         """How large a metric's gap between the replayed and the live control may be, None where none is named."""
         return self.replay_margin if metric.role == "primary" else metric.non_inferiority_margin
+
+    @property
+    def paired(self) -> bool:
+        """Whether pairs are compared; else all trades of both arms are, and pairs are samples for people."""
+        return self.matching != "arms"
+
+    @property
+    def unit(self) -> str:
+        """What has a value of its own in the comparison, in words."""
+        return "pair" if self.paired else "trade"
+
+    @property
+    def counted(self) -> str:
+        """What `min_samples_for_decision`, `planned_pairs` and `n_pairs` count, in words."""
+        return "pairs" if self.paired else "trades of the smaller arm"
 
     @property
     def drift_alpha(self) -> float:

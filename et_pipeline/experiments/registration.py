@@ -68,7 +68,7 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
             if read_plan.experiment_id in texts and read_plan.experiment_id not in known:
                 continue
             present = known.get(read_plan.experiment_id)
-            plan = with_boundary(read_plan, present)
+            plan = with_boundary(with_matching(read_plan, present), present)
             if present is not None:
                 problems = _forbidden_changes(path, present, plan, decided.get(plan.experiment_id))
                 refused.extend(problems)
@@ -115,6 +115,13 @@ def with_boundary(plan: Plan, present: Plan | None = None) -> Plan:
     elif chosen is None:
         chosen = "horizon" if plan.planned_blocks >= MIN_BLOCKS else "mixture"
     return plan.model_copy(update={"boundary": chosen})
+
+
+def with_matching(plan: Plan, present: Plan | None) -> Plan:
+    """The plan as it was registered, where its file does not say how its arms are compared: the default changed."""
+    if present is None or "matching" in plan.model_fields_set:
+        return plan
+    return plan.model_copy(update={"matching": present.matching})
 
 
 def expected_clusters(plan: Plan) -> float:

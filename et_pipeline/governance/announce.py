@@ -231,7 +231,7 @@ def detector_signal(
 def signal_sentence(signal: DriftSignal) -> str:
     """A drift signal for people."""
     unit = CATALOGUE[signal.metric].unit
-    mean = "" if signal.uplift is None else f", by {text.number(signal.uplift, 3)} {unit} per pair so far"
+    mean = "" if signal.uplift is None else f", by {text.number(signal.uplift, 3)} {unit} on average so far"
     since = (
         "" if signal.since is None else f" It seems to have begun around {signal.since:%Y-%m-%d %H:%M} UTC."
     )

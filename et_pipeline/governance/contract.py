@@ -123,7 +123,9 @@ def parameters() -> list[dict[str, Any]]:
             "warning": f"below {MIN_CLUSTERS}: nothing is concluded",
             "hard_limits": {"fixed": MIN_CLUSTERS},
         },
-        _parameter("matching.method", Matching.model_fields["method"], "correlation or nearest"),
+        _parameter(
+            "matching.method", Matching.model_fields["method"], "correlation; in limited live arms or nearest"
+        ),
         _parameter("matching.tolerance", Matching.model_fields["tolerance"], "duration"),
         _parameter(
             "matching.on_no_trade",

@@ -71,7 +71,7 @@ def missing_conditions(
             Missing(
                 "primary_undecided",
                 primary.name,
-                f"The difference in {primary.name}, {_range(point)}, may still be zero.",
+                f"The difference in {primary.name}, {_range(experiment, point)}, may still be zero.",
                 _further(experiment, primary, point),
             )
         )
@@ -82,12 +82,14 @@ def missing_conditions(
                 Missing(
                     "guardrail_undecided",
                     terms.name,
-                    f"It is not shown yet that {terms.name}, {_range(guard)}, loses less than "
+                    f"It is not shown yet that {terms.name}, {_range(experiment, guard)}, loses less than "
                     f"{terms.margin:g} {terms.metric.unit}.",
                     _further(experiment, terms, guard),
                 )
             )
-    found = [item._replace(sentence=item.sentence + _expectation(item.further_pairs)) for item in found]
+    found = [
+        item._replace(sentence=item.sentence + _expectation(experiment, item.further_pairs)) for item in found
+    ]
     found = [*_disagreement(experiment, sample), *found]
     if not found:  # what was missing at the newest look is there by now
         found.append(Missing("waits_for_look", None, "A verdict falls at a look only.", None))
@@ -101,8 +103,8 @@ def _disagreement(experiment: RegisteredExperiment, sample: Sample) -> list[Miss
     if fidelity is None:
         return []
     if fidelity.counts and concludes(experiment, sample.like_for_like) != found:
-        uplift = "not there yet" if sample.of(primary) is None else _range(sample.points[primary])
-        like = "not there yet" if fidelity.like is None else _range(fidelity.like)
+        uplift = "not there yet" if sample.of(primary) is None else _range(experiment, sample.points[primary])
+        like = "not there yet" if fidelity.like is None else _range(experiment, fidelity.like)
         return [
             Missing(
                 "replay_disagrees",
@@ -129,7 +131,9 @@ def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> s
             f"Whether the replay is true is unknown: the control was replayed for {share} of the pairs (at least "
             f"{text.percent(MIN_COVERAGE)} are needed), so whatever the backtester flatters counts as a difference."
         )
-    gap = "not known well enough for an interval" if fidelity.gap is None else _range(fidelity.gap)
+    gap = (
+        "not known well enough for an interval" if fidelity.gap is None else _range(experiment, fidelity.gap)
+    )
     where = f"the gap between the replayed and the live control in {primary.name} is {gap}"
     if fidelity.margin is None:
         allowed = ", and the plan names no margin for it"
@@ -141,15 +145,15 @@ def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> s
     if fidelity.state == "unfaithful":
         return (
             f"The replay is not true: {where}{allowed}. What counts is the comparison like for like: "
-            f"{_like_for_like(fidelity)}.{covered}"
+            f"{_like_for_like(experiment, fidelity)}.{covered}"
         )
     return f"Whether the replay is true is not shown yet: {where}{allowed}.{covered}"
 
 
-def _like_for_like(fidelity: Fidelity) -> str:
+def _like_for_like(experiment: RegisteredExperiment, fidelity: Fidelity) -> str:
     if fidelity.like is None:
         return "it is not there yet"
-    return f"against the replayed control the difference is {_range(fidelity.like)}"
+    return f"against the replayed control the difference is {_range(experiment, fidelity.like)}"
 
 
 def about_sentence(experiment: RegisteredExperiment, sample: Sample) -> str:
@@ -160,11 +164,12 @@ def about_sentence(experiment: RegisteredExperiment, sample: Sample) -> str:
 
 
 def no_pairs(experiment: RegisteredExperiment) -> Missing:
-    """An experiment that ended without a single pair."""
+    """An experiment that ended without a single pair, or, where all trades are compared, without a trade."""
+    nothing = "pair of reports of both arms" if experiment.paired else "trade of either arm"
     return Missing(
         NO_PAIRS,
         None,
-        f"It ended on {experiment.ends_at:%Y-%m-%d %H:%M} UTC without a single pair of reports of both arms, so "
+        f"It ended on {experiment.ends_at:%Y-%m-%d %H:%M} UTC without a single {nothing}, so "
         "nothing is concluded. Reports that come later are still taken in.",
         None,
     )
@@ -218,12 +223,21 @@ def replays_sentence(experiment: RegisteredExperiment, replays: Replays | None) 
 def _values_missing(experiment: RegisteredExperiment, sample: Sample, metric: str) -> Missing:
     gaps, point = sample.missing(metric), sample.of(metric)
     total = gaps.pairs + (0 if point is None else point.n_pairs)
+    lacking = (
+        f"{gaps.pairs:,} of {total:,} pairs ({text.percent(gaps.pairs / total)}) have no value of {metric}: "
+        f"{gaps.control:,} of the control's reports and {gaps.variant:,} of the variant's lack it. At most "
+        f"{text.percent(experiment.max_missing)} may"
+    )
+    if not experiment.paired:
+        lacking = (
+            f"{gaps.control:,} of the control's trades and {gaps.variant:,} of the variant's have no value of "
+            f"{metric}, of one arm {text.percent(sample.missing_share(metric))}. At most "
+            f"{text.percent(experiment.max_missing)} of an arm's may"
+        )
     return Missing(
         "values_missing",
         metric,
-        f"{gaps.pairs:,} of {total:,} pairs ({text.percent(gaps.pairs / total)}) have no value of {metric}: "
-        f"{gaps.control:,} of the control's reports and {gaps.variant:,} of the variant's lack it. At most "
-        f"{text.percent(experiment.max_missing)} may, so nothing is concluded about {metric}.",
+        f"{lacking}, so nothing is concluded about {metric}.",
         None,
     )
 
@@ -234,7 +248,9 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
     least = experiment.min_samples_for_decision
     if point is None or point.n_pairs < least:
         n = 0 if point is None else point.n_pairs
-        sentence = f"{name} has {n:,} pairs in closed blocks of the {least:,} a decision needs."
+        sentence = (
+            f"{name} has {n:,} {experiment.counted} in closed blocks of the {least:,} a decision needs."
+        )
         return Missing("too_few_pairs", name, sentence, least - n)
     if not point.effective_clusters >= MIN_CLUSTERS:
         growth = MIN_CLUSTERS / max(1.0, point.effective_clusters)
@@ -242,8 +258,8 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
         return Missing(
             "too_few_clusters",
             name,
-            f"The pairs of {name} count as {point.effective_clusters:.1f} independent groups of the "
-            f"{MIN_CLUSTERS} a decision needs.{_expectation(further)}",
+            f"The {experiment.counted} of {name} count as {point.effective_clusters:.1f} independent groups of the "
+            f"{MIN_CLUSTERS} a decision needs.{_expectation(experiment, further)}",
             further,
         )
     if above(point.autocorrelation, MAX_AUTOCORRELATION):
@@ -260,25 +276,25 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
         return Missing(
             "no_spread",
             name,
-            f"{name} differs by the same {every} in every pair. Without any spread there is no interval, and "
-            "so much is not within what the plan allows.",
+            f"{name} differs by the same {every} in every {experiment.unit}. Without any spread there is no interval, "
+            "and so much is not within what the plan allows.",
             None,
         )
     if not point.ready and point.looks is not None:
-        return _before_a_look(point)
+        return _before_a_look(experiment, point)
     if not point.ready:
         return Missing("no_spread", name, f"The values of {name} do not vary enough for an interval.", None)
     return None
 
 
-def _before_a_look(point: Point) -> Missing:
+def _before_a_look(experiment: RegisteredExperiment, point: Point) -> Missing:
     """Why a sample that is large enough by now has no interval yet, where intervals are made at looks only."""
     if point.n_blocks < MIN_BLOCKS:
         return Missing(
             "too_few_blocks",
             point.metric,
-            f"{point.metric} has pairs in {point.n_blocks} time blocks of the {MIN_BLOCKS} that it takes to tell "
-            "how much neighbouring blocks move together.",
+            f"{point.metric} has {experiment.unit}s in {point.n_blocks} time blocks of the {MIN_BLOCKS} that it takes "
+            "to tell how much neighbouring blocks move together.",
             None,
         )
     return Missing(
@@ -298,10 +314,10 @@ def next_look_sentence(looks: int | None, at: datetime | None) -> str:
     )
 
 
-def _range(point: Point) -> str:
+def _range(experiment: RegisteredExperiment, point: Point) -> str:
     unit = CATALOGUE[point.metric].unit
     if never_varies(point) and not point.ready:
-        return f"the same {text.signed(point.mean_uplift, 2)} {unit} in every pair"
+        return f"the same {text.signed(point.mean_uplift, 2)} {unit} in every {experiment.unit}"
     if point.ci_lower is None or point.ci_upper is None:
         return "not known well enough for an interval"
     return _between(point.ci_lower, point.ci_upper, unit)
@@ -313,8 +329,10 @@ def _between(lower: float | None, upper: float | None, unit: str) -> str:
     return f"between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit}"
 
 
-def _expectation(further: int | None) -> str:
-    return "" if further is None else f" About {further:,} more pairs are expected to be needed."
+def _expectation(experiment: RegisteredExperiment, further: int | None) -> str:
+    return (
+        "" if further is None else f" About {further:,} more {experiment.counted} are expected to be needed."
+    )
 
 
 def _further(experiment: RegisteredExperiment, terms: MetricTerms, point: Point) -> int | None:
@@ -345,9 +363,9 @@ def verdict_sentence(
     if verdict == "variant_worse":
         return _worse(experiment, alarms[0].point)
     point = points[name]
-    difference = f"the difference in {name} is {_range(point)}"
+    difference = f"the difference in {name} is {_range(experiment, point)}"
     if point.ready:
-        difference += f" per pair ({_confidence(experiment.alpha, point)})"
+        difference += f" per {experiment.unit} ({_confidence(experiment.alpha, point)})"
     if verdict == "variant_better":
         guards = " No guardrail lost more than its margin." if experiment.guardrails else ""
         return f"The variant is better: {difference}, {_sample(point)}.{guards}"
@@ -376,15 +394,15 @@ def weakened_sentence(experiment: RegisteredExperiment, present: Sample) -> str:
     point = present.points[name]
     return (
         f"The present interval no longer supports it: by {point.as_of:%Y-%m-%d %H:%M} UTC the difference in {name} is "
-        f"{_range(point)} per pair, {_sample(point)}."
+        f"{_range(experiment, point)} per {experiment.unit}, {_sample(point)}."
     )
 
 
 def hindsight_sentence(registered_at: datetime, starts_at: datetime, already_there: float | None) -> str:
     """What a reviewer has to know about a window that began before its registration."""
-    there = "no pair was there yet"
+    there = "nothing of its sample was there yet"
     if already_there:
-        there = f"{text.percent(already_there)} of its pairs were there already, so it may have been chosen from them"
+        there = f"{text.percent(already_there)} of its sample was there already, so it may have been chosen from them"
     return (
         f"It was registered on {registered_at:%Y-%m-%d %H:%M} UTC, after its window had begun "
         f"({starts_at:%Y-%m-%d %H:%M} UTC): {there}."
@@ -397,14 +415,14 @@ def _worse(experiment: RegisteredExperiment, point: Point) -> str:
     limit = f" by more than the {terms.margin:g} {unit} it may lose" if terms.margin else ""
     return (
         f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "
-        f"{_between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per pair "
+        f"{_between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per {experiment.unit} "
         f"({_confidence(experiment.alarm_alpha, point)}), {_sample(point)}."
     )
 
 
 def _sample(point: Point) -> str:
     groups = f"{point.effective_clusters:.0f} independent groups"
-    return f"over {point.n_pairs:,} matched pairs that count as {groups}"
+    return f"over {point.sample} that count as {groups}"
 
 
 def _confidence(alpha: float, point: Point) -> str:

@@ -5,7 +5,8 @@
 SELECT
     experiment_id, metric, as_of, n_pairs, effective_clusters, n_markets, n_blocks, mean_uplift, se,
     ci_lower, ci_upper, e_value, p_value, alarm_ci_lower, alarm_ci_upper, autocorrelation, ready, closed, method,
-    fixed_ci_lower, fixed_ci_upper, look, looks, next_look_at, carried, degrees_of_freedom, comparison
+    fixed_ci_lower, fixed_ci_upper, look, looks, next_look_at, carried, degrees_of_freedom, comparison,
+    n_control, n_variant
 FROM series_interval_path
 WHERE list_contains(?, experiment_id)
 ORDER BY experiment_id, as_of, comparison, metric
@@ -57,7 +58,7 @@ WITH chosen AS (
 )
 SELECT experiment_id, 'unmatched' AS condition
 FROM opportunities JOIN experiments USING (experiment_id)
-WHERE arm = 'variant' OR (arm = 'control' AND mode <> 'limited_live')
+WHERE matching <> 'arms' AND (arm = 'variant' OR (arm = 'control' AND mode <> 'limited_live'))
 GROUP BY experiment_id, arm HAVING sum(missed) > $most_unmatched * sum(missed + found)
 UNION
 SELECT experiment_id, 'values_missing' FROM diagnostics JOIN experiments USING (experiment_id)

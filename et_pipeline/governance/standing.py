@@ -42,6 +42,7 @@ FIGURES = (
     "n_pairs", "effective_clusters", "n_markets", "n_blocks", "mean_uplift", "se", "ci_lower", "ci_upper",
     "alarm_ci_lower", "alarm_ci_upper", "e_value", "p_value", "autocorrelation", "fixed_ci_lower", "fixed_ci_upper",
     "method", "look", "looks", "next_look_at", "carried",
+    "n_control", "n_variant",
 )  # fmt: skip
 """What is kept of a metric's interval, under the names of `interval_path`."""
 WORDS = {"good": "met", "bad": "failed", "open": "not yet", "calm": "does not apply"}
@@ -446,7 +447,7 @@ def _sample_conditions(
         n, clusters, memory = point.n_pairs, point.effective_clusters, _finite(point.autocorrelation)
     settled = memory is not None and memory <= MAX_AUTOCORRELATION
     found = [
-        Condition("Enough pairs", text.number(n) if n else "none yet", f"at least {text.number(least)}",
+        Condition(f"Enough {experiment.counted}", text.number(n) if n else "none yet", f"at least {text.number(least)}",
                   "good" if n >= least else "open",
                   "interval_path.n_pairs; experiments.min_samples_for_decision"),
         Condition("Enough independent groups", text.number(clusters, 3) if n else "none yet",
@@ -462,7 +463,7 @@ def _sample_conditions(
             Condition(
                 "Looks of the plan",
                 f"{point.look} of {point.looks}",
-                f"a fifth of them, and {MIN_BLOCKS} blocks with pairs",
+                f"a fifth of them, and {MIN_BLOCKS} blocks with {experiment.unit}s",
                 "good" if point.ready or within_without_spread(experiment, sample, primary) else "open",
                 "interval_path.look, looks, next_look_at, n_blocks",
             )
@@ -472,7 +473,7 @@ def _sample_conditions(
             found.append(
                 Condition(
                     f"Values of {terms.name}",
-                    f"{text.percent(sample.missing_share(terms.name))} of the pairs have none",
+                    f"{text.percent(sample.missing_share(terms.name))} of the {experiment.unit}s have none",
                     f"at most {text.percent(experiment.max_missing)}",
                     "bad" if values_missing(experiment, sample, terms.name) else "good",
                     "verdicts.standing; experiments.max_missing",

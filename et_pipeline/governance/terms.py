@@ -48,6 +48,15 @@ class Point(NamedTuple):
     carried: bool = False
     degrees_of_freedom: float | None = None
     comparison: str = UPLIFT.name
+    n_control: int | None = None
+    n_variant: int | None = None
+
+    @property
+    def sample(self) -> str:
+        """How much it rests on, in words: pairs, or the trades of each arm where all of them are compared."""
+        if self.n_control is None:
+            return f"{self.n_pairs:,} matched pairs"
+        return f"{self.n_control:,} control and {self.n_variant:,} variant trades"
 
 
 class Gap(NamedTuple):
@@ -157,8 +166,14 @@ class Sample(NamedTuple):
         return self.gaps.get(metric, Gaps())
 
     def missing_share(self, metric: str) -> float:
-        """Share of the pairs that have no value of a metric; 0 without any pair."""
+        """Share of the pairs that have no value of a metric; 0 without any pair.
+
+        Where all trades are compared, it is a share of one arm's own trades, the larger one of the two arms.
+        """
         point, gaps = self.of(metric), self.missing(metric)
+        if point is not None and point.n_control is not None and point.n_variant is not None:
+            arms = ((gaps.control, point.n_control), (gaps.variant, point.n_variant))
+            return max(gap / (gap + n) if gap else 0.0 for gap, n in arms)
         total = gaps.pairs + (0 if point is None else point.n_pairs)
         return gaps.pairs / total if total else 0.0
 

@@ -67,6 +67,8 @@ NOT_EVIDENCE = ("closed", "metric", "comparison", "fixed_ci_lower", "fixed_ci_up
 """What of an interval decides nothing, or is its key."""
 OF_LOOKS = ("look", "looks", "carried", "degrees_of_freedom")
 """What only intervals of a plan with looks have: evidence without looks keeps the hash that it always had."""
+OF_TRADES = ("n_control", "n_variant")
+"""What only intervals of a comparison of all trades have, for the same reason."""
 SIGNIFICANT_DIGITS = 9
 """Figures in evidence are rounded, so that its hash does not hang on the order of floating-point sums."""
 
@@ -290,6 +292,8 @@ def rounded(value: float | None) -> float | None:
 def point_evidence(point: Point) -> dict[str, Any]:
     """One interval as evidence carries it."""
     left_out = NOT_EVIDENCE if point.looks is not None else (*NOT_EVIDENCE, *OF_LOOKS)
+    if point.n_control is None:
+        left_out = (*left_out, *OF_TRADES)
     return {name: _plain(value) for name, value in point._asdict().items() if name not in left_out}
 
 

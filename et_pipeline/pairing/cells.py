@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.common.sql import among, load
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT, Series
+from et_pipeline.pairing.arms import (
+    ARMS,
+    TOTAL,
+    any_compared,
+    cells_of_trades,
+    keep_trades,
+    trades,
+    trades_without_value,
+)
 from et_pipeline.pairing.columns import NO_TRADE, difference, winsorised
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.steps import view_stale
@@ -19,7 +28,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _CELL = "experiment_id, block, market_id"
-ARMS = ("control", "variant")
 MAX_PAIRS_PER_CELL = 10_000_000
 """Pairs whose squares a cell's sums hold even where every uplift has the largest size possible."""
 
@@ -52,6 +60,9 @@ def build_cells(
     9 decimals); `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each
     held within the metric's bounds.
 
+    Where all trades of both arms are compared, cells are of trades instead, see `pairing.arms`: `n` is their number,
+    `numerator_*` and `denominator_*` are Σ value and number of trades of each arm, and there is no `sum`.
+
     What has no value of a metric is counted beside them, in `missing_values` (see the query `missing`).
 
     Args:
@@ -76,6 +87,11 @@ def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -
         cells = sum(engine.insert("series_cells", _cells_query(series)) for series in every)
         for metric in metrics:
             engine.insert("missing_values", load(__package__, "missing", metric=metric.name))
+        if any_compared(engine):
+            keep_trades(engine, metrics)
+            cells += sum(engine.insert("series_cells", cells_of_trades(metric)) for metric in metrics)
+            for metric in metrics:
+                engine.insert("missing_values", trades_without_value(metric))
         blocks = _note_paths(engine)
     return CellsResult(stale, cells, blocks)
 
@@ -84,7 +100,8 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
     """Computes every cell of the experiments with a stale one where the pairs are, and keeps what differs."""
     warehouse = engine.warehouse
     chosen = {name for (name,) in warehouse.rows("SELECT experiment_id FROM chosen")}
-    experiments = chosen.intersection(view_stale(engine))
+    compared = any_compared(engine)
+    experiments = chosen.intersection(view_stale(engine, trades() if compared else None))
     if not experiments:
         return CellsResult(0, 0, 0)
     inside = among(sorted(experiments))
@@ -97,6 +114,11 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
         engine.insert("made", _cells_query(series))
     for metric in metrics:
         engine.insert("made_missing", load(__package__, "missing", metric=metric.name))
+    if compared:
+        keep_trades(engine, metrics)
+        for metric in metrics:
+            engine.insert("made", cells_of_trades(metric))
+            engine.insert("made_missing", trades_without_value(metric))
     stale = warehouse.create_temp("stale", load(__package__, "changed_cells", inside=inside))
     cells = blocks = 0
     if stale:
@@ -196,7 +218,7 @@ def _cells_query(series: Series) -> str:
         comparison=series.comparison.name,
         metric=series.metric.name,
         decimal=decimal_type(series.metric),
-        total="DECIMAL(38, 9)",
+        total=TOTAL,
         uplift=uplift,
         touched=touched,
         **parts,

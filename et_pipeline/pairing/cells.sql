@@ -11,7 +11,7 @@ FROM (
 ) AS distinct_cells
 
 -- name: stale_pairs
--- The pairs of the stale cells.
+-- The pairs of the stale cells, where pairs are what is compared.
 SELECT
     s.cell,
     {columns}
@@ -19,6 +19,7 @@ FROM pairs AS p
 INNER JOIN stale AS s
     ON s.experiment_id = p.experiment_id AND s.block = p.block AND s.market_id = p.market_id
 INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
+WHERE t.matching <> 'arms'
 
 -- name: cells
 -- One series' cells. Decimals add up exactly, in any order; the second pass takes squares around the mean.
@@ -58,7 +59,7 @@ SELECT
     c.experiment_id, m.metric, c.block, c.market_id,
     t.n, t.sum, t.sum_squares, s.m2, t.wins, t.winsorised,
     t.numerator_control, t.denominator_control, t.numerator_variant, t.denominator_variant,
-    '{comparison}' AS comparison
+    '{comparison}' AS comparison, CAST(NULL AS BIGINT) AS n_control, CAST(NULL AS BIGINT) AS n_variant
 FROM stale AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN totals AS t ON t.cell = c.cell

@@ -36,7 +36,7 @@ WHERE reports <> placed
 ORDER BY experiment_id, arm
 
 -- name: counting_differences
--- Planned metrics whose cells do not count the pairs that have a value. Of experiments that failed they cannot,
+-- Planned metrics whose cells do not count the pairs that have a value, where pairs are compared. Of experiments that failed they cannot,
 -- and `failures` says so.
 WITH counted AS (
     SELECT experiment_id, metric, n FROM (UNPIVOT counted_pairs ON {metrics} INTO NAME metric VALUE n)
@@ -48,12 +48,14 @@ FROM experiment_metrics
 LEFT JOIN counted USING (experiment_id, metric)
 LEFT JOIN summed USING (experiment_id, metric)
 WHERE coalesce(counted.n, 0) <> coalesce(summed.n, 0) AND NOT list_contains($ratios, metric)
+    AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE matching = 'arms')
     AND experiment_id NOT IN (SELECT experiment_id FROM failures)
 ORDER BY experiment_id, metric
 
 -- name: match_rates
 -- Experiments and arms of which more than a share found no partner. In limited live most controls have none
--- by design: the variant sees only a small share of the traffic. Whether the control is replayed is another question.
+-- by design: the variant sees only a small share of the traffic; and where all trades are compared, no trade needs a
+-- partner. Whether the control is replayed is another question.
 WITH opportunities AS (
     SELECT experiment_id, 'control' AS arm, 0 AS missed FROM pairs
     UNION ALL
@@ -64,8 +66,11 @@ WITH opportunities AS (
 SELECT experiment_id, arm, avg(missed) AS share
 FROM opportunities
 WHERE
-    arm = 'variant'
-    OR (arm = 'control' AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live'))
+    experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE matching = 'arms')
+    AND (
+        arm = 'variant'
+        OR (arm = 'control' AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live'))
+    )
 GROUP BY experiment_id, arm
 HAVING avg(missed) > {most}
 ORDER BY experiment_id, arm

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from et_pipeline.common.sql import among, load
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.pairing import columns
+from et_pipeline.pairing.arms import mark_stale
 from et_pipeline.pairing.steps import (
     Change,
     chunks,
@@ -64,10 +65,15 @@ def _pair_all(engine: Engine, experiment: RegisteredExperiment) -> Change:
     if engine.local:
         engine.delete("pairing_segments", own)
     parts = chunks(engine)
+    if not experiment.paired:
+        cells = f"SELECT DISTINCT experiment_id, block, market_id FROM series_cells WHERE {own}"
+        engine.warehouse.insert("stale_cells", cells)
     for part in range(parts):
         share = f" AND hash(r.market_id) % {parts} = {part}" if parts > 1 else ""
         with engine.scope():
             gather(engine, "reports", f"a.{own}{share}")
+            if not experiment.paired:
+                mark_stale(engine, own)
             engine.create_temp("superseded", load(__package__, "superseded", inside=INSIDE))
             apart = _insert_apart(engine)
             change = change.plus(_match(engine, experiment)).plus(Change(0, 0, apart))
@@ -78,6 +84,8 @@ def _pair_touched(engine: Engine, experiment: RegisteredExperiment, batch: int) 
     own = among([experiment.experiment_id])
     seen = fetch_touched(engine, [(experiment.experiment_id, batch)])
     gather(engine, "fetched", f"a.{own}")
+    if not experiment.paired:
+        mark_stale(engine, own, batch)
     engine.create_temp("superseded", load(__package__, "superseded", inside=INSIDE))
     engine.delete(
         "unmatched",

@@ -77,12 +77,12 @@ def build_pairs(
             whole += [item for item in advancing if item.experiment_id in touched]
             behind = []
         change = Change()
-        for method, pair in (("correlation", pair_by_correlation), ("nearest", pair_by_nearest)):
+        for pair, methods in ((pair_by_correlation, {"correlation"}), (pair_by_nearest, {"nearest", "arms"})):
             change = change.plus(
                 pair(
                     engine,
-                    [item for item in whole if item.matching == method],
-                    [(item, batch) for item, batch in behind if item.matching == method],
+                    [item for item in whole if item.matching in methods],
+                    [(item, batch) for item, batch in behind if item.matching in methods],
                 )
             )
         changed = [item.experiment_id for item in (*whole, *(item for item, _ in behind))]

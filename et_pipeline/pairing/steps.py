@@ -192,17 +192,21 @@ def stale_experiments(
     return [name for (name,) in rows]
 
 
-def view_stale(engine: Engine) -> list[str]:
+def view_stale(engine: Engine, trades: str | None = None) -> list[str]:
     """Makes `stale_cells` known to an engine elsewhere: every cell of the experiments with a stale one.
+
+    Args:
+        engine: Where the rows are.
+        trades: The query for trades that are in cells although they are in no pair, if there are any.
 
     Returns:
         These experiments.
     """
     experiments = stale_experiments(engine.connection, "stale_cells")
     if not engine.local:
-        engine.create_view(
-            "stale_cells", load(__package__, "stale", pairs=f"pairs WHERE {among(experiments)}")
-        )
+        tables = ["pairs", *([f"({trades}) AS trades"] if trades else [])]
+        stale = (load(__package__, "stale", pairs=f"{table} WHERE {among(experiments)}") for table in tables)
+        engine.create_view("stale_cells", " UNION ".join(stale))
     return experiments
 
 

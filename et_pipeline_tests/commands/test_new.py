@@ -46,7 +46,7 @@ def test_options_make_a_plan_that_is_valid_and_lies_ahead(tmp_path: Path) -> Non
 
 def test_a_limited_live_plan_is_valid_too(tmp_path: Path) -> None:
     assert run_et(tmp_path, "new", "live", *OPTIONS, "--live").returncode == 0
-    assert written(tmp_path, "live").matching.method == "nearest"
+    assert written(tmp_path, "live").matching.method == "arms"
 
 
 def test_what_is_missing_or_not_allowed_is_named_and_nothing_is_written(tmp_path: Path) -> None:

@@ -120,6 +120,29 @@ def test_refusals_name_the_key_and_what_is_allowed(old: str, new: str, key: str,
     assert all(message.startswith("plan.yaml") for message in messages)
 
 
+UNBOUNDED = PLAN.replace(", estimator: bounded", "")
+WITHOUT_MATCHING = UNBOUNDED.replace("matching: {method: correlation, on_no_trade: exclude}\n", "")
+
+
+def test_limited_live_compares_all_trades_where_the_plan_says_nothing_else() -> None:
+    assert PLAN != UNBOUNDED != WITHOUT_MATCHING
+    live = plan(WITHOUT_MATCHING.replace("mode: shadow", "mode: limited_live"))
+    assert (live.matching.method, live.matching.tolerance) == ("arms", 60_000_000)
+    assert plan(WITHOUT_MATCHING).matching == plan(PLAN).matching
+
+
+def test_comparing_all_trades_is_for_limited_live_and_needs_a_tolerance_and_no_bounds() -> None:
+    arms = UNBOUNDED.replace("method: correlation", "method: arms, tolerance: 5s")
+    [refusal] = refusals(arms)
+    assert "arms is for limited_live" in refusal.sentence
+    live = arms.replace("mode: shadow", "mode: limited_live")
+    assert plan(live).matching.method == "arms"
+    [refusal] = refusals(live.replace(", tolerance: 5s", ""))
+    assert refusal.key == "matching.tolerance"
+    [refusal] = refusals(live.replace("name: latency_ms", "estimator: bounded, name: latency_ms"))
+    assert (refusal.key, "needs pairs" in refusal.sentence) == ("metrics", True)
+
+
 @pytest.mark.parametrize("counted", ["zero", "assume_zero"])
 def test_in_limited_live_the_variant_is_not_asked_so_nothing_counts_as_a_pass(counted: str) -> None:
     text = PLAN.replace("on_no_trade: exclude", f"on_no_trade: {counted}")

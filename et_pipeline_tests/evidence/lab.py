@@ -82,7 +82,7 @@ def put_cells(
         wins = sum(1 for value in uplifts if value > 0)
         rows.append([experiment, metric, hour(block), market, n, total, squares, m2, wins, 0, *ratios])
     names = [name for name, *_ in connection.execute("DESCRIBE cells").fetchall()]
-    frame = pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+    frame = pl.DataFrame(rows, schema=names[:14], orient="row", infer_schema_length=None)
     stream = ArrowStream(frame.cast({pl.Null: pl.Float64}))  # noqa: F841 - DuckDB scans it by its name
     with transaction(connection):
         connection.execute("CREATE TEMP TABLE put AS SELECT * FROM stream")

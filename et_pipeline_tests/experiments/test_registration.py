@@ -168,6 +168,29 @@ def test_limited_live_needs_a_decision_of_the_deployment(settings: Settings) -> 
         assert register(connection, allowed, NOW).registered == ["line-shop-v4"]
 
 
+def test_a_frozen_limited_live_plan_keeps_how_its_arms_are_compared(settings: Settings) -> None:
+    """Pairs by nearest time with its hash; and where its file says nothing, what that meant when it was registered."""
+    live = PLAN.replace("mode: shadow", "mode: limited_live").replace(", estimator: bounded", "")
+    nearest = live.replace("method: correlation", "method: nearest, tolerance: 2s")
+    silent = "".join(line for line in live.splitlines(keepends=True) if not line.startswith("matching"))
+    silent = silent.replace("line-shop-v4", "silent").replace("4.0-rc1", "5.0")
+    allowed = dataclasses.replace(settings, mode="limited_live")
+    write(settings, "a.yaml", nearest)
+    write(settings, "b.yaml", silent.replace("mode:", "matching: {method: correlation}\nmode:"))
+    with open_warehouse(settings) as connection:
+        assert register(connection, allowed, NOW).refused == []
+        before = connection.execute("SELECT experiment_id, plan_hash, matching FROM experiments").fetchall()
+        assert [row[2] for row in before] == ["nearest", "correlation"]
+        write(settings, "b.yaml", silent)
+        outcome = register(connection, allowed, NOW)
+        assert (outcome.refused, outcome.amended) == ([], [])
+        write(settings, "c.yaml", silent.replace("silent", "newer").replace("5.0", "6.0"))
+        register(connection, allowed, NOW)
+        after = connection.execute("SELECT experiment_id, plan_hash, matching FROM experiments").fetchall()
+        assert after[:2] == before
+        assert after[2][2] == "arms"
+
+
 def test_the_later_of_two_overlapping_plans_is_refused(settings: Settings) -> None:
     write(settings, "late.yaml", PLAN.replace("line-shop-v4", "aaa-late").replace("2026-11-01", "2026-11-05"))
     write(settings, "early.yaml", PLAN)

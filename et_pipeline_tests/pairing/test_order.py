@@ -17,7 +17,7 @@ from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline_tests.pairing.lab import START, Lab, open_lab, replayed_report, report, variant_report
 
 METRICS = {"edge_bps": (-50.0, 50.0), "slippage_bps": None, "size_fill_ratio": None}
-EXPERIMENTS = ("exclude", "zero", "assumed", "live", "nearest")
+EXPERIMENTS = ("exclude", "zero", "assumed", "live", "nearest", "arms")
 
 
 def plan_all(lab: Lab) -> None:
@@ -28,6 +28,7 @@ def plan_all(lab: Lab) -> None:
     lab.plan("assumed", on_no_trade="assume_zero", **common)
     lab.plan("live", mode="limited_live", control_config_version="1", **common)
     lab.plan("nearest", mode="limited_live", matching="nearest", tolerance_us=90_000_000, **common)
+    lab.plan("arms", mode="limited_live", matching="arms", tolerance_us=90_000_000, **common)
 
 
 values = st.one_of(

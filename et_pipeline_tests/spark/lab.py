@@ -22,7 +22,7 @@ from et_pipeline.spark.session import spark_engine
 from et_pipeline.warehouse.engine import Engine
 from et_pipeline_tests.pairing.lab import Lab, open_lab
 
-EXACT = 8
+EXACT = 10
 """Columns of a cell up to `n` that are equal to the last bit."""
 
 
@@ -104,7 +104,7 @@ def same_pairs(local: duckdb.DuckDBPyConnection, engine: SparkEngine) -> None:
 def same_cells(local: duckdb.DuckDBPyConnection, remote: duckdb.DuckDBPyConnection) -> None:
     """The same cells: counts to the last bit, sums to 1e-9 of their own size."""
     columns = (
-        "experiment_id, metric, block, market_id, comparison, n, wins, winsorised, sum, sum_squares, m2, "
+        "experiment_id, metric, block, market_id, comparison, n, n_control, n_variant, wins, winsorised, sum, sum_squares, m2, "
         "numerator_control, denominator_control, numerator_variant, denominator_variant"
     )
     gaps = "SELECT * FROM missing_values ORDER BY ALL"

@@ -1,0 +1,125 @@
+"""Cells of all trades of both arms, for experiments whose arms are compared without partners.
+
+Which reports count is what pairing found out: those inside the window that none supersedes. Their values are read
+from the reports themselves, since most of them are in no pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from et_pipeline.common.sql import load
+from et_pipeline.contracts.metrics import Metric
+from et_pipeline.pairing import columns
+
+if TYPE_CHECKING:
+    from et_pipeline.warehouse.engine import Engine
+
+ARMS = ("control", "variant")
+TOTAL = "DECIMAL(38, 9)"
+"""The decimal in which values are summed: 9 digits of each, and room for more trades than there can be."""
+
+
+def any_compared(engine: Engine) -> bool:
+    """Whether any of the chosen experiments compares all trades; then the table `arms` is there as well."""
+    rows = engine.warehouse.rows("SELECT count(*) FROM terms WHERE matching = 'arms'")
+    if not rows[0][0]:
+        return False
+    engine.warehouse.create_temp("arms", load(__package__, "arms"))
+    engine.share("arms")
+    return True
+
+
+def mark_stale(engine: Engine, inside: str, after: int = 0) -> None:
+    """Writes the cells of what is gathered to `stale_cells`, and of what a conflict took out after a batch."""
+    engine.insert(
+        "stale_cells",
+        load(
+            __package__,
+            "stale_trades",
+            block_gathered=columns.block("g.emitted_at"),
+            inside=inside,
+            after=after,
+        ),
+    )
+
+
+def trades(span: str = "true") -> str:
+    """The query for the trades that count.
+
+    Args:
+        span: A condition on the reports `r`, to keep the scan short.
+    """
+    return load(
+        __package__, "trades", block=columns.block("r.emitted_at"), metrics=columns.METRICS, span=span
+    )
+
+
+def keep_trades(engine: Engine, metrics: Sequence[Metric]) -> None:
+    """Makes the temporary table `stale_trades`: the trades of the cells in `stale`."""
+    span = "true"
+    if engine.local:
+        span = (
+            "r.emitted_at >= (SELECT min(block) FROM stale) AND r.emitted_at < (SELECT max(s.block +"
+            " to_microseconds(x.time_block_us)) FROM stale AS s INNER JOIN terms AS x USING (experiment_id))"
+        )
+    needed = {"p.fill_ratio"}
+    for metric in metrics:
+        needed.update(f"p.{part}" for part in metric.ratio_of or (metric.name,))
+        if metric.ratio_of is None:
+            needed |= {f"t.{metric.name}_lower", f"t.{metric.name}_upper"}
+    engine.create_temp(
+        "stale_trades",
+        load(__package__, "trades_of_cells", columns=", ".join(sorted(needed)), trades=trades(span)),
+    )
+
+
+def cells_of_trades(metric: Metric) -> str:
+    """The query for a metric's cells, from `stale_trades`."""
+    name = metric.name
+    numerator, denominator, touched = f"p.{name}", "1", "0"
+    if metric.ratio_of is not None:
+        numerator, denominator = (f"p.{part}" for part in metric.ratio_of)
+    else:
+        below, above = f"p.{name} < p.{name}_lower", f"p.{name} > p.{name}_upper"
+        numerator = (
+            f"CASE WHEN {below} THEN p.{name}_lower WHEN {above} THEN p.{name}_upper ELSE p.{name} END"
+        )
+        touched = f"CASE WHEN {below} OR {above} THEN 1 ELSE 0 END"
+    totals = [
+        f"CAST(sum(CASE WHEN arm = '{arm}' THEN 1 ELSE 0 END) AS BIGINT) AS n_{arm}" for arm in ARMS
+    ] + [
+        f"CAST(sum(CASE WHEN arm = '{arm}' THEN CAST({part} AS {TOTAL}) ELSE 0 END) AS DOUBLE) AS {part}_{arm}"
+        for part in ("numerator", "denominator")
+        for arm in ARMS
+    ]
+    return load(
+        __package__,
+        "cells_of_trades",
+        metric=name,
+        numerator=numerator,
+        denominator=denominator,
+        touched=touched,
+        valued=_valued(metric),
+        totals=",\n        ".join(totals),
+    )
+
+
+def trades_without_value(metric: Metric) -> str:
+    """The query for the trades that have no value of a metric although they could, from `stale_trades`."""
+    nothing_filled = " AND coalesce(p.fill_ratio <> 0, true)" if metric.needs_fill else ""
+    return load(
+        __package__,
+        "trades_without_value",
+        metric=metric.name,
+        missing=f"NOT ({_valued(metric)}){nothing_filled}",
+    )
+
+
+def _valued(metric: Metric) -> str:
+    """Whether a trade `p` has a value of a metric."""
+    if metric.ratio_of is None:
+        return f"p.{metric.name} IS NOT NULL"
+    numerator, denominator = metric.ratio_of
+    return f"p.{numerator} IS NOT NULL AND coalesce(p.{denominator} > 0, false)"

@@ -1,0 +1,80 @@
+-- Cells of experiments that compare all trades of both arms, without partners.
+
+-- name: stale_trades
+-- The cells that an experiment's gathered reports are part of, and those that a conflict took out again were.
+SELECT DISTINCT g.experiment_id, {block_gathered} AS block, g.market_id
+FROM (
+    SELECT experiment_id, emitted_at, market_id FROM gathered WHERE {inside}
+    UNION ALL
+    SELECT a.experiment_id, d.emitted_at, d.market_id
+    FROM displaced AS d
+    INNER JOIN arms AS a
+        ON d.strategy_id = a.strategy_id AND d.mode = a.mode
+        AND (a.config_version IS NULL OR d.config_version = a.config_version)
+    WHERE a.{inside} AND d.batch > {after}
+) AS g
+INNER JOIN terms AS t ON t.experiment_id = g.experiment_id
+
+-- name: trades
+-- The trades that count: reports of an arm, inside the window, that no later one of the same opportunity replaces.
+SELECT a.experiment_id, a.arm, {block} AS block, r.market_id, {metrics}
+FROM reports AS r
+INNER JOIN arms AS a
+    ON r.strategy_id = a.strategy_id AND r.mode = a.mode
+    AND (a.config_version IS NULL OR r.config_version = a.config_version)
+INNER JOIN terms AS t ON t.experiment_id = a.experiment_id
+WHERE
+    t.matching = 'arms' AND {span}
+    AND coalesce(r.decision, 'traded') = 'traded' AND r.emitted_at >= t.starts_at AND r.emitted_at < t.ends_at
+    AND NOT EXISTS (
+        SELECT 1 FROM unmatched AS u
+        WHERE
+            u.experiment_id = a.experiment_id AND u.arm = a.arm AND u.report_id = r.report_id
+            AND u.reason = 'superseded'
+    )
+
+-- name: trades_of_cells
+-- The trades of the stale cells, with what the metrics need of each.
+SELECT s.cell, p.arm, {columns}
+FROM ({trades}) AS p
+INNER JOIN stale AS s
+    ON s.experiment_id = p.experiment_id AND s.block = p.block AND s.market_id = p.market_id
+INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
+
+-- name: cells_of_trades
+-- One metric's cells: of each arm the trades with a value, the sum of their values (or numerators), and their number
+-- (or denominators). Decimals add up exactly, in any order. There are no uplifts of single pairs.
+SELECT
+    c.experiment_id, m.metric, c.block, c.market_id,
+    g.n_control + g.n_variant AS n, CAST(NULL AS DOUBLE) AS sum, CAST(NULL AS DOUBLE) AS sum_squares,
+    CAST(NULL AS DOUBLE) AS m2, CAST(NULL AS BIGINT) AS wins, g.winsorised,
+    g.numerator_control, g.denominator_control, g.numerator_variant, g.denominator_variant,
+    'uplift' AS comparison, g.n_control, g.n_variant
+FROM stale AS c
+INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
+INNER JOIN (
+    SELECT
+        cell, CAST(sum(touched) AS BIGINT) AS winsorised,
+        {totals}
+    FROM (
+        SELECT p.cell, p.arm, {numerator} AS numerator, {denominator} AS denominator, {touched} AS touched
+        FROM stale_trades AS p
+        WHERE {valued}
+    ) AS valued
+    GROUP BY cell
+) AS g ON g.cell = c.cell
+
+-- name: trades_without_value
+-- The trades of the stale cells in which one metric has no value, see `missing_values`.
+SELECT c.experiment_id, m.metric, c.block, c.market_id, g.control + g.variant AS pairs, g.control, g.variant
+FROM stale AS c
+INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
+INNER JOIN (
+    SELECT
+        p.cell,
+        CAST(sum(CASE WHEN p.arm = 'control' THEN 1 ELSE 0 END) AS BIGINT) AS control,
+        CAST(sum(CASE WHEN p.arm = 'variant' THEN 1 ELSE 0 END) AS BIGINT) AS variant
+    FROM stale_trades AS p
+    WHERE {missing}
+    GROUP BY p.cell
+) AS g ON g.cell = c.cell

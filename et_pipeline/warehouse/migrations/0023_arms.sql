@@ -1,0 +1,32 @@
+-- Limited live compares all trades of both arms: their numbers stand in cells and paths, beside what has no meaning there.
+ALTER TABLE series_cells ALTER COLUMN sum DROP NOT NULL;
+ALTER TABLE series_cells ALTER COLUMN sum_squares DROP NOT NULL;
+ALTER TABLE series_cells ALTER COLUMN m2 DROP NOT NULL;
+ALTER TABLE series_cells ALTER COLUMN wins DROP NOT NULL;
+ALTER TABLE series_cells ADD COLUMN n_control BIGINT;
+ALTER TABLE series_cells ADD COLUMN n_variant BIGINT;
+ALTER TABLE series_interval_path ADD COLUMN n_control BIGINT;
+ALTER TABLE series_interval_path ADD COLUMN n_variant BIGINT;
+ALTER TABLE series_intervals ADD COLUMN n_control BIGINT;
+ALTER TABLE series_intervals ADD COLUMN n_variant BIGINT;
+ALTER TABLE series_diagnostics ADD COLUMN unadjusted_uplift DOUBLE;
+ALTER TABLE series_diagnostics ADD COLUMN unadjusted_ci_lower DOUBLE;
+ALTER TABLE series_diagnostics ADD COLUMN unadjusted_ci_upper DOUBLE;
+ALTER TABLE series_diagnostics ADD COLUMN variance_taken_out DOUBLE;
+
+COMMENT ON COLUMN experiments.matching IS 'What is compared: pairs by correlation or nearest, or all trades of both arms (arms; pairs are then samples for people).';
+COMMENT ON COLUMN experiments.tolerance_us IS 'Largest gap of a nearest pair in microseconds; null for correlation.';
+COMMENT ON COLUMN series_cells.n IS 'Pairs with a value; where all trades are compared, trades of both arms with one.';
+COMMENT ON COLUMN series_cells.n_control IS 'The control''s trades with a value; null where pairs are compared.';
+COMMENT ON COLUMN series_cells.n_variant IS 'The variant''s trades with a value; null where pairs are compared.';
+COMMENT ON COLUMN series_cells.sum IS 'Sum of the uplifts, in the metric''s unit; null where all trades are compared, since no pair has an uplift.';
+COMMENT ON COLUMN series_interval_path.n_pairs IS 'Pairs so far; where all trades are compared, trades of the arm that has fewer.';
+COMMENT ON COLUMN series_interval_path.n_control IS 'The control''s trades so far; null where pairs are compared.';
+COMMENT ON COLUMN series_interval_path.n_variant IS 'The variant''s trades so far; null where pairs are compared.';
+COMMENT ON COLUMN series_intervals.n_pairs IS 'Pairs so far; where all trades are compared, trades of the arm that has fewer.';
+COMMENT ON COLUMN series_intervals.n_control IS 'The control''s trades so far; null where pairs are compared.';
+COMMENT ON COLUMN series_intervals.n_variant IS 'The variant''s trades so far; null where pairs are compared.';
+COMMENT ON COLUMN series_diagnostics.unadjusted_uplift IS 'Where all trades are compared: the difference of the arms'' means as they are, without the adjustment for market and hour that decides.';
+COMMENT ON COLUMN series_diagnostics.unadjusted_ci_lower IS 'Lower end of its interval.';
+COMMENT ON COLUMN series_diagnostics.unadjusted_ci_upper IS 'Upper end of its interval.';
+COMMENT ON COLUMN series_diagnostics.variance_taken_out IS 'Share of the unadjusted variance that the adjustment takes out; below 0 where it adds some.';
