@@ -54,10 +54,10 @@ DECIDE = "governance.decide.decide"
         (
             VERDICTS,
             [
-                Blow("rename: published/experiments.duckdb, before"),
-                Blow("rename: pages/worse.html, before"),
                 Blow("rename: outbox/*.json, before", 2),
                 Blow("message: to a file, after", 1),
+                Blow("rename: published/experiments.duckdb, before"),
+                Blow("rename: pages/worse.html, before"),
                 Blow("message: to the registry, after"),
                 Blow("transaction: after publishing.outbox.record"),
             ],
