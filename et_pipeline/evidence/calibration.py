@@ -188,13 +188,13 @@ def placebo(series: PlannedSeries, frame: pl.DataFrame, scheme: str, number: int
     digest = hashlib.sha256(seed.encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest))
     signs = _signs(frame, scheme, generator)
-    if series.terms.estimator == "ratio":
-        return _swapped(frame, signs)
+    if series.estimator in ("ratio", "arms"):
+        return _flipped_arms(frame, signs)
     n, total = frame["n"].to_numpy(), frame["sum"].to_numpy()
     mean = total.sum() / n.sum()
     # A centred value may lie beyond the bounds that a betting interval takes for granted: then all are made smaller.
     reach = series.terms.metric.uplift_range
-    scale = reach / (reach + abs(mean)) if series.terms.estimator == "bounded" else 1.0
+    scale = reach / (reach + abs(mean)) if series.estimator == "bounded" else 1.0
     return frame.with_columns(sum=pl.Series(scale * signs * (total - n * mean)), m2=pl.col("m2") * scale**2)
 
 
@@ -208,23 +208,19 @@ def _signs(frame: pl.DataFrame, scheme: str, generator: np.random.Generator) -> 
     return generator.choice(np.array([-1.0, 1.0]), size=int(group.max()) + 1)[group]
 
 
-def _swapped(frame: pl.DataFrame, signs: NDArray[np.float64]) -> pl.DataFrame:
-    """A ratio's cells: the variant's ratio made the control's, then the arms exchanged where the sign is negative."""
+def _flipped_arms(frame: pl.DataFrame, signs: NDArray[np.float64]) -> pl.DataFrame:
+    """Cells with totals of both arms: the variant's ratio made the control's, what is left over flipped in each arm."""
     totals = frame.select(pl.sum("^(numerator|denominator)_(control|variant)$")).row(0, named=True)
     ratios = {
         arm: totals[f"numerator_{arm}"] / totals[f"denominator_{arm}"] for arm in ("control", "variant")
     }
-    shift = ratios["variant"] - ratios["control"]
-    equal = frame.with_columns(
-        numerator_variant=pl.col("numerator_variant") - shift * pl.col("denominator_variant")
-    )
-    kept = pl.Series(signs > 0)
-    exchanged = {
-        f"{part}_{arm}": pl.when(kept).then(pl.col(f"{part}_{arm}")).otherwise(pl.col(f"{part}_{other}"))
-        for part in ("numerator", "denominator")
-        for arm, other in (("control", "variant"), ("variant", "control"))
+    sign = pl.lit(pl.Series(signs))
+    flipped = {
+        f"numerator_{arm}": ratios["control"] * pl.col(f"denominator_{arm}")
+        + sign * (pl.col(f"numerator_{arm}") - ratios[arm] * pl.col(f"denominator_{arm}"))
+        for arm in ratios
     }
-    return equal.with_columns(**exchanged)
+    return frame.with_columns(**flipped)
 
 
 def calibrate_experiments(

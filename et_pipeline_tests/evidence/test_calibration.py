@@ -155,7 +155,7 @@ def test_bounded_and_ratio_metrics_have_placebos_too(
     assert all(result.holds for result in calibrate(series, frame, flips=50))
 
 
-def test_a_ratios_arms_are_made_equal_and_exchanged(settings: Settings, warehouse: duckdb.DuckDBPyConnection):
+def test_a_ratios_arms_are_made_equal(settings: Settings, warehouse: duckdb.DuckDBPyConnection):
     metrics = [{"name": "size_fill_ratio", "role": "primary"}]
     cells = [(block, f"m{market}", [1.0]) for block in range(40) for market in range(12)]
     add_experiment(warehouse, settings, metrics=metrics)
@@ -163,6 +163,27 @@ def test_a_ratios_arms_are_made_equal_and_exchanged(settings: Settings, warehous
     [series] = read_series(warehouse, registered_experiments(warehouse, ["exp"]))
     made = placebo(series, read_cells(warehouse, series), "markets", 3)
     assert np.allclose(made["numerator_control"], 6.0) and np.allclose(made["numerator_variant"], 6.0)
+
+
+def test_what_is_left_over_of_a_ratio_is_flipped_by_market_in_both_arms(
+    settings: Settings, warehouse: duckdb.DuckDBPyConnection
+):
+    generator = np.random.default_rng(9)
+    add_experiment(warehouse, settings, metrics=[{"name": "size_fill_ratio", "role": "primary"}])
+    put_cells(
+        warehouse,
+        [(b, f"m{m}", [1.0]) for b in range(9) for m in range(5)],
+        metric="size_fill_ratio",
+        ratios=(6.0, 10.0, 8.0, 10.0),
+    )
+    [series] = read_series(warehouse, registered_experiments(warehouse, ["exp"]))
+    frame = read_cells(warehouse, series)
+    frame = frame.with_columns(numerator_variant=8 + pl.Series(generator.normal(size=len(frame))))
+    left = frame["numerator_variant"] - frame["numerator_variant"].mean()
+    made = placebo(series, frame, "markets", 2)["numerator_variant"] - 6.0
+    assert np.allclose(np.abs(made), np.abs(left))
+    signs = frame.select("market", sign=np.sign(made * left)).group_by("market").n_unique()
+    assert signs["sign"].max() == 1
 
 
 def test_runs_are_some_thirty_whatever_the_number_of_blocks():
