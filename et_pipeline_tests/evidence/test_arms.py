@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from et_pipeline.evidence.compute import build_evidence
+from et_pipeline.evidence.calibration import placebo
+from et_pipeline.evidence.compute import build_evidence, read_series
+from et_pipeline.evidence.paths import path_frame, read_cells
+from et_pipeline.experiments.registered import registered_experiments
 from et_pipeline.inference.arms import adjusted
 from et_pipeline.inference.ratio import RatioCells, merge, ratio_path
 from et_pipeline.pairing.cells import build_cells
@@ -149,6 +152,23 @@ def test_tick_by_tick_the_tables_are_the_same_to_the_last_bit(world) -> None:
         for name in tables:
             query = f"SELECT * FROM {name} ORDER BY ALL"
             assert lab.rows(query) == whole.rows(query), name
+
+
+@pytest.mark.parametrize("scheme", ["markets", "blocks"])
+def test_placebo_paths_flip_what_lies_around_each_arms_mean(world, scheme: str) -> None:
+    lab, live = world
+    (series,) = (
+        item
+        for item in read_series(lab.connection, registered_experiments(lab.connection))
+        if item.terms.name == "edge_bps"
+    )
+    frame = read_cells(lab.connection, series)
+    means = {
+        path_frame(series, placebo(series, frame, scheme, number))["mean_uplift"][-1] for number in range(8)
+    }
+    assert len(means) == 8, "every flip is another path"
+    assert max(abs(mean) for mean in means) < 6 * live.path().se[-1], "their true uplift is 0"
+    assert placebo(series, frame, scheme, 3).equals(placebo(series, frame, scheme, 3))
 
 
 def test_missing_values_are_a_share_of_one_arms_own_trades() -> None:
