@@ -47,7 +47,8 @@ SIGNAL_FIELDS = {*DriftSignal._fields, "message"}
 CODE_PAYLOADS = {
     "EXPERIMENT_STARTED": {"plan", "plan_hash", "audit"},
     "EXPERIMENT_RESULT": {
-        *("verdict", "reason", "evidence", "evidence_hash", "promotion_review_requested", "audit"),
+        *("verdict", "reason", "evidence", "evidence_hash", "promotion_review_requested", "replay_fidelity"),
+        "audit",
     },
     "EXPERIMENT_INSUFFICIENT_SAMPLES": {
         *("period", "n_pairs", "min_samples_for_decision", "effective_clusters", "min_effective_clusters"),

@@ -36,6 +36,8 @@ RULES = {
     "Looks of the plan": {"30": "blocks with pairs before the first look (docs/statistics.md)"},
     "Split signed off": {"50 %": "share of the traffic above which a human is asked (the specification)"},
     "Opportunities replayed": {"10 %": "share without a replay above which nothing is concluded (docs)"},
+    "Approved by humans": {"0": "no sign-off counts yet"},
+    "are counted": {"90": "days of the portfolio's window; its table has them in microseconds"},
     "(primary)": {"0": "zero: no difference"},
     "Sample ratio": {"1,000": "e-value of the alarm (docs/statistics.md)"},
 }

@@ -13,6 +13,7 @@ QUERIES = dict(
 EMPTY = {
     "Does the accounting balance?",
     "Does the promised error hold on each experiment's own data?",
+    "What does the backtester flatter, day by day?",
     "What may be expected of the best variant of a family?",
     "Which blocks lack values, and in which arm?",
     "Who signed what?",

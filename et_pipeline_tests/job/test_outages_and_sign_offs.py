@@ -96,9 +96,10 @@ def test_a_large_split_waits_for_a_signature_and_samples_in_the_tick_that_finds_
     key = make_key(world.folder / "alice")
     allowed = world.settings.allowed_signers_path
     allowed.write_text(f"alice {key.with_suffix('.pub').read_text()}")
+    ((in_force,),) = world.rows("SELECT plan_hash FROM experiments")
     document = Document(
         experiment_id="beta",
-        plan_hash=plan.plan_hash,
+        plan_hash=in_force,
         evidence_hash=split_evidence("beta", 60),
         purpose="split",
         decision="approve",

@@ -27,8 +27,8 @@ VERDICTS = {
 def test_the_run_succeeds_and_every_asset_is_materialised(sample: SampleRun) -> None:
     assert sample.result.success
     done = {event.asset_key for event in sample.result.get_asset_materialization_events()}
-    exported = {dg.AssetKey("parquet_files")}  # has a job of its own
-    assert done == set(defs.resolve_asset_graph().get_all_asset_keys()) - exported
+    with_jobs_of_their_own = {dg.AssetKey("parquet_files"), dg.AssetKey("calibration")}
+    assert done == set(defs.resolve_asset_graph().get_all_asset_keys()) - with_jobs_of_their_own
 
 
 def test_the_run_is_found_by_every_experiment_it_changed(sample: SampleRun) -> None:
@@ -57,7 +57,8 @@ def test_every_asset_says_what_it_is(sample: SampleRun) -> None:
 
 def test_checks_pass_where_nothing_is_wrong(sample: SampleRun) -> None:
     evaluated = {check.check_name for check in sample.result.get_asset_check_evaluations()}
-    assert evaluated == {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    weekly = {"error_as_promised"}
+    assert evaluated == {key.name for key in defs.resolve_asset_graph().asset_check_keys} - weekly
     assert sample.world.failed_checks(sample.result) == set()
 
 

@@ -48,10 +48,9 @@ def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) 
 
 
 def cause(event: dg.DagsterEvent) -> str:
-    """What went wrong first, without the frames: the run's page has those."""
+    """What the step raised, which says what to do: it stands below Dagster's own wrapper."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
+    error = error.cause if error is not None and error.cause is not None else error
     return error.message.strip() if error is not None else event.message or ""
 
 
