@@ -22,8 +22,8 @@ class KilledError(AssertionError):
 def known(data: Path) -> dict[str, Any]:
     """Everything that has to be the same after any crash, part by part.
 
-    What tells of the runs themselves is left out: run ids, when a message was sent and how often, when the
-    schema was made.
+    What tells of the runs themselves is left out: run ids, that a run failed, when a message was sent and how
+    often, when the schema was made.
     """
     found: dict[str, Any] = {}
     with duckdb.connect(str(data / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
@@ -47,6 +47,9 @@ def known(data: Path) -> dict[str, Any]:
 
 
 _QUERIES = {
+    "addressed": "FROM addressed WHERE source_id NOT IN (SELECT notice_id FROM notices WHERE topic = 'run_failed') "
+    "ORDER BY ALL",
+    "notices": "SELECT * EXCLUDE (seq) FROM notices WHERE topic <> 'run_failed' ORDER BY ALL",
     "schema_version": "SELECT version FROM schema_version ORDER BY 1",
     "deliveries": "SELECT event_id, destination, status FROM deliveries WHERE status = 'delivered' ORDER BY ALL",
 }
