@@ -107,8 +107,19 @@ def test_the_lineage_shows_every_stage_and_its_assets(page: Any) -> None:
     page.goto("/asset-groups")
     for group in ("ingest", "experiments", "pairing", "inference", "governance", "insight"):
         page.locator("svg").get_by_text(group, exact=True).first.wait_for()
-    page.mouse.click(1000, 900, button="right")
-    page.get_by_role("menuitem", name="Expand all groups").click()
+    expand = page.get_by_role("menuitem", name="Expand all groups")
+    for x, y in (
+        (1000, 900),
+        (1000, 960),
+        (500, 960),
+        (1000, 300),
+    ):  # the background lies where no group is drawn
+        page.mouse.click(x, y, button="right")
+        page.wait_for_timeout(1_000)
+        if expand.is_visible():
+            break
+        page.keyboard.press("Escape")
+    expand.click()
     for asset in ("reports", "sign_offs", "pairs", "interval_path", "verdicts", "review_pages"):
         page.locator("svg").get_by_text(asset, exact=True).first.wait_for()
 
