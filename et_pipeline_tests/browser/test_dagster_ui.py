@@ -120,6 +120,9 @@ def test_the_lineage_shows_every_stage_and_its_assets(page: Any) -> None:
             break
         page.keyboard.press("Escape")
     expand.click()
+    page.wait_for_timeout(5_000)
+    page.mouse.move(1000, 500)
+    page.mouse.wheel(0, 300)  # what lies outside of the window is not drawn
     for asset in ("reports", "sign_offs", "pairs", "interval_path", "verdicts", "review_pages"):
         page.locator("svg").get_by_text(asset, exact=True).first.wait_for()
 
