@@ -90,6 +90,15 @@ def page(address: str) -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture
+def tall(page: Any) -> Iterator[Any]:
+    """The page in a window that holds every asset at once: the UI draws only those that lie inside of it."""
+    usual = page.viewport_size
+    page.set_viewport_size({"width": usual["width"], "height": 2000})
+    yield page
+    page.set_viewport_size(usual)
+
+
 @pytest.fixture(autouse=True)
 def screenshot(page: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """What the browser showed at the end, for people, in pytest's temporary folder."""
@@ -103,28 +112,14 @@ def runs(base: str) -> list[dict[str, Any]]:
     return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
 
-def test_the_lineage_shows_every_stage_and_its_assets(page: Any) -> None:
-    page.goto("/asset-groups")
+def test_the_lineage_shows_every_stage_and_its_assets(tall: Any) -> None:
+    tall.goto("/asset-groups")
     for group in ("ingest", "experiments", "pairing", "inference", "governance", "insight"):
-        page.locator("svg").get_by_text(group, exact=True).first.wait_for()
-    expand = page.get_by_role("menuitem", name="Expand all groups")
-    for x, y in (
-        (1000, 900),
-        (1000, 960),
-        (500, 960),
-        (1000, 300),
-    ):  # the background lies where no group is drawn
-        page.mouse.click(x, y, button="right")
-        page.wait_for_timeout(1_000)
-        if expand.is_visible():
-            break
-        page.keyboard.press("Escape")
-    expand.click()
-    page.wait_for_timeout(5_000)
-    page.mouse.move(1000, 500)
-    page.mouse.wheel(0, 300)  # what lies outside of the window is not drawn
+        tall.locator("svg").get_by_text(group, exact=True).first.wait_for()
+    tall.mouse.click(1000, 1800, button="right")
+    tall.get_by_role("menuitem", name="Expand all groups").click()
     for asset in ("reports", "sign_offs", "pairs", "interval_path", "verdicts", "review_pages"):
-        page.locator("svg").get_by_text(asset, exact=True).first.wait_for()
+        tall.locator("svg").get_by_text(asset, exact=True).first.wait_for()
 
 
 def test_the_newcomer_meets_no_dialog(page: Any) -> None:
