@@ -5,6 +5,7 @@ Every variable, its default and its meaning stand in `docs/configuration.md`.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -264,15 +265,18 @@ def _duration(env: Mapping[str, str], name: str, default: str) -> int:
         raise SettingsError(f"{name}: {error}") from error
 
 
-def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
-    text = env.get(name, default)
+def _number(text: str, name: str, least: float, most: float, what: str) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 86_400:
-        raise SettingsError(f"{name} is {text!r}; allowed: seconds between 0 and 86400")
-    return seconds
+        number = math.nan
+    if not least <= number <= most:
+        raise SettingsError(f"{name} is {text!r}; allowed: {what} between {least:g} and {most:g}")
+    return number
+
+
+def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
+    return _number(env.get(name, default), name, 0, 86_400, "seconds")
 
 
 def _memory(env: Mapping[str, str], name: str, default: str) -> str:
@@ -290,14 +294,7 @@ def _count(env: Mapping[str, str], name: str, default: str) -> int:
 
 
 def _share(env: Mapping[str, str], name: str, default: str) -> float:
-    text = env.get(name) or default
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0.001 <= share <= 0.5:
-        raise SettingsError(f"{name} is {text!r}; allowed: a number between 0.001 and 0.5")
-    return share
+    return _number(env.get(name) or default, name, 0.001, 0.5, "a number")
 
 
 def _instant(env: Mapping[str, str], name: str) -> datetime | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from et_pipeline.common.sql import among, insert_row, load, row_dicts
+import polars as pl
+
+from et_pipeline.common.sql import among, append, load, row_dicts
 from et_pipeline.contracts.series import LIKE_FOR_LIKE, REPLAY_GAP, UPLIFT
 from et_pipeline.experiments.registered import RegisteredExperiment
 from et_pipeline.inference.fidelity import GAP, gap_ends, replay_state
@@ -17,14 +19,14 @@ FIGURES = ("mean_uplift", "se", "ci_lower", "ci_upper")
 
 
 def write_fidelity(connection: duckdb.DuckDBPyConnection, shadow: Sequence[RegisteredExperiment]) -> None:
-    """Writes the rows of experiments in shadow: which blocks are closed may change although no cell does.
+    """Writes the rows of experiments in shadow where they changed: blocks may close although no cell changes.
 
     Args:
         connection: The warehouse, inside the caller's transaction.
         shadow: The experiments.
     """
     inside = among(item.experiment_id for item in shadow)
-    connection.execute(f"DELETE FROM replay_fidelity WHERE {inside}")
+    rows: list[dict[str, Any]] = []
     newest = {
         (row["experiment_id"], row["comparison"], row["metric"]): row
         for row in row_dicts(connection, load(__package__, "newest_closed", inside=inside))
@@ -42,19 +44,22 @@ def write_fidelity(connection: duckdb.DuckDBPyConnection, shadow: Sequence[Regis
             coverage = like["n_pairs"] / uplift["n_pairs"] if like else 0.0
             lower, upper = gap_ends(**{name: gap[name] for name in GAP}) if gap else (None, None)
             state = replay_state(coverage, lower, upper, margin)
-            for name, row in of.items():
-                insert_row(
-                    connection,
-                    "replay_fidelity",
-                    {
-                        "experiment_id": item.experiment_id,
-                        "metric": terms.name,
-                        "comparison": name,
-                        "as_of": uplift["as_of"],
-                        "n_pairs": row["n_pairs"] if row else 0,
-                        "coverage": coverage,
-                        **{figure: row and row[figure] for figure in FIGURES},
-                        "margin": margin,
-                        "state": state,
-                    },
-                )
+            rows += [
+                {
+                    "experiment_id": item.experiment_id,
+                    "metric": terms.name,
+                    "comparison": name,
+                    "as_of": uplift["as_of"],
+                    "n_pairs": row["n_pairs"] if row else 0,
+                    "coverage": coverage,
+                    **{figure: row and row[figure] for figure in FIGURES},
+                    "margin": margin,
+                    "state": state,
+                }
+                for name, row in of.items()
+            ]
+    stored = pl.DataFrame(connection.sql(f"SELECT * FROM replay_fidelity WHERE {inside}"))
+    found = pl.DataFrame(rows, schema=stored.schema).sort(stored.columns)
+    if not found.equals(stored.sort(stored.columns)):
+        connection.execute(f"DELETE FROM replay_fidelity WHERE {inside}")
+        append(connection, "replay_fidelity", found)

@@ -408,13 +408,9 @@ def _write_verdict(
     if weakened:
         sentence = f"{sentence} {weakened_sentence(experiment, assessment.present)}"
     previous = work.verdicts.get(identifier)
+    news: list[notices.NoticeTopic] = []
     if weakened and not (previous and previous["weakened"]):
-        about = f"{identifier}: {sentence}"
-        notices.write(
-            work.connection,
-            Notice("verdict_weakened", identifier, "WARN", about, isoformat(work.now)),
-            work.now,
-        )
+        news.append("verdict_weakened")
     if contradicted != bool(previous and previous["contradicted"]):
         audit.append(
             work.connection,
@@ -424,12 +420,10 @@ def _write_verdict(
             detail={"announced": announced and announced.verdict, "now": assessment.verdict},
         )
         if contradicted:
-            about = f"{identifier}: {sentence}"
-            notices.write(
-                work.connection,
-                Notice("verdict_contradicted", identifier, "WARN", about, isoformat(work.now)),
-                work.now,
-            )
+            news.append("verdict_contradicted")
+    for topic in news:
+        notice = Notice(topic, identifier, "WARN", f"{identifier}: {sentence}", isoformat(work.now))
+        notices.write(work.connection, notice, work.now)
     judgement = judge(
         experiment,
         assessment,

@@ -12,7 +12,7 @@ SELECT
     j.verdict, j.closed_until, (j.point->>'$.as_of')::TIMESTAMP AS as_of, j.primary_metric->>'$.name' AS metric,
     (j.point->>'$.n_pairs')::BIGINT AS n_pairs, (j.point->>'$.mean_uplift')::DOUBLE AS mean_uplift,
     (j.point->>'$.se')::DOUBLE AS se, (j.point->>'$.ci_lower')::DOUBLE AS ci_lower,
-    (j.point->>'$.ci_upper')::DOUBLE AS ci_upper, 
+    (j.point->>'$.ci_upper')::DOUBLE AS ci_upper,
     -- where the control is replayed, both comparisons have to say better, so the weaker evidence is what there is
     CASE
         WHEN NOT j.replayed THEN (j.point->>'$.e_value')::DOUBLE

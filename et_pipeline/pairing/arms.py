@@ -82,11 +82,8 @@ def cells_of_trades(metric: Metric) -> str:
     if metric.ratio_of is not None:
         numerator, denominator = (f"p.{part}" for part in metric.ratio_of)
     else:
-        below, above = f"p.{name} < p.{name}_lower", f"p.{name} > p.{name}_upper"
-        numerator = (
-            f"CASE WHEN {below} THEN p.{name}_lower WHEN {above} THEN p.{name}_upper ELSE p.{name} END"
-        )
-        touched = f"CASE WHEN {below} OR {above} THEN 1 ELSE 0 END"
+        limited = f"p.{name}", f"p.{name}_lower", f"p.{name}_upper"
+        numerator, touched = columns.held(*limited), columns.beyond(*limited)
     totals = [
         f"CAST(sum(CASE WHEN arm = '{arm}' THEN 1 ELSE 0 END) AS BIGINT) AS n_{arm}" for arm in ARMS
     ] + [

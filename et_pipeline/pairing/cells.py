@@ -18,7 +18,7 @@ from et_pipeline.pairing.arms import (
     trades,
     trades_without_value,
 )
-from et_pipeline.pairing.columns import NO_TRADE, difference, winsorised
+from et_pipeline.pairing.columns import NO_TRADE, difference, held, winsorised
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.steps import view_stale
 from et_pipeline.warehouse.connection import transaction
@@ -228,7 +228,4 @@ def _cells_query(series: Series) -> str:
 def _own_ratio(metric: Metric, numerator: str, denominator: str) -> str:
     """One pair's ratio, held within the metric's bounds; null without a positive denominator."""
     ratio = f"{numerator} / {denominator}"
-    return (
-        f"CASE WHEN {denominator} > 0 THEN CASE WHEN {ratio} < {metric.lower} THEN {metric.lower}"
-        f" WHEN {ratio} > {metric.upper} THEN {metric.upper} ELSE {ratio} END END"
-    )
+    return f"CASE WHEN {denominator} > 0 THEN {held(ratio, str(metric.lower), str(metric.upper))} END"

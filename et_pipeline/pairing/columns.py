@@ -46,13 +46,19 @@ def microseconds(time: str) -> str:
     return f"epoch_us({time})"
 
 
-def clipped(name: str, arm: str) -> str:
-    """A metric of one arm, moved to the plan's winsor limits where it lies beyond; null stays null."""
-    value = f"p.{name}_{arm}"
-    return (
-        f"CASE WHEN {value} < t.{name}_lower THEN t.{name}_lower"
-        f" WHEN {value} > t.{name}_upper THEN t.{name}_upper ELSE {value} END"
-    )
+def held(value: str, lower: str, upper: str) -> str:
+    """A value, moved to the limit that it lies beyond; null stays null."""
+    return f"CASE WHEN {value} < {lower} THEN {lower} WHEN {value} > {upper} THEN {upper} ELSE {value} END"
+
+
+def beyond(value: str, lower: str, upper: str) -> str:
+    """1 where a value lies beyond one of its limits, else 0."""
+    return f"CASE WHEN {value} < {lower} OR {value} > {upper} THEN 1 ELSE 0 END"
+
+
+def limits(name: str) -> tuple[str, str]:
+    """The plan's winsor limits of a metric, in the terms `t`."""
+    return f"t.{name}_lower", f"t.{name}_upper"
 
 
 def difference(series: Series) -> str:
@@ -60,12 +66,9 @@ def difference(series: Series) -> str:
     name = series.metric.name
     better, worse = series.better_and_worse
     if series.comparison.limited == "values":
-        return f"({clipped(name, better)}) - ({clipped(name, worse)})"
-    plain, widest = f"p.{name}_{better} - p.{name}_{worse}", f"t.{name}_upper - t.{name}_lower"
-    return (
-        f"CASE WHEN {plain} > {widest} THEN {widest}"
-        f" WHEN {plain} < -({widest}) THEN -({widest}) ELSE {plain} END"
-    )
+        return " - ".join(f"({held(f'p.{name}_{arm}', *limits(name))})" for arm in (better, worse))
+    widest = f"t.{name}_upper - t.{name}_lower"
+    return held(f"p.{name}_{better} - p.{name}_{worse}", f"-({widest})", widest)
 
 
 def winsorised(series: Series) -> str:
@@ -74,10 +77,7 @@ def winsorised(series: Series) -> str:
     if series.comparison.limited == "difference":
         plain = f"abs(p.{name}_{series.comparison.other} - p.{name}_{series.comparison.base})"
         return f"CASE WHEN {plain} > t.{name}_upper - t.{name}_lower THEN 1 ELSE 0 END"
-    return " + ".join(
-        f"CASE WHEN p.{name}_{arm} < t.{name}_lower OR p.{name}_{arm} > t.{name}_upper THEN 1 ELSE 0 END"
-        for arm in series.arms
-    )
+    return " + ".join(beyond(f"p.{name}_{arm}", *limits(name)) for arm in series.arms)
 
 
 UPLIFTS = ",\n    ".join(
