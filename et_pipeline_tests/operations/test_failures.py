@@ -1,4 +1,4 @@
-"""A failed run leaves one line that names job, step and cause."""
+"""A failed run leaves one line that names job, step, error and first cause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tick() -> None:
     trip()
 
 
-def test_a_line_names_job_step_and_first_cause(tmp_path: Path) -> None:
+def test_a_line_names_job_step_what_was_raised_and_the_first_cause(tmp_path: Path) -> None:
     log = tmp_path / "log.ndjson"
     warehouse = Warehouse(environment={"ET_DATA_DIR": str(tmp_path), "ET_LOG": str(log)})
     with dg.DagsterInstance.ephemeral() as instance:
@@ -42,4 +42,5 @@ def test_a_line_names_job_step_and_first_cause(tmp_path: Path) -> None:
     told = json.loads(line)
     assert (told["level"], told["event"], told["job"]) == ("error", "run failed", "tick")
     assert told["run_id"] == failed.run_id
-    assert told["error"] == "trip: OSError: no space left on device"
+    said = "RuntimeError: the copy was not written (first cause: OSError: no space left on device)"
+    assert told["error"] == f"trip: {said}"

@@ -48,10 +48,15 @@ def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) 
 
 
 def cause(event: dg.DagsterEvent) -> str:
-    """What the step raised, which says what to do: it stands below Dagster's own wrapper."""
+    """What the step raised, which says what to do, and the error that it all began with, where that is another."""
     error = event.step_failure_data.error
-    error = error.cause if error is not None and error.cause is not None else error
-    return error.message.strip() if error is not None else event.message or ""
+    if error is None:
+        return event.message or ""
+    raised = first = error.cause or error  # Dagster's own wrapper is the outermost
+    while first.cause is not None:
+        first = first.cause
+    told = raised.message.strip()
+    return told if first is raised else f"{told} (first cause: {first.message.strip()})"
 
 
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[FailedCheck]:
