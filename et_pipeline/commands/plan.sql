@@ -11,7 +11,28 @@ SELECT
         FROM cells AS c JOIN experiments AS e USING (experiment_id)
         WHERE c.experiment_id = d.experiment_id AND c.metric = d.metric GROUP BY market_id
     )) AS market_life,
-    i.n_blocks
+    i.n_blocks, e.matching, e.traffic_split_pct / 100 AS split
 FROM diagnostics AS d
 JOIN intervals AS i USING (experiment_id, metric)
+JOIN experiments AS e USING (experiment_id)
 WHERE d.experiment_id = $experiment_id AND d.metric = $metric
+
+-- name: control_trades
+-- Of an experiment that compares pairs: how much single trades of the control vary within a market, and how many trades
+-- a block has. The uplift of a pair says nothing of it, since what both arms of a pair have in common is not in it.
+WITH own AS (
+    SELECT {metric}_control AS value, avg({metric}_control) OVER (PARTITION BY market_id) AS level, market_id
+    FROM pairs
+    WHERE experiment_id = $experiment_id AND {metric}_control IS NOT NULL
+)
+SELECT
+    sqrt(sum((value - level) * (value - level)) / nullif(count(*) - count(DISTINCT market_id), 0)) AS sd,
+    (
+        count(*) + (
+            SELECT count(*) FROM unmatched
+            WHERE
+                experiment_id = $experiment_id AND arm = 'control'
+                AND reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed')
+        )
+    ) / $n_blocks AS trades_per_block
+FROM own

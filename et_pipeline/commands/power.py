@@ -12,11 +12,16 @@ from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.common.sql import load
 from et_pipeline.common.times import MICROSECONDS
-from et_pipeline.contracts.plan import Plan, parse_plan
+from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.plan import Plan, counted, parse_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import duckdb
+
     from et_pipeline.inference.planning import Claim
-    from et_pipeline.inference.power import Power
+    from et_pipeline.inference.power import Assumptions, Power
 
 MEASURED = (
     "sd",
@@ -28,6 +33,8 @@ MEASURED = (
     "market_life",
 )
 """What a plan is sized from; each can be guessed by an option of the same name."""
+SPLITS = (5.0, 10.0, 25.0, 50.0)
+"""Shares of the traffic, in percent, for which `et plan` tells the days where all trades of both arms are compared."""
 
 
 def plan(
@@ -60,6 +67,9 @@ def plan(
 
     With --like the guardrails count too: they are taken to lose nothing, and to err independently of each other.
 
+    Where all trades of both arms are compared (limited live), "pairs" are trades of the arm that has fewer, and a table
+    tells the days until a decision for several splits of the traffic.
+
     Example: et plan data/experiments/line-shop-v4.yaml --uplift 2 --like line-shop-v4
     """
     from et_pipeline.experiments.registration import tuning, with_boundary
@@ -72,7 +82,11 @@ def plan(
     if not isinstance(outcome, Plan):
         raise CommandError("; ".join(str(refusal) for refusal in outcome))
     guesses = {name: value for name, value in locals().items() if name in MEASURED and value is not None}
-    facts = {"block_autocorrelation": 0.0} | (_measured(like, outcome.primary.name) if like else {}) | guesses
+    facts = (
+        {"block_autocorrelation": 0.0}
+        | (_measured(like, outcome, outcome.primary.name) if like else {})
+        | guesses
+    )
     lacking = [name for name in MEASURED if name not in facts and name != "market_life"]
     if lacking:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in lacking)
@@ -84,24 +98,71 @@ def plan(
         except ValueError as error:
             raise CommandError(str(error)) from error
         return
+    rules: dict[str, float] = {
+        "uplift": uplift,
+        "planned_pairs": outcome.planned_pairs,
+        "alpha": outcome.alpha,
+        "g": tuning(outcome),
+        "min_pairs": outcome.min_samples_for_decision,
+    }
     try:
-        sized = power(
-            Assumptions(**facts),
-            uplift=uplift,
-            planned_pairs=outcome.planned_pairs,
-            alpha=outcome.alpha,
-            g=tuning(outcome),
-            min_pairs=outcome.min_samples_for_decision,
+        sized = power(Assumptions(**facts), **rules)
+        splits = _by_split(
+            outcome, [Assumptions(**facts)], lambda models: power(models[0], **rules).blocks_needed
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
     if as_json:
         known = {name: value if math.isfinite(value) else None for name, value in sized._asdict().items()}
-        terminal.print_json(
-            {"experiment_id": outcome.experiment_id, "uplift": uplift, "assumptions": facts, **known}
-        )
+        told = {"experiment_id": outcome.experiment_id, "uplift": uplift, "assumptions": facts}
+        terminal.print_json(told | known | {"splits": splits})
         return
     _print(outcome, uplift, facts, sized)
+    _print_splits(splits)
+
+
+def _by_split(
+    plan: Plan, models: Sequence[Assumptions], blocks_needed: Callable[[Sequence[Assumptions]], float]
+) -> list[dict[str, float | None]]:
+    """What each split of the traffic costs in time; nothing where pairs are compared.
+
+    Args:
+        plan: The plan. Its own split is one of those told.
+        models: What is taken for granted of each metric, at the plan's split.
+        blocks_needed: Blocks of the shortest plan that decides; infinite where none does.
+    """
+    own = plan.traffic_split_pct
+    if plan.matching.method != "arms" or not 0 < own < 100:
+        return []
+    found: list[dict[str, float | None]] = []
+    for split in sorted({*SPLITS, own}):
+        moved = [model.at_split(own / 100, split / 100) for model in models]
+        blocks = blocks_needed(moved)
+        smaller = blocks * moved[0].pairs_per_block if math.isfinite(blocks) else None
+        share = min(split, 100 - split) / 100
+        trades = None if smaller is None else smaller / share
+        found.append(
+            {
+                "split_pct": split,
+                "days_needed": None if smaller is None else blocks * plan.time_block / MICROSECONDS["d"],
+                "control_trades": None if trades is None else trades * (1 - split / 100),
+                "variant_trades": None if trades is None else trades * split / 100,
+            }
+        )
+    return found
+
+
+def _print_splits(splits: Sequence[dict[str, float | None]]) -> None:
+    if not splits:
+        return
+    console = terminal.console()
+    console.print("  days until it is decided with 80 % probability, by the variant's share of the traffic:")
+    for row in splits:
+        days, control, variant = row["days_needed"], row["control_trades"], row["variant_trades"]
+        told = "never: too few independent markets for so small an uplift"
+        if days is not None:
+            told = f"{days:8,.1f} days  ({control:,.0f} control and {variant:,.0f} variant trades)"
+        console.print(f"    {row['split_pct']:4g} %  {told}", soft_wrap=True)
 
 
 def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | None, as_json: bool) -> None:
@@ -112,7 +173,7 @@ def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | 
     model = Assumptions(**facts).checked()
     known = {}
     for guardrail in plan.guardrails:
-        measured = _measured(like, guardrail.name, required=False) if like else {}
+        measured = _measured(like, plan, guardrail.name, required=False) if like else {}
         if measured.get("sd"):
             known[guardrail.name] = Claim(
                 Assumptions(**measured), 0.0, -(guardrail.non_inferiority_margin or 0.0)
@@ -152,14 +213,22 @@ def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | 
         "smallest_uplift": smallest_uplift(claims, blocks=blocks, **rules),
         "probability_with": more,
     }
+    splits = _by_split(
+        plan,
+        [claim.assumptions for claim in claims],
+        lambda models: blocks_needed(
+            [Claim(model, one.uplift, one.null) for model, one in zip(models, claims, strict=True)], **rules
+        ),
+    )
     document = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in document.items()
     }
     if as_json:
-        terminal.print_json(document)
+        terminal.print_json(document | {"splits": splits})
     else:
         _print_with_looks(plan, document)
+        _print_splits(splits)
 
 
 def _more_markets(claim: Claim) -> Claim:
@@ -167,7 +236,7 @@ def _more_markets(claim: Claim) -> Claim:
 
 
 def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
-    unit = plan.primary.metric.unit
+    unit, pairs = plan.primary.metric.unit, counted(plan.matching.method)
     console = terminal.console()
     facts = ", ".join(f"{name} {value:.3g}" for name, value in found["assumptions"].items())
     lines = [f"[bold]{plan.experiment_id}[/]: {plan.primary.name}, true uplift {found['uplift']:+g} {unit}"]
@@ -183,15 +252,15 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
             "with --like"
         )
     lines.append(
-        f"  at the planned {plan.planned_pairs:,} pairs: decided with {100 * found['probability_at_plan']:.0f} % "
+        f"  at the planned {plan.planned_pairs:,} {pairs}: decided with {100 * found['probability_at_plan']:.0f} % "
         f"probability (the primary alone {100 * found['probability_of_primary']:.0f} %), expected after "
-        f"{found['expected_pairs']:,.0f} pairs"
+        f"{found['expected_pairs']:,.0f} of them"
     )
     if found["radius_at_plan"] is not None:
         lines.append(f"  lower end {found['radius_at_plan']:.3g} {unit} below the mean at the last look")
     if found["decided_at_pairs"] is not None:
         lines.append(
-            f"  decided with 80 % probability after {found['decided_at_pairs']:,.0f} pairs of this plan"
+            f"  decided with 80 % probability after {found['decided_at_pairs']:,.0f} {pairs} of this plan"
         )
     if found["pairs_needed"] is None:
         lines.append(
@@ -199,7 +268,7 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
         )
     else:
         lines.append(
-            f"  the shortest plan that decides it with 80 % probability: {found['pairs_needed']:,.0f} pairs, about "
+            f"  the shortest plan that decides it with 80 % probability: {found['pairs_needed']:,.0f} {pairs}, about "
             f"{found['days_needed']:.1f} days of trading"
         )
     with_more = ", ".join(
@@ -208,7 +277,7 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
     lines.append(f"  decided within the plan: {with_more}")
     smallest = found["smallest_uplift"]
     lines.append(
-        "  no uplift is decided at the planned size: too few blocks, markets or pairs"
+        "  no uplift is decided at the planned size: too few blocks, markets or trades"
         if smallest is None
         else f"  smallest uplift decided at the planned size: {smallest:.3g} {unit}"
     )
@@ -216,19 +285,24 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _measured(experiment_id: str, metric: str, *, required: bool = True) -> dict[str, float]:
+def _measured(experiment_id: str, plan: Plan, metric: str, *, required: bool = True) -> dict[str, float]:
     """What an experiment has shown, see the query `plan`; correlations below 0 are noise around 0."""
     with terminal.analyst_database(terminal.settings()) as connection:
-        found = terminal.rows(
-            connection, load(__package__, "plan"), {"experiment_id": experiment_id, "metric": metric}
-        )
+        wanted = {"experiment_id": experiment_id, "metric": metric}
+        found = terminal.rows(connection, load(__package__, "plan"), wanted)
+        arms = plan.matching.method == "arms"
+        if found and found[0]["sd"] is not None and (found[0]["matching"] == "arms") != arms:
+            found = [_as_trades(connection, plan, metric, found[0], experiment_id)] if arms else []
     if not found or found[0]["sd"] is None:
         if not required:
             return {}
         raise CommandError(
-            f"{experiment_id!r} has no measured {metric} yet; guess with --sd, --markets and so on"
+            f"{experiment_id!r} has no measured {metric} yet that fits matching {plan.matching.method}; guess with "
+            "--sd, --markets and so on"
         )
     row = found[0]
+    from et_pipeline.inference.power import Assumptions
+
     life = row["market_life"]
     facts = {name: float(row[name] or 0.0) for name in MEASURED if name not in ("markets", "market_life")}
     facts |= {
@@ -238,25 +312,56 @@ def _measured(experiment_id: str, metric: str, *, required: bool = True) -> dict
     # Markets come and go: at a time there are as many as their lives cover of the blocks seen.
     facts["markets"] = max(1.0, row["markets"] * min(1.0, life / row["n_blocks"]))
     facts["market_life"] = life
+    if arms and row["matching"] == "arms":
+        return Assumptions(**facts).at_split(row["split"], plan.traffic_split_pct / 100)._asdict()
     return facts
 
 
+def _as_trades(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, metric: str, row: dict[str, Any], experiment_id: str
+) -> dict[str, Any]:
+    """The figures of a comparison of pairs, as those of all trades of both arms at the plan's split.
+
+    Between markets and blocks the uplift differs by as much; what single trades have of their own comes from the
+    control's values. Its traffic is taken to be the traffic that is split.
+    """
+    if CATALOGUE[metric].ratio_of is not None:
+        return row | {"sd": None}
+    (own,) = terminal.rows(
+        connection,
+        load(__package__, "control_trades", metric=metric),
+        {"experiment_id": experiment_id, "n_blocks": row["n_blocks"]},
+    )
+    split = min(plan.traffic_split_pct, 100 - plan.traffic_split_pct) / 100
+    if own["sd"] is None or not split:
+        return row | {"sd": None}
+    between = [max(row[name] or 0.0, 0.0) * row["sd"] ** 2 for name in ("within_market", "within_block")]
+    variance = own["sd"] ** 2 / (1 - split) + sum(between)
+    shares = [part / variance for part in between]
+    return row | {
+        "sd": math.sqrt(variance),
+        "within_market": shares[0],
+        "within_block": shares[1],
+        "pairs_per_block": own["trades_per_block"] * split,
+    }
+
+
 def _print(plan: Plan, uplift: float, facts: dict[str, float], sized: Power) -> None:
-    unit = plan.primary.metric.unit
+    unit, pairs = plan.primary.metric.unit, counted(plan.matching.method)
     console = terminal.console()
     console.print(f"[bold]{plan.experiment_id}[/]: {plan.primary.name}, true uplift {uplift:+g} {unit}")
     console.print("  taken for granted: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()))
     if math.isfinite(sized.pairs_needed):
         days = sized.blocks_needed * plan.time_block / MICROSECONDS["d"]
         console.print(
-            f"  decided with 80 % probability after {sized.pairs_needed:,.0f} pairs, about {days:.1f} days of trading"
+            f"  decided with 80 % probability after {sized.pairs_needed:,.0f} {pairs}, about {days:.1f} days of trading"
         )
     else:
         console.print(
             "  never decided with 80 % probability: too few independent markets for so small an uplift"
         )
     console.print(
-        f"  at the planned {plan.planned_pairs:,} pairs: decided with "
+        f"  at the planned {plan.planned_pairs:,} {pairs}: decided with "
         f"{100 * sized.probability_at_plan:.0f} % probability, interval ±{sized.radius_at_plan:.3g} {unit}, "
         f"{sized.clusters_at_plan:.0f} effective clusters"
     )

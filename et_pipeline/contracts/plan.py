@@ -113,6 +113,11 @@ class Matching(_Strict):
         return self
 
 
+def counted(method: str) -> str:
+    """What `min_samples_for_decision`, `planned_pairs` and `n_pairs` count with a way of matching, in words."""
+    return "trades of the smaller arm" if method == "arms" else "pairs"
+
+
 def _usual_matching(plan: dict[str, Any]) -> Matching:
     """What a plan gets that does not say how its arms are compared."""
     live = plan.get("mode") == "limited_live"

@@ -25,6 +25,7 @@ from et_pipeline.evidence.paths import (
     read_cells,
 )
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
+from et_pipeline.inference.arms import spread
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.sample_ratio import SplitChange, sample_ratio_path
@@ -201,7 +202,11 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
     totals = cells.totals[cells.market != largest].sum(axis=0)
     without = totals[0] / totals[1] - totals[2] / totals[3] if totals[1] > 0 and totals[3] > 0 else None
     se, plain_se = last["se"], plain["se"]
+    varies = spread(cells, control=series.arms.index("control"))
     return {
+        "sd_uplift": varies and varies.sd,
+        "market_correlation": varies and varies.within_market,
+        "block_correlation": varies and varies.within_block,
         "autocorrelation": last["autocorrelation"],
         "longer_block_needed": last["autocorrelation"] > MAX_AUTOCORRELATION,
         "largest_market": _market_name(engine.connection, series, largest),

@@ -53,6 +53,11 @@ class PlannedSeries(NamedTuple):
         return self.terms.estimator if self.experiment.paired else "arms"
 
     @property
+    def arms(self) -> tuple[str, str]:
+        """The arms compared, the one first whose larger value is the better news for the variant."""
+        return ("variant", "control") if self.terms.metric.direction == 1 else ("control", "variant")
+
+    @property
     def key(self) -> dict[str, str]:
         """The columns that name the series in every table of series."""
         return {
@@ -202,7 +207,7 @@ def ratio_cells(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tr
         frame: Its cells, see `read_cells`.
         adjust: Whether all trades of both arms are adjusted for market and hour, see `inference.arms`.
     """
-    arms = ("variant", "control") if series.terms.metric.direction == 1 else ("control", "variant")
+    arms = series.arms
     columns = [f"{part}_{arm}" for arm in arms for part in ("numerator", "denominator")]
     counts = pl.col("n") if series.experiment.paired else pl.col(f"n_{arms[0]}", f"n_{arms[1]}")
     n = frame.select(counts).to_numpy().astype(np.float64)

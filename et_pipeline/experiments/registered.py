@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
-from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
+from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, counted
 
 if TYPE_CHECKING:
     import duckdb
@@ -147,7 +147,7 @@ class RegisteredExperiment(NamedTuple):
     @property
     def counted(self) -> str:
         """What `min_samples_for_decision`, `planned_pairs` and `n_pairs` count, in words."""
-        return "pairs" if self.paired else "trades of the smaller arm"
+        return counted(self.matching)
 
     @property
     def drift_alpha(self) -> float:

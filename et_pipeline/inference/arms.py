@@ -15,6 +15,8 @@ prediction is the same everywhere, and the adjusted difference is the unadjusted
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from et_pipeline.inference.cells import Floats, Ints
@@ -39,6 +41,57 @@ def adjusted(cells: RatioCells, *, control: int = 1) -> RatioCells:
     totals = cells.totals.copy()
     totals[:, ::2] -= expected[:, None] * totals[:, 1::2]
     return cells._replace(totals=totals)
+
+
+class Spread(NamedTuple):
+    """What the difference of two arms' means varies by, as if each trade of the smaller arm were a pair.
+
+    Attributes:
+        sd: Standard deviation of one of them: `sd²/n` is the variance of the difference after n, were all independent.
+        within_market: Share of `sd²` that comes from an uplift that differs between markets.
+        within_block: Share that comes from one that differs between blocks.
+    """
+
+    sd: float
+    within_market: float
+    within_block: float
+
+
+def spread(cells: RatioCells, *, control: int = 1) -> Spread | None:
+    """The components of the variance, by the method of moments.
+
+    With uₖ what cell k adds to the difference of ratios (the delta method's term) and wₖ its share of the variant's
+    denominator, Σ uₖ² holds `c/n + (a + b)·Σ wₖ²`, and the products of cells of one market `a` times those of their
+    wₖ, of one block `b` times theirs; a and b are the variances of the uplift between markets and between blocks, c
+    is what single trades have of their own. A component below 0 is noise around 0.
+
+    Args:
+        cells: merged cells, of the adjusted totals where these decide.
+        control: which of the arms is the control, 0 or 1.
+
+    Returns:
+        None where an arm has no trade, or nothing varies.
+    """
+    (numerators, denominators) = cells.totals[:, ::2], cells.totals[:, 1::2]
+    sums = denominators.sum(axis=0)
+    if not (sums > 0).all():
+        return None
+    residuals = (numerators - numerators.sum(axis=0) / sums * denominators) / sums
+    terms = np.column_stack(
+        (residuals[:, 0] - residuals[:, 1], denominators[:, 1 - control] / sums[1 - control])
+    )
+    own, own_weight = (terms**2).sum(axis=0)
+    between = []
+    for group in (cells.market, cells.block):
+        _, place = np.unique(group, return_inverse=True)
+        squares, weights = (sum_by(place, terms, place.max() + 1) ** 2).sum(axis=0)
+        shared = weights - own_weight
+        between.append(max(0.0, (squares - own) / shared) if shared > 0 else 0.0)
+    alone = max(0.0, cells.n.sum(axis=0).min() * (own - sum(between) * own_weight))
+    variance = alone + sum(between)
+    if not variance > 0:
+        return None
+    return Spread(float(np.sqrt(variance)), *(float(part / variance) for part in between))
 
 
 def predicted(block: Ints, market: Ints, numerator: Floats, denominator: Floats) -> Floats:

@@ -72,6 +72,27 @@ class Assumptions(NamedTuple):
             block_autocorrelation=a * (1 + a) / 2,
         )
 
+    def at_split(self, of: float, to: float) -> Assumptions:
+        """The same traffic where another share of it goes to the variant and all trades of both arms are compared.
+
+        A pair then is a trade of the smaller arm. With that arm's share q of n trades, what trades have of their own
+        gives the difference of the arms' means the variance σ²/(n·q·(1 − q)), so its share of `sd²` is σ²/(1 − q).
+        How the uplift itself differs between markets and between blocks hangs on no split.
+
+        Args:
+            of: Share of the variant that these assumptions are of, above 0 and below 1.
+            to: The other share.
+        """
+        before, after = min(of, 1.0 - of), min(to, 1.0 - to)
+        own = (1.0 - self.within_market - self.within_block) * (1.0 - before) / (1.0 - after)
+        whole = own + self.within_market + self.within_block
+        return self._replace(
+            sd=self.sd * float(np.sqrt(whole)),
+            within_market=self.within_market / whole,
+            within_block=self.within_block / whole,
+            pairs_per_block=self.pairs_per_block * after / before,
+        )
+
     def pairs(self, blocks: float) -> float:
         """Pairs after so many blocks."""
         return blocks * self.pairs_per_block

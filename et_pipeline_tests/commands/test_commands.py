@@ -267,3 +267,23 @@ def test_generate_then_tick_finds_the_stated_truth(tmp_path: Path) -> None:
     found = document(run_et(folder, "status", "--json"))["experiments"][0]
     assert found["ci_lower"] <= 4 <= found["ci_upper"]
     refused(run_et(tmp_path, "generate", str(folder), "--uplift", "edge_bps"), "metric=number")
+
+
+def test_plan_of_limited_live_tells_what_a_small_split_costs(tmp_path: Path) -> None:
+    run_et(
+        tmp_path, "generate", str(tmp_path), "--matching", "arms", "--opportunities", "50", "--markets", "5"
+    )
+    path = str(tmp_path / "experiments" / "generated-1.yaml")
+    guesses = ["--sd=20", "--within-market=0.02", "--within-block=0", "--pairs-per-block=3", "--markets=60"]
+    found = document(run_et(tmp_path, "plan", path, "--uplift=2", *guesses, "--json"))
+    splits = found["splits"]
+    assert [row["split_pct"] for row in splits] == [5, 10, 25, 50]
+    days = [row["days_needed"] for row in splits]
+    assert days == sorted(days, reverse=True) and days[0] > 2.5 * days[3]
+    assert splits[1]["days_needed"] == pytest.approx(found["days_needed"])
+    for row in splits:
+        share = row["variant_trades"] / (row["control_trades"] + row["variant_trades"])
+        assert share == pytest.approx(row["split_pct"] / 100)
+    printed = run_et(tmp_path, "plan", path, "--uplift=2", *guesses).stdout
+    assert "trades of the smaller arm" in printed and " pairs" not in printed.replace("pairs_per_block", "")
+    assert "5 %" in printed and "days  (" in printed
