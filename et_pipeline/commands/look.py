@@ -14,7 +14,8 @@ from et_pipeline.common import text
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.experiments.registered import registered_ids
-from et_pipeline.governance.next_steps import word
+from et_pipeline.governance.lifecycle import STATES
+from et_pipeline.governance.next_steps import GROUPS, group, word
 from et_pipeline.governance.portfolio import summary
 from et_pipeline.governance.standing import WORDS, Judgement, halted, loads
 
@@ -38,24 +39,67 @@ VERDICT_STYLE = {
 }
 
 
-def status(as_json: AsJson = False) -> None:
+def _known_states(given: list[str] | None) -> list[str] | None:
+    """The states that are asked for.
+
+    Raises:
+        BadParameter: One of them is none.
+    """
+    unknown = [state for state in given or () if state not in STATES]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is no state; allowed: {', '.join(STATES)}")
+    return given
+
+
+def status(
+    owner: Annotated[
+        list[str] | None, typer.Option(help="Only experiments of this owner; may be given several times.")
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Only experiments in this state ({', '.join(STATES)}); may be given several times.",
+            callback=_known_states,
+        ),
+    ] = None,
+    needs_me: Annotated[
+        bool, typer.Option("--needs-me", help="Only experiments for which somebody has to do something.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next.
 
-    Example: et status --json | jq '.experiments[] | {experiment_id, verdict}'
+    Example: et status --needs-me --owner strategy-pod
     """
     with terminal.analyst_database(terminal.settings()) as connection:
-        experiments = read_status(connection)
+        everything = read_status(connection)
         portfolio = summary(terminal.rows(connection, "FROM portfolio"))
         orphans = terminal.rows(
             connection,
             "SELECT path, key, value, sentence FROM plan_refusals WHERE experiment_id IS NULL "
             "OR experiment_id NOT IN (SELECT experiment_id FROM experiments) ORDER BY ALL",
         )
+    owners = sorted({row["owner"] for row in everything})
+    unknown = sorted(set(owner or ()) - set(owners))
+    if unknown:
+        raise CommandError(
+            f"no experiment has the owner {unknown[0]!r}; owners: {', '.join(owners) or 'none'}"
+        )
+    experiments = [
+        row
+        for row in everything
+        if (not owner or row["owner"] in owner)
+        and (not state or (row["state"] or "registered") in state)
+        and (not needs_me or row["needs_me"])
+    ]
     if as_json:
         terminal.print_json({"experiments": experiments, "portfolio": portfolio, "refused_plans": orphans})
         return
     console = terminal.console()
-    print_status(console, experiments)
+    if experiments or not everything:
+        print_status(console, experiments)
+    if len(experiments) < len(everything):
+        console.print(f"{len(experiments)} of {len(everything)} experiments match.")
     if portfolio:
         console.print(portfolio)
     for row in experiments:
@@ -77,6 +121,15 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         row["missing"] = [item["sentence"] for item in missing]
         judgement = halted(loads(row.pop("standing")), failing=bool(row["failures"]))
         row.update(_headline(judgement))
+        row["group"] = group(
+            row["state"],
+            row["verdict"],
+            row["reason"],
+            step=judgement.next_step,
+            weakened=row["weakened"],
+            failing=bool(row["failures"]),
+        )
+        row["needs_me"] = GROUPS[row["group"]].needs_me
         waits = (
             [*row["missing"], judgement.next_look]
             if row["state"] == "sampling" and not row["failures"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 
@@ -112,3 +113,60 @@ def command(experiment_id: str, state: str | None, reason: str | None = None) ->
     """The command that carries it out, None where nobody has to sign or an approval would not count."""
     signs = state in DECIDES and reason not in ("split_declined", *CONTRADICTED)
     return f"et sign-off {experiment_id} approve" if signs else None
+
+
+class Group(NamedTuple):
+    """Experiments that ask the same of a person.
+
+    Attributes:
+        title: What people call it.
+        needs_me: Whether somebody has to do something.
+    """
+
+    title: str
+    needs_me: bool
+
+
+GROUPS = {
+    "broken": Group("Figures are not up to date", needs_me=True),
+    "contradicted": Group("The verdict no longer follows", needs_me=True),
+    "weakened": Group("The verdict has weakened", needs_me=True),
+    "waiting": Group("Waits for a signature", needs_me=True),
+    "hindered": Group("Something is in the way", needs_me=True),
+    "running": Group("Sampling goes on", needs_me=False),
+    "not_started": Group("Not started", needs_me=False),
+    "decided": Group("Decided by humans", needs_me=False),
+    "concluded": Group("Concluded", needs_me=False),
+}
+"""What is asked of a person, the most urgent first."""
+
+
+def group(
+    state: str | None, verdict: str | None, reason: str | None, *, step: str, weakened: bool, failing: bool
+) -> str:
+    """To which of `GROUPS` an experiment belongs.
+
+    Args:
+        state: As for `next_step`.
+        verdict: As for `next_step`.
+        reason: As for `next_step`.
+        step: Its `next_step`.
+        weakened: Whether the present interval no longer supports the verdict.
+        failing: Whether a stage raised an error for it.
+    """
+    if failing:
+        return "broken"
+    if reason in CONTRADICTED:
+        return "contradicted"
+    if state in ("signed_off", "declined"):
+        return "decided"
+    if weakened:
+        return "weakened"
+    if reason == "split_declined":
+        return "hindered"
+    if state in DECIDES:
+        return "waiting"
+    if state in (None, "registered", "sampling"):
+        calm = "running" if state == "sampling" else "not_started"
+        return calm if step in OF_STATE.values() else "hindered"
+    return "concluded" if verdict is not None and reason != "no_pairs" else "hindered"

@@ -194,29 +194,42 @@ def forest_chart(bars: Sequence[Bar], *, width: int) -> Chart:
         width, height, (0.0, 0.0, width, height), [Shape("zero", f"M{middle:.1f},0V{bottom}")], [], []
     )
     for row, bar in enumerate(bars):
-        figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal]
-        span = 1.12 * max((abs(value) for value in figures if value is not None), default=1.0) or 1.0
-        x = Scale(-span, span, side, width - side)
         top, y = pitch * row, pitch * row + 38
         chart.words.extend([
             Words("name", side, top + 20, bar.label),
             Words("figures", width - side, top + 20, bar.text),
         ])  # fmt: skip
-        if bar.equal is not None:
-            chart.inside.append(Shape("equal", f"M{x(-bar.equal):.1f},{y - 11}H{x(bar.equal):.1f}v22"
-                                               f"H{x(-bar.equal):.1f}z"))  # fmt: skip
-        if bar.limit is not None:
-            chart.inside.append(Shape("limit", f"M{x(bar.limit):.1f},{y - 11}v22"))
-        if bar.lower is not None and bar.upper is not None:
-            look = f"interval-{bar.tone}"
-            chart.inside.append(Shape(look, f"M{x(bar.lower):.1f},{y}H{x(bar.upper):.1f}"))
-        if bar.mean is not None:
-            chart.above.extend(_dot(bar.tone, float(x(bar.mean)), y))
+        _draw_bar(chart, bar, side, y, half=11)
     chart.words.extend([
         Words("worse", middle - 12, bottom + 16, "← worse"),
         Words("better", middle + 12, bottom + 16, "better →"),
     ])  # fmt: skip
     return chart
+
+
+def interval_mark(bar: Bar, *, width: int = 132, height: int = 18) -> Chart:
+    """One interval without any words, for a table: zero stands in the middle, better is to the right."""
+    field = (0.0, 0.0, float(width), float(height))
+    chart = Chart(width, height, field, [Shape("zero", f"M{width / 2:.1f},0V{height}")], [], [])
+    _draw_bar(chart, bar, 6.0, height / 2, half=7)
+    return chart
+
+
+def _draw_bar(chart: Chart, bar: Bar, side: float, y: float, *, half: int) -> None:
+    """The margins, the interval and the mean of one bar, on a scale of its own."""
+    figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal]
+    span = 1.12 * max((abs(value) for value in figures if value is not None), default=1.0) or 1.0
+    x = Scale(-span, span, side, chart.width - side)
+    if bar.equal is not None:
+        chart.inside.append(Shape("equal", f"M{x(-bar.equal):.1f},{y - half:g}H{x(bar.equal):.1f}v{2 * half}"
+                                           f"H{x(-bar.equal):.1f}z"))  # fmt: skip
+    if bar.limit is not None:
+        chart.inside.append(Shape("limit", f"M{x(bar.limit):.1f},{y - half:g}v{2 * half}"))
+    if bar.lower is not None and bar.upper is not None:
+        look = f"interval-{bar.tone}"
+        chart.inside.append(Shape(look, f"M{x(bar.lower):.1f},{y:g}H{x(bar.upper):.1f}"))
+    if bar.mean is not None:
+        chart.above.extend(_dot(bar.tone, float(x(bar.mean)), y))
 
 
 def counts_chart(

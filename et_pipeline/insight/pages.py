@@ -17,6 +17,7 @@ from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.governance.portfolio import summary
 from et_pipeline.insight import read
+from et_pipeline.insight.board import ORDERS, filters, sections
 from et_pipeline.insight.figures import forest_figure, gap_figure, path_figures, sample_figures
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.insight.publish import publish_analyst_database
@@ -196,17 +197,17 @@ def _failed_page(connection: duckdb.DuckDBPyConnection, failure: Failure) -> str
 
 def index_page(connection: duckdb.DuckDBPyConnection) -> str:
     """The list of all experiments as HTML."""
-    experiments = read.read_index(connection)
-    for row in experiments:
-        row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
+    experiments, as_of = read.read_index(connection), read.latest_time(connection)
     known = {row["experiment_id"] for row in experiments}
     refusals = row_dicts(connection, "SELECT * FROM plan_refusals ORDER BY path, key")
     return environment().get_template("index.html").render(
-        experiments=experiments,
+        sections=sections(experiments, as_of),
+        filters=filters(experiments),
+        orders=ORDERS,
         refusals=[row for row in refusals if row["experiment_id"] not in known],
         families=[(name, family_file(name)) for name in read.families(connection)],
         portfolio=summary(row_dicts(connection, "FROM portfolio")),
-        as_of=read.latest_time(connection),
+        as_of=as_of,
     )  # fmt: skip
 
 

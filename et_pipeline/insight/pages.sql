@@ -1,17 +1,15 @@
 -- What the review pages and their index show.
 
 -- name: index
--- One row an experiment for the index of the review pages; what needs a human comes first.
-SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason, v.sentence,
-       v.decided_as_of, v.contradicted, v.standing, v.registered_in_hindsight, v.weakened,
+-- One row an experiment for the index of the review pages, the newest first.
+SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason,
+       v.decided_as_of, v.standing, v.registered_in_hindsight, v.weakened,
        coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
        (SELECT string_agg(sentence, ' ' ORDER BY stage) FROM failures AS f
         WHERE f.experiment_id = e.experiment_id) AS failures
 FROM experiments AS e
 LEFT JOIN verdicts AS v USING (experiment_id)
-ORDER BY CASE WHEN v.contradicted THEN -2 WHEN v.weakened THEN -1 ELSE 0 END,
-         CASE v.state WHEN 'promotion_review' THEN 0 WHEN 'awaiting_sign_off' THEN 1 WHEN 'stalled' THEN 2
-         WHEN 'sampling' THEN 3 WHEN 'registered' THEN 4 ELSE 5 END, e.starts_at DESC, e.experiment_id
+ORDER BY e.starts_at DESC, e.experiment_id
 
 -- name: families
 -- The variants of each family side by side, the largest uplift first.

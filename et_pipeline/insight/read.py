@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
-from et_pipeline.governance.standing import loads
+from et_pipeline.governance.next_steps import group
+from et_pipeline.governance.standing import halted, loads
 
 if TYPE_CHECKING:
     import duckdb
@@ -122,9 +123,19 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """One row an experiment, as the index shows it; what needs a human comes first."""
     found = row_dicts(connection, load(__package__, "index"))
     for row in found:
-        judgement = loads(row.pop("standing"))
+        failing = bool(row["failures"])
+        judgement = halted(loads(row.pop("standing")), failing=failing)
         row["primary"], row["review"], row["replay"] = judgement.primary, judgement.review, judgement.replay
         row["now"] = next((standing for standing in judgement.present if standing.role == "primary"), None)
+        row["next_step"] = judgement.next_step
+        row["group"] = group(
+            row["state"],
+            row["verdict"],
+            row["reason"],
+            step=judgement.next_step,
+            weakened=bool(row["weakened"]),
+            failing=failing,
+        )
     return found
 
 

@@ -105,6 +105,26 @@ def test_status(sample_run: Path) -> None:
     assert "500 a decision needs" in young["next_step"]
 
 
+def test_status_of_those_that_somebody_asks_for(sample_run: Path) -> None:
+    def ids(*arguments: str) -> list[str]:
+        found = document(run_et(sample_run, "status", "--json", *arguments))["experiments"]
+        return [row["experiment_id"] for row in found]
+
+    assert ids("--needs-me") == ["line-shop-v4", "wide-split-props"]
+    assert ids("--state", "sampling") == ["late-news-filter"]
+    assert ids("--state", "sampling", "--state", "awaiting_sign_off") == [
+        "late-news-filter",
+        "wide-split-props",
+    ]
+    assert ids("--needs-me", "--owner", "strategy-pod") == ["line-shop-v4"]
+    person = run_et(sample_run, "status", "--needs-me")
+    assert person.returncode == 0 and "2 of 5 experiments match." in person.stdout
+    assert "quote-refresh-2s" not in person.stdout
+    refused(run_et(sample_run, "status", "--owner", "nobody"), "'nobody'", "strategy-pod")
+    wrong = run_et(sample_run, "status", "--state", "sleeping")
+    assert wrong.returncode == 2 and "awaiting_sign_off" in wrong.stderr
+
+
 def test_show(sample_run: Path) -> None:
     found = document(run_et(sample_run, "show", "line-shop-v4", "--json"))
     assert {row["metric"] for row in found["intervals"]} == {

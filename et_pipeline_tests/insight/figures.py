@@ -60,7 +60,7 @@ class Part:
 
 
 class Page(HTMLParser):
-    """A page as parts: cards, and lines of the checklist, each with what stands in it and where that comes from."""
+    """A page as parts: cards, rows of the index, and lines of the checklist, each with what stands in it and where that comes from."""
 
     VOID = frozenset({"meta", "link", "br"})
 
@@ -79,6 +79,7 @@ class Page(HTMLParser):
         kind = f"{attributes.get('class') or ''} {attributes.get('aria-labelledby') or ''}"
         self._open.append((tag, kind))
         card = tag in ("section", "li") and "card" in kind.split()
+        card |= tag == "tr" and "experiment" in kind.split()
         checked = tag == "li" and any("checks" in outer.split() for _, outer in self._open)
         if card or checked:
             self.parts.append(Part())

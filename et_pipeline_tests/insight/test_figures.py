@@ -75,5 +75,19 @@ def test_every_number_of_the_index_is_where_the_page_says(
     about = [name for part in index.parts for name in EXPERIMENTS if name in part.words]
     assert sorted(about) == sorted(EXPERIMENTS)
     for experiment_id, part in zip(about, index.parts, strict=True):
-        known = Database(connection, experiment_id).values(index.loose.sources)
+        known = Database(connection, experiment_id).values(index.loose.sources) | ages(
+            connection, experiment_id
+        )
         assert set(numbers(part.words)) <= known
+
+
+def ages(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> set[str]:
+    """The whole days of an experiment's window, and those that it ran until it was decided or until now."""
+    found = connection.execute(
+        "SELECT ceil((epoch(ends_at) - epoch(starts_at)) / 86400)::BIGINT, floor((epoch(least(ends_at, "
+        "coalesce(decided_as_of, (SELECT max(as_of) FROM intervals)))) - epoch(starts_at)) / 86400)::BIGINT "
+        "FROM experiments JOIN verdicts USING (experiment_id) WHERE experiment_id = ?",
+        [experiment_id],
+    ).fetchone()
+    assert found is not None
+    return {str(days) for days in found}
