@@ -36,9 +36,10 @@ def rows(folder: Path) -> Iterator[Row]:
     settings.report_bus_dir.mkdir()
     plans = [_plan(settings, f"arrival-{number}") for number in range(RUNS)]
     log = folder / "daemon.log"
-    daemon = _start_daemon(settings, log)
-    try:
-        with dg.DagsterInstance.get() as instance:
+    dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:  # first: two processes that make one SQLite database at once fail
+        daemon = _start_daemon(settings, log)
+        try:
 
             def ended() -> int:
                 done = [dg.DagsterRunStatus.SUCCESS]
@@ -51,9 +52,9 @@ def rows(folder: Path) -> Iterator[Row]:
                 time.sleep(number * STEP_S)
                 seconds.append(_arrival(settings, folder / "ready", plan, log.read_text))
                 wait_for(lambda before=before: ended() > before, PATIENCE_S, log.read_text, 0.2)
-    finally:
-        os.killpg(daemon.pid, signal.SIGKILL)
-        daemon.wait()
+        finally:
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
     each = ", ".join(f"{second:.1f}" for second in seconds)
     yield Row(
         f"from a file's final name to its message in the outbox and its reports in the published copy, median of {RUNS}",
@@ -76,11 +77,10 @@ def _plan(settings: Settings, name: str) -> Plan:
 
 def _start_daemon(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
     """The daemon of `docs/production.md`, with the sensors as they are by default."""
-    home = dagster_home(settings)
     with log.open("wb") as out:
         return subprocess.Popen(
             [Path(RUNTIME_PYTHON).with_name("dagster-daemon"), "run", "-m", "et_pipeline.definitions"],
-            env={**os.environ, "ET_DATA_DIR": str(settings.data_dir), "DAGSTER_HOME": str(home)},
+            env={**os.environ, "ET_DATA_DIR": str(settings.data_dir)},
             cwd=settings.data_dir,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -94,6 +94,7 @@ def _stored(first: int, count: int):  # type: ignore[no-untyped-def]
     import polars as pl
 
     from et_pipeline.contracts.metrics import REPORT_METRICS
+    from et_pipeline.contracts.report import TRADED
 
     number = pl.int_range(first, first + count, dtype=pl.Int64)
     texts = {
@@ -103,6 +104,7 @@ def _stored(first: int, count: int):  # type: ignore[no-untyped-def]
         "config_version": "1",
         "mode": "live",
         "outcome_id": "YES",
+        "decision": TRADED,
         "side": "BUY",
     }
     return pl.select(
