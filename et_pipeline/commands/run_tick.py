@@ -143,15 +143,18 @@ def _unfinished(settings: Settings) -> tuple[bool, list[str]]:
     and the failures that stand.
     """
     from et_pipeline.experiments.failures import sentences
-    from et_pipeline.insight.publish import is_current
+    from et_pipeline.insight.publish import holds
     from et_pipeline.insight.published import pages_follow
     from et_pipeline.publishing.outbox import not_addressed, pending
-    from et_pipeline.warehouse.connection import open_warehouse
+    from et_pipeline.warehouse.connection import block_size, connected, locked
 
-    with open_warehouse(settings) as connection:
-        waiting = pending(connection, now=settings.now()) or not_addressed(connection)
-        failures = sentences(connection)
-    followed = is_current(settings) and pages_follow(settings) and metrics_follow(settings)
+    with locked(settings) as warehouse:
+        with connected(settings, warehouse) as connection:
+            waiting = pending(connection, now=settings.now()) or not_addressed(connection)
+            failures = sentences(connection)
+            size = block_size(connection)
+        current = holds(settings, warehouse, size)
+    followed = current and pages_follow(settings) and metrics_follow(settings)
     return bool(waiting) or not followed, failures
 
 

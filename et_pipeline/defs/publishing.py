@@ -41,9 +41,9 @@ def deliveries(
     """Delivers what nobody has to be waited for."""
     from et_pipeline.publishing.delivery import deliver_to_files
 
-    delivered = len(deliver_to_files(warehouse.settings).outcomes)
-    context.log.info(f"{delivered} messages delivered to files")
     with warehouse.open() as connection:
+        delivered = len(deliver_to_files(connection, warehouse.settings).outcomes)
+        context.log.info(f"{delivered} messages delivered to files")
         yield materialized(connection, "deliveries", delivered=delivered)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -63,6 +65,10 @@ def spec(
     )
 
 
+_SCHEMAS: dict[str, dg.TableSchema] = {}
+"""By table, asked for once a process: every warehouse that it opens has the schema of the newest migration."""
+
+
 def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
     """Row count and column schema of a table as the UI understands them.
 
@@ -73,15 +79,22 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[st
     Returns:
         Metadata with `dagster/row_count` and `dagster/column_schema`; descriptions are the table's comments.
     """
+    if not _SCHEMAS:
+        _SCHEMAS.update(_schemas(connection))
     count = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()
-    columns = connection.execute(
-        "SELECT column_name, data_type, comment, is_nullable FROM duckdb_columns() "
-        "WHERE table_name = ? AND NOT internal ORDER BY column_index",
-        [table],
-    ).fetchall()
     return {
         "dagster/row_count": dg.MetadataValue.int(count[0] if count else 0),
-        "dagster/column_schema": dg.TableSchema(
+        "dagster/column_schema": _SCHEMAS[table],
+    }
+
+
+def _schemas(connection: duckdb.DuckDBPyConnection) -> dict[str, dg.TableSchema]:
+    rows = connection.execute(
+        "SELECT table_name, column_name, data_type, comment, is_nullable FROM duckdb_columns() "
+        "WHERE NOT internal AND database_name = current_database() ORDER BY table_name, column_index"
+    ).fetchall()
+    return {
+        table: dg.TableSchema(
             columns=[
                 dg.TableColumn(
                     name=name,
@@ -89,9 +102,10 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[st
                     description=comment,
                     constraints=dg.TableColumnConstraints(nullable=nullable),
                 )
-                for name, kind, comment, nullable in columns
+                for _, name, kind, comment, nullable in columns
             ]
-        ),
+        )
+        for table, columns in groupby(rows, key=itemgetter(0))
     }
 
 

@@ -13,6 +13,7 @@ what a standard error from few blocks is worth:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -180,13 +181,22 @@ def further_pairs(
     growth = number / look
     taken = (n_blocks * growth >= MIN_BLOCKS) & (n_pairs * growth >= min_pairs)
     number, growth = number[taken], growth[taken]
-    scores = spending.boundaries(number / looks, growth, [alpha])[:, 0]
+    if not len(number):
+        return float("inf")
+    scores = _even_scores(int(number[0]), looks, alpha)
     better, worse = spending.t_quantile(scores, degrees * growth + 1) * se / np.sqrt(growth)
     decides = (mean - better > null) | (mean + worse < null)
     if equivalence_margin is not None:
         decides |= (mean - better > -equivalence_margin) & (mean + worse < equivalence_margin)
     decides &= number > look
     return float(np.ceil(n_pairs * (growth[decides][0] - 1))) if decides.any() else float("inf")
+
+
+@lru_cache(maxsize=256)
+def _even_scores(first: int, looks: int, alpha: float) -> Floats:
+    """Scores of both sides at the looks from `first` on, where every look brings the same information."""
+    number = np.arange(first, looks + 1)
+    return spending.boundaries(number / looks, number, [alpha])[:, 0]
 
 
 def single_look(path: IntervalPath, *, alpha: float) -> Ends:

@@ -14,7 +14,7 @@ import duckdb
 from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.common.sql import row_dicts
 from et_pipeline.contracts.metrics import CATALOGUE
-from et_pipeline.experiments.failures import Failure, attempt, note
+from et_pipeline.experiments.failures import Failure, attempt, note, sentences
 from et_pipeline.governance.portfolio import summary
 from et_pipeline.insight import read
 from et_pipeline.insight.board import ORDERS, filters, sections
@@ -39,6 +39,7 @@ class Pages(NamedTuple):
         kept: Experiments whose page is as it was.
         removed: Pages of experiments that are no more.
         failures: Experiments whose page could not be drawn; a page that says so stands in its place.
+        failing: A sentence for every error that stands, of whatever stage.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Pages(NamedTuple):
     kept: list[str]
     removed: list[str]
     failures: list[Failure]
+    failing: tuple[str, ...] = ()
 
 
 class Note(NamedTuple):
@@ -131,10 +133,11 @@ def publish_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
     looked_at = [*pages.drawn, *pages.kept, *(failure.experiment_id for failure in pages.failures)]
     with open_warehouse(settings) as connection:
         changed = note(connection, settings.now(), "page", looked_at, pages.failures)
+        failing = tuple(sentences(connection))
     if changed:
         publish_analyst_database(settings)
         write_pages(settings, run_id=run_id)  # the index shows it
-    return pages
+    return pages._replace(failing=failing)
 
 
 def _refresh(path: Path, messages: list[read.Row]) -> bool:

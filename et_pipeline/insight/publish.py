@@ -29,12 +29,14 @@ class Publication(NamedTuple):
         replaced: Whether there was anything new.
         size: Its size in bytes.
         written: Bytes written for it.
+        current: Whether the database that lies there now holds what the warehouse holds.
     """
 
     path: Path
     replaced: bool
     size: int
     written: int
+    current: bool
 
 
 def publish_analyst_database(settings: Settings) -> Publication:
@@ -60,7 +62,7 @@ def publish_analyst_database(settings: Settings) -> Publication:
         block_size = checkpointed(settings, source)
         size = source.stat().st_size
         if target.exists() and same(source, target, block_size):
-            return Publication(target, False, size, 0)
+            return Publication(target, False, size, 0, True)
         following.unlink(missing_ok=True)
         if _usable(spare, target):
             spare.replace(following)
@@ -68,14 +70,14 @@ def publish_analyst_database(settings: Settings) -> Publication:
             written = copy_difference(source, following, block_size)
         else:
             written = copy_whole(source, following)
-    following.chmod(READ_ONLY)
-    spare.unlink(missing_ok=True)
-    if target.exists():
-        spare.hardlink_to(target)
-    target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
-    following.replace(target)
-    sync_directory(target.parent)
-    return Publication(target, True, size, written)
+        following.chmod(READ_ONLY)
+        spare.unlink(missing_ok=True)
+        if target.exists():
+            spare.hardlink_to(target)
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
+        following.replace(target)
+        sync_directory(target.parent)
+        return Publication(target, True, size, written, same(source, target, block_size))
 
 
 def is_current(settings: Settings) -> bool:
@@ -85,8 +87,12 @@ def is_current(settings: Settings) -> bool:
         WarehouseError: The warehouse is held by another process.
     """
     with locked(settings) as source:
-        block_size = checkpointed(settings, source)
-        return settings.analyst_path.exists() and same(source, settings.analyst_path, block_size)
+        return holds(settings, source, checkpointed(settings, source))
+
+
+def holds(settings: Settings, source: Path, block_size: int) -> bool:
+    """Whether the published copy holds what a warehouse holds that is `locked` and not open."""
+    return settings.analyst_path.exists() and same(source, settings.analyst_path, block_size)
 
 
 def _spare(target: Path) -> Path:

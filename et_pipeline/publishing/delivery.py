@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from filelock import FileLock, Timeout
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
@@ -23,6 +23,9 @@ from et_pipeline.publishing.routes import DestinationName, files
 from et_pipeline.publishing.routes import destinations as configured
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
+
+if TYPE_CHECKING:
+    import duckdb
 
 T = TypeVar("T")
 
@@ -116,7 +119,7 @@ def deliver(
     return Delivery(done)
 
 
-def deliver_to_files(settings: Settings) -> Delivery:
+def deliver_to_files(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Delivery:
     """Sends what is due and goes to files: part of a tick, since nobody has to be waited for.
 
     What people have to be told is put together too, so that `publish` has nothing to do where nobody is to be told.
@@ -124,16 +127,14 @@ def deliver_to_files(settings: Settings) -> Delivery:
     delivers: `deliver` does the rest.
 
     Args:
-        settings: Where warehouse and outbox are.
-
-    Raises:
-        WarehouseError: The warehouse could not be opened.
+        connection: The warehouse.
+        settings: Where the outbox is.
     """
     here: dict[str, Destination] = dict(files(settings).items())
     policy = Policy(tries=1, give_up_after=1)
     sent: list[tuple[Pending, Outcome]] = []
     try:
-        with _only_deliverer(settings, 0), open_warehouse(settings) as connection:
+        with _only_deliverer(settings, 0):
             with suppress(DirectoryError):  # `publish` fails by it, where a person sees it
                 address(connection, settings, _utc_now())
             due = sorted(pending(connection, here, _utc_now()), key=_destination)
@@ -235,6 +236,8 @@ class _Round:
 
 
 def _log(settings: Settings, batch: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+    if not batch:
+        return
     log = logger(settings)
     for item, outcome in zip(batch, outcomes, strict=True):
         write = {"delivered": log.info, "failed": log.warning, "dead": log.error}[outcome.status]

@@ -11,18 +11,21 @@ import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from et_pipeline.contracts.messages import BOT_ID, isoformat
 from et_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def logger(settings: Settings) -> structlog.typing.FilteringBoundLogger:
     """A logger that writes where the settings say; secrets have no business in its arguments."""
+    import structlog  # with rich and Pygments: only where a line is written
+
     return structlog.wrap_logger(  # type: ignore[no-any-return]
         _Lines(settings.log_path),
         processors=[_house_fields, structlog.processors.JSONRenderer(ensure_ascii=False)],

@@ -162,12 +162,18 @@ def checkpointed(settings: Settings, path: Path) -> int:
         if log.exists() and log.stat().st_size:
             # What a crash cut off is passed over by DuckDB, which lets go of it only when something changes.
             connection.execute("CREATE VIEW cut_off AS SELECT 1; DROP VIEW cut_off; CHECKPOINT")
-        row = connection.execute(
-            "SELECT block_size FROM pragma_database_size() WHERE database_name = current_database()"
-        ).fetchone()
-    if row is None or (log.exists() and log.stat().st_size):
+        size = block_size(connection)
+    if log.exists() and log.stat().st_size:
         raise WarehouseError(f"{path} still has a write-ahead log after a checkpoint; is it open elsewhere?")
-    return int(row[0])
+    return size
+
+
+def block_size(connection: duckdb.DuckDBPyConnection) -> int:
+    """The size of a block of the warehouse's file, in bytes."""
+    ((size,),) = connection.execute(
+        "SELECT block_size FROM pragma_database_size() WHERE database_name = current_database()"
+    ).fetchall()
+    return int(size)
 
 
 @contextmanager

@@ -37,7 +37,9 @@ def rows(folder: Path) -> Iterator[Row]:
     plans = [_plan(settings, f"arrival-{number}") for number in range(RUNS)]
     log = folder / "daemon.log"
     dagster_home(settings)
-    with dg.DagsterInstance.get() as instance:  # first: two processes that make one SQLite database at once fail
+    with (
+        dg.DagsterInstance.get() as instance
+    ):  # first: two processes that make one SQLite database at once fail
         daemon = _start_daemon(settings, log)
         try:
 

@@ -37,6 +37,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._from_yaml = inst_data
         self._engines: OrderedDict[str, sqlalchemy.Engine] = OrderedDict()
+        self._tables: set[str] = set()
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -54,6 +55,12 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         """Opens the files of the instance, which is the first to know its folder."""
         super().__init__(str(Path(instance.root_directory) / "history" / "runs"), self._from_yaml)
         super().register_instance(instance)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether Dagster has made a table; it asks with every event, and a table that is there stays."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sqlalchemy.Connection]:
@@ -79,6 +86,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
     def wipe(self) -> None:
         """Lets go of the files, and of what is in them."""
         self._close()
+        self._tables.clear()
         super().wipe()
 
     def dispose(self) -> None:
