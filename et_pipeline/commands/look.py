@@ -208,7 +208,7 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
     table.add_column("mode")
     table.add_column("pairs", justify="right", no_wrap=True)
     table.add_column("clusters", justify="right", no_wrap=True)
-    table.add_column("uplift [95 % interval]")
+    table.add_column("uplift [interval]")
     table.add_column("verdict", no_wrap=True)
     table.add_column("reason codes")
     for row in experiments:
@@ -390,8 +390,10 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(terminal.plain(line), soft_wrap=True)
     paired = all(row["n_control"] is None for row in document["intervals"])
     for row in document["diagnostics"]:
-        if row["missing_share"]:
-            console.print(terminal.plain(missing_text(row, paired)), soft_wrap=True)
+        told = [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
+        told += [missing_text(row, paired)] if row["missing_share"] else []
+        for line in told:
+            console.print(terminal.plain(line), soft_wrap=True)
     _print_history(console, document)
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
@@ -420,6 +422,14 @@ def _print_history(console: Console, document: dict[str, Any]) -> None:
         console.print(
             terminal.plain(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}")
         )
+
+
+def level_text(row: dict[str, Any]) -> str:
+    """Each arm's mean of a metric, from its row of `diagnostics`, and the change where that says anything."""
+    unit = CATALOGUE[row["metric"]].unit
+    levels = f"control {text.number(row['mean_control'])}, variant {text.number(row['mean_variant'])} {unit}"
+    change = "" if row["relative_change"] is None else f", a change of {text.percent(row['relative_change'])}"
+    return f"{row['metric']}: {levels}{change}"
 
 
 def missing_text(row: dict[str, Any], paired: bool) -> str:

@@ -36,10 +36,14 @@ def signed(value: float | None, decimals: int) -> str:
 
 
 def decimals_of(*values: float | None) -> int:
-    """Decimals that show an interval with three significant digits of its width."""
+    """Decimals that show an interval with three significant digits of its width, and keep the sign of its ends."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     width = max(known) - min(known) if len(known) > 1 else max(map(abs, known), default=1.0)
-    return 2 if width <= 0 else min(8, max(0, 2 - math.floor(math.log10(width))))
+    decimals = 2 if width <= 0 else min(8, max(0, 2 - math.floor(math.log10(width))))
+    smallest = min((abs(value) for value in known if value), default=1.0)
+    while decimals < 8 and not round(smallest, decimals):
+        decimals += 1
+    return decimals
 
 
 def interval(lower: float | None, upper: float | None, unit: str = "", none: str = "no interval yet") -> str:
@@ -53,7 +57,7 @@ def interval(lower: float | None, upper: float | None, unit: str = "", none: str
 
 def percent(value: float | None) -> str:
     """A share between 0 and 1 as percent."""
-    return NONE if value is None or math.isnan(value) else f"{100 * value:.3g} %"
+    return NONE if value is None or math.isnan(value) else f"{100 * value:.3g} %".replace("-", "−")
 
 
 def moment(value: datetime | None) -> str:

@@ -44,6 +44,15 @@ class Metric(NamedTuple):
         """The allowed values as people write them, for example `0 < latency_ms <= 86400000`."""
         return f"{self.lower:.12g} {'<' if self.lower_open else '<='} {self.name} <= {self.upper:.12g}"
 
+    def change(self, control: float | None, variant: float | None) -> float | None:
+        """The variant's mean over the control's, less 1; None where it would mean nothing.
+
+        That is where values may be negative (a change of an edge near 0 has any size) or the control has none.
+        """
+        if self.lower < 0 or not control or variant is None:
+            return None
+        return variant / control - 1
+
     @property
     def uplift_range(self) -> float:
         """Largest absolute uplift that two allowed values can have."""

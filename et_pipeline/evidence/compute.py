@@ -181,6 +181,7 @@ def _diagnose(
     row = (_pairs if series.experiment.paired else _arms)(engine, series, frame, last)
     row |= {
         "as_of": last["as_of"],
+        "relative_change": series.terms.metric.change(row["mean_control"], row["mean_variant"]),
         "winsorised": frame["winsorised"].sum(),
         "pairs_needed": further_pairs(series.experiment, series.terms, last),
     }
@@ -203,7 +204,7 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
     without = totals[0] / totals[1] - totals[2] / totals[3] if totals[1] > 0 and totals[3] > 0 else None
     se, plain_se = last["se"], plain["se"]
     varies = spread(cells, control=series.arms.index("control"))
-    return {
+    return _levels(frame) | {
         "sd_uplift": varies and varies.sd,
         "market_correlation": varies and varies.within_market,
         "block_correlation": varies and varies.within_block,
@@ -222,10 +223,7 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
 def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[str, Any]) -> dict[str, Any]:
     """What is particular to a comparison of pairs."""
     found = diagnose(inference_cells(frame))
-    median, deviation = _spread(engine, series)
-    return {
-        "median_uplift": median,
-        "sd_uplift": deviation,
+    return _of_single_pairs(engine, series, frame) | {
         "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
         "market_correlation": _number(found.within_market),
         "block_correlation": _number(found.within_block),
@@ -246,15 +244,26 @@ def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, c
     return str(name)
 
 
-def _spread(engine: Engine, series: PlannedSeries) -> tuple[float | None, float | None]:
-    """Median and standard deviation of single pairs; a ratio metric has no uplift of a single pair."""
+def _of_single_pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame) -> dict[str, Any]:
+    """Median and standard deviation of single pairs, and each arm's mean; a ratio metric has only the last."""
     if series.terms.metric.ratio_of is not None:
-        return None, None
+        return _levels(frame)
     query = load(
         __package__, "spread", metric=series.terms.name, experiment_id=series.experiment.experiment_id
     )
-    ((median, deviation),) = engine.rows(query)
-    return median, deviation
+    (row,) = engine.rows(query)
+    return dict(zip(("median_uplift", "sd_uplift", "mean_control", "mean_variant"), row, strict=True))
+
+
+def _levels(frame: pl.DataFrame) -> dict[str, float | None]:
+    """Each arm's mean from the totals in the cells."""
+    totals = frame.select(pl.col("^(numerator|denominator)_.*$").sum()).row(0, named=True)
+    return {
+        f"mean_{arm}": totals[f"numerator_{arm}"] / totals[f"denominator_{arm}"]
+        if totals[f"denominator_{arm}"]
+        else None
+        for arm in ("control", "variant")
+    }
 
 
 def _drift(

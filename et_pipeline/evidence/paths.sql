@@ -49,8 +49,8 @@ WHERE
     AND p.as_of = a.as_of AND p.closed <> a.reached
 
 -- name: spread
--- Median and spread of single pairs; {metric} is a name of the metric catalogue.
-SELECT median({metric}_uplift), stddev_samp({metric}_uplift)
+-- Median and spread of single pairs, and the mean of each arm; {metric} is a name of the metric catalogue.
+SELECT median({metric}_uplift), stddev_samp({metric}_uplift), avg({metric}_control), avg({metric}_variant)
 FROM pairs
 WHERE experiment_id = '{experiment_id}' AND {metric}_uplift IS NOT NULL
 

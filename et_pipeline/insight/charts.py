@@ -6,7 +6,7 @@ the page in light, in dark and on paper.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -239,7 +239,30 @@ def counts_chart(
     span = (starts[1] - starts[0]) if len(starts) > 1 else np.timedelta64(1, "h")
     frame = _frame(width, height, "pairs", (starts[0], starts[-1] + span),
                    (0.0, 1.05 * max(1.0, float(counts.max()))))  # fmt: skip
-    left, right = frame.times(starts), frame.times(starts + span)
+    return _with_bars(frame, frame.times(starts), frame.times(starts + span), counts)
+
+
+def histogram_chart(
+    starts: NDArray[np.float64], counts: NDArray[np.int64], *, unit: str, width: int, height: int
+) -> Chart:
+    """Pairs by a value, as bars of one width; a line stands at zero."""
+    bar = float(starts[1] - starts[0])
+    ends = float(starts[0]), float(starts[-1]) + bar
+
+    def ticks(most: int) -> list[tuple[float, str]]:
+        return value_ticks(*ends, most)
+
+    frame = _axes(width, height, f"pairs, by {unit}", ends, ticks, (0.0, 1.05 * float(counts.max())))
+    _with_bars(frame, frame.x(starts), frame.x(starts + bar), counts)
+    if ends[0] < 0 < ends[1]:
+        frame.chart.inside.append(Shape("zero", f"M{frame.x(0.0):.1f},0V{frame.chart.box[3]:.1f}"))
+    return frame.chart
+
+
+def _with_bars(
+    frame: _Frame, left: NDArray[np.float64], right: NDArray[np.float64], counts: NDArray[np.int64]
+) -> Chart:
+    """The chart with a bar for each count, between two pixels."""
     tops, floor = frame.y(counts.astype(np.float64)), frame.chart.box[3]
     bars = (
         f"M{x:.1f},{floor:.1f}V{y:.1f}h{wide:.2f}V{floor:.1f}z"
@@ -277,23 +300,49 @@ def _frame(
     moments: tuple[np.datetime64, np.datetime64],
     values: tuple[float, float],
 ) -> _Frame:
-    """Axes with their ticks, grid and label; the field is what their words leave free."""
-    marks = value_ticks(*values)
-    left = _LINE + 12 + _DIGIT * max((len(text) for _, text in marks), default=0)
-    top, wide, high = 8.0, round(width - left - 16.0, 1), height - 8.0 - 24
+    """Axes over time."""
     first, last = (moment.astype("datetime64[us]") for moment in moments)
     edge = (last - first) // 100
     first, last = first - edge, last + edge
-    x = Scale(float(_microseconds(first)), float(_microseconds(last)), 0.0, wide)
+
+    def ticks(most: int) -> list[tuple[float, str]]:
+        found = time_ticks(first.item(), last.item(), most=most)
+        return [(float(_microseconds(np.datetime64(moment))), words) for moment, words in found]
+
+    ends = float(_microseconds(first)), float(_microseconds(last))
+    return _axes(width, height, label, ends, ticks, values)
+
+
+def _axes(
+    width: int,
+    height: int,
+    label: str,
+    ends: tuple[float, float],
+    ticks: Callable[[int], list[tuple[float, str]]],
+    values: tuple[float, float],
+) -> _Frame:
+    """Axes with their ticks, grid and label; the field is what their words leave free.
+
+    Args:
+        width: Of the chart.
+        height: Of the chart.
+        label: Along the vertical axis.
+        ends: Ends of the horizontal axis.
+        ticks: Its ticks with their words, at most so many.
+        values: Ends of the vertical axis.
+    """
+    marks = value_ticks(*values)
+    left = _LINE + 12 + _DIGIT * max((len(text) for _, text in marks), default=0)
+    top, wide, high = 8.0, round(width - left - 16.0, 1), height - 8.0 - 24
+    x = Scale(*ends, 0.0, wide)
     y = Scale(*values, high, 0.0)
     chart = Chart(width, height, (round(left, 1), top, wide, high), [], [], [])
     for value, text in marks:
         chart.inside.append(Shape("grid", f"M0,{y(value):.1f}H{wide:.1f}"))
         chart.words.append(Words("value", round(left - 7, 1), round(top + float(y(value)) + 4, 1), text))
     chart.inside.append(Shape("axis", f"M0,{high - 0.5:.1f}H{wide:.1f}"))
-    for moment, text in time_ticks(first.item(), last.item(), most=min(7, int(wide / 56))):
-        at = left + float(x(_microseconds(np.datetime64(moment))))
-        chart.words.append(Words("time", round(at, 1), top + high + 18, text))
+    for value, text in ticks(min(7, int(wide / 56))):
+        chart.words.append(Words("time", round(left + float(x(value)), 1), top + high + 18, text))
     chart.words.append(Words("unit", 11, round(top + high / 2, 1), label))
     return _Frame(chart, x, y)
 

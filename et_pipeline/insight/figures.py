@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from et_pipeline.common import text
+from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.series import REPLAY_GAP
 from et_pipeline.governance.standing import Standing
 from et_pipeline.insight import charts
@@ -152,8 +153,10 @@ def forest_figure(findings: Findings) -> Figure | None:
 
 
 def sample_figures(data: ExperimentData) -> list[Figure]:
-    """Pairs over time, the traffic split, and the change detector, as far as there is something to show."""
+    """Single uplifts, pairs over time, the traffic split, and the change detector, where there is some to show."""
     found = []
+    if data.uplifts:
+        found.append(_uplifts(data))
     if data.pairs_over_time:
         rows = data.pairs_over_time
         counts = np.array([row["pairs"] for row in rows], dtype=np.int64)
@@ -174,6 +177,27 @@ def sample_figures(data: ExperimentData) -> list[Figure]:
         if len(rows) > 1:
             found.append(_drift(metric, rows))
     return found
+
+
+def _uplifts(data: ExperimentData) -> Figure:
+    rows = data.uplifts
+    metric = next(row["metric"] for row in data.tables["experiment_metrics"] if row["role"] == "primary")
+    counts = np.array([row["pairs"] for row in rows], dtype=np.int64)
+    won = next(row["share_won"] for row in data.tables["diagnostics"] if row["metric"] == metric)
+    return Figure(
+        "uplifts",
+        f"Single uplifts of {metric}",
+        "How far the pairs lie apart; the first and the last bar hold all beyond. The interval is of their mean.",
+        f"{text.number(int(counts.sum()))} pairs, {text.percent(won)} of them with an uplift above 0.",
+        f"pairs.{metric}_uplift, diagnostics.share_won",
+        charts.histogram_chart(
+            np.array([row["start"] for row in rows]),
+            counts,
+            unit=CATALOGUE[metric].unit,
+            width=SMALL[0],
+            height=SMALL[1],
+        ),
+    )
 
 
 def _ratio(rows: list[Row]) -> Figure:

@@ -92,6 +92,18 @@ SELECT f.experiment_id, make_timestamp(number * us) AS start, coalesce(sum(pairs
 FROM filled AS f LEFT JOIN span AS s ON s.experiment_id = f.experiment_id AND epoch_us(block) // us = number
 GROUP BY f.experiment_id, number, us ORDER BY f.experiment_id, number
 
+-- name: uplifts
+-- Pairs by their uplift in bars of one width, the outermost with all beyond; {metric} is a name of the catalogue.
+WITH known AS (
+    SELECT {metric}_uplift AS uplift FROM pairs WHERE experiment_id = $id AND {metric}_uplift IS NOT NULL
+), counted AS (
+    SELECT greatest($first, least($last, floor(uplift / $width)))::BIGINT AS number, count(*) AS pairs
+    FROM known GROUP BY ALL
+)
+SELECT number * $width AS start, coalesce(pairs, 0) AS pairs
+FROM range($first, $last + 1) AS bars (number) LEFT JOIN counted USING (number)
+ORDER BY number
+
 -- name: unmatched
 -- Reports without a pair of each experiment, by arm and reason.
 SELECT experiment_id, arm, reason, count(*) AS reports FROM unmatched

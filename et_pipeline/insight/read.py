@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from et_pipeline.common.sql import load, row_dicts
 from et_pipeline.governance.next_steps import group
 from et_pipeline.governance.standing import halted, loads
+from et_pipeline.insight.scales import round_up
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,6 +35,8 @@ TABLES = {
     "calibration": "metric, scheme",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
+BARS = 24
+"""Bars of the picture of single uplifts; one more where the first begins within its width."""
 AT_ONCE = 10
 """Experiments that one query reads: enough to share its cost, few enough that their rows fit into memory."""
 _OF_THESE = "SELECT * FROM {} WHERE experiment_id IN (SELECT unnest($ids))"
@@ -48,6 +52,7 @@ class ExperimentData(NamedTuple):
         events: Its messages, each with how its delivery stands.
         unmatched: Reports without a pair by arm and reason: `arm, reason, reports`.
         pairs_over_time: Pairs in equal spans of time: `start, pairs`.
+        uplifts: Pairs by the uplift of the primary metric, in bars of one width: `start, pairs`.
         outages: Outages that overlap it.
     """
 
@@ -57,6 +62,7 @@ class ExperimentData(NamedTuple):
     events: list[Row]
     unmatched: list[Row]
     pairs_over_time: list[Row]
+    uplifts: list[Row]
     outages: list[Row]
 
 
@@ -81,6 +87,12 @@ def read_experiments(
         unmatched = _each(connection, load(__package__, "unmatched"), ids)
         pairs_over_time = _each(connection, load(__package__, "pairs_over_time"), ids)
         outages = _each(connection, load(__package__, "outages"), ids)
+        primaries = {
+            name: row["metric"]
+            for name, rows in tables["experiment_metrics"].items()
+            for row in rows
+            if row["role"] == "primary"
+        }
         for name in ids:
             if name not in known:
                 raise KeyError(name)
@@ -91,6 +103,7 @@ def read_experiments(
                 events=events.get(name, []),
                 unmatched=unmatched.get(name, []),
                 pairs_over_time=pairs_over_time.get(name, []),
+                uplifts=_uplifts(connection, name, tables["diagnostics"].get(name, []), primaries.get(name)),
                 outages=outages.get(name, []),
             )
 
@@ -102,6 +115,20 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
         KeyError: The database has no such experiment.
     """
     return next(read_experiments(connection, [experiment_id]))
+
+
+def _uplifts(
+    connection: duckdb.DuckDBPyConnection, experiment_id: str, diagnostics: list[Row], primary: str | None
+) -> list[Row]:
+    """Single uplifts of the primary metric by size, three standard deviations around their median."""
+    found = next((row for row in diagnostics if row["metric"] == primary), None)
+    if found is None or found["median_uplift"] is None or not found["sd_uplift"]:
+        return []
+    width = round_up(6 * found["sd_uplift"] / BARS)
+    first = math.floor((found["median_uplift"] - 3 * found["sd_uplift"]) / width)
+    bounds = {"id": experiment_id, "width": width, "first": first, "last": first + BARS}
+    rows = row_dicts(connection, load(__package__, "uplifts", metric=str(primary)), bounds)
+    return rows if any(row["pairs"] for row in rows) else []
 
 
 def messages(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> dict[str, list[Row]]:

@@ -57,13 +57,17 @@ def value_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str
     Returns:
         Multiples of 1, 2 or 5 times a power of ten, ascending, each with as many decimals as the step has.
     """
-    coarse = (high - low) / most
-    power = math.floor(math.log10(coarse))
-    step = next(step * 10.0**power for step in _STEPS if step * 10.0**power >= coarse * (1 - 1e-9))
+    step = round_up((high - low) / most)
     numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
     return [
         (number * step, _value_label(number * step, step, max(abs(low), abs(high)))) for number in numbers
     ]
+
+
+def round_up(value: float) -> float:
+    """The smallest of 1, 2, 5 times a power of ten that is not below a positive value."""
+    power = math.floor(math.log10(value))
+    return next(step * 10.0**power for step in _STEPS if step * 10.0**power >= value * (1 - 1e-9))
 
 
 def _value_label(value: float, step: float, largest: float) -> str:

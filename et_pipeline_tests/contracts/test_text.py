@@ -35,7 +35,7 @@ def test_number(value: float | None, said: str) -> None:
         (-math.inf, 2.0, "−∞ to +2.00 bps"),
         (None, None, "no interval yet"),
         (-math.inf, math.inf, "no interval yet"),
-        (-0.001, 9.0, "0.00 to +9.00 bps"),
+        (-0.001, 9.0, "−0.001 to +9.000 bps"),
     ],
 )
 def test_interval(lower: float | None, upper: float | None, said: str) -> None:
@@ -54,3 +54,9 @@ def test_percent_moment_and_duration() -> None:
         "7 µs",
         "–",
     ]
+
+
+def test_an_end_that_is_not_zero_keeps_its_sign():
+    assert text.interval(0.04, 13.5, "bps") == "+0.04 to +13.50 bps"
+    assert text.interval(-2500.0, -0.3) == "−2,500.0 to −0.3"
+    assert text.interval(0.0, 13.5) == "0.0 to +13.5"

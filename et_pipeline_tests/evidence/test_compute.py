@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from et_pipeline.common.times import epoch_microseconds
+from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.evidence.compute import build_evidence, read_series
 from et_pipeline.evidence.paths import finite, inference_cells, read_cells
 from et_pipeline.experiments.registered import registered_experiments
@@ -138,6 +139,28 @@ def test_diagnostics_by_hand(connection):
     deviations = [-1.0, 1.0, -3.0, 3.0, -1.5, -0.5, 2.0]
     sd = math.sqrt(sum(value**2 for value in deviations) / 6)
     assert found == (1.5, pytest.approx(sd), 6 / 7, "b", 4 / 7, 3.0)
+
+
+def test_levels_by_hand(connection):
+    put_cells(connection, HAND)
+    for number, uplift in enumerate([1.0, 3.0, -1.0, 5.0, 0.5, 1.5, 4.0]):
+        add_pair(connection, number, edge=uplift)
+    connection.execute("UPDATE pairs SET edge_bps_control = 10, edge_bps_variant = 10 + edge_bps_uplift")
+    build_evidence(connection, ["exp"])
+    control, variant, change = connection.execute(
+        "SELECT mean_control, mean_variant, relative_change FROM diagnostics"
+    ).fetchone()
+    assert (control, variant) == (10.0, pytest.approx(12.0))
+    assert change is None, "an edge may be negative, so a relative change of it says nothing"
+
+
+@pytest.mark.parametrize(
+    ("metric", "control", "variant", "change"),
+    [("latency_ms", 80.0, 100.0, 0.25), ("fill_ratio", 0.5, 0.4, -0.2), ("edge_bps", 0.1, 0.2, None),
+     ("latency_ms", None, 100.0, None), ("filled_size", 0.0, 1.0, None)],
+)  # fmt: skip
+def test_a_change_is_told_where_it_means_something(metric, control, variant, change):
+    assert CATALOGUE[metric].change(control, variant) == (change if change is None else pytest.approx(change))
 
 
 def test_the_path_is_the_inference_s_own(connection):

@@ -42,7 +42,7 @@ RULES = {
     "Sample ratio": {"1,000": "e-value of the alarm (docs/statistics.md)"},
 }
 """Limits of the method that stand on a page: fixed in the program, so in no table. By the part they stand in."""
-AXES = ("pairs", "ratio", "path-", "drift-")
+AXES = ("pairs", "uplifts", "ratio", "path-", "drift-")
 """Charts whose only numbers are ticks of their axes; the forest plot has none, and its numbers count."""
 
 
