@@ -321,6 +321,7 @@ SECTIONS = {
     "intervals": f"{ROLE_ORDER}, metric",
     "diagnostics": "metric",
     "replay_fidelity": "metric, comparison",
+    "breakdowns": "dimension, value",
     "sample_ratio": "as_of DESC LIMIT 1",
     "drift": "as_of DESC LIMIT 1",
     "drift_signals": "emitted_at",

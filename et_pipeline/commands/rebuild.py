@@ -24,6 +24,8 @@ TOLERANT = {
     "unmatched": "",
     "series_cells": "",
     "missing_values": "",
+    "segment_cells": "",
+    "breakdowns": "",
     "series_interval_path": "",
     "series_intervals": "",
     "arm_progress": "",

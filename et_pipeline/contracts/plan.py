@@ -24,6 +24,7 @@ from pydantic import (
 
 from et_pipeline.common.times import format_duration, parse_duration
 from et_pipeline.common.untrusted import in_utc, printable, read_inside, shown
+from et_pipeline.contracts.breakdowns import DIMENSION_PATTERN, MAX_VALUES
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
 from et_pipeline.contracts.plan_yaml import read_yaml
 from et_pipeline.contracts.refusals import Refusal, explain, shortened
@@ -55,7 +56,7 @@ UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in t
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
 only to true)."""
-LATER_KEYS = ("max_missing", "family", "boundary", "replay_fidelity")
+LATER_KEYS = ("max_missing", "family", "boundary", "replay_fidelity", "breakdowns", "market_groups")
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
 
@@ -74,6 +75,8 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(printable)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
+Dimension = Annotated[str, Field(pattern=DIMENSION_PATTERN)]
+Wildcard = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(printable)]
 Size = Annotated[int, Field(ge=2, le=MAX_SIZE)]
 
 
@@ -207,6 +210,8 @@ class Plan(_Strict):
     promotion: Promotion = Promotion()
     family: Identifier | None = None
     replay_fidelity: ReplayFidelity = ReplayFidelity()
+    breakdowns: Annotated[tuple[Dimension, ...], Field(max_length=10, strict=False)] = ()
+    market_groups: Annotated[dict[Name, Wildcard], Field(max_length=MAX_VALUES)] = {}
     sample: bool = False
 
     @model_validator(mode="after")
@@ -229,6 +234,15 @@ class Plan(_Strict):
             )
         if self.mode == "limited_live" and self.replay_fidelity != ReplayFidelity():
             raise ValueError("replay_fidelity: for shadow; in limited_live nothing is replayed")
+        if len(set(self.breakdowns)) < len(self.breakdowns):
+            raise ValueError("breakdowns: a dimension is listed more than once")
+        if ("market" in self.breakdowns) != bool(self.market_groups):
+            raise ValueError(
+                "market_groups: needed with the breakdown market, and only there; allowed: a pattern for each group, "
+                'for example {nba: "nba-*"}'
+            )
+        if any(pattern.count("*") > 3 for pattern in self.market_groups.values()):
+            raise ValueError("market_groups: a pattern has at most three *")
         bounded = [metric.name for metric in self.metrics if metric.effective_estimator == "bounded"]
         if self.matching.method == "arms" and bounded:
             raise ValueError(

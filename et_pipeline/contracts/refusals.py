@@ -10,6 +10,7 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from et_pipeline.common.untrusted import shown
+from et_pipeline.contracts.breakdowns import DIMENSION_PATTERN
 from et_pipeline.contracts.plan_yaml import Scalar
 
 
@@ -65,6 +66,8 @@ BOUNDS = {
 PATTERNS = {
     r"^[a-z0-9][a-z0-9._-]{0,63}$": "allowed: small letters, digits, '.', '_', '-'; up to 64, a letter or digit first",
     r"^[a-z0-9][a-z0-9_-]{0,39}$": "allowed: small letters, digits, '_', '-'; up to 40, a letter or digit first",
+    DIMENSION_PATTERN: "allowed: side, outcome_id, hour, market (with market_groups), or label. and a name, for "
+    "example label.desk",
     r"^[0-9a-f]{64}$": "allowed: 64 hexadecimal digits",
     r"^[A-Za-z0-9][A-Za-z0-9@._+-]{0,199}$": "allowed: a name without spaces as in allowed_signers, for example "
     "alice@desk",

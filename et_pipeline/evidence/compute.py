@@ -13,6 +13,7 @@ import polars as pl
 from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
 from et_pipeline.common.times import EPOCH, epoch_microseconds
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT
+from et_pipeline.evidence.breakdowns import write_breakdowns
 from et_pipeline.evidence.fidelity import write_fidelity
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
 from et_pipeline.evidence.looks import further_pairs
@@ -98,6 +99,7 @@ def build_evidence(
                     closed_until=load(__package__, "closed_until"),
                 )
             )
+        write_breakdowns(connection, known, touched)
         write_fidelity(connection, [item for item in known if item.mode == "shadow"])
         _match_rates(engine, wanted)
         _replays(engine, [item for item in known if item.mode == "shadow"])

@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from et_pipeline.contracts.breakdowns import Breakdown
 from et_pipeline.contracts.metrics import CATALOGUE, Metric
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, counted
 
@@ -162,6 +163,16 @@ class RegisteredExperiment(NamedTuple):
     def needs_split_sign_off(self) -> bool:
         """Whether the split is large enough to need a human's sign-off before sampling."""
         return self.traffic_split_pct > LARGE_SPLIT_PCT
+
+    @property
+    def breakdowns(self) -> tuple[Breakdown, ...]:
+        """The dimensions that its plan asks for, none where it names none."""
+        plan = json.loads(self.plan)
+        groups = plan.get("market_groups") or {}
+        return tuple(
+            Breakdown(dimension, groups if dimension == "market" else {})
+            for dimension in plan.get("breakdowns") or ()
+        )
 
     @property
     def sample(self) -> bool:

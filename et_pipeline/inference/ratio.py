@@ -26,7 +26,8 @@ class RatioCells(NamedTuple):
     n: Floats
     """Number of pairs; where each arm has a sample of its own, cells × 2: trades of the first and second arm."""
     totals: Floats
-    """Cells × 4: numerator and denominator of the variant, numerator and denominator of the control."""
+    """Cells × 4: numerator and denominator of the variant, numerator and denominator of the control. Cells × 8 where
+    two such differences are compared, the second one's columns after the first one's."""
 
 
 def from_pairs(block: ArrayLike, market: ArrayLike, variant: ArrayLike, control: ArrayLike) -> RatioCells:
@@ -57,9 +58,9 @@ def merge(*parts: RatioCells) -> RatioCells:
 
 
 def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) -> IntervalPath:
-    """Intervals of the difference of ratios at every block end.
+    """Intervals of the difference of ratios, or of the difference of two such differences, at every block end.
 
-    Until both denominators are above zero there is no estimate: its mean is NaN, the interval infinite.
+    Until all denominators are above zero there is no estimate: its mean is NaN, the interval infinite.
 
     Args:
         cells: merged cells.
@@ -68,15 +69,17 @@ def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) 
         null: the difference that the e- and p-values test.
     """
     first = cells.totals[cells.block == cells.block[:1]].sum(axis=0)  # see twoway.pilot_centre
-    pilot = np.divide(first[::2], first[1::2], out=np.zeros(2), where=first[1::2] > 0)
+    ratios = cells.totals.shape[1] // 2
+    signs = np.array([1.0, -1.0, -1.0, 1.0])[:ratios]
+    pilot = np.divide(first[::2], first[1::2], out=np.zeros(ratios), where=first[1::2] > 0)
     numerators = cells.totals[:, ::2] - pilot * cells.totals[:, 1::2]
     totals = np.column_stack((cells.n, numerators, cells.totals[:, 1::2]))
     moments = running_moments(cells.block, cells.market, totals)
-    numerator, denominator = moments.total[:, -4:-2], moments.total[:, -2:]
+    numerator, denominator = moments.total[:, -2 * ratios : -ratios], moments.total[:, -ratios:]
     denominator = np.where(denominator > 0, denominator, np.nan)
     ratio = numerator / denominator
-    slope = np.array([1.0, -1.0]) / denominator
-    samples = totals.shape[1] - 4
+    slope = signs / denominator
+    samples = totals.shape[1] - 2 * ratios
     gradient = np.column_stack((np.zeros((len(ratio), samples)), slope, -ratio * slope))
-    centre, shift = float(pilot[0] - pilot[1]), ratio[:, 0] - ratio[:, 1]
+    centre, shift = float(signs @ pilot), ratio @ signs
     return path_of(moments, centre, shift, gradient, alpha=alpha, g=g, null=null, samples=samples)

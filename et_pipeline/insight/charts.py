@@ -207,6 +207,29 @@ def forest_chart(bars: Sequence[Bar], *, width: int) -> Chart:
     return chart
 
 
+def multiples_chart(bars: Sequence[Bar], *, width: int) -> Chart:
+    """Intervals of one metric under each other, all on one scale with zero in the middle and better to the right."""
+    pitch, side = 44, 8.0
+    height = pitch * len(bars) + 26
+    middle, bottom = width / 2, pitch * len(bars) + 4
+    chart = Chart(
+        width, height, (0.0, 0.0, width, height), [Shape("zero", f"M{middle:.1f},0V{bottom}")], [], []
+    )
+    ends = [abs(end) for bar in bars for end in (bar.mean, bar.lower, bar.upper) if end is not None]
+    for row, bar in enumerate(bars):
+        top = pitch * row
+        chart.words.extend([
+            Words("name", side, top + 18, bar.label),
+            Words("figures", width - side, top + 18, bar.text),
+        ])  # fmt: skip
+        _draw_bar(chart, bar, side, top + 31, half=7, reach=max(ends, default=1.0))
+    chart.words.extend([
+        Words("worse", middle - 12, bottom + 14, "← worse"),
+        Words("better", middle + 12, bottom + 14, "better →"),
+    ])  # fmt: skip
+    return chart
+
+
 def interval_mark(bar: Bar, *, width: int = 132, height: int = 18) -> Chart:
     """One interval without any words, for a table: zero stands in the middle, better is to the right."""
     field = (0.0, 0.0, float(width), float(height))
@@ -215,9 +238,11 @@ def interval_mark(bar: Bar, *, width: int = 132, height: int = 18) -> Chart:
     return chart
 
 
-def _draw_bar(chart: Chart, bar: Bar, side: float, y: float, *, half: int) -> None:
-    """The margins, the interval and the mean of one bar, on a scale of its own."""
-    figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal]
+def _draw_bar(
+    chart: Chart, bar: Bar, side: float, y: float, *, half: int, reach: float | None = None
+) -> None:
+    """The margins, the interval and the mean of one bar; on a scale of its own, or on one that has a reach."""
+    figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal] if reach is None else [reach]
     span = 1.12 * max((abs(value) for value in figures if value is not None), default=1.0) or 1.0
     x = Scale(-span, span, side, chart.width - side)
     if bar.equal is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -150,6 +151,53 @@ def forest_figure(findings: Findings) -> Figure | None:
         charts.forest_chart(bars, width=880),
         charts.forest_chart(bars, width=400),
     )
+
+
+def breakdown_figures(data: ExperimentData) -> list[Figure]:
+    """The uplift within each value of each dimension that the plan asks for, a chart a dimension."""
+    found = []
+    for number, (dimension, of_dimension) in enumerate(
+        groupby(data.tables["breakdowns"], key=lambda row: row["dimension"])
+    ):
+        rows = list(of_dimension)
+        unit = CATALOGUE[rows[0]["metric"]].unit
+        bars = [
+            Bar(
+                f"{_value(row)} · {text.percent(row['share'])}",
+                text.interval(row["ci_lower"], row["ci_upper"], unit)
+                + (" · stands" if row["stands"] else ""),
+                row["mean_uplift"],
+                row["ci_lower"],
+                row["ci_upper"],
+                None,
+                None,
+                "calm" if not row["stands"] else "good" if row["mean_uplift"] > 0 else "bad",
+            )
+            for row in rows
+        ]
+        differ = rows[0]["heterogeneity_p_value"]
+        found.append(
+            Figure(
+                f"breakdown-{number}",
+                f"By {dimension.removeprefix('label.').replace('_', ' ')}",
+                "A single value: there is nothing to compare."
+                if differ is None
+                else f"{'The values differ' if differ <= 0.05 else 'No sign that the values differ'}: p-value "
+                f"{text.number(differ, 2)}. The share that has it stands beside each value.",
+                "; ".join(f"{bar.label}: {bar.text}" for bar in bars),
+                "breakdowns",
+                charts.multiples_chart(bars, width=SMALL[0]),
+            )
+        )
+    return found
+
+
+def _value(row: Row) -> str:
+    """A value of a dimension, short enough for a chart."""
+    value = f"{row['value']}:00 UTC" if row["dimension"] == "hour" else str(row["value"])
+    if row["n_values"] > 1:
+        return f"{text.number(row['n_values'])} others"
+    return value if len(value) <= 24 else f"{value[:23]}…"
 
 
 def sample_figures(data: ExperimentData) -> list[Figure]:

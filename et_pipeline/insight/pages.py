@@ -18,7 +18,13 @@ from et_pipeline.experiments.failures import Failure, attempt, note, sentences
 from et_pipeline.governance.portfolio import summary
 from et_pipeline.insight import read
 from et_pipeline.insight.board import ORDERS, filters, sections
-from et_pipeline.insight.figures import forest_figure, gap_figure, path_figures, sample_figures
+from et_pipeline.insight.figures import (
+    breakdown_figures,
+    forest_figure,
+    gap_figure,
+    path_figures,
+    sample_figures,
+)
 from et_pipeline.insight.findings import badge, find
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.published import PAGE_NOTES
@@ -176,6 +182,7 @@ def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) ->
         gap_path=gap_figure(data, findings),
         primary_path=paths.get(primary),
         other_paths=[figure for name, figure in paths.items() if name != primary],
+        breakdowns=breakdown_figures(data),
         sample_figures=sample_figures(data),
         plan=json.dumps(plan, indent=2, ensure_ascii=False),
         sample=plan.get("sample", False),

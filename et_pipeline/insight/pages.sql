@@ -46,6 +46,7 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(18, t) FROM pair_blocks_elsewhere AS t
     UNION ALL SELECT experiment_id, hash(20, t) FROM portfolio AS t WHERE sentence IS NOT NULL
     UNION ALL SELECT experiment_id, hash(21, t) FROM calibration AS t
+    UNION ALL SELECT experiment_id, hash(22, t) FROM breakdowns AS t
     UNION ALL SELECT e.experiment_id, hash(13, o) FROM experiments AS e JOIN outages AS o
               ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
 )

@@ -33,6 +33,7 @@ TABLES = {
     "failures": "since, stage",
     "portfolio": "as_of",
     "calibration": "metric, scheme",
+    "breakdowns": "dimension, value = '(other)', value",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
 BARS = 24

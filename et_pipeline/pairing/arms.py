@@ -45,38 +45,61 @@ def mark_stale(engine: Engine, inside: str, after: int = 0) -> None:
     )
 
 
-def trades(span: str = "true") -> str:
+def trades(span: str = "true", more: str = "") -> str:
     """The query for the trades that count.
 
     Args:
         span: A condition on the reports `r`, to keep the scan short.
+        more: Further columns of them, each with a comma before it.
     """
-    return load(
-        __package__, "trades", block=columns.block("r.emitted_at"), metrics=columns.METRICS, span=span
-    )
+    metrics = columns.METRICS + more
+    return load(__package__, "trades", block=columns.block("r.emitted_at"), metrics=metrics, span=span)
 
 
 def keep_trades(engine: Engine, metrics: Sequence[Metric]) -> None:
     """Makes the temporary table `stale_trades`: the trades of the cells in `stale`."""
-    span = "true"
-    if engine.local:
-        span = (
-            "r.emitted_at >= (SELECT min(block) FROM stale) AND r.emitted_at < (SELECT max(s.block +"
-            " to_microseconds(x.time_block_us)) FROM stale AS s INNER JOIN terms AS x USING (experiment_id))"
-        )
+    engine.create_temp(
+        "stale_trades",
+        load(
+            __package__,
+            "trades_of_cells",
+            columns=", ".join(needed_of_trades(metrics)),
+            trades=trades(span_of_stale(engine)),
+        ),
+    )
+
+
+def span_of_stale(engine: Engine) -> str:
+    """A condition on reports `r` that holds for those of the cells in `stale`, to keep the scan short."""
+    if not engine.local:
+        return "true"
+    return (
+        "r.emitted_at >= (SELECT min(block) FROM stale) AND r.emitted_at < (SELECT max(s.block +"
+        " to_microseconds(x.time_block_us)) FROM stale AS s INNER JOIN terms AS x USING (experiment_id))"
+    )
+
+
+def needed_of_trades(metrics: Sequence[Metric]) -> list[str]:
+    """What metrics need of a trade `p`, with the winsor limits in `t`."""
     needed = {"p.fill_ratio"}
     for metric in metrics:
         needed.update(f"p.{part}" for part in metric.ratio_of or (metric.name,))
         if metric.ratio_of is None:
             needed |= {f"t.{metric.name}_lower", f"t.{metric.name}_upper"}
-    engine.create_temp(
-        "stale_trades",
-        load(__package__, "trades_of_cells", columns=", ".join(sorted(needed)), trades=trades(span)),
-    )
+    return sorted(needed)
 
 
-def cells_of_trades(metric: Metric) -> str:
-    """The query for a metric's cells, from `stale_trades`."""
+def cells_of_trades(
+    metric: Metric, *, source: str = "stale_trades", stale: str = "stale", more: str = ""
+) -> str:
+    """The query for a metric's cells.
+
+    Args:
+        metric: The metric.
+        source: The table of their trades.
+        stale: The table of the cells.
+        more: Further columns of that, each with a comma before it.
+    """
     name = metric.name
     numerator, denominator, touched = f"p.{name}", "1", "0"
     if metric.ratio_of is not None:
@@ -100,6 +123,9 @@ def cells_of_trades(metric: Metric) -> str:
         touched=touched,
         valued=_valued(metric),
         totals=",\n        ".join(totals),
+        trades=source,
+        stale=stale,
+        more=more,
     )
 
 

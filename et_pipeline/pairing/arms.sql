@@ -49,8 +49,8 @@ SELECT
     g.n_control + g.n_variant AS n, CAST(NULL AS DOUBLE) AS sum, CAST(NULL AS DOUBLE) AS sum_squares,
     CAST(NULL AS DOUBLE) AS m2, CAST(NULL AS BIGINT) AS wins, g.winsorised,
     g.numerator_control, g.denominator_control, g.numerator_variant, g.denominator_variant,
-    'uplift' AS comparison, g.n_control, g.n_variant
-FROM stale AS c
+    'uplift' AS comparison, g.n_control, g.n_variant{more}
+FROM {stale} AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN (
     SELECT
@@ -58,7 +58,7 @@ INNER JOIN (
         {totals}
     FROM (
         SELECT p.cell, p.arm, {numerator} AS numerator, {denominator} AS denominator, {touched} AS touched
-        FROM stale_trades AS p
+        FROM {trades} AS p
         WHERE {valued}
     ) AS valued
     GROUP BY cell

@@ -20,6 +20,14 @@ from et_pipeline.pairing.arms import (
 )
 from et_pipeline.pairing.columns import NO_TRADE, difference, held, winsorised
 from et_pipeline.pairing.rules import prepare
+from et_pipeline.pairing.segments import (
+    MORE,
+    PAIRS,
+    asked,
+    keep_segments,
+    segments_of_pairs,
+    segments_of_trades,
+)
 from et_pipeline.pairing.steps import view_stale
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
@@ -84,7 +92,7 @@ def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -
     if stale:
         engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics, every)))
         _take_away(engine)
-        cells = sum(engine.insert("series_cells", _cells_query(series)) for series in every)
+        cells = sum(engine.insert("series_cells", cells_of_pairs(series)) for series in every)
         for metric in metrics:
             engine.insert("missing_values", load(__package__, "missing", metric=metric.name))
         if any_compared(engine):
@@ -92,6 +100,8 @@ def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -
             cells += sum(engine.insert("series_cells", cells_of_trades(metric)) for metric in metrics)
             for metric in metrics:
                 engine.insert("missing_values", trades_without_value(metric))
+        for query in _segments(engine):
+            engine.insert("segment_cells", query)
         blocks = _note_paths(engine)
     return CellsResult(stale, cells, blocks)
 
@@ -111,7 +121,7 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
     warehouse.create_temp("made", "SELECT * FROM series_cells WHERE false")
     warehouse.create_temp("made_missing", "SELECT * FROM missing_values WHERE false")
     for series in every:
-        engine.insert("made", _cells_query(series))
+        engine.insert("made", cells_of_pairs(series))
     for metric in metrics:
         engine.insert("made_missing", load(__package__, "missing", metric=metric.name))
     if compared:
@@ -119,13 +129,22 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
         for metric in metrics:
             engine.insert("made", cells_of_trades(metric))
             engine.insert("made_missing", trades_without_value(metric))
-    stale = warehouse.create_temp("stale", load(__package__, "changed_cells", inside=inside))
+    segments = _segments(engine)
+    changes = load(__package__, "changed_cells", inside=inside)
+    if segments:
+        warehouse.create_temp("made_segments", "SELECT * FROM segment_cells WHERE false")
+        for query in segments:
+            engine.insert("made_segments", query)
+        changes += "\nUNION\n" + load(__package__, "changed_segments", inside=inside)
+    stale = warehouse.create_temp("stale", changes)
     cells = blocks = 0
     if stale:
         _take_away(warehouse)
         changed = f"({_CELL}) IN (SELECT {_CELL} FROM stale)"
         cells = warehouse.insert("series_cells", f"SELECT * FROM made WHERE {changed}")
         warehouse.insert("missing_values", f"SELECT * FROM made_missing WHERE {changed}")
+        if segments:
+            warehouse.insert("segment_cells", f"SELECT * FROM made_segments WHERE {changed}")
     blocks = _note_paths(warehouse)
     return CellsResult(stale, cells, blocks)
 
@@ -134,7 +153,7 @@ def _take_away(engine: Engine) -> None:
     """Takes the stale cells away; the limits of time keep the scan short."""
     ((first, last),) = engine.rows("SELECT min(block), max(block) FROM stale")
     span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
-    for table in ("series_cells", "missing_values"):
+    for table in ("series_cells", "missing_values", "segment_cells"):
         engine.delete(table, f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
 
 
@@ -152,9 +171,27 @@ def _series(connection: duckdb.DuckDBPyConnection, metrics: Sequence[Metric]) ->
     return [Series(comparison, metric) for comparison in comparisons for metric in metrics]
 
 
+def _segments(engine: Engine) -> list[str]:
+    """The queries for the cells of breakdowns; makes the tables that they read. None where no plan asks for any."""
+    experiments = asked(engine)
+    if not experiments:
+        return []
+    primaries = {item.primary.name: item.primary.metric for item in experiments}
+    series = [Series(UPLIFT, metric) for metric in primaries.values()]
+    keep_segments(engine, experiments, sorted({column for one in series for column in columns_of(one)}))
+    queries = []
+    if any(item.paired for item in experiments):
+        for one in series:
+            cells = cells_of_pairs(one, source=PAIRS, stale="segments", more=MORE)
+            queries.append(segments_of_pairs(experiments, one.metric, cells))
+    if not all(item.paired for item in experiments):
+        queries += [segments_of_trades(experiments, metric) for metric in primaries.values()]
+    return queries
+
+
 def _needed(metrics: Sequence[Metric], every: Sequence[Series]) -> str:
     found = {f"{missing_arms(metric)} AS {metric.name}_missing" for metric in metrics}
-    found.update(column for series in every for column in _columns(series))
+    found.update(column for series in every for column in columns_of(series))
     return ",\n    ".join(sorted(found))
 
 
@@ -168,7 +205,7 @@ def decimal_type(metric: Metric) -> str:
     return f"DECIMAL(38, {38 - math.ceil(math.log10(largest))})"
 
 
-def _columns(series: Series) -> list[str]:
+def columns_of(series: Series) -> list[str]:
     """What a series needs of a pair `p`, with the winsor limits in `t`."""
     if series.metric.ratio_of is not None:
         return [f"p.{part}_{arm}" for part in series.metric.ratio_of for arm in series.arms]
@@ -202,8 +239,17 @@ def arm_value(metric: Metric, arm: str) -> str:
     return _own_ratio(metric, *(f"p.{part}_{arm}" for part in metric.ratio_of))
 
 
-def _cells_query(series: Series) -> str:
-    """The query for a series' cells, from the columns that `_columns` names."""
+def cells_of_pairs(
+    series: Series, *, source: str = "stale_pairs", stale: str = "stale", more: str = ""
+) -> str:
+    """The query for a series' cells, from the columns that `columns_of` names.
+
+    Args:
+        series: The series.
+        source: The table of their pairs.
+        stale: The table of the cells.
+        more: Further columns of that, each with a comma before it.
+    """
     parts = dict.fromkeys((f"{part}_{arm}" for part in ("numerator", "denominator") for arm in ARMS), "NULL")
     uplift, touched = f"p.{series.name}", f"p.{series.name}_winsorised"
     if series.metric.ratio_of is not None:
@@ -221,6 +267,9 @@ def _cells_query(series: Series) -> str:
         total=TOTAL,
         uplift=uplift,
         touched=touched,
+        pairs=source,
+        stale=stale,
+        more=more,
         **parts,
     )
 

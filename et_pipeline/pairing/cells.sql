@@ -28,7 +28,7 @@ WITH uplifts AS (
         p.cell, {uplift} AS uplift, {touched} AS touched,
         {numerator_control} AS numerator_control, {numerator_variant} AS numerator_variant,
         {denominator_control} AS denominator_control, {denominator_variant} AS denominator_variant
-    FROM stale_pairs AS p
+    FROM {pairs} AS p
 ),
 totals AS (
     SELECT
@@ -59,8 +59,8 @@ SELECT
     c.experiment_id, m.metric, c.block, c.market_id,
     t.n, t.sum, t.sum_squares, s.m2, t.wins, t.winsorised,
     t.numerator_control, t.denominator_control, t.numerator_variant, t.denominator_variant,
-    '{comparison}' AS comparison, CAST(NULL AS BIGINT) AS n_control, CAST(NULL AS BIGINT) AS n_variant
-FROM stale AS c
+    '{comparison}' AS comparison, CAST(NULL AS BIGINT) AS n_control, CAST(NULL AS BIGINT) AS n_variant{more}
+FROM {stale} AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN totals AS t ON t.cell = c.cell
 INNER JOIN spreads AS s ON s.cell = c.cell

@@ -25,6 +25,7 @@ variant: {{strategy_id: variant-{number}}}
 planned_pairs: 4000
 starts_at: 2026-10-01T00:00:00Z
 ends_at: 2026-11-01T00:00:00Z
+breakdowns: [side, outcome_id]
 metrics: [{{name: edge_bps, role: primary, equivalence_margin: 1.0}}]
 """
 STARTS_AT = datetime(2026, 10, 1, tzinfo=UTC)

@@ -291,3 +291,28 @@ def test_max_missing_is_a_share_below_one(value):
     (refusal,) = refusals(PLAN + f"\nmax_missing: {value}\n")
     assert refusal.key == "max_missing"
     assert value.strip("-") in refusal.value
+
+
+def test_breakdowns_are_frozen_and_their_default_leaves_older_hashes_alone():
+    assert plan().breakdowns == ()
+    assert {"breakdowns", "market_groups"}.isdisjoint(plan().frozen)
+    asked = plan(PLAN + 'breakdowns: [side, label.desk, market]\nmarket_groups: {nba: "nba-*"}\n')
+    assert asked.frozen["breakdowns"] == ["side", "label.desk", "market"]
+    assert asked.frozen["market_groups"] == {"nba": "nba-*"}
+    assert asked.plan_hash != plan().plan_hash
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("breakdowns: [price]", "allowed: side, outcome_id, hour, market"),
+        ("breakdowns: ['label.; DROP TABLE reports']", "allowed: side, outcome_id, hour, market"),
+        ("breakdowns: [side, side]", "listed more than once"),
+        ("breakdowns: [market]", "needed with the breakdown market"),
+        ("breakdowns: [side]\nmarket_groups: {nba: nba}", "needed with the breakdown market, and only there"),
+        ("breakdowns: [market]\nmarket_groups: {nba: '*a*b*c*'}", "at most three"),
+        (f"breakdowns: {['label.l' + str(number) for number in range(11)]}", "at most 10"),
+    ],
+)
+def test_a_breakdown_that_cannot_be_made_is_refused(text: str, says: str):
+    assert any(says in str(refusal) for refusal in refusals(PLAN + text + "\n"))

@@ -15,6 +15,7 @@ EMPTY = {
     "Does the promised error hold on each experiment's own data?",
     "What does the backtester flatter, day by day?",
     "What may be expected of the best variant of a family?",
+    "Where does an uplift come from?",
     "Which blocks lack values, and in which arm?",
     "Who signed what?",
 }

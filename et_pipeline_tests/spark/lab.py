@@ -109,11 +109,22 @@ def same_cells(local: duckdb.DuckDBPyConnection, remote: duckdb.DuckDBPyConnecti
     )
     gaps = "SELECT * FROM missing_values ORDER BY ALL"
     assert remote.execute(gaps).fetchall() == local.execute(gaps).fetchall()
-    query = f"SELECT {columns} FROM series_cells ORDER BY ALL"
+    exact_then_near(local, remote, f"SELECT {columns} FROM series_cells ORDER BY ALL", EXACT)
+    of_segments = (
+        "experiment_id, metric, dimension, value, block, market_id, n, n_control, n_variant, sum, m2, "
+        "numerator_control, denominator_control, numerator_variant, denominator_variant"
+    )
+    exact_then_near(local, remote, f"SELECT {of_segments} FROM segment_cells ORDER BY ALL", 9)
+
+
+def exact_then_near(
+    local: duckdb.DuckDBPyConnection, remote: duckdb.DuckDBPyConnection, query: str, exact: int
+) -> None:
+    """The same rows in both: so many columns to the last bit, the sums after them to 1e-9 of their own size."""
     here, there = local.execute(query).fetchall(), remote.execute(query).fetchall()
-    assert [row[:EXACT] for row in there] == [row[:EXACT] for row in here]
+    assert [row[:exact] for row in there] == [row[:exact] for row in here]
     for mine, other in zip(here, there, strict=True):
-        for expected, found in zip(mine[EXACT:], other[EXACT:], strict=True):
+        for expected, found in zip(mine[exact:], other[exact:], strict=True):
             assert found == (None if expected is None else pytest.approx(expected, rel=1e-9, abs=1e-9)), mine[
                 :4
             ]

@@ -15,6 +15,7 @@ from et_pipeline.spark.session import spark_engine
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline_tests.pairing.lab import START, Lab, replayed_report, report, variant_report
 from et_pipeline_tests.pairing.test_order import EXPERIMENTS, plan_all
+from et_pipeline_tests.pairing.test_segments import ASKED, LIVE, some_reports
 from et_pipeline_tests.spark.lab import open_twins
 
 
@@ -69,6 +70,19 @@ def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, s
         assert twins.local.rows("SELECT count(*) FROM missing_values") > [(0,)], "no gaps at all"
         found = twins.local.rows("SELECT count(DISTINCT comparison) FROM series_cells")
         assert found == [(3,)], "no replays of the control at all"
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["pairs", "trades"])
+def test_breakdowns_have_the_same_cells(cluster: str, tmp_path: Path, live: bool) -> None:
+    reports = some_reports(4, 80, **({"mode": "live"} if live else {}))
+    with open_twins(cluster, tmp_path) as twins:
+        twins.plan(plan=ASKED, **(LIVE if live else {}))
+        twins.plan("plain", control_strategy_id="other", variant_strategy_id="another")
+        for start in (0, 90):
+            twins.ingest(*reports[start : start + 90])
+            twins.tick(["exp", "plain"])
+        dimensions = "SELECT count(DISTINCT dimension) FROM segment_cells"
+        assert twins.remote.rows(dimensions) == [(5,)]
 
 
 def test_what_nothing_touched_is_not_paired_again(cluster: str, tmp_path: Path) -> None:
