@@ -12,7 +12,7 @@ from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.common import text
 from et_pipeline.common.sql import load
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.experiments.registered import registered_ids
 from et_pipeline.governance.lifecycle import STATES
 from et_pipeline.governance.next_steps import GROUPS, group, word
@@ -139,6 +139,8 @@ def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         row["command"] = judgement.command
         row["methods"] = judgement.methods
         row["replay"] = judgement.replay and judgement.replay._asdict()
+        row["money"] = judgement.money and judgement.money._asdict()
+        row["unbiased"] = judgement.unbiased and judgement.unbiased._asdict()
         row["conditions"] = [condition._asdict() for condition in judgement.conditions]
         row["present"] = [standing._asdict() for standing in judgement.present]
         row["review"] = judgement.review
@@ -183,7 +185,7 @@ def interval_text(row: dict[str, Any]) -> str:
     """`+1.62 [+0.41, +2.83] bps`, or why there is none."""
     if row["mean_uplift"] is None:
         return text.NONE
-    unit = CATALOGUE[row["metric"]].unit
+    unit = metric_of(row["metric"]).unit
     ends = (row["ci_lower"], row["ci_upper"])
     decimals = text.decimals_of(*ends, row["mean_uplift"])
     mean = text.signed(row["mean_uplift"], decimals)
@@ -345,6 +347,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
     replay = (document["replay"] or {}).get("sentence", "")
     for told in filter(None, (document["discovery"], "" if replay in document["sentence"] else replay)):
         console.print(terminal.plain(told), soft_wrap=True)
+    for part in filter(None, (document["money"], document["unbiased"])):
+        console.print(terminal.plain(part["sentence"]), soft_wrap=True)
     if document["family"]:
         console.print(f"Its family, side by side: et show {document['family']}")
     if document["review"]:
@@ -391,7 +395,9 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(terminal.plain(line), soft_wrap=True)
     paired = all(row["n_control"] is None for row in document["intervals"])
     for row in document["diagnostics"]:
-        told = [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
+        told = (
+            [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
+        )
         told += [missing_text(row, paired)] if row["missing_share"] else []
         for line in told:
             console.print(terminal.plain(line), soft_wrap=True)
@@ -427,7 +433,7 @@ def _print_history(console: Console, document: dict[str, Any]) -> None:
 
 def level_text(row: dict[str, Any]) -> str:
     """Each arm's mean of a metric, from its row of `diagnostics`, and the change where that says anything."""
-    unit = CATALOGUE[row["metric"]].unit
+    unit = metric_of(row["metric"]).unit
     levels = f"control {text.number(row['mean_control'])}, variant {text.number(row['mean_variant'])} {unit}"
     change = "" if row["relative_change"] is None else f", a change of {text.percent(row['relative_change'])}"
     return f"{row['metric']}: {levels}{change}"

@@ -21,9 +21,9 @@ WHERE d.experiment_id = $experiment_id AND d.metric = $metric
 -- Of an experiment that compares pairs: how much single trades of the control vary within a market, and how many trades
 -- a block has. The uplift of a pair says nothing of it, since what both arms of a pair have in common is not in it.
 WITH own AS (
-    SELECT {metric}_control AS value, avg({metric}_control) OVER (PARTITION BY market_id) AS level, market_id
-    FROM pairs
-    WHERE experiment_id = $experiment_id AND {metric}_control IS NOT NULL
+    SELECT value, avg(value) OVER (PARTITION BY market_id) AS level, market_id
+    FROM (SELECT {value} AS value, p.market_id FROM pairs AS p WHERE p.experiment_id = $experiment_id) AS trades
+    WHERE value IS NOT NULL
 )
 SELECT
     sqrt(sum((value - level) * (value - level)) / nullif(count(*) - count(DISTINCT market_id), 0)) AS sd,

@@ -12,8 +12,9 @@ from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.common.sql import load
 from et_pipeline.common.times import MICROSECONDS
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.contracts.plan import Plan, counted, parse_plan
+from et_pipeline.pairing.columns import arm_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ def plan(
     guesses = {name: value for name, value in locals().items() if name in MEASURED and value is not None}
     facts = (
         {"block_autocorrelation": 0.0}
-        | (_measured(like, outcome, outcome.primary.name) if like else {})
+        | (_measured(like, outcome, outcome.primary.metric.name) if like else {})
         | guesses
     )
     lacking = [name for name in MEASURED if name not in facts and name != "market_life"]
@@ -173,9 +174,9 @@ def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | 
     model = Assumptions(**facts).checked()
     known = {}
     for guardrail in plan.guardrails:
-        measured = _measured(like, plan, guardrail.name, required=False) if like else {}
+        measured = _measured(like, plan, guardrail.metric.name, required=False) if like else {}
         if measured.get("sd"):
-            known[guardrail.name] = Claim(
+            known[guardrail.metric.name] = Claim(
                 Assumptions(**measured), 0.0, -(guardrail.non_inferiority_margin or 0.0)
             )
     claims = [Claim(model, uplift), *known.values()]
@@ -200,7 +201,7 @@ def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | 
         "uplift": uplift,
         "assumptions": facts,
         "guardrails_counted": sorted(known),
-        "guardrails_unknown": sorted({one.name for one in plan.guardrails} - set(known)),
+        "guardrails_unknown": sorted({one.metric.name for one in plan.guardrails} - set(known)),
         "probability_at_plan": found.probability,
         "probability_of_primary": found.primary,
         "expected_pairs": found.expected_share * plan.planned_pairs,
@@ -239,7 +240,9 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
     unit, pairs = plan.primary.metric.unit, counted(plan.matching.method)
     console = terminal.console()
     facts = ", ".join(f"{name} {value:.3g}" for name, value in found["assumptions"].items())
-    lines = [f"[bold]{plan.experiment_id}[/]: {plan.primary.name}, true uplift {found['uplift']:+g} {unit}"]
+    lines = [
+        f"[bold]{plan.experiment_id}[/]: {plan.primary.metric.name}, true uplift {found['uplift']:+g} {unit}"
+    ]
     lines.append(f"  taken for granted: {facts}")
     if found["guardrails_counted"]:
         lines.append(
@@ -325,11 +328,11 @@ def _as_trades(
     Between markets and blocks the uplift differs by as much; what single trades have of their own comes from the
     control's values. Its traffic is taken to be the traffic that is split.
     """
-    if CATALOGUE[metric].ratio_of is not None:
+    if metric_of(metric).is_ratio:
         return row | {"sd": None}
     (own,) = terminal.rows(
         connection,
-        load(__package__, "control_trades", metric=metric),
+        load(__package__, "control_trades", value=arm_value(metric_of(metric), "control")),
         {"experiment_id": experiment_id, "n_blocks": row["n_blocks"]},
     )
     split = min(plan.traffic_split_pct, 100 - plan.traffic_split_pct) / 100
@@ -349,7 +352,9 @@ def _as_trades(
 def _print(plan: Plan, uplift: float, facts: dict[str, float], sized: Power) -> None:
     unit, pairs = plan.primary.metric.unit, counted(plan.matching.method)
     console = terminal.console()
-    console.print(f"[bold]{plan.experiment_id}[/]: {plan.primary.name}, true uplift {uplift:+g} {unit}")
+    console.print(
+        f"[bold]{plan.experiment_id}[/]: {plan.primary.metric.name}, true uplift {uplift:+g} {unit}"
+    )
     console.print("  taken for granted: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()))
     if math.isfinite(sized.pairs_needed):
         days = sized.blocks_needed * plan.time_block / MICROSECONDS["d"]

@@ -1,18 +1,22 @@
 """The metric catalogue: what each metric means, its unit, direction, bounds and estimator.
 
 It is the only place that knows the metrics' rules: the report schema takes its value checks from here,
-the plan its defaults, pairing the orientation of the uplift.
+the plan its defaults, pairing the orientation of the uplift. A plan may also derive a metric from what reports carry;
+its rules follow from the catalogue's entries, and `metric_of` finds either kind by name.
 """
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+from functools import cache
 from typing import Literal, NamedTuple
 
 Estimator = Literal["mean", "bounded", "ratio"]
 
 
 class Metric(NamedTuple):
-    """One metric of an OperationsReport, or a ratio of two of them.
+    """One metric of an OperationsReport, a ratio of two of them, or one that a plan derives.
 
     Attributes:
         name: Name in reports, plans and tables.
@@ -26,6 +30,12 @@ class Metric(NamedTuple):
         meaning: One sentence for people.
         needs_fill: Whether it is measured on what was filled, so that a report whose `fill_ratio` is 0 has none.
         ratio_of: Numerator and denominator, for a ratio metric; such a metric is in no report.
+        counts_passes: Whether an arm that passed on an opportunity has 0 of it, where the plan counts passes.
+        weighs: Whether a plan may count the trades of other metrics by it: a size, never negative.
+        source: For a derived metric, the metric of a report that its values come from.
+        weight: For a metric by size, the metric of a report that each value counts by.
+        above: For a share of trades, the limit that they lie above.
+        below: For a share of trades, the limit that they lie below.
     """
 
     name: str
@@ -38,6 +48,27 @@ class Metric(NamedTuple):
     meaning: str
     needs_fill: bool = False
     ratio_of: tuple[str, str] | None = None
+    counts_passes: bool = False
+    weighs: bool = False
+    source: str | None = None
+    weight: str | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def reported(self) -> bool:
+        """Whether reports carry it themselves."""
+        return self.ratio_of is None and self.source is None
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it is a total over another total in each arm, so that no single pair has an uplift in it."""
+        return self.ratio_of is not None or self.weight is not None
+
+    @property
+    def column(self) -> str:
+        """Its name as a part of a column's: a derived metric's name has more than letters in it."""
+        return re.sub(r"[^a-z0-9_]", lambda found: f"__{ord(found[0]):x}_", self.name)
 
     @property
     def allowed(self) -> str:
@@ -62,7 +93,17 @@ class Metric(NamedTuple):
 CATALOGUE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("edge_bps", "bps", 1, -10_000, 10_000, False, "mean", "Net realised edge of the trade."),
+        Metric(
+            "edge_bps",
+            "bps",
+            1,
+            -10_000,
+            10_000,
+            False,
+            "mean",
+            "Net realised edge of the trade.",
+            counts_passes=True,
+        ),
         Metric(
             "slippage_bps",
             "bps",
@@ -79,8 +120,31 @@ CATALOGUE: dict[str, Metric] = {
             "latency_ms", "ms", -1, 0, 86_400_000, True, "mean", "Decision to fill, in milliseconds.", True
         ),
         Metric("toxicity_bps", "bps", -1, -10_000, 10_000, False, "mean", "Mark drift after the fill.", True),
-        Metric("filled_size", "contracts", 1, 0, 1e12, False, "mean", "Size filled."),
-        Metric("asked_size", "contracts", 1, 0, 1e12, False, "mean", "Size asked for."),
+        Metric("filled_size", "contracts", 1, 0, 1e12, False, "mean", "Size filled.", weighs=True),
+        Metric("asked_size", "contracts", 1, 0, 1e12, False, "mean", "Size asked for.", weighs=True),
+        Metric(
+            "pnl_usd",
+            "USD",
+            1,
+            -1e9,
+            1e9,
+            False,
+            "mean",
+            "Profit or loss of the trade, net of fees.",
+            counts_passes=True,
+        ),
+        Metric(
+            "notional_usd",
+            "USD",
+            1,
+            0,
+            1e12,
+            False,
+            "mean",
+            "Money at stake in the trade.",
+            counts_passes=True,
+            weighs=True,
+        ),
         Metric(
             "size_fill_ratio",
             "share",
@@ -94,7 +158,110 @@ CATALOGUE: dict[str, Metric] = {
         ),
     )
 }
-"""Every metric by name. `filled_size` and `asked_size` are optional parts of a 1.x report."""
+"""Every metric by name. Sizes and money are optional parts of a 1.x report."""
+MONEY = "pnl_usd"
+"""The metric that tells an uplift in money."""
 
-REPORT_METRICS: tuple[str, ...] = tuple(name for name, metric in CATALOGUE.items() if metric.ratio_of is None)
+REPORT_METRICS: tuple[str, ...] = tuple(name for name, metric in CATALOGUE.items() if metric.reported)
 """The metrics that a report may carry, in column order."""
+WEIGHTS: tuple[str, ...] = tuple(name for name, metric in CATALOGUE.items() if metric.weighs)
+"""The metrics that a plan may count trades by."""
+
+
+@cache
+def metric_of(name: str) -> Metric:
+    """The metric of a name: the catalogue's, or the one that a plan derives and names like this.
+
+    Example:
+        >>> metric_of("edge_bps.by.filled_size").unit, metric_of("latency_ms.above.500").meaning
+        ('bps', 'Share of trades with latency_ms above 500.')
+
+    Raises:
+        ValueError: The catalogue has no such metric, or does not allow it to be derived.
+    """
+    source, *how = name.split(".", 2)
+    if not how:
+        if name not in CATALOGUE:
+            raise ValueError(
+                f"name: {name!r} is not in the metric catalogue; allowed: {', '.join(CATALOGUE)}"
+            )
+        return CATALOGUE[name]
+    kind, value = how
+    return by_size(source, value) if kind == "by" else beyond(source, kind, float(value))
+
+
+def by_size(name: str, weight: str) -> Metric:
+    """A metric in which each trade counts by its size: each arm's sum of value times weight over its sum of weights.
+
+    Args:
+        name: The metric of a report.
+        weight: What each value counts by.
+
+    Raises:
+        ValueError: The metric is not in reports, or is not allowed as a weight.
+    """
+    source = _source(name, "weight")
+    allowed = [other for other in WEIGHTS if other != name]
+    if weight not in allowed:
+        raise ValueError(f"weight: a metric is counted by a size; allowed for {name}: {', '.join(allowed)}")
+    return source._replace(
+        name=f"{name}.by.{weight}",
+        estimator="ratio",
+        meaning=f"{source.meaning} Each trade counts by its {weight}.",
+        weighs=False,
+        source=name,
+        weight=weight,
+    )
+
+
+def beyond(name: str, side: str, limit: float) -> Metric:
+    """The share of trades whose value lies strictly beyond a limit.
+
+    More of it is better where more of the metric is better and the limit lies below, and the reverse.
+
+    Args:
+        name: The metric of a report.
+        side: `above` or `below`.
+        limit: The limit, in the metric's unit.
+
+    Raises:
+        ValueError: The metric is not in reports, or no trade, or every trade, could lie beyond the limit.
+    """
+    source = _source(name, side)
+    low, high = f"{source.lower:.12g}", f"{source.upper:.12g}"
+    if side == "above":
+        fits = source.lower < limit < source.upper or (limit == source.lower and not source.lower_open)
+        allowed = f"{low} {'<' if source.lower_open else '<='} above < {high}"
+    else:
+        fits, allowed = source.lower < limit <= source.upper, f"{low} < below <= {high}"
+    if not fits:
+        raise ValueError(
+            f"{side}: {limit:.12g} would have every trade or none; allowed for {name}: {allowed}"
+        )
+    return Metric(
+        name=f"{name}.{side}.{_digits(limit)}",
+        unit="share",
+        direction=1 if (source.direction == 1) == (side == "above") else -1,
+        lower=0,
+        upper=1,
+        lower_open=False,
+        estimator="mean",
+        meaning=f"Share of trades with {name} {side} {_digits(limit)}.",
+        needs_fill=source.needs_fill,
+        counts_passes=source.counts_passes,
+        source=name,
+        above=limit if side == "above" else None,
+        below=limit if side == "below" else None,
+    )
+
+
+def _source(name: str, key: str) -> Metric:
+    if name not in REPORT_METRICS:
+        raise ValueError(f"{key}: derived from what reports carry; allowed with: {', '.join(REPORT_METRICS)}")
+    return CATALOGUE[name]
+
+
+def _digits(limit: float) -> str:
+    """A number in decimal digits that read back as the same number, without an exponent."""
+    text = format(Decimal(repr(limit + 0.0)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

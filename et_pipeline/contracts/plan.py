@@ -17,15 +17,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 
 from et_pipeline.common.times import format_duration, parse_duration
 from et_pipeline.common.untrusted import in_utc, printable, read_inside, shown
 from et_pipeline.contracts.breakdowns import DIMENSION_PATTERN, MAX_VALUES
-from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.contracts.metrics import CATALOGUE, Metric, beyond, by_size
 from et_pipeline.contracts.plan_yaml import read_yaml
 from et_pipeline.contracts.refusals import Refusal, explain, shortened
 
@@ -56,6 +58,8 @@ UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in t
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
 only to true)."""
+DERIVED = ("weight", "above", "below")
+"""The keys by which an entry of `metrics` derives a metric of its own."""
 LATER_KEYS = ("max_missing", "family", "boundary", "replay_fidelity", "breakdowns", "market_groups")
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
@@ -128,9 +132,15 @@ def _usual_matching(plan: dict[str, Any]) -> Matching:
 
 
 class MetricPlan(_Strict):
-    """A metric's part in the decision; margins are in the metric's own unit."""
+    """A metric's part in the decision; margins are in the metric's own unit.
+
+    With `weight`, `above` or `below` it is one that the plan derives from `name`, under a name of its own.
+    """
 
     name: str
+    weight: str | None = None
+    above: Annotated[float, Field(strict=False)] | None = None
+    below: Annotated[float, Field(strict=False)] | None = None
     role: Literal["primary", "guardrail", "secondary"]
     non_inferiority_margin: Annotated[float, Field(gt=0, strict=False)] | None = None
     equivalence_margin: Annotated[float, Field(gt=0, strict=False)] | None = None
@@ -142,7 +152,13 @@ class MetricPlan(_Strict):
 
     @property
     def metric(self) -> Metric:
-        """The metric's entry in the catalogue."""
+        """The metric's rules: the catalogue's entry, or what the plan derives from one."""
+        if self.weight is not None:
+            return by_size(self.name, self.weight)
+        for side in ("above", "below"):
+            limit = getattr(self, side)
+            if limit is not None:
+                return beyond(self.name, side, limit)
         return CATALOGUE[self.name]
 
     @property
@@ -156,18 +172,34 @@ class MetricPlan(_Strict):
             raise ValueError(
                 f"name: {self.name!r} is not in the metric catalogue; allowed: {', '.join(CATALOGUE)}"
             )
+        derived = [key for key in DERIVED if getattr(self, key) is not None]
+        if len(derived) > 1:
+            raise ValueError(f"{derived[1]}: allowed is one of {', '.join(DERIVED)} for one entry")
         metric = self.metric
         if (self.role == "guardrail") != (self.non_inferiority_margin is not None):
             raise ValueError("non_inferiority_margin: every guardrail has one, no other role does")
         if self.equivalence_margin is not None and self.role != "primary":
             raise ValueError("equivalence_margin: allowed on the primary metric only")
-        if (metric.ratio_of is not None) != (self.effective_estimator == "ratio"):
-            raise ValueError(f"estimator: {self.effective_estimator!r} does not fit {self.name}")
+        if metric.is_ratio != (self.effective_estimator == "ratio"):
+            allowed = "ratio" if metric.is_ratio else "mean or bounded"
+            raise ValueError(
+                f"estimator: {self.effective_estimator!r} does not fit {metric.name}; allowed: {allowed}"
+            )
         if self.winsor is not None:
             low, high = self.winsor
+            if metric.source is not None:
+                raise ValueError(
+                    f"winsor: {metric.name} is derived from the values as reported; allowed: none"
+                )
             if metric.ratio_of is not None or not metric.lower <= low < high <= metric.upper:
                 raise ValueError(f"winsor: [{low}, {high}] must lie within {metric.allowed}, lower end first")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An entry that derives nothing reads as it did before plans could: the hash of its plan stays."""
+        found: dict[str, Any] = serialise(self)
+        return {key: value for key, value in found.items() if key not in DERIVED or value is not None}
 
 
 class Promotion(_Strict):
@@ -243,17 +275,17 @@ class Plan(_Strict):
             )
         if any(pattern.count("*") > 3 for pattern in self.market_groups.values()):
             raise ValueError("market_groups: a pattern has at most three *")
-        bounded = [metric.name for metric in self.metrics if metric.effective_estimator == "bounded"]
+        bounded = [metric.metric.name for metric in self.metrics if metric.effective_estimator == "bounded"]
         if self.matching.method == "arms" and bounded:
             raise ValueError(
                 f"metrics: estimator bounded of {', '.join(bounded)} needs pairs, and matching arms compares all "
                 "trades without them; allowed: no estimator here, or matching nearest"
             )
-        names = [metric.name for metric in self.metrics]
+        names = [metric.metric.name for metric in self.metrics]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"metrics: {', '.join(doubled)} is listed more than once")
-        primaries = [metric.name for metric in self.metrics if metric.role == "primary"]
+        primaries = [metric.metric.name for metric in self.metrics if metric.role == "primary"]
         if len(primaries) != 1:
             raise ValueError(f"metrics: exactly one has role primary, not {len(primaries)}")
         return self
@@ -339,6 +371,8 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
         at_fault = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
         # A list with a faulty entry is also called too short by the library.
         problems = [item for item in problems if item["type"] != "too_short" or item["loc"] not in at_fault]
+        # A default that depends on other keys is not made where one of them is at fault.
+        problems = [item for item in problems if item["type"] != "default_factory_not_called"]
         told = [Refusal(path, known, *explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
         more = len(problems) - len(told)
         return told if not more else [*told, Refusal(path, known, "", "", f"and {more} more faults")]
@@ -409,7 +443,7 @@ def unlike_family(plan: Plan, others: list[Plan]) -> Plan | None:
             plan.family is not None
             and other.family == plan.family
             and other.experiment_id != plan.experiment_id
-            and (other.control, other.primary.name) != (plan.control, plan.primary.name)
+            and (other.control, other.primary.metric.name) != (plan.control, plan.primary.metric.name)
         ):
             return other
     return None

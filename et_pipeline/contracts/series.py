@@ -63,7 +63,7 @@ class Series(NamedTuple):
     @property
     def name(self) -> str:
         """A name of its own, which may be part of a column's."""
-        return f"{self.metric.name}_{self.comparison.name}"
+        return f"{self.metric.column}_{self.comparison.name}"
 
     @property
     def arms(self) -> tuple[Arm, Arm]:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from et_pipeline.common.sql import load
-from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.contracts.metrics import REPORT_METRICS, metric_of
 from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import check_result, materialized, spec
+from et_pipeline.pairing.columns import uplift_of_pair
 from et_pipeline.pairing.rules import prepare_pairing
 from et_pipeline.pairing.steps import view_stale
 
@@ -194,14 +195,23 @@ def match_rate(engine: "Engine") -> dg.AssetCheckResult:
 
 
 def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
-    """Fails where pairs and cells of a planned metric count differently (ratio metrics are counted apart)."""
-    counts = ", ".join(f"count({metric}_uplift) AS {metric}" for metric in REPORT_METRICS)
-    ratios = [name for name, metric in CATALOGUE.items() if metric.ratio_of]
-    columns = ", ".join(f"0::BIGINT AS {metric}" for metric in REPORT_METRICS)
-    differences = load("et_pipeline.pairing", "counting_differences", metrics=", ".join(REPORT_METRICS))
+    """Fails where pairs and cells of a planned metric count differently."""
+    planned = engine.connection.execute("SELECT DISTINCT metric FROM experiment_metrics ORDER BY metric")
+    metrics = [metric_of(name) for (name,) in planned.fetchall()]
+    if not metrics:
+        return check_result("cells", "cells_count_the_pairs", [], "no metric is planned yet")
+    columns = ", ".join(f'0::BIGINT AS "{metric.name}"' for metric in metrics)
+    counts = ", ".join(f"count({uplift_of_pair(metric)}) AS {metric.column}" for metric in metrics)
+    differences = load(
+        "et_pipeline.pairing",
+        "counting_differences",
+        metrics=", ".join(f'"{metric.name}"' for metric in metrics),
+    )
     with engine.scope():
         engine.warehouse.create_temp("counted_pairs", f"SELECT '' AS experiment_id, {columns} WHERE false")
-        engine.insert("counted_pairs", f"SELECT experiment_id, {counts} FROM pairs GROUP BY experiment_id")
-        found = engine.connection.execute(differences, {"ratios": ratios}).fetchall()
+        engine.insert(
+            "counted_pairs", f"SELECT experiment_id, {counts} FROM pairs AS p GROUP BY experiment_id"
+        )
+        found = engine.connection.execute(differences).fetchall()
     problems = [f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found]
     return check_result("cells", "cells_count_the_pairs", problems, "cells count every pair once")

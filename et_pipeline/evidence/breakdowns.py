@@ -197,6 +197,7 @@ def _contrast(series: PlannedSeries, part: RatioCells, whole: RatioCells) -> flo
     rest = whole.totals - own
     rest[:, 1::2] = np.maximum(rest[:, 1::2], 0.0)
     both = RatioCells(whole.block, whole.market, whole.n, np.hstack((own, rest)))
-    path = ratio_path(both, alpha=series.experiment.alpha, g=series.experiment.g).at(-1)
+    by_size = series.terms.metric.weight is not None
+    path = ratio_path(both, alpha=series.experiment.alpha, g=series.experiment.g, by_size=by_size).at(-1)
     evidence = float(path.e_value)
     return evidence if bool(path.ready) and np.isfinite(evidence) else 1.0

@@ -31,6 +31,7 @@ from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
 from et_pipeline.inference.sample_ratio import SplitChange, sample_ratio_path
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
+from et_pipeline.pairing.columns import arm_value, uplift_of_pair
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
@@ -199,22 +200,15 @@ def _counted(row: Mapping[str, Any]) -> dict[str, int]:
 def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict[str, Any]) -> dict[str, Any]:
     """What is particular to a comparison of all trades: both arms' sample, and what the adjustment does."""
     plain = path_frame(series, frame, adjust=False).row(-1, named=True)
-    trades = frame.group_by("market").agg(pl.sum("n")).sort(pl.col("n"), -pl.col("market"), descending=True)
-    largest, n = trades.row(0)
-    cells = ratio_cells(series, frame)
-    totals = cells.totals[cells.market != largest].sum(axis=0)
-    without = totals[0] / totals[1] - totals[2] / totals[3] if totals[1] > 0 and totals[3] > 0 else None
     se, plain_se = last["se"], plain["se"]
-    varies = spread(cells, control=series.arms.index("control"))
+    varies = spread(ratio_cells(series, frame), control=series.arms.index("control"))
     return _levels(frame) | {
         "sd_uplift": varies and varies.sd,
         "market_correlation": varies and varies.within_market,
         "block_correlation": varies and varies.within_block,
         "autocorrelation": last["autocorrelation"],
         "longer_block_needed": last["autocorrelation"] > MAX_AUTOCORRELATION,
-        "largest_market": _market_name(engine.connection, series, largest),
-        "largest_market_share": n / frame["n"].sum(),
-        "mean_without_largest_market": without,
+        **_without_largest(engine.connection, series, frame),
         "unadjusted_uplift": plain["mean_uplift"],
         "unadjusted_ci_lower": plain["ci_lower"],
         "unadjusted_ci_upper": plain["ci_upper"],
@@ -222,19 +216,46 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
     }
 
 
+def _without_largest(
+    connection: duckdb.DuckDBPyConnection, series: PlannedSeries, frame: pl.DataFrame
+) -> dict[str, Any]:
+    """The largest market of cells with totals of both arms, and what is left without it."""
+    by_size = series.terms.metric.weight is not None
+    cells = ratio_cells(series, frame)
+    size = cells.totals[:, 1::2].sum(axis=1) if by_size else frame["n"].to_numpy()
+    sizes = np.bincount(cells.market, weights=size)  # the first of the largest, in the order of their names
+    largest, most, whole = int(sizes.argmax()), float(sizes.max()), float(sizes.sum())
+    totals = cells.totals[cells.market != largest].sum(axis=0)
+    return {
+        "largest_market": _market_name(connection, series, largest),
+        "largest_market_share": most / whole if whole else None,
+        "mean_without_largest_market": (
+            totals[0] / totals[1] - totals[2] / totals[3] if totals[1] > 0 and totals[3] > 0 else None
+        ),
+    }
+
+
 def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[str, Any]) -> dict[str, Any]:
     """What is particular to a comparison of pairs."""
     found = diagnose(inference_cells(frame))
-    return _of_single_pairs(engine, series, frame) | {
-        "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
-        "market_correlation": _number(found.within_market),
-        "block_correlation": _number(found.within_block),
-        "autocorrelation": _number(found.block_autocorrelation),
-        "longer_block_needed": found.longer_block_needed,
-        "largest_market": _market_name(engine.connection, series, found.largest_market),
-        "largest_market_share": _number(found.largest_market_share),
-        "mean_without_largest_market": _number(found.mean_without_largest),
-    }
+    return (
+        _of_single_pairs(engine, series, frame)
+        | {
+            "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
+            "market_correlation": _number(found.within_market),
+            "block_correlation": _number(found.within_block),
+            "autocorrelation": _number(found.block_autocorrelation),
+            "longer_block_needed": found.longer_block_needed,
+            "largest_market": _market_name(engine.connection, series, found.largest_market),
+            "largest_market_share": _number(found.largest_market_share),
+            "mean_without_largest_market": _number(found.mean_without_largest),
+        }
+        | (
+            _without_largest(engine.connection, series, frame)
+            if series.terms.metric.weight is not None
+            else {}
+        )
+    )
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
@@ -248,10 +269,16 @@ def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, c
 
 def _of_single_pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame) -> dict[str, Any]:
     """Median and standard deviation of single pairs, and each arm's mean; a ratio metric has only the last."""
-    if series.terms.metric.ratio_of is not None:
+    metric = series.terms.metric
+    if metric.is_ratio:
         return _levels(frame)
     query = load(
-        __package__, "spread", metric=series.terms.name, experiment_id=series.experiment.experiment_id
+        __package__,
+        "spread",
+        uplift=uplift_of_pair(metric),
+        control=arm_value(metric, "control"),
+        variant=arm_value(metric, "variant"),
+        experiment_id=series.experiment.experiment_id,
     )
     (row,) = engine.rows(query)
     return dict(zip(("median_uplift", "sd_uplift", "mean_control", "mean_variant"), row, strict=True))

@@ -14,7 +14,8 @@ from et_pipeline.common.sql import load
 from et_pipeline.evidence.paths import PlannedSeries
 from et_pipeline.inference.cells import Floats
 from et_pipeline.inference.ratio import RatioCells, ratio_path
-from et_pipeline.pairing.cells import arm_value, missing_arms
+from et_pipeline.pairing.cells import missing_arms
+from et_pipeline.pairing.columns import arm_value
 
 if TYPE_CHECKING:
     import duckdb

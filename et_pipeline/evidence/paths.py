@@ -182,7 +182,12 @@ def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple
     """The path by the plan's estimator and boundary, and its ends at the alpha of an alarm."""
     plan = series.experiment
     if series.estimator in ("ratio", "arms"):
-        path = ratio_path(ratio_cells(series, frame, adjust=adjust), alpha=plan.alpha, g=plan.g)
+        path = ratio_path(
+            ratio_cells(series, frame, adjust=adjust),
+            alpha=plan.alpha,
+            g=plan.g,
+            by_size=series.terms.metric.weight is not None,
+        )
     else:
         cells = inference_cells(frame)
         path = interval_path(cells, alpha=plan.alpha, g=plan.g)

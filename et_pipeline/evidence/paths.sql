@@ -49,10 +49,14 @@ WHERE
     AND p.as_of = a.as_of AND p.closed <> a.reached
 
 -- name: spread
--- Median and spread of single pairs, and the mean of each arm; {metric} is a name of the metric catalogue.
-SELECT median({metric}_uplift), stddev_samp({metric}_uplift), avg({metric}_control), avg({metric}_variant)
-FROM pairs
-WHERE experiment_id = '{experiment_id}' AND {metric}_uplift IS NOT NULL
+-- Median and spread of single pairs' uplift, and the mean of each arm.
+SELECT median(uplift), stddev_samp(uplift), avg(control), avg(variant)
+FROM (
+    SELECT {uplift} AS uplift, {control} AS control, {variant} AS variant
+    FROM pairs AS p
+    WHERE p.experiment_id = '{experiment_id}'
+) AS single
+WHERE uplift IS NOT NULL
 
 -- name: newest_closed
 -- The newest closed row of each series of some experiments.

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.contracts.breakdowns import Breakdown
-from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.contracts.metrics import Metric, metric_of
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, counted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class MetricTerms(NamedTuple):
     """One metric's part in the decision; margins and limits are in the metric's unit.
 
     Attributes:
-        name: Name in the catalogue.
+        name: Name in the catalogue, or of a derived metric.
         role: `primary`, `guardrail` or `secondary`.
         estimator: `mean`, `bounded` or `ratio`.
         non_inferiority_margin: A guardrail's margin, None elsewhere.
@@ -39,8 +39,8 @@ class MetricTerms(NamedTuple):
 
     @property
     def metric(self) -> Metric:
-        """The metric's entry in the catalogue."""
-        return CATALOGUE[self.name]
+        """The metric's rules."""
+        return metric_of(self.name)
 
     @property
     def margin(self) -> float:

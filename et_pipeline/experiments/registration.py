@@ -281,7 +281,7 @@ def _insert(
         [
             [
                 plan.experiment_id,
-                metric.name,
+                metric.metric.name,
                 metric.role,
                 metric.effective_estimator,
                 metric.non_inferiority_margin,

@@ -24,6 +24,13 @@ CONTROL_MEAN = {
 }
 """Mean of the control's metric (fill_ratio and filled_size follow from the fill behaviour)."""
 
+FOLLOWING = ("filled_size", "notional_usd", "pnl_usd")
+"""Metrics that follow from others: their uplift cannot be set."""
+GENERATED = tuple(name for name in REPORT_METRICS if name in {"fill_ratio", *CONTROL_MEAN, *FOLLOWING})
+"""The metrics that the generator knows how to make."""
+PRICE = 0.5
+"""Dollars that a filled contract has at stake."""
+
 PARTIAL_FILL_MEAN = 0.5
 
 
@@ -59,7 +66,8 @@ class Scenario:
         burst: Mean number of opportunities in a burst (same market, outcome and side, within seconds).
         metrics: Metrics that are reported: any that the catalogue knows.
         uplift: True mean uplift per metric, positive is good for the variant; metrics left out have 0.
-            `filled_size` cannot be set: it follows from `fill_ratio` and `asked_size`.
+            `filled_size` cannot be set: it follows from `fill_ratio` and `asked_size`; nor can `notional_usd` and
+            `pnl_usd`, which follow from `filled_size` and `edge_bps`.
         noise: Factor on the standard deviation of the difference between the arms.
         market_correlation: Share of the variance that is common to a market.
         block_correlation: Share of the variance that is common to a time block, over all markets.
@@ -148,15 +156,15 @@ class Scenario:
             )
 
     def _check_metrics(self) -> None:
-        known = set(self.metrics) <= set(REPORT_METRICS) and len(set(self.metrics)) == len(self.metrics)
-        self._require(bool(self.metrics) and known, "metrics", f"some of {REPORT_METRICS}, each once")
+        known = set(self.metrics) <= set(GENERATED) and len(set(self.metrics)) == len(self.metrics)
+        self._require(bool(self.metrics) and known, "metrics", f"some of {GENERATED}, each once")
         unfilled = self.control_unfilled > 0 or self.variant_unfilled > 0
         self._require(
             not (unfilled and set(self.metrics) <= set(NEEDS_A_FILL)),
             "metrics",
             f"one besides {NEEDS_A_FILL}, which an unfilled order does not have",
         )
-        allowed = tuple(name for name in self.metrics if name != "filled_size")
+        allowed = tuple(name for name in self.metrics if name not in FOLLOWING)
         self._require(set(self.uplift) <= set(allowed), "uplift", f"keys among {allowed}")
         self._require(set(self.replay_bias) <= set(self.metrics), "replay_bias", f"keys among {self.metrics}")
         replays = bool(self.replayed_control or self.replay_bias or self.replay_noise)
@@ -211,14 +219,21 @@ def true_uplift(scenario: Scenario) -> dict[str, float]:
     reported, `size_fill_ratio` (a ratio of means) is stated too.
     """
     result = {name: float(scenario.uplift.get(name, 0.0)) for name in scenario.metrics}
-    if "filled_size" in result:
-        control = control_fill_mean(scenario)
-        variant = control + scenario.uplift.get("fill_ratio", 0.0)
-        result["filled_size"] = (
-            variant_mean(scenario, "asked_size") * variant - CONTROL_MEAN["asked_size"] * control
-        )
-        if "asked_size" in result:
-            result["size_fill_ratio"] = variant - control
+    control = control_fill_mean(scenario)
+    variant = control + scenario.uplift.get("fill_ratio", 0.0)
+    sizes = CONTROL_MEAN["asked_size"] * control, variant_mean(scenario, "asked_size") * variant
+    edges = (
+        CONTROL_MEAN["edge_bps"],
+        variant_mean(scenario, "edge_bps"),
+    )  # of a filled order, whatever its size
+    following = {
+        "filled_size": sizes[1] - sizes[0],
+        "notional_usd": PRICE * (sizes[1] - sizes[0]),
+        "pnl_usd": PRICE * (sizes[1] * edges[1] - sizes[0] * edges[0]) / 10_000,
+    }
+    result |= {name: value for name, value in following.items() if name in result}
+    if {"filled_size", "asked_size"} <= set(result):
+        result["size_fill_ratio"] = variant - control
     return result
 
 

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from et_pipeline.generator.opportunities import Ints, Opportunities
-from et_pipeline.generator.scenario import CONTROL_MEAN, NEEDS_A_FILL, Scenario, variant_full, variant_mean
+from et_pipeline.generator.scenario import (
+    CONTROL_MEAN,
+    FOLLOWING,
+    NEEDS_A_FILL,
+    PRICE,
+    Scenario,
+    variant_full,
+    variant_mean,
+)
 
 Floats = NDArray[np.float64]
 Noise = Callable[[int], Floats]
@@ -132,10 +140,12 @@ def _latencies(scenario: Scenario, effects: Effects, control: Arm, variant: Arm)
 
 def _sizes(scenario: Scenario, effects: Effects, control: Arm, variant: Arm) -> None:
     """Asked sizes are lognormal and independent of the fill ratio, so the mean filled size is exact."""
-    if not {"filled_size", "asked_size"} & set(scenario.metrics):
+    if not {"asked_size", *FOLLOWING} & set(scenario.metrics):
         return
     mean, sd = CONTROL_MEAN["asked_size"], LOG_SIZE_SD
     control["asked_size"] = mean * np.exp(sd * effects.normal(IN_BURST) - sd**2 / 2)
     variant["asked_size"] = control["asked_size"] * (variant_mean(scenario, "asked_size") / mean)
     for arm in (control, variant):
         arm["filled_size"] = arm["asked_size"] * arm["fill_ratio"]
+        arm["notional_usd"] = PRICE * arm["filled_size"]
+        arm["pnl_usd"] = arm["edge_bps"] / 10_000 * arm["notional_usd"]

@@ -20,7 +20,7 @@ from et_pipeline.contracts.messages import (
     promotion_review_event,
     reason_code_event,
 )
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.contracts.plan import AMENDABLE, content_hash
 from et_pipeline.contracts.reason_codes import ReasonCode
 from et_pipeline.experiments.registered import RegisteredExperiment
@@ -230,7 +230,7 @@ def detector_signal(
 
 def signal_sentence(signal: DriftSignal) -> str:
     """A drift signal for people."""
-    unit = CATALOGUE[signal.metric].unit
+    unit = metric_of(signal.metric).unit
     mean = "" if signal.uplift is None else f", by {text.number(signal.uplift, 3)} {unit} on average so far"
     since = (
         "" if signal.since is None else f" It seems to have begun around {signal.since:%Y-%m-%d %H:%M} UTC."

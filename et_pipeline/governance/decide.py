@@ -435,6 +435,7 @@ def _write_verdict(
         split_approved=facts.split_approved or state == "sampling",
         failing=facts.failing,
         approvals=approvals,
+        path=facts.path,
     )
     row = {
         "experiment_id": identifier,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from et_pipeline.common import text
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.evidence.looks import further_pairs
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.governance.terms import (
@@ -272,7 +272,7 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
     if never_varies(point) and not point.ready:
         if within_without_spread(experiment, sample, terms):
             return None
-        every = f"{text.signed(point.mean_uplift, 2)} {CATALOGUE[name].unit}"
+        every = f"{text.signed(point.mean_uplift, 2)} {metric_of(name).unit}"
         return Missing(
             "no_spread",
             name,
@@ -315,7 +315,7 @@ def next_look_sentence(looks: int | None, at: datetime | None) -> str:
 
 
 def _range(experiment: RegisteredExperiment, point: Point) -> str:
-    unit = CATALOGUE[point.metric].unit
+    unit = metric_of(point.metric).unit
     if never_varies(point) and not point.ready:
         return f"the same {text.signed(point.mean_uplift, 2)} {unit} in every {experiment.unit}"
     if point.ci_lower is None or point.ci_upper is None:
@@ -411,7 +411,7 @@ def hindsight_sentence(registered_at: datetime, starts_at: datetime, already_the
 
 def _worse(experiment: RegisteredExperiment, point: Point) -> str:
     terms = next(terms for terms in experiment.metrics if terms.name == point.metric)
-    unit = CATALOGUE[point.metric].unit
+    unit = metric_of(point.metric).unit
     limit = f" by more than the {terms.margin:g} {unit} it may lose" if terms.margin else ""
     return (
         f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "

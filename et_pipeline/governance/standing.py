@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from et_pipeline.governance.terms import (
     within_without_spread,
 )
 from et_pipeline.governance.verdict import Assessment
+from et_pipeline.governance.worth import Money, Unbiased, money, unbiased
 from et_pipeline.inference.fidelity import MIN_COVERAGE
 from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
@@ -137,6 +138,8 @@ class Judgement(NamedTuple):
         weakened: Whether the verdict would not be drawn from `present`.
         review: How the review of a better variant stands, in a few words; empty where there is none.
         replay: What is known of the backtester; None in limited live.
+        money: The uplift in money; None where the plan has no metric of it, or no report carries it.
+        unbiased: The primary's estimate at a verdict, less what stopping adds to the mean; None without one.
     """
 
     as_of: datetime | None
@@ -149,11 +152,18 @@ class Judgement(NamedTuple):
     weakened: bool
     review: str
     replay: Replay | None = None
+    money: Money | None = None
+    unbiased: Unbiased | None = None
 
     @property
     def primary(self) -> Standing | None:
         """The primary metric's standing."""
         return next((standing for standing in self.standings if standing.role == "primary"), None)
+
+    @property
+    def worth(self) -> list[str]:
+        """What the uplift is worth, in sentences: in money, and less what stopping adds to it."""
+        return [part.sentence for part in (self.money, self.unbiased) if part is not None]
 
     @property
     def methods(self) -> list[str]:
@@ -184,6 +194,7 @@ def judge(
     split_approved: bool,
     failing: Collection[str],
     approvals: int = 0,
+    path: Sequence[Point] = (),
 ) -> Judgement:
     """The checklist and each metric's standing, in words.
 
@@ -198,6 +209,7 @@ def judge(
         split_approved: Whether a human approved a large split.
         failing: Checks that fail for this experiment, see the query `failing`.
         approvals: How many people approved the promotion.
+        path: The interval paths that the assessment follows from.
     """
     sample = assessment.sample
     metrics = sorted(experiment.metrics, key=lambda terms: (ROLES.index(terms.role), terms.name))
@@ -231,6 +243,8 @@ def judge(
         decided and assessment.weakened,
         review,
         replay,
+        money(experiment, sample),
+        unbiased(experiment, assessment.verdict if decided else None, sample, path),
     )
 
 
@@ -275,6 +289,10 @@ def dumps(judgement: Judgement) -> str:
         "conditions": [condition._asdict() for condition in judgement.conditions],
         "replay": judgement.replay and judgement.replay._asdict(),
     }
+    for name in ("money", "unbiased"):
+        part = document.pop(name)
+        if part is not None:
+            document[name] = part._asdict()
     return json.dumps(document, ensure_ascii=False, allow_nan=False, default=datetime.isoformat)
 
 
@@ -300,6 +318,8 @@ def loads(stored: str | None) -> Judgement:
             "present": present,
             "conditions": [Condition(**condition) for condition in document["conditions"]],
             "replay": Replay(**replay) if (replay := document.get("replay")) else None,
+            "money": Money(**worth) if (worth := document.get("money")) else None,
+            "unbiased": Unbiased(**worth) if (worth := document.get("unbiased")) else None,
         }
     )
 

@@ -57,7 +57,9 @@ def merge(*parts: RatioCells) -> RatioCells:
     return RatioCells(keys[:, 0], keys[:, 1], sums[:, :-4].reshape(len(keys), *n.shape[1:]), sums[:, -4:])
 
 
-def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) -> IntervalPath:
+def ratio_path(
+    cells: RatioCells, *, alpha: float, g: float, null: float = 0.0, by_size: bool = False
+) -> IntervalPath:
     """Intervals of the difference of ratios, or of the difference of two such differences, at every block end.
 
     Until all denominators are above zero there is no estimate: its mean is NaN, the interval infinite.
@@ -67,6 +69,8 @@ def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) 
         alpha: probability that the path ever misses the truth.
         g: tuning of the boundary, frozen at registration.
         null: the difference that the e- and p-values test.
+        by_size: whether denominators are sizes that values count by. Then effective clusters are counted by them
+            too: a few large trades may be most of the estimate.
     """
     first = cells.totals[cells.block == cells.block[:1]].sum(axis=0)  # see twoway.pilot_centre
     ratios = cells.totals.shape[1] // 2
@@ -82,4 +86,14 @@ def ratio_path(cells: RatioCells, *, alpha: float, g: float, null: float = 0.0) 
     samples = totals.shape[1] - 2 * ratios
     gradient = np.column_stack((np.zeros((len(ratio), samples)), slope, -ratio * slope))
     centre, shift = float(signs @ pilot), ratio @ signs
-    return path_of(moments, centre, shift, gradient, alpha=alpha, g=g, null=null, samples=samples)
+    return path_of(
+        moments,
+        centre,
+        shift,
+        gradient,
+        alpha=alpha,
+        g=g,
+        null=null,
+        samples=samples,
+        sizes=tuple(range(samples + ratios, samples + 2 * ratios)) if by_size else (),
+    )

@@ -7,6 +7,7 @@ pass of running sums; a row depends on the cells up to its block and on nothing 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -185,6 +186,7 @@ def path_of(
     g: float,
     null: float = 0.0,
     samples: int = 1,
+    sizes: tuple[int, ...] = (),
 ) -> IntervalPath:
     """Intervals of any smooth function of totals, from running moments and its gradient.
 
@@ -201,6 +203,8 @@ def path_of(
         g: tuning of the boundary.
         null: value of the estimate that the e- and p-values test.
         samples: how many of the totals are numbers of observations, 1 or 2.
+        sizes: which of the totals are sizes that observations count by: where few clusters hold most of a size,
+            there are as few effective clusters.
     """
     raw = Ways(*(_variance(packed, gradient) for packed in moments.squares))
     corrected = Ways(
@@ -210,7 +214,7 @@ def path_of(
     )
     n = moments.total[:, :samples].min(axis=1)
     market_clusters, block_clusters = (
-        _effective_clusters(moments.total, packed, samples)
+        _effective_clusters(moments.total, packed, (*range(samples), *sizes))
         for packed in (moments.squares.market, moments.squares.block)
     )
     covariances = np.column_stack([_quadratic(packed, gradient) for packed in moments.lagged])
@@ -282,11 +286,11 @@ def limits(path: IntervalPath, *, alpha: float, g: float) -> tuple[Floats, Float
     return path.mean - half, path.mean + half
 
 
-def _effective_clusters(total: Floats, packed: Floats, samples: int) -> Floats:
-    """``n² / Σ n_c²`` of each row, of the arm with the fewest where each has a sample of its own."""
-    diagonal = [column * (column + 3) // 2 for column in range(samples)]
+def _effective_clusters(total: Floats, packed: Floats, columns: Sequence[int]) -> Floats:
+    """``n² / Σ n_c²`` of each row: the fewest of the totals named, each a number of observations or their size."""
+    diagonal = [column * (column + 3) // 2 for column in columns]
     squares = packed[:, diagonal]
-    clusters = np.divide(total[:, :samples] ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
+    clusters = np.divide(total[:, list(columns)] ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
     fewest: Floats = clusters.min(axis=1)
     return fewest
 

@@ -20,6 +20,17 @@ Keys = NDArray[np.uint64]
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 _PLACE = ("market_id", "outcome_id", "side")
 _EMITTER = ("schema_version", "bot_id", "strategy_id", "config_version", "mode")
+_ALWAYS = (
+    "edge_bps",
+    "slippage_bps",
+    "fill_ratio",
+    "latency_ms",
+    "toxicity_bps",
+    "filled_size",
+    "asked_size",
+)
+"""Metrics whose absence is a part of a content's hash; one that came to the catalogue later is so only where it is
+there. A report without it has the hash that it had before."""
 _SEPARATOR = "\x1f"
 """Between the texts that are hashed as one: a control character, which no identifier holds."""
 
@@ -42,7 +53,12 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
     if passed.any():  # a trade has the hash that it had before a report could say that there was none
         content = np.where(passed, _mixed(content, np.full_like(content, _NULL)), content)
     for name in REPORT_METRICS:
-        content = _mixed(content, _doubles(reports[name]))
+        values = reports[name]
+        if name in _ALWAYS:
+            content = _mixed(content, _doubles(values))
+        elif values.null_count() < len(values):
+            named = _mixed(np.full_like(content, xxhash.xxh3_64_intdigest(name.encode())), _doubles(values))
+            content = np.where(values.is_null().to_numpy(), content, _mixed(content, named))
     return reports.with_columns(
         pl.Series("report_key", report),
         pl.Series("opportunity_key", opportunity),

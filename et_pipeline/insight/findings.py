@@ -55,6 +55,7 @@ class Findings(NamedTuple):
         weakened: Whether the verdict would not be drawn from it.
         review: How the review of a better variant stands; empty where there is none.
         replay: What is known of the backtester; None in limited live.
+        worth: What the uplift is worth, in sentences: in money, and less what stopping adds to it.
     """
 
     label: str
@@ -73,6 +74,7 @@ class Findings(NamedTuple):
     weakened: bool
     review: str
     replay: Replay | None
+    worth: list[str]
 
 
 def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
@@ -110,6 +112,7 @@ def find(data: ExperimentData) -> Findings:
         weakened=judgement.weakened,
         review=judgement.review,
         replay=judgement.replay,
+        worth=judgement.worth,
     )
 
 

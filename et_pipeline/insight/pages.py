@@ -13,7 +13,7 @@ import duckdb
 
 from et_pipeline.common.files import public_folder, write_atomically
 from et_pipeline.common.sql import row_dicts
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.experiments.failures import Failure, attempt, note, sentences
 from et_pipeline.governance.portfolio import summary
 from et_pipeline.insight import read
@@ -231,7 +231,7 @@ def family_page(family: str, rows: list[read.Row]) -> str:
     for row in rows:
         row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
     measured = [row for row in rows if row["mean_uplift"] is not None]
-    unit = CATALOGUE[measured[0]["metric"]].unit if measured else ""
+    unit = metric_of(measured[0]["metric"]).unit if measured else ""
     return environment().get_template("family.html").render(
         family=family, rows=rows, measured=measured, unit=unit
     )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import duckdb
 
 from et_pipeline.common.sql import load, row_dicts
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.experiments.failures import Failure, attempt
 from et_pipeline.insight.charts import path_chart
 from et_pipeline.insight.figures import series_of
@@ -64,7 +64,7 @@ def replay_gaps_markdown(connection: duckdb.DuckDBPyConnection) -> str | None:
     for (strategy, metric), rows in _gaps_by_control(connection).items():
         if len(rows) < 2:
             continue
-        unit = f"{CATALOGUE[metric].unit} of {metric}"
+        unit = f"{metric_of(metric).unit} of {metric}"
         chart = path_chart(series_of(rows), unit=unit, width=720, height=220, what=f"{strategy}: gap")
         title = f"Replayed less live control: {strategy}, {metric}"
         image = part("chart.svg", "draw", chart, "gap", title, f"{len(rows)} days.", stands_alone=True)
@@ -99,4 +99,4 @@ def interval_path_plots(
 
 
 def _unit(row: Row) -> str:
-    return f"{CATALOGUE[row['metric']].unit} of {row['metric']}"
+    return f"{metric_of(row['metric']).unit} of {row['metric']}"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
 
 ARMS = ("control", "variant")
+PARTS = ("numerator", "denominator")
+"""What each arm of a ratio metric, or of a comparison of all trades, adds up."""
 TOTAL = "DECIMAL(38, 9)"
 """The decimal in which values are summed: 9 digits of each, and room for more trades than there can be."""
 
@@ -83,9 +85,10 @@ def needed_of_trades(metrics: Sequence[Metric]) -> list[str]:
     """What metrics need of a trade `p`, with the winsor limits in `t`."""
     needed = {"p.fill_ratio"}
     for metric in metrics:
-        needed.update(f"p.{part}" for part in metric.ratio_of or (metric.name,))
-        if metric.ratio_of is None:
-            needed |= {f"t.{metric.name}_lower", f"t.{metric.name}_upper"}
+        sources = metric.ratio_of or (metric.source or metric.name, metric.weight)
+        needed.update(f"p.{name}" for name in sources if name is not None)
+        if metric.reported:
+            needed.update(columns.limits(metric.name))
     return sorted(needed)
 
 
@@ -100,24 +103,23 @@ def cells_of_trades(
         stale: The table of the cells.
         more: Further columns of that, each with a comma before it.
     """
-    name = metric.name
-    numerator, denominator, touched = f"p.{name}", "1", "0"
-    if metric.ratio_of is not None:
-        numerator, denominator = (f"p.{part}" for part in metric.ratio_of)
-    else:
-        limited = f"p.{name}", f"p.{name}_lower", f"p.{name}_upper"
+    numerator, denominator, touched = columns.value(metric, _of_trade), "1", "0"
+    if metric.is_ratio:
+        numerator, denominator = columns.totals(metric, _of_trade)
+    elif metric.reported:
+        limited = numerator, f"p.{metric.name}_lower", f"p.{metric.name}_upper"
         numerator, touched = columns.held(*limited), columns.beyond(*limited)
     totals = [
         f"CAST(sum(CASE WHEN arm = '{arm}' THEN 1 ELSE 0 END) AS BIGINT) AS n_{arm}" for arm in ARMS
     ] + [
         f"CAST(sum(CASE WHEN arm = '{arm}' THEN CAST({part} AS {TOTAL}) ELSE 0 END) AS DOUBLE) AS {part}_{arm}"
-        for part in ("numerator", "denominator")
+        for part in PARTS
         for arm in ARMS
     ]
     return load(
         __package__,
         "cells_of_trades",
-        metric=name,
+        metric=metric.name,
         numerator=numerator,
         denominator=denominator,
         touched=touched,
@@ -140,9 +142,15 @@ def trades_without_value(metric: Metric) -> str:
     )
 
 
+def _of_trade(name: str) -> str:
+    """The column of a metric of reports in a trade `p`."""
+    return f"p.{name}"
+
+
 def _valued(metric: Metric) -> str:
     """Whether a trade `p` has a value of a metric."""
-    if metric.ratio_of is None:
-        return f"p.{metric.name} IS NOT NULL"
-    numerator, denominator = metric.ratio_of
-    return f"p.{numerator} IS NOT NULL AND coalesce(p.{denominator} > 0, false)"
+    if not metric.is_ratio:
+        return f"{columns.value(metric, _of_trade)} IS NOT NULL"
+    numerator, denominator = columns.totals(metric, _of_trade)
+    least = ">=" if metric.weight else ">"
+    return f"{numerator} IS NOT NULL AND coalesce({denominator} {least} 0, false)"

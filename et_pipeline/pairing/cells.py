@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import among, load
-from et_pipeline.contracts.metrics import CATALOGUE, Metric
+from et_pipeline.contracts.metrics import Metric, metric_of
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT, Series
 from et_pipeline.pairing.arms import (
     ARMS,
+    PARTS,
     TOTAL,
     any_compared,
     cells_of_trades,
@@ -18,7 +19,7 @@ from et_pipeline.pairing.arms import (
     trades,
     trades_without_value,
 )
-from et_pipeline.pairing.columns import NO_TRADE, difference, held, winsorised
+from et_pipeline.pairing.columns import arm_totals, arm_value, difference, winsorised
 from et_pipeline.pairing.rules import prepare
 from et_pipeline.pairing.segments import (
     MORE,
@@ -66,7 +67,8 @@ def build_cells(
     Columns of a ratio metric: `n` counts the pairs that have all four parts and a positive denominator in
     both arms; `numerator_*` and `denominator_*` are their totals, which is what the estimate divides (to
     9 decimals); `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each
-    held within the metric's bounds.
+    held within the metric's bounds. A metric by size is one of value times size over size, but of size 0 a pair
+    counts too: it adds nothing to that arm's totals, and as its own value it has 0.
 
     Where all trades of both arms are compared, cells are of trades instead, see `pairing.arms`: `n` is their number,
     `numerator_*` and `denominator_*` are Σ value and number of trades of each arm, and there is no `sum`.
@@ -81,7 +83,7 @@ def build_cells(
     engine = engine or DuckDBEngine(connection)
     with transaction(connection), engine.scope():
         prepare(engine, experiments)
-        metrics = [CATALOGUE[name] for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
+        metrics = [metric_of(name) for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
         return (_renew if engine.local else _compare)(engine, metrics, _series(connection, metrics))
 
 
@@ -94,7 +96,9 @@ def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -
         _take_away(engine)
         cells = sum(engine.insert("series_cells", cells_of_pairs(series)) for series in every)
         for metric in metrics:
-            engine.insert("missing_values", load(__package__, "missing", metric=metric.name))
+            engine.insert(
+                "missing_values", load(__package__, "missing", metric=metric.name, column=metric.column)
+            )
         if any_compared(engine):
             keep_trades(engine, metrics)
             cells += sum(engine.insert("series_cells", cells_of_trades(metric)) for metric in metrics)
@@ -123,7 +127,7 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
     for series in every:
         engine.insert("made", cells_of_pairs(series))
     for metric in metrics:
-        engine.insert("made_missing", load(__package__, "missing", metric=metric.name))
+        engine.insert("made_missing", load(__package__, "missing", metric=metric.name, column=metric.column))
     if compared:
         keep_trades(engine, metrics)
         for metric in metrics:
@@ -190,7 +194,7 @@ def _segments(engine: Engine) -> list[str]:
 
 
 def _needed(metrics: Sequence[Metric], every: Sequence[Series]) -> str:
-    found = {f"{missing_arms(metric)} AS {metric.name}_missing" for metric in metrics}
+    found = {f"{missing_arms(metric)} AS {metric.column}_missing" for metric in metrics}
     found.update(column for series in every for column in columns_of(series))
     return ",\n    ".join(sorted(found))
 
@@ -207,36 +211,35 @@ def decimal_type(metric: Metric) -> str:
 
 def columns_of(series: Series) -> list[str]:
     """What a series needs of a pair `p`, with the winsor limits in `t`."""
-    if series.metric.ratio_of is not None:
-        return [f"p.{part}_{arm}" for part in series.metric.ratio_of for arm in series.arms]
-    return [f"{difference(series)} AS {series.name}", f"{winsorised(series)} AS {series.name}_winsorised"]
+    found = [f"{difference(series)} AS {series.name}", f"{winsorised(series)} AS {series.name}_winsorised"]
+    if series.metric.is_ratio:
+        found += [
+            f"{total} AS {series.metric.column}_{part}_{arm}"
+            for arm in series.arms
+            for part, total in zip(PARTS, arm_totals(series.metric, arm), strict=True)
+        ]
+    return found
 
 
 def missing_arms(metric: Metric) -> str:
     """Which arms of a pair `p` lack a value of a metric: 1 for the control, 2 for the variant, 3 for both, else 0.
 
     What the reports themselves say cannot be measured is not missing. Where one arm passed on the
-    opportunity, only a metric with a value of its own for that (`NO_TRADE`) can miss one, and only the other
+    opportunity, only a metric with a value of its own for that (`counts_passes`) can miss one, and only the other
     arm's; and where either arm says that nothing was filled, there is no slippage, latency or toxicity.
     """
     control, variant = (
-        f"CASE WHEN {arm_value(metric, arm)} IS NULL THEN {number} ELSE 0 END"
+        f"CASE WHEN {arm_totals(metric, arm)[0] if metric.weight else arm_value(metric, arm)} IS NULL"
+        f" THEN {number} ELSE 0 END"
         for arm, number in zip(ARMS, (1, 2), strict=True)
     )
     nothing_there = []
-    if f"v.{metric.name}" not in NO_TRADE:
+    if not metric.counts_passes:
         nothing_there.append("p.variant_report_id IS NULL OR p.passed IS NOT NULL")
     if metric.needs_fill:
         nothing_there.append("p.fill_ratio_control = 0 OR p.fill_ratio_variant = 0")
     arms = f"{control} + {variant}"
     return f"CASE WHEN {' OR '.join(nothing_there)} THEN 0 ELSE {arms} END" if nothing_there else arms
-
-
-def arm_value(metric: Metric, arm: str) -> str:
-    """One arm's value of a metric in a pair `p`, as it was reported; null where there is none."""
-    if metric.ratio_of is None:
-        return f"p.{metric.name}_{arm}"
-    return _own_ratio(metric, *(f"p.{part}_{arm}" for part in metric.ratio_of))
 
 
 def cells_of_pairs(
@@ -250,14 +253,13 @@ def cells_of_pairs(
         stale: The table of the cells.
         more: Further columns of that, each with a comma before it.
     """
-    parts = dict.fromkeys((f"{part}_{arm}" for part in ("numerator", "denominator") for arm in ARMS), "NULL")
-    uplift, touched = f"p.{series.name}", f"p.{series.name}_winsorised"
-    if series.metric.ratio_of is not None:
-        for part, name in zip(("numerator", "denominator"), series.metric.ratio_of, strict=True):
-            for place, arm in zip(ARMS, series.arms, strict=True):
-                parts[f"{part}_{place}"] = f"p.{name}_{arm}"
-        better, worse = (arm_value(series.metric, arm) for arm in series.better_and_worse)
-        uplift, touched = f"({better}) - ({worse})", "0"
+    places = {f"{part}_{arm}": "NULL" for part in PARTS for arm in ARMS}
+    if series.metric.is_ratio:
+        places = {
+            f"{part}_{place}": f"p.{series.metric.column}_{part}_{arm}"
+            for part in PARTS
+            for place, arm in zip(ARMS, series.arms, strict=True)
+        }
     return load(
         __package__,
         "cells",
@@ -265,16 +267,10 @@ def cells_of_pairs(
         metric=series.metric.name,
         decimal=decimal_type(series.metric),
         total=TOTAL,
-        uplift=uplift,
-        touched=touched,
+        uplift=f"p.{series.name}",
+        touched=f"p.{series.name}_winsorised",
         pairs=source,
         stale=stale,
         more=more,
-        **parts,
+        **places,
     )
-
-
-def _own_ratio(metric: Metric, numerator: str, denominator: str) -> str:
-    """One pair's ratio, held within the metric's bounds; null without a positive denominator."""
-    ratio = f"{numerator} / {denominator}"
-    return f"CASE WHEN {denominator} > 0 THEN {held(ratio, str(metric.lower), str(metric.upper))} END"

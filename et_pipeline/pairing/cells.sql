@@ -73,10 +73,10 @@ INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.me
 INNER JOIN (
     SELECT
         p.cell, count(*) AS pairs,
-        CAST(sum(CASE WHEN p.{metric}_missing IN (1, 3) THEN 1 ELSE 0 END) AS BIGINT) AS control,
-        CAST(sum(CASE WHEN p.{metric}_missing IN (2, 3) THEN 1 ELSE 0 END) AS BIGINT) AS variant
+        CAST(sum(CASE WHEN p.{column}_missing IN (1, 3) THEN 1 ELSE 0 END) AS BIGINT) AS control,
+        CAST(sum(CASE WHEN p.{column}_missing IN (2, 3) THEN 1 ELSE 0 END) AS BIGINT) AS variant
     FROM stale_pairs AS p
-    WHERE p.{metric}_missing > 0
+    WHERE p.{column}_missing > 0
     GROUP BY p.cell
 ) AS g ON g.cell = c.cell
 

@@ -47,7 +47,7 @@ SELECT experiment_id, metric, coalesce(counted.n, 0) AS pairs, coalesce(summed.n
 FROM experiment_metrics
 LEFT JOIN counted USING (experiment_id, metric)
 LEFT JOIN summed USING (experiment_id, metric)
-WHERE coalesce(counted.n, 0) <> coalesce(summed.n, 0) AND NOT list_contains($ratios, metric)
+WHERE coalesce(counted.n, 0) <> coalesce(summed.n, 0)
     AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE matching = 'arms')
     AND experiment_id NOT IN (SELECT experiment_id FROM failures)
 ORDER BY experiment_id, metric

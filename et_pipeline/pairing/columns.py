@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from collections.abc import Callable
+
+from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
 from et_pipeline.contracts.series import UPLIFT, Series
 
 METRICS = ", ".join(f"r.{name}" for name in REPORT_METRICS)
@@ -15,15 +17,22 @@ LIMITS = ",\n    ".join(
 )
 """The plan's winsor limits of every metric, from `experiment_metrics` `m`; null where there are none."""
 
-NO_TRADE = {
-    "c.edge_bps": "CASE WHEN c.decision = 'passed' THEN 0.0 ELSE c.edge_bps END",
-    "v.edge_bps": "CASE WHEN v.report_id IS NULL OR v.decision = 'passed' THEN 0.0 ELSE v.edge_bps END",
-    "r.edge_bps": "CASE WHEN r.decision = 'passed' THEN 0.0 ELSE r.edge_bps END",
+PASSES = {
+    "c": "c.decision = 'passed'",
+    "v": "v.report_id IS NULL OR v.decision = 'passed'",
+    "r": "r.decision = 'passed'",
 }
-"""What stands for a metric of an arm that passed on the opportunity; every other metric stays null."""
+"""Whether an arm passed on the opportunity: by its control report `c`, its variant report `v`, its replay `r`."""
+
+
+def _value(report: str, name: str) -> str:
+    """One arm's metric in a pair; a pass is 0 where the catalogue says so, every other metric stays null."""
+    plain = f"{report}.{name}"
+    return f"CASE WHEN {PASSES[report]} THEN 0.0 ELSE {plain} END" if CATALOGUE[name].counts_passes else plain
+
 
 VALUES = ",\n        ".join(
-    f"{NO_TRADE.get(f'{report}.{name}', f'{report}.{name}')} AS {name}_{arm}"
+    f"{_value(report, name)} AS {name}_{arm}"
     for name in REPORT_METRICS
     for report, arm in (("c", "control"), ("v", "variant"), ("r", "replay"))
 )
@@ -61,19 +70,105 @@ def limits(name: str) -> tuple[str, str]:
     return f"t.{name}_lower", f"t.{name}_upper"
 
 
+def value(metric: Metric, of: Callable[[str], str]) -> str:
+    """A metric's value where each report or pair has one; null where there is none.
+
+    Args:
+        metric: A metric of reports, a share of trades, or one by size: then what is counted by size.
+        of: The column of a metric of reports.
+    """
+    plain = of(metric.source or metric.name)
+    for sign, limit in ((">", metric.above), ("<", metric.below)):
+        if limit is not None:
+            beyond_it = f"{plain} {sign} CAST({limit!r} AS DOUBLE)"
+            return f"CASE WHEN {beyond_it} THEN CAST(1 AS DOUBLE) WHEN NOT ({beyond_it}) THEN CAST(0 AS DOUBLE) END"
+    return plain
+
+
+def totals(metric: Metric, of: Callable[[str], str], passed: str | None = None) -> tuple[str, str]:
+    """What a ratio metric adds up: numerator and denominator; both null where the metric has no value.
+
+    What is counted by size adds nothing at size 0, whatever its value: so does an arm that passed.
+
+    Args:
+        metric: A ratio metric.
+        of: The column of a metric of reports.
+        passed: Whether the arm passed on the opportunity and the plan counts that, where it can be.
+    """
+    if metric.weight is None:
+        assert metric.ratio_of is not None
+        numerator, denominator = map(of, metric.ratio_of)
+        return numerator, denominator
+    weight = of(metric.weight)
+    if passed is not None:
+        weight = f"CASE WHEN {passed} THEN CAST(0 AS DOUBLE) ELSE {weight} END"
+    product = f"CASE WHEN {weight} = 0 THEN CAST(0 AS DOUBLE) ELSE {value(metric, of)} * {weight} END"
+    return product, f"CASE WHEN {product} IS NOT NULL THEN {weight} END"
+
+
+PASSED = {
+    "control": "p.passed = 'control'",
+    "variant": "p.passed = 'variant' OR p.variant_report_id IS NULL",
+    "replay": "p.replay_passed",
+}
+"""Whether an arm of a pair `p` passed on the opportunity, where the plan counts passes: there is no such pair else."""
+
+
+def arm_totals(metric: Metric, arm: str) -> tuple[str, str]:
+    """What one arm of a pair `p` adds to a ratio metric, see `totals`."""
+    passed = f"coalesce({PASSED[arm]}, false)" if metric.counts_passes else None
+    return totals(metric, lambda name: f"p.{name}_{arm}", passed)
+
+
+def arm_value(metric: Metric, arm: str) -> str:
+    """One arm's value of a metric in a pair `p`, as it was reported; null where there is none.
+
+    A ratio metric's is the pair's own ratio, held within the metric's bounds; null without a positive denominator.
+    """
+    if not metric.is_ratio:
+        return value(metric, lambda name: f"p.{name}_{arm}")
+    numerator, denominator = arm_totals(metric, arm)
+    ratio = held(f"{numerator} / ({denominator})", str(metric.lower), str(metric.upper))
+    return f"CASE WHEN {denominator} > 0 THEN {ratio} END"
+
+
+def own_value(metric: Metric, arm: str) -> str:
+    """What one arm of a pair `p` has to compare with the other's.
+
+    By size, an arm that adds nothing has the value 0: the pair counts, so that it is seen that nothing was traded.
+    """
+    found = arm_value(metric, arm)
+    if metric.weight is None:
+        return found
+    numerator, denominator = arm_totals(metric, arm)
+    return f"CASE WHEN {denominator} = 0 THEN {numerator} ELSE {found} END"
+
+
 def difference(series: Series) -> str:
-    """A series' value of a pair `p`: the difference of two arms, turned round where less is better."""
-    name = series.metric.name
+    """A series' value of a pair `p`: the difference of two arms, turned round where less is better.
+
+    A ratio metric's and a share's values have no limits in the plan.
+    """
+    metric, name = series.metric, series.metric.name
     better, worse = series.better_and_worse
+    if not metric.reported:
+        return f"({own_value(metric, better)}) - ({own_value(metric, worse)})"
     if series.comparison.limited == "values":
         return " - ".join(f"({held(f'p.{name}_{arm}', *limits(name))})" for arm in (better, worse))
     widest = f"t.{name}_upper - t.{name}_lower"
     return held(f"p.{name}_{better} - p.{name}_{worse}", f"-({widest})", widest)
 
 
+def uplift_of_pair(metric: Metric) -> str:
+    """The uplift of a pair `p` in a metric: as it stands there, or derived from what stands there."""
+    return f"p.{metric.name}_uplift" if metric.reported else difference(Series(UPLIFT, metric))
+
+
 def winsorised(series: Series) -> str:
     """How many of the two values of a pair `p`, or whether their difference, lie beyond the plan's winsor limits."""
     name = series.metric.name
+    if not series.metric.reported:
+        return "0"
     if series.comparison.limited == "difference":
         plain = f"abs(p.{name}_{series.comparison.other} - p.{name}_{series.comparison.base})"
         return f"CASE WHEN {plain} > t.{name}_upper - t.{name}_lower THEN 1 ELSE 0 END"

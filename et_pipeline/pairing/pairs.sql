@@ -9,7 +9,8 @@ SELECT
     p.opportunity_key, p.candidates,
     CASE WHEN p.control_decision = 'passed' THEN 'control' WHEN p.variant_decision = 'passed' THEN 'variant' END AS passed,
     p.replay_report_id,
-    {replays}
+    {replays},
+    CASE WHEN t.on_no_trade <> 'exclude' THEN p.replay_decision = 'passed' END AS replay_passed
 FROM (
     SELECT
         c.experiment_id, c.emitted_at AS pair_time, c.market_id, c.outcome_id, c.side, c.correlation_id,

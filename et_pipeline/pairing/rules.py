@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
 
 
-MEANING = 3
+MEANING = 4
 """Of the rules themselves: another number has every experiment paired anew, as a changed plan does."""
 
 

@@ -181,7 +181,7 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
         ),
     )
     engine.insert("stale_cells", load(__package__, "stale", pairs="made"))
-    return engine.insert("pairs", "SELECT * FROM made")
+    return engine.insert("pairs", "SELECT * FROM made", by_name=True)
 
 
 def stale_experiments(

@@ -134,8 +134,8 @@ class SparkEngine:
         """See `Engine`."""
         self.session.sql(to_spark(text)).createOrReplaceTempView(name)
 
-    def insert(self, table: str, text: str) -> int:
-        """See `Engine`. Into a table of the warehouse the rows come back."""
+    def insert(self, table: str, text: str, *, by_name: bool = False) -> int:
+        """See `Engine`. Into a table of the warehouse the rows come back; files know their columns by name."""
         frame = self.session.sql(to_spark(text))
         if table in REMOTE:
             run = f"run={self.run}"
@@ -152,7 +152,7 @@ class SparkEngine:
         found = frame.toArrow()
         for start in range(0, found.num_rows, ROWS):
             rows = found.slice(start, ROWS)  # noqa: F841 (DuckDB scans it by name)
-            self.connection.execute(f"INSERT INTO {table} SELECT * FROM rows")
+            self.connection.execute(f"INSERT INTO {table}{' BY NAME' if by_name else ''} SELECT * FROM rows")
         return int(found.num_rows)
 
     def delete(self, table: str, condition: str) -> None:

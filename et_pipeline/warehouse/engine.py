@@ -48,8 +48,8 @@ class Engine(Protocol):
     def create_view(self, name: str, text: str) -> None:
         """Gives a query a name, replacing an earlier one of the name."""
 
-    def insert(self, table: str, text: str) -> int:
-        """Appends a query's rows to a table; returns their number."""
+    def insert(self, table: str, text: str, *, by_name: bool = False) -> int:
+        """Appends a query's rows to a table, its columns by their order or by their names; returns their number."""
 
     def delete(self, table: str, condition: str) -> None:
         """Deletes the rows of a table that a condition holds for."""
@@ -109,9 +109,9 @@ class DuckDBEngine:
         self._note(name, "VIEW")
         self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text}")
 
-    def insert(self, table: str, text: str) -> int:
+    def insert(self, table: str, text: str, *, by_name: bool = False) -> int:
         """See `Engine`."""
-        return self._count(f"INSERT INTO {table}\n{text}")
+        return self._count(f"INSERT INTO {table}{' BY NAME' if by_name else ''}\n{text}")
 
     def delete(self, table: str, condition: str) -> None:
         """See `Engine`."""

@@ -1,13 +1,14 @@
 -- name: replay_gaps
 -- The gap between replayed and live control by day. A market of a day is taken from the experiment that saw most of it;
--- experiments that share a control would else count its trades several times.
+-- experiments that share a control would else count its trades several times. What is counted by size has no mean over
+-- trades, so it is not among them.
 WITH seen AS (
     SELECT
         e.control_strategy_id AS strategy_id, e.control_config_version AS config_version, c.block::DATE AS day, c.metric,
         c.market_id, c.experiment_id, sum(c.n) AS n, sum(c.sum) AS total
     FROM series_cells AS c
     INNER JOIN experiments AS e USING (experiment_id)
-    WHERE c.comparison = '{comparison}'
+    WHERE c.comparison = '{comparison}' AND c.metric NOT LIKE '%.by.%'
     GROUP BY ALL
 ), fullest AS (
     SELECT

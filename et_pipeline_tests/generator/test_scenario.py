@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
 from et_pipeline.generator import METRICS, Scenario, build_opportunities, build_reports
+from et_pipeline.generator.scenario import GENERATED
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -114,7 +115,7 @@ SCENARIOS = st.builds(
     opportunities=st.integers(1, 400),
     markets=st.integers(1, 40),
     burst=st.floats(1, 20),
-    metrics=st.sampled_from([METRICS, REPORT_METRICS, ("edge_bps",), ("fill_ratio", "slippage_bps")]),
+    metrics=st.sampled_from([METRICS, GENERATED, ("edge_bps",), ("fill_ratio", "slippage_bps")]),
     market_correlation=st.floats(0, 0.5),
     block_correlation=st.floats(0, 0.5),
     block_ar=st.floats(-0.9, 0.9),

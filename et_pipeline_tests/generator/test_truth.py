@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
+from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.generator import (
     Scenario,
     build_opportunities,
@@ -16,6 +16,7 @@ from et_pipeline.generator import (
     edge_uplift_with_no_trade_as_zero,
     true_uplift,
 )
+from et_pipeline.generator.scenario import GENERATED
 
 UPLIFT = {
     "edge_bps": -2.0,
@@ -29,7 +30,7 @@ SEEDS = range(40)
 
 
 def _scenario(**fields: object) -> Scenario:
-    base = {"experiment_id": "exp", "opportunities": 2_000, "metrics": REPORT_METRICS, "uplift": UPLIFT}
+    base = {"experiment_id": "exp", "opportunities": 2_000, "metrics": GENERATED, "uplift": UPLIFT}
     return Scenario(**{**base, **fields})
 
 

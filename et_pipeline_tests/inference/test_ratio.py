@@ -88,3 +88,15 @@ def test_no_estimate_before_both_denominators_are_above_zero():
 def test_impossible_numbers_are_refused(bad):
     with pytest.raises(ValueError, match="denominators"):
         ratio.from_pairs([0], [0], bad, [[1, 1]])
+
+
+def test_where_few_trades_hold_most_of_the_size_there_are_as_few_effective_clusters() -> None:
+    block, market = np.arange(400) // 4 * 3_600_000_000, np.arange(400) % 40
+    size = np.where(np.arange(400) == 17, 1e4, 1.0)
+    arm = np.column_stack((np.sin(np.arange(400)) * size, size))
+    of_pairs = ratio.from_pairs(block, market, arm, np.roll(arm, 4, axis=0))
+    plain = ratio.ratio_path(of_pairs, **OPTIONS).at(-1)
+    sized = ratio.ratio_path(of_pairs, **OPTIONS, by_size=True).at(-1)
+    assert plain.clusters == pytest.approx(40)
+    assert 1.0 < sized.market_clusters < 1.2
+    assert plain.ready and not sized.ready and plain.mean == sized.mean

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from et_pipeline.contracts.metrics import REPORT_METRICS
+from et_pipeline.contracts.metrics import REPORT_METRICS, metric_of
 from et_pipeline.warehouse.connection import migrate
 
 START = datetime(2026, 11, 1)
@@ -73,8 +73,14 @@ class Lab:
         )
         for position, (name, limits) in enumerate((metrics or {"edge_bps": None}).items()):
             self.connection.execute(
-                "INSERT INTO experiment_metrics VALUES (?, ?, ?, 'mean', NULL, NULL, ?, ?)",
-                [experiment_id, name, "secondary" if position else "primary", *(limits or (None, None))],
+                "INSERT INTO experiment_metrics VALUES (?, ?, ?, ?, NULL, NULL, ?, ?)",
+                [
+                    experiment_id,
+                    name,
+                    "secondary" if position else "primary",
+                    "ratio" if metric_of(name).is_ratio else "mean",
+                    *(limits or (None, None)),
+                ],
             )
         return experiment_id
 

@@ -16,7 +16,13 @@ from et_pipeline.pairing.cells import build_cells
 from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline_tests.pairing.lab import START, Lab, open_lab, replayed_report, report, variant_report
 
-METRICS = {"edge_bps": (-50.0, 50.0), "slippage_bps": None, "size_fill_ratio": None}
+METRICS = {
+    "edge_bps": (-50.0, 50.0),
+    "slippage_bps": None,
+    "size_fill_ratio": None,
+    "edge_bps.by.filled_size": None,
+    "slippage_bps.above.0": None,
+}
 EXPERIMENTS = ("exclude", "zero", "assumed", "live", "nearest", "arms")
 
 

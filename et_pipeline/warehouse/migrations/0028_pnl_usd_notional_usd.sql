@@ -1,0 +1,25 @@
+-- Columns of pnl_usd, notional_usd, from the metric catalogue.
+ALTER TABLE reports ADD COLUMN pnl_usd DOUBLE;
+ALTER TABLE early_reports ADD COLUMN pnl_usd DOUBLE;
+ALTER TABLE pairs ADD COLUMN pnl_usd_control DOUBLE;
+ALTER TABLE pairs ADD COLUMN pnl_usd_variant DOUBLE;
+ALTER TABLE pairs ADD COLUMN pnl_usd_replay DOUBLE;
+ALTER TABLE pairs ADD COLUMN pnl_usd_uplift DOUBLE;
+COMMENT ON COLUMN reports.pnl_usd IS 'Profit or loss of the trade, net of fees (USD); null where the report has none.';
+COMMENT ON COLUMN early_reports.pnl_usd IS 'Profit or loss of the trade, net of fees (USD); null where the report has none.';
+COMMENT ON COLUMN pairs.pnl_usd_control IS 'The control''s pnl_usd (USD), before winsorising.';
+COMMENT ON COLUMN pairs.pnl_usd_variant IS 'The variant''s pnl_usd (USD), before winsorising.';
+COMMENT ON COLUMN pairs.pnl_usd_replay IS 'The replayed control''s pnl_usd (USD), before winsorising.';
+COMMENT ON COLUMN pairs.pnl_usd_uplift IS 'Uplift of pnl_usd (USD): variant minus control, after winsorising; positive is good for the variant.';
+ALTER TABLE reports ADD COLUMN notional_usd DOUBLE;
+ALTER TABLE early_reports ADD COLUMN notional_usd DOUBLE;
+ALTER TABLE pairs ADD COLUMN notional_usd_control DOUBLE;
+ALTER TABLE pairs ADD COLUMN notional_usd_variant DOUBLE;
+ALTER TABLE pairs ADD COLUMN notional_usd_replay DOUBLE;
+ALTER TABLE pairs ADD COLUMN notional_usd_uplift DOUBLE;
+COMMENT ON COLUMN reports.notional_usd IS 'Money at stake in the trade (USD); null where the report has none.';
+COMMENT ON COLUMN early_reports.notional_usd IS 'Money at stake in the trade (USD); null where the report has none.';
+COMMENT ON COLUMN pairs.notional_usd_control IS 'The control''s notional_usd (USD), before winsorising.';
+COMMENT ON COLUMN pairs.notional_usd_variant IS 'The variant''s notional_usd (USD), before winsorising.';
+COMMENT ON COLUMN pairs.notional_usd_replay IS 'The replayed control''s notional_usd (USD), before winsorising.';
+COMMENT ON COLUMN pairs.notional_usd_uplift IS 'Uplift of notional_usd (USD): variant minus control, after winsorising; positive is good for the variant.';
