@@ -61,12 +61,10 @@ def calibrate(
 
 
 def _print(rows: list[dict[str, Any]], too_early: list[str], failures: list[str]) -> None:
-    from rich import box
-    from rich.table import Table
 
     console = terminal.console()
     if rows:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        table = terminal.table()
         for name in ("experiment", "metric", "flipped by", "paths", "exclude 0", "promised", ""):
             table.add_column(name, justify="right" if name in ("paths", "exclude 0", "promised") else "left")
         for row in rows:
@@ -81,7 +79,7 @@ def _print(rows: list[dict[str, Any]], too_early: list[str], failures: list[str]
                 f"at most {text.percent(row['alpha'])}",
                 "[green]holds[/]" if row["holds"] else "[red]does not hold[/]",
             )
-        console.print(table)
+        terminal.print_table(console, table)
     for name in too_early:
         console.print(f"{name}: too early: nothing can be concluded from its pairs yet.")
     for sentence in failures:

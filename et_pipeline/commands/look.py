@@ -162,7 +162,7 @@ def _headline(judgement: Judgement) -> dict[str, Any]:
 
 def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
     """The table of `et status` and `et demo`, and what to do next below it."""
-    console.print(status_table(experiments))
+    terminal.print_table(console, status_table(experiments))
     console.print("Next steps")
     for row in experiments:
         console.print(f"  [bold]{row['experiment_id']}[/]: {row['next_step']}", soft_wrap=True)
@@ -201,11 +201,9 @@ def _brackets(lower: float, upper: float, decimals: int | None = None) -> str:
 
 def status_table(experiments: list[dict[str, Any]]) -> Table:
     """The table of `et status` and `et demo`."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = terminal.table()
     table.add_column("experiment", overflow="fold")
     table.add_column("mode")
     table.add_column("pairs", justify="right", no_wrap=True)
@@ -270,14 +268,12 @@ def show(
 
 def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     """The variants of one family side by side."""
-    from rich import box
-    from rich.table import Table
 
     if as_json:
         terminal.print_json({"family": family, "variants": rows})
         return
     console = terminal.console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = terminal.table()
     for name in (
         "variant",
         "verdict",
@@ -311,7 +307,7 @@ def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None
     console.print(
         f"[bold]{family}[/]  variants of {terminal.plain(rows[0]['control_strategy_id'])}, side by side"
     )
-    console.print(table)
+    terminal.print_table(console, table)
     console.print(
         "'To be expected' is the mean shrunk by what the family shows; the best mean is partly luck."
     )
@@ -335,8 +331,6 @@ SECTIONS = {
 
 
 def _print_experiment(document: dict[str, Any]) -> None:
-    from rich import box
-    from rich.table import Table
 
     console = terminal.console()
     verdict = word(document["state"], document["verdict"], document["reason"])
@@ -357,7 +351,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
     if document["command"]:
         console.print(f"  {document['command']}  (or decline)")
     console.print()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = terminal.table()
     for name in (
         "metric",
         "role",
@@ -386,7 +380,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
             standing["says"],
             text.moment(point["as_of"]),
         )
-    console.print(table)
+    terminal.print_table(console, table)
     if document["methods"]:
         console.print("Intervals: " + "; ".join(document["methods"]))
     _print_present(console, document["present"])

@@ -20,6 +20,7 @@ from et_pipeline.settings import Settings, SettingsError
 if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
+    from rich.table import Table
 
 WIDTH_OF_FILES = 150
 """Columns where the output is no terminal: a table in a log or a file is not squeezed."""
@@ -45,6 +46,35 @@ def console(*, quiet: bool = False) -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES, quiet=quiet)
+
+
+def table() -> Table:
+    """An empty table in the look that all have."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table, or, where the terminal is too narrow for it, each of its rows as lines of name and value.
+
+    A squeezed table would break ids and cut numbers.
+    """
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    if Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width:
+        console.print(table)
+        return
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        lines = Table.grid(padding=(0, 2))
+        lines.add_column(style="bold")
+        lines.add_column(overflow="fold")
+        for column, cell in zip(table.columns, row, strict=True):
+            lines.add_row(column.header, cell)
+        console.print(lines)
+        console.print()
 
 
 @contextmanager
@@ -107,9 +137,11 @@ def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """The published database, read-only: looking never waits for a tick, nor makes one wait.
 
     Raises:
-        CommandError: Nothing was published yet, or it cannot be opened.
+        CommandError: Nothing was published yet, it cannot be opened, or another version of the program wrote it.
     """
     import duckdb
+
+    from et_pipeline.warehouse.connection import migrations, version_of
 
     require(present.analyst_path)
     try:
@@ -120,6 +152,14 @@ def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     try:
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
+        present_version, known = version_of(connection), migrations()[-1][0]
+        if present_version != known:
+            what = (
+                "is newer than this program; install the newer one"
+                if present_version > known
+                else "was published by an older version of this program; publish it anew: et tick --force"
+            )
+            raise CommandError(f"{present.analyst_path} {what} (schema {present_version}, here {known})")
         yield connection
     finally:
         connection.close()

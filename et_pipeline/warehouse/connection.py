@@ -114,7 +114,7 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
-        if had_history and _version(connection) == 0:
+        if had_history and version_of(connection) == 0:
             raise WarehouseError(_lost(path))
         migrate(connection)
         yield connection
@@ -128,7 +128,7 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
         connection.close()
 
 
-def _version(connection: duckdb.DuckDBPyConnection) -> int:
+def version_of(connection: duckdb.DuckDBPyConnection) -> int:
     """The schema's version, 0 where there is none. Asking the catalogue would read all of it, at every opening."""
     import duckdb
 
@@ -208,7 +208,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
     Raises:
         WarehouseError: The warehouse was written by a newer program.
     """
-    present = _version(connection)
+    present = version_of(connection)
     if present == 0:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version "

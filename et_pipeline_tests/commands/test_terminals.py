@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
+from rich.console import Console
+
+from et_pipeline.commands import terminal
 
 TITLE = "Gr\u00f6\u00dfer als vorher \u2013 \u5e02\u5834"
 
@@ -67,3 +71,31 @@ def test_validate_tells_what_a_tick_would_not_read(tmp_path: Path, refused_plan:
     assert done.returncode == 1
     kinds = {Path(item["path"]).name: item["kind"] for item in json.loads(done.stdout)["results"]}
     assert kinds == {"Upper.YAML": "unread", "inner.yaml": "unread", "a.jsonl": "unread", "read.yaml": "plan"}
+
+
+def test_a_table_that_does_not_fit_is_printed_as_lines_of_name_and_value(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = terminal.table()
+    for name in ("experiment", "uplift [interval]", "verdict"):
+        table.add_column(name)
+    table.add_row("basket-rebalance-fast-with-a-long-name", "-3.28 [-5.55, -1.47] bps", "variant_worse")
+    terminal.print_table(Console(width=120), table)
+    assert len(capsys.readouterr().out.splitlines()) == 5, "a table with its heading"
+    terminal.print_table(Console(width=80), table)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1)[0] for line in lines if line] == ["experiment", "uplift", "verdict"]
+    assert all(len(line) <= 80 for line in lines)
+    for whole in ("basket-rebalance-fast-with-a-long-name", "-3.28 [-5.55, -1.47] bps"):
+        assert any(whole in line for line in lines)
+
+
+@pytest.mark.parametrize(("version", "told"), [(1, "et tick --force"), (9999, "install the newer one")])
+def test_a_database_of_another_version_is_refused_by_name(tmp_path: Path, version: int, told: str) -> None:
+    path = tmp_path / "published" / "experiments.duckdb"
+    path.parent.mkdir()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version AS SELECT ? AS version", [version])
+    done = et(tmp_path, "status")
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+    assert str(path) in done.stderr.decode() and told in done.stderr.decode()
