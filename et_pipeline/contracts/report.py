@@ -29,6 +29,11 @@ TRADED, PASSED = DECISIONS = ("traded", "passed")
 """What a strategy did with an opportunity; a report that does not say it traded."""
 MAX_IDENTIFIER = 200
 """Longest identifier, in characters."""
+LABELS = "labels"
+"""The optional field with short texts by name, for breakdowns. Its texts are kept in `extra`."""
+MAX_LABELS, MAX_LABEL = 16, 100
+"""Labels that a report may have, and the longest one, in characters."""
+LABEL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,39}$"
 
 IDENTIFIERS = (
     "report_id",
@@ -87,6 +92,7 @@ Reason = Literal[
     "in_the_future",
     "metric_out_of_bounds",
     "unknown_decision",
+    "bad_labels",
     "no_metrics",
     "pass_with_metrics",
     "replay_not_from_backtester",
@@ -100,6 +106,8 @@ ALLOWED: dict[str, str] = {
     "unknown_mode": " or ".join(MODES),
     "unknown_side": " or ".join(SIDES),
     "unknown_decision": " or ".join(DECISIONS),
+    "bad_labels": f"up to {MAX_LABELS} texts of 1 to {MAX_LABEL} characters without control characters, by names of "
+    "1 to 40 letters, digits and _, no digit first",
     "bad_time": "RFC 3339 or ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
     "in_the_future": "a moment before the year 2201; no experiment ends later",
     "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
@@ -277,6 +285,13 @@ def json_schema() -> dict[str, Any]:
             "decision": {
                 "description": "What the strategy did with the opportunity; left out, it traded.",
                 "enum": [*DECISIONS, None],
+            },
+            LABELS: {
+                "description": "Short texts by name, by which an experiment may be broken down; null is no label.",
+                "type": ["object", "null"],
+                "maxProperties": MAX_LABELS,
+                "propertyNames": {"pattern": LABEL_NAME, "not": identifier["not"]},
+                "additionalProperties": {**identifier, "type": ["string", "null"], "maxLength": MAX_LABEL},
             },
             "metrics": {"type": ["object", "null"], "properties": metrics},
         },

@@ -17,7 +17,11 @@ from et_pipeline.contracts.report import (
     ALLOWED,
     FIELDS,
     KIND,
+    LABEL_NAME,
+    LABELS,
     MAX_IDENTIFIER,
+    MAX_LABEL,
+    MAX_LABELS,
     OPTIONAL,
     OWN_BOT_ID,
     PASSED,
@@ -60,7 +64,7 @@ class Document(NamedTuple):
         texts: `STRINGS` and `emitted_at`, null where missing.
         decision: What the strategy did with the opportunity; `traded` where the report does not say.
         metrics: The metrics in catalogue order, null where missing.
-        extra: Unknown fields as canonical JSON.
+        extra: Labels and unknown fields as canonical JSON.
     """
 
     texts: dict[str, str | None]
@@ -166,9 +170,9 @@ def judge(document: Any) -> Document | Skipped | Fault:
     if isinstance(version, str) and not re.fullmatch(VERSION_PATTERN, version):
         allowed = ALLOWED["unsupported_version"]
         return Fault("unsupported_version", f"schema_version is {shortened(version)}; allowed: {allowed}")
-    for name in (*TEXTS, *OPTIONAL):
-        if not isinstance(document.get(name), str | None):
-            return _wrong_type(name, document[name], "text")
+    fault = _fault_of_texts(document) or _fault_of_labels(document.get(LABELS))
+    if fault is not None:
+        return fault
     decision = document.get("decision")
     decision = TRADED if decision is None else decision
     metrics = document.get("metrics")
@@ -189,9 +193,39 @@ def judge(document: Any) -> Document | Skipped | Fault:
     )
 
 
+def _fault_of_texts(document: dict[str, Any]) -> Fault | None:
+    """The first field that should be a text and is none."""
+    for name in (*TEXTS, *OPTIONAL):
+        if not isinstance(document.get(name), str | None):
+            return _wrong_type(name, document[name], "text")
+    return None
+
+
+def _fault_of_labels(labels: Any) -> Fault | None:
+    """What is wrong with a report's labels, if anything is; null counts as none."""
+    if labels is None:
+        return None
+    if not isinstance(labels, dict):
+        return _wrong_type(LABELS, labels, "an object")
+    allowed = ALLOWED["bad_labels"]
+    if len(labels) > MAX_LABELS:
+        return Fault("bad_labels", f"{LABELS} has {len(labels)} names; allowed: {allowed}")
+    for name, value in labels.items():
+        if not re.fullmatch(LABEL_NAME, name):
+            return Fault("bad_labels", f"{LABELS} has the name {shortened(name)}; allowed: {allowed}")
+        if not isinstance(value, str | None):
+            return _wrong_type(f"{LABELS}.{name}", value, "text")
+        if value is not None and (not 1 <= len(value) <= MAX_LABEL or re.search(CONTROL_CHARACTERS, value)):
+            return Fault("bad_labels", f"{LABELS}.{name} is {shortened(value)}; allowed: {allowed}")
+    return None
+
+
 def canonical_extra(document: dict[str, Any]) -> str | None:
-    """The fields that this version does not know as JSON with sorted keys; null ones count as absent."""
+    """Labels and the fields that this version does not know, as JSON with sorted keys; null ones count as absent."""
     extra = {name: value for name, value in document.items() if name not in _KNOWN and value is not None}
+    labels = {name: value for name, value in (extra.pop(LABELS, None) or {}).items() if value is not None}
+    if labels:
+        extra[LABELS] = labels
     unknown = {
         name: value
         for name, value in document["metrics"].items()

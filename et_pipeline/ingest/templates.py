@@ -18,8 +18,9 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
+from et_pipeline.common.untrusted import CONTROL_CHARACTERS
 from et_pipeline.contracts.metrics import REPORT_METRICS
-from et_pipeline.contracts.report import OWN_BOT_ID, TRADED
+from et_pipeline.contracts.report import LABELS, MAX_LABEL, OWN_BOT_ID, TRADED
 from et_pipeline.ingest.documents import TEXTS, Document, parse_line
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
@@ -43,6 +44,7 @@ class Template(NamedTuple):
         texts: The piece each text field stands in.
         metrics: The piece each of its metrics stands in, with the punctuation around it.
         unknown: The piece each unknown field stands in; all of them are texts.
+        labels: The piece each label stands in.
         decision: What all lines of this form say that the strategy did: with it go the metrics.
     """
 
@@ -51,17 +53,22 @@ class Template(NamedTuple):
     texts: dict[str, int]
     metrics: dict[str, int]
     unknown: dict[str, int]
+    labels: dict[str, int]
     decision: str = TRADED
 
     @property
     def pieces(self) -> set[int]:
         """Every piece that holds a value."""
-        return {*self.texts.values(), *self.metrics.values(), *self.unknown.values()}
+        named = (self.texts, self.metrics, self.unknown, self.labels)
+        return {piece for pieces in named for piece in pieces.values()}
 
     def matches(self) -> pl.Expr:
         """Whether `text` is a line of this form, cut into its pieces; null where it has too few of them."""
         filled = [pl.lit(part) if isinstance(part, str) else pl.col(_name(part)) for part in self.parts]
         is_same = pl.concat_str(filled) == pl.col("text")
+        for piece in self.labels.values():  # what is wrong with another one is for the exact reader to say
+            text = pl.col(_name(piece)).str
+            is_same &= text.len_chars().is_between(1, MAX_LABEL) & ~text.contains(CONTROL_CHARACTERS)
         if not self.metrics:
             return is_same
         return is_same & pl.concat_str(map(_name, self.metrics.values())).str.contains(self.numbers)
@@ -80,14 +87,20 @@ class Template(NamedTuple):
         )
 
     def _extra(self) -> pl.Expr:
-        """The unknown fields as canonical JSON: no text of this form needs an escape."""
-        if not self.unknown:
-            return pl.lit(None, pl.String)
-        items = [
-            pl.concat_str(pl.lit(f'"{name}":"'), _name(piece), pl.lit('"'))
-            for name, piece in sorted(self.unknown.items())
-        ]
-        return pl.concat_str(pl.lit("{"), pl.concat_str(items, separator=","), pl.lit("}"))
+        """Labels and unknown fields as canonical JSON: no text of this form needs an escape."""
+        fields = {name: _quoted(piece) for name, piece in self.unknown.items()}
+        if self.labels:
+            fields[LABELS] = _json_object({name: _quoted(piece) for name, piece in self.labels.items()})
+        return _json_object(fields) if fields else pl.lit(None, pl.String)
+
+
+def _quoted(piece: int) -> pl.Expr:
+    return pl.concat_str(pl.lit('"'), _name(piece), pl.lit('"'))
+
+
+def _json_object(fields: dict[str, pl.Expr]) -> pl.Expr:
+    items = [pl.concat_str(pl.lit(f'"{name}":'), value) for name, value in sorted(fields.items())]
+    return pl.concat_str(pl.lit("{"), pl.concat_str(items, separator=","), pl.lit("}"))
 
 
 def learn(line: bytes) -> Template | None:
@@ -101,7 +114,7 @@ def learn(line: bytes) -> Template | None:
 
 
 def _form(document: dict[str, Any], pieces: list[str]) -> Template | None:
-    form = Template((), "", {}, {}, {})
+    form = Template((), "", {}, {}, {}, {})
     key = 1  # the piece that the key at hand stands in; piece 0 is the opening brace
     for name, value in document.items():
         if name == "metrics":
@@ -109,6 +122,12 @@ def _form(document: dict[str, Any], pieces: list[str]) -> Template | None:
                 return None
             form.metrics.update({metric: key + 3 + 2 * position for position, metric in enumerate(value)})
             key += 2 + 2 * len(value)
+            continue
+        if name == LABELS:
+            if value is None or None in value.values():
+                return None
+            form.labels.update({label: key + 4 + 4 * position for position, label in enumerate(value)})
+            key += 2 + 4 * len(value)
             continue
         if not isinstance(value, str):
             return None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from et_pipeline.common import text
-from et_pipeline.contracts.metrics import CATALOGUE
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.contracts.series import REPLAY_GAP
 from et_pipeline.governance.standing import Standing
 from et_pipeline.insight import charts
@@ -160,7 +160,7 @@ def breakdown_figures(data: ExperimentData) -> list[Figure]:
         groupby(data.tables["breakdowns"], key=lambda row: row["dimension"])
     ):
         rows = list(of_dimension)
-        unit = CATALOGUE[rows[0]["metric"]].unit
+        unit = metric_of(rows[0]["metric"]).unit
         bars = [
             Bar(
                 f"{_value(row)} · {text.percent(row['share'])}",
@@ -241,7 +241,7 @@ def _uplifts(data: ExperimentData) -> Figure:
         charts.histogram_chart(
             np.array([row["start"] for row in rows]),
             counts,
-            unit=CATALOGUE[metric].unit,
+            unit=metric_of(metric).unit,
             width=SMALL[0],
             height=SMALL[1],
         ),

@@ -117,6 +117,19 @@ VERSIONS = st.sampled_from(
 )
 
 
+LABELS = st.one_of(
+    st.none(),
+    st.just({f"n{number}": "x" for number in range(16)}),
+    st.just({f"n{number}": "x" for number in range(17)}),
+    st.just([]),
+    st.dictionaries(
+        st.sampled_from(["desk", "_d1", "", "1st", "a-b", "x" * 40, "x" * 41, "désk", "desk\n"]),
+        st.one_of(TEXTS, st.sampled_from(["y" * 100, "y" * 101, "🎲" * 100, "🎲" * 101])),
+        max_size=3,
+    ),
+)
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """A sound report with a few fields replaced, removed or added."""
@@ -132,6 +145,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "bot_id": st.sampled_from(["gov.backtester", "strat.x", ""]),
         "decision": st.sampled_from(["traded", "passed", "PASSED", "", None, 1, []]),
+        "labels": LABELS,
         "venue": st.one_of(st.text(max_size=3), st.integers(), st.lists(st.integers(), max_size=2)),
     }
     for name in draw(st.lists(st.sampled_from(sorted(strategies)), max_size=3)):

@@ -120,6 +120,18 @@ BAD: dict[str, tuple[bytes, str]] = {
     "decision a truth": (line(report(decision=True)), "wrong_type"),
     "traded without metrics": (line(report(decision="traded", metrics={})), "no_metrics"),
     "metrics null only": (line(report(metrics={"edge_bps": None})), "no_metrics"),
+    "labels a list": (line(report(labels=["north"])), "wrong_type"),
+    "labels a text": (line(report(labels="north")), "wrong_type"),
+    "label a number": (line(report(labels={"desk": 1})), "wrong_type"),
+    "label an object": (line(report(labels={"desk": {}})), "wrong_type"),
+    "label empty": (line(report(labels={"desk": ""})), "bad_labels"),
+    "label too long": (line(report(labels={"desk": "x" * 101})), "bad_labels"),
+    "label with a C1 control character": (line(report(labels={"desk": "\x85"})), "bad_labels"),
+    "label with a line end": (line(report(labels={"desk": "a\n"})), "bad_labels"),
+    "label without a name": (line(report(labels={"": "x"})), "bad_labels"),
+    "label with a point in its name": (line(report(labels={"a.b": "x"})), "bad_labels"),
+    "too many labels": (line(report(labels={f"l{number}": "x" for number in range(17)})), "bad_labels"),
+    "repeated label": (changed('"side":"BUY"', '"side":"BUY","labels":{"a":"x","a":"y"}'), "repeated_key"),
     "field missing": (without("correlation_id"), "missing_field"),
     "field null": (line(report(market_id=None)), "missing_field"),
     "id empty": (line(report("")), "bad_identifier"),
@@ -540,6 +552,51 @@ def test_an_unknown_field_is_kept_whatever_its_name_in_every_format(
     assert theirs.content == ours.content
     assert [json.loads(row["extra"]) for row in ours.reports[:3]] == [{name: json_value}] * 3
     assert [row["line"] for row in theirs.reports] == [1, 2, 3, 4]
+
+
+LABELLED = [
+    {"labels": {"venue": "x", "desk": "nörth 1"}},
+    {"labels": {"desk": "y" * 100, "venue": "z"}, "note": "n"},
+    {"labels": {}},
+    {"labels": None},
+    {"labels": {"desk": None}},
+    {"labels": {"desk": 'with \\ and " inside'}},
+    {"zone": "before", "labels": {"a": "b"}},
+]
+KEPT = [
+    '{"labels":{"desk":"nörth 1","venue":"x"}}',
+    f'{{"labels":{{"desk":"{"y" * 100}","venue":"z"}},"note":"n"}}',
+    None,
+    None,
+    None,
+    '{"labels":{"desk":"with \\\\ and \\" inside"}}',
+    '{"labels":{"a":"b"},"zone":"before"}',
+]
+
+
+def test_labels_are_kept_the_same_whatever_the_way_and_the_format(tmp_path: Path) -> None:
+    """One by one the lines go the exact way; many alike go the fast one."""
+    one_by_one = [read(tmp_path, ndjson([report("r", **labels)])).reports[0]["extra"] for labels in LABELLED]
+    assert one_by_one == KEPT
+    documents = [
+        report(f"r{kind}-{number}", **LABELLED[kind])
+        for kind in range(len(LABELLED))
+        for number in range(200)
+    ]
+    many = read(tmp_path, ndjson(documents))
+    assert [row["extra"] for row in many.reports] == [extra for extra in KEPT for _ in range(200)]
+    columns = {"labels": None, "note": None, "zone": None}
+    frame = pl.DataFrame([columns | row for row in documents], infer_schema_length=None)
+    frame.write_parquet(tmp_path / "x.parquet")
+    assert Read(tmp_path / "x.parquet").content == many.content
+
+
+def test_a_label_that_is_too_long_is_found_among_many_lines_alike(tmp_path: Path) -> None:
+    documents = [report(f"r{number}", labels={"desk": "x" * (99 + number % 3)}) for number in range(300)]
+    found = read(tmp_path, ndjson(documents))
+    assert [line for line, _ in found.reasons] == [number + 1 for number in range(300) if number % 3 == 2]
+    assert {reason for _, reason in found.reasons} == {"bad_labels"}
+    assert len(found.reports) == 200
 
 
 @settings(max_examples=60)
