@@ -26,9 +26,10 @@ from et_pipeline.insight.figures import (
     sample_figures,
 )
 from et_pipeline.insight.findings import badge, find
+from et_pipeline.insight.glossary import TERMS
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.published import PAGE_NOTES
-from et_pipeline.insight.rendering import environment, part
+from et_pipeline.insight.rendering import GLOSSARY_FILE, environment, part
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 
@@ -119,6 +120,7 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
             whole.remove(name)
         write_atomically(folder / "index.html", index_page(connection).encode(), public=True)
         _write_families(connection, folder)
+    write_atomically(folder / GLOSSARY_FILE, glossary_page().encode(), public=True)
     removed = sorted(set(before) - set(now))
     for experiment_id in removed:
         (folder / f"{experiment_id}.html").unlink(missing_ok=True)
@@ -235,6 +237,11 @@ def family_page(family: str, rows: list[read.Row]) -> str:
     return environment().get_template("family.html").render(
         family=family, rows=rows, measured=measured, unit=unit
     )  # fmt: skip
+
+
+def glossary_page() -> str:
+    """What the words of the other pages mean, as HTML."""
+    return environment().get_template("glossary.html").render(terms=TERMS)
 
 
 def _write_families(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -13,6 +13,8 @@ from markupsafe import Markup
 
 from et_pipeline.common import text
 
+GLOSSARY_FILE = "_glossary.html"
+"""The page of words; no experiment's id begins with an underscore."""
 _HASH = re.compile(r"[0-9a-f]{40,}")
 
 
@@ -35,6 +37,7 @@ def environment() -> Environment:
         "difference": _difference,
         "facts": _facts,
     }
+    made.globals["glossary_file"] = GLOSSARY_FILE
     made.globals["css"] = Markup(made.get_template("page.css").render())
     return made
 

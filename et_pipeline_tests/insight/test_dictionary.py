@@ -4,7 +4,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from et_pipeline.insight import glossary
 from et_pipeline.insight.dictionary import columns, markdown
+from et_pipeline.insight.pages import glossary_page
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 
@@ -42,3 +44,13 @@ def test_a_comment_with_a_bar_does_not_break_the_table() -> None:
         connection.execute("CREATE TABLE t (a INTEGER)")
         connection.execute("COMMENT ON COLUMN t.a IS 'one | two'")
         assert "| `a` | INTEGER | one \\| two |" in markdown(connection)
+
+
+def test_the_glossary_is_the_one_of_the_pages() -> None:
+    written = (PAGE.parent / "glossary.md").read_text(encoding="utf-8")
+    assert written == glossary.markdown(), (
+        "write it anew: python -m et_pipeline.insight.glossary > docs/glossary.md"
+    )
+    page = glossary_page()
+    assert all(f"<dt>{word}</dt>" in page for word in glossary.TERMS)
+    assert list(glossary.TERMS) == sorted(glossary.TERMS, key=str.lower)
