@@ -321,6 +321,7 @@ SECTIONS = {
     "replay_fidelity": "metric, comparison",
     "breakdowns": "dimension, value",
     "sample_ratio": "as_of DESC LIMIT 1",
+    "sample_ratio_groups": "stands DESC, e_value DESC, dimension, value",
     "drift": "as_of DESC LIMIT 1",
     "drift_signals": "emitted_at",
     "events": "emitted_at, event_id",
@@ -387,14 +388,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
     for condition in document["conditions"]:
         line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']} ({condition['needed']})"
         console.print(terminal.plain(line), soft_wrap=True)
-    paired = all(row["n_control"] is None for row in document["intervals"])
-    for row in document["diagnostics"]:
-        told = (
-            [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
-        )
-        told += [missing_text(row, paired)] if row["missing_share"] else []
-        for line in told:
-            console.print(terminal.plain(line), soft_wrap=True)
+    _print_sample(console, document)
     _print_history(console, document)
     console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
 
@@ -409,6 +403,19 @@ def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
             console.print(
                 f"Now: {now['name']} {terminal.plain(interval)} over {pairs}: {now['says']}", soft_wrap=True
             )
+
+
+def _print_sample(console: Console, document: dict[str, Any]) -> None:
+    """What is missing of the values, and, where all trades are compared, how the arms came about."""
+    paired = all(row["n_control"] is None for row in document["intervals"])
+    for row in document["diagnostics"]:
+        told = [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
+        told += [missing_text(row, paired)] if row["missing_share"] else []
+        told += [row["control_sentence"]] if row["control_sentence"] else []
+        for line in told:
+            console.print(terminal.plain(line), soft_wrap=True)
+    if document["sample_ratio_groups"]:
+        console.print(terminal.plain(groups_text(document["sample_ratio_groups"])), soft_wrap=True)
 
 
 def _print_history(console: Console, document: dict[str, Any]) -> None:
@@ -442,6 +449,21 @@ def missing_text(row: dict[str, Any], paired: bool) -> str:
         f"{text.number(row['missing_blocks'])} blocks, at most {text.percent(row['missing_worst_share'])} of one. "
         f"{row['missing_sentence'] or ''}"
     )
+
+
+def groups_text(rows: list[dict[str, Any]]) -> str:
+    """Whether the split is the planned one within markets and hours, from the rows of `sample_ratio_groups`."""
+    off = [row for row in rows if row["stands"]]
+    if not off:
+        return f"The split is as planned within each of {len(rows):,} markets and hours of the day."
+    groups = "; ".join(
+        f"{row['dimension']} {row['value']} {text.percent(row['observed_share'])} of "
+        f"{row['n_control'] + row['n_variant']:,}"
+        for row in off[:5]
+    )
+    planned = text.percent(off[0]["planned_share"])
+    more = f", and {len(off) - 5:,} more" if len(off) > 5 else ""
+    return f"The split is not the planned one ({planned}) within {len(off):,} of {len(rows):,} groups: {groups}{more}."
 
 
 def _made_here(path: Path, present: Settings) -> bool:

@@ -32,6 +32,8 @@ TOLERANT = {
     "replays": "",
     "replay_fidelity": "",
     "sample_ratio": "",
+    "sample_ratio_within": "",
+    "sample_ratio_groups": "",
     "series_drift": "",
     "portfolio": "",
     "families": "",

@@ -43,6 +43,9 @@ LIKE_FOR_LIKE = Comparison(
     "like_for_like", "replay", "variant", diagnosed=False, watched=True, limited="difference"
 )
 """The variant's replay against the replayed control: what the backtester does to both alike cancels."""
+BEFORE = "before"
+"""Where all trades are compared: cells of the control's trades before the experiment began, as long as it lasts. They
+are no series of their own; beside the control's trades since then they tell whether its level moved."""
 COMPARISONS: dict[str, Comparison] = {
     comparison.name: comparison for comparison in (UPLIFT, REPLAY_GAP, LIKE_FOR_LIKE)
 }

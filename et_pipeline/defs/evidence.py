@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from et_pipeline.common.sql import load
-from et_pipeline.contracts.series import UPLIFT
+from et_pipeline.contracts.series import BEFORE, UPLIFT
 from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.partitions import SHARED, SOURCES, tag_experiments
 from et_pipeline.defs.resource import POOL, Warehouse
@@ -56,7 +56,8 @@ grows is a backtester that drifts, seen before the next promotion.
     SELECT day, metric, n_pairs, mean_gap, se FROM replay_gaps WHERE strategy_id = 'strat.line_shop' ORDER BY day;
 """,
     "sample_ratio": """Limited live only: does the variant get the planned share of opportunities? A sequential
-multinomial test (Lindon & Malek 2022); an alarm blocks any verdict.
+multinomial test (Lindon & Malek 2022); an alarm blocks any verdict. Where all trades are compared, the same is asked
+within each market and hour of the day, see `sample_ratio_within` and `sample_ratio_groups`.
 
     SELECT as_of, observed_share, planned_share, e_value, alarm FROM sample_ratio;
 """,
@@ -190,12 +191,18 @@ def replay_is_true(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResu
 
 
 def sample_ratio_as_planned(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
-    """Fails where limited live gets another split than planned."""
+    """Fails where limited live gets another split than planned, as a whole or within markets or hours of the day."""
     alarms = connection.execute(
         "SELECT experiment_id, arg_max(observed_share, as_of), arg_max(planned_share, as_of) "
         "FROM sample_ratio GROUP BY experiment_id HAVING bool_or(alarm) ORDER BY 1"
     ).fetchall()
     problems = [f"{name}: {seen:.1%} seen, {planned:.1%} planned" for name, seen, planned in alarms]
+    problems += [
+        f"{name}: within {dimension} {value} {seen:.1%} seen, {planned:.1%} planned"
+        for name, dimension, value, seen, planned in connection.execute(
+            load("et_pipeline.evidence", "groups_off")
+        ).fetchall()
+    ]
     return check_result("sample_ratio", "sample_ratio_as_planned", problems, "every split is as planned")
 
 
@@ -226,7 +233,7 @@ def values_present(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResu
 
 def path_ends_with_interval(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
     """Fails where the newest interval, its path and its cells disagree."""
-    wrong = connection.execute(load("et_pipeline.evidence", "disagreements")).fetchall()
+    wrong = connection.execute(load("et_pipeline.evidence", "disagreements", before=BEFORE)).fetchall()
     problems = [
         f"{name} {metric}" + ("" if comparison == UPLIFT.name else f" ({comparison})")
         for name, metric, comparison in wrong

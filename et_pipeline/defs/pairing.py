@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from et_pipeline.common.sql import load
+from et_pipeline.common.sql import among, load
 from et_pipeline.contracts.metrics import REPORT_METRICS, metric_of
 from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import check_result, materialized, spec
 from et_pipeline.pairing.columns import uplift_of_pair
+from et_pipeline.pairing.arms import valued
 from et_pipeline.pairing.rules import prepare_pairing
 from et_pipeline.pairing.steps import view_stale
 
@@ -37,6 +38,9 @@ inference is computed from them.
 
     SELECT block, market_id, n, sum / n AS mean_uplift FROM cells
     WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY block, market_id;
+
+Where all trades of both arms are compared (limited live), they hold each arm's totals: `numerator_variant /
+denominator_variant - numerator_control / denominator_control`.
 """
 LINEAGE = {
     f"{metric}_uplift": [("reports", metric), ("experiments", "plan")] for metric in REPORT_METRICS
@@ -134,7 +138,8 @@ def pairing(
         dg.AssetCheckSpec(
             "cells_count_the_pairs",
             asset="cells",
-            description="Every pair with a value is counted in exactly one cell.",
+            description="Every pair with a value is counted in exactly one cell; so is every trade where all of them "
+            "are compared.",
             blocking=True,
         )
     ],
@@ -195,23 +200,35 @@ def match_rate(engine: "Engine") -> dg.AssetCheckResult:
 
 
 def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
-    """Fails where pairs and cells of a planned metric count differently."""
+    """Fails where pairs, or trades where all of them are compared, and cells of a planned metric count differently."""
     planned = engine.connection.execute("SELECT DISTINCT metric FROM experiment_metrics ORDER BY metric")
     metrics = [metric_of(name) for (name,) in planned.fetchall()]
     if not metrics:
         return check_result("cells", "cells_count_the_pairs", [], "no metric is planned yet")
     columns = ", ".join(f'0::BIGINT AS "{metric.name}"' for metric in metrics)
-    counts = ", ".join(f"count({uplift_of_pair(metric)}) AS {metric.column}" for metric in metrics)
+    pairs = ", ".join(f"count({uplift_of_pair(metric)}) AS {metric.column}" for metric in metrics)
+    trades = ", ".join(f"count(CASE WHEN {valued(metric)} THEN 1 END) AS {metric.column}" for metric in metrics)
     differences = load(
         "et_pipeline.pairing",
         "counting_differences",
         metrics=", ".join(f'"{metric.name}"' for metric in metrics),
     )
     with engine.scope():
-        engine.warehouse.create_temp("counted_pairs", f"SELECT '' AS experiment_id, {columns} WHERE false")
-        engine.insert(
-            "counted_pairs", f"SELECT experiment_id, {counts} FROM pairs AS p GROUP BY experiment_id"
+        live = engine.warehouse.rows("SELECT experiment_id FROM experiments WHERE matching = 'arms'")
+        engine.warehouse.create_temp(
+            "counted_values", f"SELECT '' AS experiment_id, '' AS counted, {columns} WHERE false"
         )
+        engine.insert(
+            "counted_values",
+            f"SELECT experiment_id, 'pairs' AS counted, {pairs} FROM pairs AS p GROUP BY experiment_id",
+        )
+        if live:
+            inside = among(name for (name,) in live)
+            engine.insert(
+                "counted_values", load("et_pipeline.pairing", "placed_trades", counts=trades, inside=inside)
+            )
         found = engine.connection.execute(differences).fetchall()
-    problems = [f"{name} {metric}: {pairs} pairs, {cells} in cells" for name, metric, pairs, cells in found]
+    problems = [
+        f"{name} {metric}: {n} {counted}, {cells} in cells" for name, metric, n, counted, cells in found
+    ]
     return check_result("cells", "cells_count_the_pairs", problems, "cells count every pair once")

@@ -3,7 +3,7 @@
 -- that failed they cannot, and `failures` says so.
 WITH counted AS (
     SELECT experiment_id, comparison, metric, coalesce(least(sum(n_control), sum(n_variant)), sum(n)) AS n
-    FROM series_cells GROUP BY ALL
+    FROM series_cells WHERE comparison <> '{before}' GROUP BY ALL
 ), path AS (
     SELECT experiment_id, comparison, metric, arg_max(n_pairs, as_of) AS n FROM series_interval_path GROUP BY ALL
 )
@@ -46,3 +46,11 @@ SELECT strategy_id, metric, day, gap, before
 FROM compared
 WHERE abs(gap - before) > 4 * sqrt(se * se + se_before * se_before)
 ORDER BY ALL
+
+-- name: groups_off
+-- Where the split is not the planned one within markets or hours of the day: the three with the most evidence of each.
+SELECT g.experiment_id, g.dimension, g.value, g.observed_share, g.planned_share
+FROM sample_ratio_groups AS g
+WHERE (g.experiment_id, g.dimension) IN (SELECT experiment_id, dimension FROM sample_ratio_within WHERE alarm)
+QUALIFY row_number() OVER (PARTITION BY g.experiment_id, g.dimension ORDER BY g.e_value DESC, g.value) <= 3
+ORDER BY g.experiment_id, g.dimension, g.e_value DESC, g.value

@@ -12,10 +12,11 @@ import polars as pl
 
 from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
 from et_pipeline.common.times import EPOCH, epoch_microseconds
-from et_pipeline.contracts.series import COMPARISONS, UPLIFT
+from et_pipeline.contracts.series import BEFORE, COMPARISONS, UPLIFT
 from et_pipeline.evidence.breakdowns import write_breakdowns
 from et_pipeline.evidence.fidelity import write_fidelity
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
+from et_pipeline.evidence.level import control_level
 from et_pipeline.evidence.looks import further_pairs
 from et_pipeline.evidence.paths import (
     PlannedSeries,
@@ -25,11 +26,11 @@ from et_pipeline.evidence.paths import (
     ratio_cells,
     read_cells,
 )
+from et_pipeline.evidence.ratios import write_sample_ratios
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.arms import spread
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
-from et_pipeline.inference.sample_ratio import SplitChange, sample_ratio_path
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 from et_pipeline.pairing.columns import arm_value, uplift_of_pair
 from et_pipeline.warehouse.connection import transaction
@@ -104,7 +105,7 @@ def build_evidence(
         write_fidelity(connection, [item for item in known if item.mode == "shadow"])
         _match_rates(engine, wanted)
         _replays(engine, [item for item in known if item.mode == "shadow"])
-        _sample_ratios(engine, [item for item in known if item.mode == "limited_live"])
+        write_sample_ratios(engine, [item for item in known if item.mode == "limited_live"])
     return EvidenceResult(tuple(sorted(touched)), rows)
 
 
@@ -120,6 +121,7 @@ def read_series(
             __package__,
             "other_series",
             uplift=UPLIFT.name,
+            before=BEFORE,
             inside=among(item.experiment_id for item in experiments),
         )
     ).fetchall()
@@ -202,7 +204,7 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
     plain = path_frame(series, frame, adjust=False).row(-1, named=True)
     se, plain_se = last["se"], plain["se"]
     varies = spread(ratio_cells(series, frame), control=series.arms.index("control"))
-    return _levels(frame) | {
+    return _levels(frame) | control_level(engine.connection, series) | {
         "sd_uplift": varies and varies.sd,
         "market_correlation": varies and varies.within_market,
         "block_correlation": varies and varies.within_block,
@@ -303,10 +305,10 @@ def _drift(
     It runs over stretches of blocks that begin at multiples of the window, whatever `first` is: then each
     row comes out the same, to the last bit, when it is computed again.
     """
-    if series.terms.role == "secondary" or series.estimator in ("ratio", "arms"):
+    if series.terms.role == "secondary" or series.estimator == "ratio":
         return
     margin = series.terms.margin
-    cells = inference_cells(frame)
+    cells = inference_cells(frame) if series.experiment.paired else ratio_cells(series, frame)
     blocks, first_cell = np.unique(cells.block, return_index=True)
     offset = np.append(first_cell, len(cells.block))
     since = epoch_microseconds(first) - series.experiment.time_block_us
@@ -366,57 +368,6 @@ def _replays(engine: Engine, shadow: Sequence[RegisteredExperiment]) -> None:
     changed = among(name for (name,) in connection.execute(query).fetchall())
     connection.execute(f"DELETE FROM replays WHERE {changed}")
     connection.execute(f"INSERT INTO replays SELECT * FROM counted WHERE {changed}")
-
-
-def _sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) -> None:
-    """The sequential sample-ratio check of limited-live experiments, anew: it is a sum over blocks."""
-    connection = engine.connection
-    inside = among(item.experiment_id for item in live)
-    splits = pl.DataFrame(connection.sql(load(__package__, "splits", inside=inside)))
-    counts = engine.frame(load(__package__, "opportunities", inside=inside))
-    stored = pl.DataFrame(connection.sql(f"SELECT * FROM sample_ratio WHERE {inside} ORDER BY ALL"))
-    for item in live:
-        of_it = pl.col("experiment_id") == item.experiment_id
-        path = _sample_ratio(counts.filter(of_it), splits.filter(of_it), item.time_block_us).with_columns(
-            experiment_id=pl.lit(item.experiment_id)
-        )
-        path = path.select(stored.columns)
-        if not path.equals(stored.filter(of_it)):
-            connection.execute("DELETE FROM sample_ratio WHERE experiment_id = ?", [item.experiment_id])
-            append(connection, "sample_ratio", path)
-
-
-def _sample_ratio(counts: pl.DataFrame, splits: pl.DataFrame, block_us: int) -> pl.DataFrame:
-    """The rows of one experiment, from its opportunities per block and its splits (see the query `splits`).
-
-    A change lies somewhere after the tick that last saw the old split, so in one of the blocks that end after
-    it, and before the tick that recorded it.
-    """
-    blocks = counts["block"].to_numpy()
-    changes = [
-        SplitChange(
-            int(np.searchsorted(blocks + block_us, after, side="right")),
-            int(np.searchsorted(blocks, until, side="left")) - 1,
-            split,
-        )
-        for after, until, split in splits.select("after", "until", "split").rows()[1:]
-    ]
-    path = sample_ratio_path(
-        counts["variant"].to_numpy(), counts["control"].to_numpy(), split=splits["split"][0], changes=changes
-    )
-    rows = pl.DataFrame(
-        {
-            "as_of": (counts["block"] + block_us).cast(pl.Datetime("us")),
-            "n_control": path.control,
-            "n_variant": path.variant,
-            "planned_share": path.split,
-            "observed_share": path.share,
-            "e_value": path.e_value,
-            "p_value": path.p_value,
-            "alarm": path.alarm,
-        }
-    )
-    return finite(rows)
 
 
 def _number(value: Any) -> float | None:

@@ -1,6 +1,7 @@
 -- name: other_series
 -- The series of some experiments, besides those of the uplift, that have cells or had some.
-SELECT experiment_id, comparison, metric FROM series_cells WHERE comparison <> '{uplift}' AND {inside}
+SELECT experiment_id, comparison, metric FROM series_cells
+WHERE comparison NOT IN ('{uplift}', '{before}') AND {inside}
 UNION
 SELECT experiment_id, comparison, metric FROM series_intervals WHERE comparison <> '{uplift}' AND {inside}
 
@@ -18,6 +19,22 @@ SELECT
     c.numerator_control, c.denominator_control, c.numerator_variant, c.denominator_variant, c.n_control, c.n_variant
 FROM chosen AS c
 INNER JOIN codes USING (market_id)
+ORDER BY 1, 2
+
+-- name: control_level
+-- One metric's totals of the control, before the experiment began and since then, in time order; see `cells_of_series`.
+SELECT
+    epoch_us(block) AS block, dense_rank() OVER (ORDER BY market_id) AS market,
+    coalesce(sum(numerator_control) FILTER (comparison <> $before), 0) AS sum_since,
+    coalesce(sum(denominator_control) FILTER (comparison <> $before), 0) AS weight_since,
+    coalesce(sum(numerator_control) FILTER (comparison = $before), 0) AS sum_before,
+    coalesce(sum(denominator_control) FILTER (comparison = $before), 0) AS weight_before,
+    coalesce(sum(n_control) FILTER (comparison <> $before), 0)::DOUBLE AS n_since,
+    coalesce(sum(n_control) FILTER (comparison = $before), 0)::DOUBLE AS n_before
+FROM series_cells
+WHERE
+    experiment_id = $experiment_id AND metric = $metric AND comparison IN ($comparison, $before) AND n_control > 0
+GROUP BY block, market_id
 ORDER BY 1, 2
 
 -- name: closed_until

@@ -51,7 +51,9 @@ def missing_conditions(
             Missing(
                 "sample_ratio_alarm",
                 None,
-                "The arms do not get the planned shares of opportunities, so no comparison can be trusted.",
+                "The arms do not get the planned shares of opportunities"
+                + ("" if experiment.paired else ", as a whole or within a market or an hour of the day")
+                + ", so no comparison can be trusted.",
                 None,
             )
         )

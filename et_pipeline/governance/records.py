@@ -39,12 +39,14 @@ class SampleRatio(NamedTuple):
     Attributes:
         observed: The variant's share up to the newest block.
         planned: The planned share.
-        alarm_since: From when on the share is wrong, None where it is not.
+        alarm_since: From when on the share is wrong, as a whole or within groups; None where it is not.
+        within: Within which groups the share is wrong, as words: markets, hours of the day, both, or none of them.
     """
 
     observed: float | None
     planned: float
     alarm_since: datetime | None
+    within: str = ""
 
 
 class Facts(NamedTuple):
@@ -116,10 +118,7 @@ def replays(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -
 
 def sample_ratios(connection: duckdb.DuckDBPyConnection) -> dict[str, SampleRatio]:
     """The arms' newest shares of the opportunities, of experiments in which they are compared."""
-    rows = connection.execute(
-        "SELECT experiment_id, arg_max(observed_share, as_of), arg_max(planned_share, as_of), "
-        "min(as_of) FILTER (alarm) FROM sample_ratio GROUP BY experiment_id"
-    ).fetchall()
+    rows = connection.execute(load(__package__, "sample_ratios")).fetchall()
     return {identifier: SampleRatio(*row) for identifier, *row in rows}
 
 

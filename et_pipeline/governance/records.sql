@@ -69,7 +69,29 @@ WHERE longer_block_needed AND experiment_id IN (FROM chosen)
 UNION
 SELECT experiment_id, 'sample_ratio_alarm' FROM sample_ratio WHERE alarm AND experiment_id IN (FROM chosen)
 UNION
+SELECT experiment_id, 'sample_ratio_alarm' FROM sample_ratio_within WHERE alarm AND experiment_id IN (FROM chosen)
+UNION
 SELECT experiment_id, 'change_refused' FROM plan_refusals WHERE experiment_id IN (FROM chosen)
 
 -- name: failing_checks
 SELECT check_name, experiment_id, since FROM failing_checks
+
+-- name: sample_ratios
+-- Each limited-live experiment's newest shares; since when its split is another one than planned, as a whole or within
+-- markets or hours of the day; and within which of these.
+SELECT
+    r.experiment_id, r.observed, r.planned, least(r.since, w.since) AS since, coalesce(w.within, '')
+FROM (
+    SELECT
+        experiment_id, arg_max(observed_share, as_of) AS observed, arg_max(planned_share, as_of) AS planned,
+        min(as_of) FILTER (alarm) AS since
+    FROM sample_ratio GROUP BY experiment_id
+) AS r
+LEFT JOIN (
+    SELECT
+        experiment_id, min(as_of) AS since,
+        array_to_string(
+            list_sort(list(DISTINCT CASE dimension WHEN 'market' THEN 'markets' ELSE 'hours of the day' END)), ' and '
+        ) AS within
+    FROM sample_ratio_within WHERE alarm GROUP BY experiment_id
+) AS w USING (experiment_id)

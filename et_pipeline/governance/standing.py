@@ -515,10 +515,11 @@ def _sample_conditions(
         found.append(
             Condition(
                 "Traffic split as planned",
-                f"{text.percent(ratio.observed)} variant",
+                f"{text.percent(ratio.observed)} variant"
+                + (f", but not within {ratio.within}" * bool(ratio.within)),
                 f"{text.percent(ratio.planned)} planned",
                 "bad" if ratio.alarm_since is not None else "good",
-                "sample_ratio.observed_share, planned_share, e_value",
+                "sample_ratio.observed_share, planned_share, e_value, sample_ratio_within.alarm",
             )
         )
     found.append(

@@ -20,7 +20,7 @@ scale, hence needs no bounds of the metric, and it is silent below ten effective
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,8 @@ from scipy.special import logsumexp, stdtr
 
 from et_pipeline.inference import twoway
 from et_pipeline.inference.cells import Cells, Floats, Ints
-from et_pipeline.inference.serial import LAGS, cross_market_products, products, sum_by
+from et_pipeline.inference.ratio import RatioCells, centred, difference
+from et_pipeline.inference.serial import LAGS, cross_market_products, lower_triangle, products, sum_by
 
 ALPHA = 0.001
 """A false alarm at most once in 1/alpha blocks on average: at one-hour blocks, once in six weeks."""
@@ -62,14 +63,17 @@ class DriftPath(NamedTuple):
         return int(rows[0]) if len(rows) else None
 
 
-def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, window: int = WINDOW) -> DriftPath:
+def drift_path(
+    cells: Cells | RatioCells, *, margin: float = 0.0, alpha: float = ALPHA, window: int = WINDOW
+) -> DriftPath:
     """Run the detector over all blocks.
 
     A row depends on the cells up to its block and on nothing later, to the last bit. The detector is not
     restarted by an alarm: it stays up while the uplift stays low.
 
     Args:
-        cells: One entry per (block, market), sorted by block, then market.
+        cells: One entry per (block, market), sorted by block, then market; of a ratio metric, or of all trades of both
+            arms, those of `inference.ratio`.
         margin: How far below 0 the mean uplift may lie, in the metric's unit, not below 0.
         alpha: One over the average run length, in blocks, without a fall.
         window: Number of starts kept.
@@ -92,13 +96,10 @@ def drift_path(cells: Cells, *, margin: float = 0.0, alpha: float = ALPHA, windo
         mean_since=np.full(len(blocks), np.nan),
         log_e_since=np.full(len(blocks), -np.inf),
     )
-    centre = twoway.pilot_centre(cells)
+    totals, interval = _ratio(cells) if isinstance(cells, RatioCells) else _mean(cells)
     # Tables are as wide as the window however few blocks there are: the rounding of a sum hangs on its width.
-    for line, start, moments in _stretches(cells, centre, window):
-        n, total = moments.total.T
-        mean = total / n
-        gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
-        stretch = twoway.path_of(moments, centre, mean, gradient, alpha=alpha, g=BETS[0])
+    for line, start, moments in _stretches(cells.block, cells.market, totals, window):
+        stretch = interval(moments)
         usable = stretch.ready & (start >= 0).ravel()
         log_e = np.full(start.size, -np.inf)
         log_e[usable] = log_e_below(
@@ -143,7 +144,38 @@ def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLik
     return averaged
 
 
-def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints, Ints, twoway.Moments]]:
+_Interval = Callable[[twoway.Moments], twoway.IntervalPath]
+"""Makes the intervals of stretches from their moments. Of these only what hangs on no alpha and no g is used."""
+
+
+def _mean(cells: Cells) -> tuple[Floats, _Interval]:
+    """Each cell's totals, and the interval of the mean uplift that they make."""
+    centre = twoway.pilot_centre(cells)
+
+    def interval(moments: twoway.Moments) -> twoway.IntervalPath:
+        n, total = moments.total.T
+        mean = total / n
+        gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
+        return twoway.path_of(moments, centre, mean, gradient, alpha=ALPHA, g=BETS[0])
+
+    return np.column_stack((cells.n, cells.n * (cells.mean - centre))), interval
+
+
+def _ratio(cells: RatioCells) -> tuple[Floats, _Interval]:
+    """The same for a difference of ratios; effective clusters are those of the denominators, in the smaller arm."""
+    numerators, centre = centred(cells)
+
+    def interval(moments: twoway.Moments) -> twoway.IntervalPath:
+        shift, slopes = difference(moments.total[:, 2:], moments.total[:, :2])
+        gradient = np.column_stack((slopes[:, 2:], slopes[:, :2]))
+        return twoway.path_of(moments, centre, shift, gradient, alpha=ALPHA, g=BETS[0], samples=2)
+
+    return np.column_stack((cells.totals[:, 1::2], numerators)), interval
+
+
+def _stretches(
+    block: Ints, market: Ints, totals: Floats, window: int
+) -> Iterator[tuple[Ints, Ints, twoway.Moments]]:
     """Moments of the stretches of blocks s to t, for every t and the last `window` starts s.
 
     Block and cell products are differences of running sums. A market's product is not: it grows by twice the
@@ -155,10 +187,11 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
         Rows t; their starts, rows × window, −1 where there is none yet; the moments of rows × window
         flattened (where there is no start yet, those of start 0).
     """
-    _, first, position = np.unique(cells.block, return_index=True, return_inverse=True)
-    markets, market = np.unique(cells.market, return_inverse=True)
-    ends = np.append(first[1:], len(cells.n))
-    totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
+    _, first, position = np.unique(block, return_index=True, return_inverse=True)
+    markets, market = np.unique(market, return_inverse=True)
+    ends = np.append(first[1:], len(block))
+    k = totals.shape[1]
+    packed = lower_triangle(k)
     sums = sum_by(position, totals, len(first))
     total_to, block_to, cell_to = (
         np.concatenate((np.zeros_like(x[:1]), np.cumsum(x, axis=0)))
@@ -168,15 +201,15 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
     by_market = np.lexsort((position, market))
     lagged_to = cross_market_products(position[by_market], market[by_market], totals[by_market], len(first))
 
-    grid = np.zeros((len(markets), 2, window))
+    grid = np.zeros((len(markets), k, window))
     gathered = np.empty_like(grid)
     seen = np.full(len(markets), -window)
-    product, count = np.zeros((window, 3)), np.zeros(window, dtype=np.int64)
+    product, count = np.zeros((window, len(packed))), np.zeros(window, dtype=np.int64)
     column = np.arange(window)
     lag = np.arange(1, LAGS + 1)[:, None, None]
     for chunk in range(0, len(first), _CHUNK):
         row = np.arange(chunk, min(chunk + _CHUNK, len(first)))
-        market_products = np.empty((len(row), window, 3))
+        market_products = np.empty((len(row), window, len(packed)))
         n_markets = np.empty((len(row), window), dtype=np.int64)
         for line, t in enumerate(row):
             newest = (t - column) % window  # columns of the starts t, t − 1, …
@@ -190,9 +223,8 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
             # The newest block itself is empty yet: start t shares nothing, start t − 1 one block, and so on.
             cross = np.cumsum(shared[:, :, newest], axis=2)
             square = np.einsum("mi,mj->ij", added, added)
-            product[newest, 0] += 2.0 * cross[0, 0] + square[0, 0]
-            product[newest, 1] += cross[0, 1] + cross[1, 0] + square[0, 1]
-            product[newest, 2] += 2.0 * cross[1, 1] + square[1, 1]
+            for place, (i, j) in enumerate(packed):
+                product[newest, place] += cross[i, j] + cross[j, i] + square[i, j]
             absent = np.bincount(np.minimum(t - seen[present], window), minlength=window)[:window]
             count[newest] += len(present) - np.cumsum(absent)
             grid[present, :, newest[0]] = added
@@ -208,13 +240,13 @@ def _stretches(cells: Cells, centre: float, window: int) -> Iterator[tuple[Ints,
             start,
             twoway.Moments(
                 block=np.broadcast_to(end, s.shape).ravel(),
-                total=(total_to[end + 1] - total_to[s]).reshape(-1, 2),
+                total=(total_to[end + 1] - total_to[s]).reshape(-1, k),
                 squares=twoway.Ways(
-                    market_products.reshape(-1, 3),
-                    (block_to[end + 1] - block_to[s]).reshape(-1, 3),
-                    (cell_to[end + 1] - cell_to[s]).reshape(-1, 3),
+                    market_products.reshape(-1, len(packed)),
+                    (block_to[end + 1] - block_to[s]).reshape(-1, len(packed)),
+                    (cell_to[end + 1] - cell_to[s]).reshape(-1, len(packed)),
                 ),
-                lagged=lagged.reshape(LAGS, -1, 3),
+                lagged=lagged.reshape(LAGS, -1, len(packed)),
                 n_markets=n_markets.ravel(),
                 n_blocks=(end - s + 1).ravel(),
                 n_cells=(cells_to[end + 1] - cells_to[s]).ravel(),

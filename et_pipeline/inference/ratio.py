@@ -17,6 +17,9 @@ from et_pipeline.inference.cells import Floats, Ints
 from et_pipeline.inference.serial import sum_by
 from et_pipeline.inference.twoway import IntervalPath, path_of, running_moments
 
+_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
+"""How ratios add up to the difference of two, or to the difference of two such differences."""
+
 
 class RatioCells(NamedTuple):
     """One entry per (block, market), sorted by block, then market."""
@@ -28,6 +31,11 @@ class RatioCells(NamedTuple):
     totals: Floats
     """Cells × 4: numerator and denominator of the variant, numerator and denominator of the control. Cells × 8 where
     two such differences are compared, the second one's columns after the first one's."""
+
+    def part(self, start: int, stop: int) -> RatioCells:
+        """Cells start to stop − 1."""
+        rows = slice(start, stop)
+        return RatioCells(self.block[rows], self.market[rows], self.n[rows], self.totals[rows])
 
 
 def from_pairs(block: ArrayLike, market: ArrayLike, variant: ArrayLike, control: ArrayLike) -> RatioCells:
@@ -72,28 +80,43 @@ def ratio_path(
         by_size: whether denominators are sizes that values count by. Then effective clusters are counted by them
             too: a few large trades may be most of the estimate.
     """
-    first = cells.totals[cells.block == cells.block[:1]].sum(axis=0)  # see twoway.pilot_centre
-    ratios = cells.totals.shape[1] // 2
-    signs = np.array([1.0, -1.0, -1.0, 1.0])[:ratios]
-    pilot = np.divide(first[::2], first[1::2], out=np.zeros(ratios), where=first[1::2] > 0)
-    numerators = cells.totals[:, ::2] - pilot * cells.totals[:, 1::2]
+    numerators, centre = centred(cells)
+    ratios = numerators.shape[1]
     totals = np.column_stack((cells.n, numerators, cells.totals[:, 1::2]))
     moments = running_moments(cells.block, cells.market, totals)
-    numerator, denominator = moments.total[:, -2 * ratios : -ratios], moments.total[:, -ratios:]
-    denominator = np.where(denominator > 0, denominator, np.nan)
-    ratio = numerator / denominator
-    slope = signs / denominator
     samples = totals.shape[1] - 2 * ratios
-    gradient = np.column_stack((np.zeros((len(ratio), samples)), slope, -ratio * slope))
-    centre, shift = float(signs @ pilot), ratio @ signs
+    shift, slopes = difference(moments.total[:, samples : samples + ratios], moments.total[:, samples + ratios :])
     return path_of(
         moments,
         centre,
         shift,
-        gradient,
+        np.column_stack((np.zeros((len(shift), samples)), slopes)),
         alpha=alpha,
         g=g,
         null=null,
         samples=samples,
         sizes=tuple(range(samples + ratios, samples + 2 * ratios)) if by_size else (),
     )
+
+
+def centred(cells: RatioCells) -> tuple[Floats, float]:
+    """Numerators less what the first block's ratios make of them, and the difference of these ratios.
+
+    It is taken from the first block alone, see `twoway.pilot_centre`.
+    """
+    first = cells.totals[cells.block == cells.block[:1]].sum(axis=0)
+    pilot = np.divide(first[::2], first[1::2], out=np.zeros(len(first) // 2), where=first[1::2] > 0)
+    return cells.totals[:, ::2] - pilot * cells.totals[:, 1::2], float(_SIGNS[: len(pilot)] @ pilot)
+
+
+def difference(numerator: Floats, denominator: Floats) -> tuple[Floats, Floats]:
+    """The difference of two ratios, or of two such differences, and its derivatives by numerators and denominators.
+
+    Args:
+        numerator: rows × 2, or rows × 4.
+        denominator: of the same shape; where one is not above zero, all is NaN.
+    """
+    denominator = np.where(denominator > 0, denominator, np.nan)
+    ratio, signs = numerator / denominator, _SIGNS[: numerator.shape[1]]
+    slope = signs / denominator
+    return ratio @ signs, np.column_stack((slope, -ratio * slope))

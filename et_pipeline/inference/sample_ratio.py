@@ -34,6 +34,10 @@ from et_pipeline.inference.cells import Floats, Ints
 
 CONCENTRATION = 100.0
 ALPHA = 0.001
+GROUP_CONCENTRATION = 10.0
+"""The same within groups: they are smaller, and what is looked for is larger."""
+MOST_EVIDENCE = 1e12
+"""What a group's evidence counts at most: more of it would make the mean over groups no more telling."""
 _BISECTIONS = 60
 
 
@@ -143,6 +147,83 @@ def sample_ratio_path(
             p_value=np.exp(log_p),
             alarm=log_p <= np.log(alpha),
         )
+
+
+class GroupRatios(NamedTuple):
+    """The split within each group of opportunities (a market, an hour of the day), of which there are some."""
+
+    group: Ints
+    """The groups, ascending."""
+    variant: Ints
+    """Opportunities of the variant in each group."""
+    control: Ints
+    """Opportunities of the control in each group."""
+    split: Floats
+    """Planned share of the variant, the mean over the group's opportunities."""
+    e_value: Floats
+    """Evidence against the planned split within the group, at most `MOST_EVIDENCE`."""
+    mean_e_value: Floats
+    """At the end of every block of `blocks`: the mean e-value of the groups that were seen by then."""
+
+
+def ratios_within(
+    block: Ints, group: Ints, variant: Ints, control: Ints, *, split: Floats, blocks: int
+) -> GroupRatios:
+    """Check the planned split within groups, at the end of every block.
+
+    Each group has the e-value of the module's head, with `GROUP_CONCENTRATION`; under another split it begins anew, and
+    the e-values multiply. Their mean over the groups seen so far tells whether any group is off. While groups are right, it ever reaches
+    1/alpha with probability at most alpha times 1 + 1/2 + … + 1/K, K being the number of groups at the end (Chow 1960,
+    "A martingale inequality and the law of large numbers", with the weights 1/K of the moments).
+
+    Args:
+        block: Index of each row's block; a row is what one group has in one block.
+        group: Each row's group.
+        variant: Opportunities of the variant in each row.
+        control: Opportunities of the control in each row.
+        split: Planned share of the variant in each block of `blocks`, NaN where it is not known: such rows are left
+            out.
+        blocks: Number of blocks.
+    """
+    known = np.isfinite(split[block])
+    order = np.lexsort((block[known], group[known]))
+    at, of, v, c = (column[known][order] for column in (block, group, variant, control))
+    groups, first, place = np.unique(of, return_index=True, return_inverse=True)
+    if not len(of):
+        nothing = np.zeros(0)
+        return GroupRatios(groups, v, c, nothing, nothing, np.ones(blocks))
+    planned = split[at]
+    begins = np.append(True, (place[1:] != place[:-1]) | (planned[1:] != planned[:-1]))
+    since = np.maximum.accumulate(np.where(begins, np.arange(len(at)), 0))
+    s, f = (np.cumsum(counts) - (np.cumsum(counts) - counts)[since] for counts in (v, c))
+    log_e = np.empty(len(at))
+    for one in np.unique(planned):
+        here = planned == one
+        log_e[here] = log_e_value(s[here], f[here], split=float(one), concentration=GROUP_CONCENTRATION)
+    starts = np.flatnonzero(begins)
+    for start, end in zip(starts[1:], np.append(starts[2:], len(at)), strict=True):
+        if (
+            place[start] == place[start - 1]
+        ):  # another split of the same group: what was shown before stays shown
+            log_e[start:end] += log_e[start - 1]
+    e = np.exp(np.minimum(log_e, np.log(MOST_EVIDENCE)))
+    fresh = np.zeros(len(at), dtype=bool)
+    fresh[first] = True
+    gained = np.bincount(at, np.where(fresh, e, np.diff(e, prepend=0.0)), minlength=blocks)
+    seen = np.cumsum(np.bincount(at[first], minlength=blocks))
+    last = np.append(first[1:], len(at)) - 1
+    totals_v, totals_c = (
+        np.bincount(place, counts, minlength=len(groups)).astype(np.int64) for counts in (v, c)
+    )
+    weighed = np.bincount(place, planned * (v + c), minlength=len(groups))
+    return GroupRatios(
+        group=groups,
+        variant=totals_v,
+        control=totals_c,
+        split=weighed / np.maximum(totals_v + totals_c, 1),
+        e_value=e[last],
+        mean_e_value=np.where(seen > 0, np.cumsum(gained) / np.maximum(seen, 1), 1.0),
+    )
 
 
 def _changed(

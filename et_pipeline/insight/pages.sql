@@ -36,6 +36,7 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(10, path, key, value, sentence) FROM plan_refusals
     UNION ALL SELECT experiment_id, hash(19, stage, sentence) FROM failures WHERE stage <> 'page'
     UNION ALL SELECT experiment_id, hash(11, max(as_of), count(*), max(e_value)) FROM sample_ratio GROUP BY experiment_id
+    UNION ALL SELECT experiment_id, hash(22, t) FROM sample_ratio_groups AS t
     UNION ALL SELECT experiment_id, hash(12, metric, max(as_of), count(*), max(log_evidence)) FROM drift
               GROUP BY experiment_id, metric
     UNION ALL SELECT experiment_id, hash(14, arm, reason, count(*)) FROM unmatched GROUP BY experiment_id, arm, reason

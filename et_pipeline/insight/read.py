@@ -25,6 +25,8 @@ TABLES = {
     "replay_path": "comparison, metric, as_of",
     "replays": "as_of",
     "sample_ratio": "as_of",
+    "sample_ratio_within": "dimension, as_of",
+    "sample_ratio_groups": "stands DESC, e_value DESC, dimension, value",
     "drift": "metric, as_of",
     "drift_signals": "emitted_at, signal_id",
     "sign_offs": "signed_at, path",

@@ -6,11 +6,12 @@ from the reports themselves, since most of them are in no pair.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import Metric
+from et_pipeline.contracts.series import BEFORE, UPLIFT
 from et_pipeline.pairing import columns
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 ARMS = ("control", "variant")
 PARTS = ("numerator", "denominator")
 """What each arm of a ratio metric, or of a comparison of all trades, adds up."""
+COMPARED = {UPLIFT.name: ARMS, BEFORE: (BEFORE, "")}
+"""By comparison of cells of trades: which trades stand in the columns of the control, and which in the variant's."""
 TOTAL = "DECIMAL(38, 9)"
 """The decimal in which values are summed: 9 digits of each, and room for more trades than there can be."""
 
@@ -54,8 +57,14 @@ def trades(span: str = "true", more: str = "") -> str:
         span: A condition on the reports `r`, to keep the scan short.
         more: Further columns of them, each with a comma before it.
     """
-    metrics = columns.METRICS + more
-    return load(__package__, "trades", block=columns.block("r.emitted_at"), metrics=metrics, span=span)
+    return load(
+        __package__,
+        "trades",
+        block=columns.block("r.emitted_at"),
+        metrics=columns.METRICS + more,
+        before=BEFORE,
+        span=span,
+    )
 
 
 def keep_trades(engine: Engine, metrics: Sequence[Metric]) -> None:
@@ -92,13 +101,26 @@ def needed_of_trades(metrics: Sequence[Metric]) -> list[str]:
     return sorted(needed)
 
 
+def all_cells_of_trades(metrics: Sequence[Metric]) -> Iterator[str]:
+    """The queries for the cells of metrics, from `stale_trades`."""
+    for metric in metrics:
+        for comparison in COMPARED:
+            yield cells_of_trades(metric, comparison)
+
+
 def cells_of_trades(
-    metric: Metric, *, source: str = "stale_trades", stale: str = "stale", more: str = ""
+    metric: Metric,
+    comparison: str = UPLIFT.name,
+    *,
+    source: str = "stale_trades",
+    stale: str = "stale",
+    more: str = "",
 ) -> str:
     """The query for a metric's cells.
 
     Args:
         metric: The metric.
+        comparison: One of `COMPARED`.
         source: The table of their trades.
         stale: The table of the cells.
         more: Further columns of that, each with a comma before it.
@@ -109,21 +131,26 @@ def cells_of_trades(
     elif metric.reported:
         limited = numerator, f"p.{metric.name}_lower", f"p.{metric.name}_upper"
         numerator, touched = columns.held(*limited), columns.beyond(*limited)
+    places = list(zip(ARMS, COMPARED[comparison], strict=True))
     totals = [
-        f"CAST(sum(CASE WHEN arm = '{arm}' THEN 1 ELSE 0 END) AS BIGINT) AS n_{arm}" for arm in ARMS
+        f"CAST(sum(CASE WHEN arm = '{arm}' THEN 1 ELSE 0 END) AS BIGINT) AS n_{place}"
+        for place, arm in places
     ] + [
-        f"CAST(sum(CASE WHEN arm = '{arm}' THEN CAST({part} AS {TOTAL}) ELSE 0 END) AS DOUBLE) AS {part}_{arm}"
+        f"CAST(sum(CASE WHEN arm = '{arm}' THEN CAST({part} AS {TOTAL}) ELSE 0 END) AS DOUBLE) AS {part}_{place}"
         for part in PARTS
-        for arm in ARMS
+        for place, arm in places
     ]
     return load(
         __package__,
         "cells_of_trades",
         metric=metric.name,
+        comparison=comparison,
+        control=places[0][1],
+        variant=places[1][1],
         numerator=numerator,
         denominator=denominator,
         touched=touched,
-        valued=_valued(metric),
+        valued=valued(metric),
         totals=",\n        ".join(totals),
         trades=source,
         stale=stale,
@@ -138,7 +165,7 @@ def trades_without_value(metric: Metric) -> str:
         __package__,
         "trades_without_value",
         metric=metric.name,
-        missing=f"NOT ({_valued(metric)}){nothing_filled}",
+        missing=f"NOT ({valued(metric)}){nothing_filled}",
     )
 
 
@@ -147,7 +174,7 @@ def _of_trade(name: str) -> str:
     return f"p.{name}"
 
 
-def _valued(metric: Metric) -> str:
+def valued(metric: Metric) -> str:
     """Whether a trade `p` has a value of a metric."""
     if not metric.is_ratio:
         return f"{columns.value(metric, _of_trade)} IS NOT NULL"

@@ -16,8 +16,10 @@ FROM (
 INNER JOIN terms AS t ON t.experiment_id = g.experiment_id
 
 -- name: trades
--- The trades that count: reports of an arm, inside the window, that no later one of the same opportunity replaces.
-SELECT a.experiment_id, a.arm, {block} AS block, r.market_id, {metrics}
+-- The trades that count: reports of an arm, inside the window, that no later one of the same opportunity replaces. The
+-- control's from before the window, back for as long as it lasts, are an arm of their own: {before}.
+SELECT
+    a.experiment_id, CASE WHEN r.emitted_at < t.starts_at THEN '{before}' ELSE a.arm END AS arm, {block} AS block, r.market_id, {metrics}
 FROM reports AS r
 INNER JOIN arms AS a
     ON r.strategy_id = a.strategy_id AND r.mode = a.mode
@@ -25,12 +27,21 @@ INNER JOIN arms AS a
 INNER JOIN terms AS t ON t.experiment_id = a.experiment_id
 WHERE
     t.matching = 'arms' AND {span}
-    AND coalesce(r.decision, 'traded') = 'traded' AND r.emitted_at >= t.starts_at AND r.emitted_at < t.ends_at
+    AND coalesce(r.decision, 'traded') = 'traded' AND r.emitted_at < t.ends_at
+    AND (r.emitted_at >= t.starts_at OR (a.arm = 'control' AND r.emitted_at >= t.before_from))
     AND NOT EXISTS (
         SELECT 1 FROM unmatched AS u
         WHERE
             u.experiment_id = a.experiment_id AND u.arm = a.arm AND u.report_id = r.report_id
             AND u.reason = 'superseded'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM unmatched AS u
+        WHERE
+            u.experiment_id = a.experiment_id AND u.arm = a.arm AND u.reason = 'too_early'
+            AND r.emitted_at < t.starts_at
+            AND u.opportunity_key = r.opportunity_key AND u.correlation_id = r.correlation_id
+            AND (u.emitted_at > r.emitted_at OR (u.emitted_at = r.emitted_at AND u.report_id > r.report_id))
     )
 
 -- name: trades_of_cells
@@ -49,7 +60,7 @@ SELECT
     g.n_control + g.n_variant AS n, CAST(NULL AS DOUBLE) AS sum, CAST(NULL AS DOUBLE) AS sum_squares,
     CAST(NULL AS DOUBLE) AS m2, CAST(NULL AS BIGINT) AS wins, g.winsorised,
     g.numerator_control, g.denominator_control, g.numerator_variant, g.denominator_variant,
-    'uplift' AS comparison, g.n_control, g.n_variant{more}
+    '{comparison}' AS comparison, g.n_control, g.n_variant{more}
 FROM {stale} AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN (
@@ -59,7 +70,7 @@ INNER JOIN (
     FROM (
         SELECT p.cell, p.arm, {numerator} AS numerator, {denominator} AS denominator, {touched} AS touched
         FROM {trades} AS p
-        WHERE {valued}
+        WHERE {valued} AND p.arm IN ('{control}', '{variant}')
     ) AS valued
     GROUP BY cell
 ) AS g ON g.cell = c.cell
@@ -75,6 +86,6 @@ INNER JOIN (
         CAST(sum(CASE WHEN p.arm = 'control' THEN 1 ELSE 0 END) AS BIGINT) AS control,
         CAST(sum(CASE WHEN p.arm = 'variant' THEN 1 ELSE 0 END) AS BIGINT) AS variant
     FROM stale_trades AS p
-    WHERE {missing}
+    WHERE {missing} AND p.arm IN ('control', 'variant')
     GROUP BY p.cell
 ) AS g ON g.cell = c.cell

@@ -13,8 +13,8 @@ from et_pipeline.pairing.arms import (
     ARMS,
     PARTS,
     TOTAL,
+    all_cells_of_trades,
     any_compared,
-    cells_of_trades,
     keep_trades,
     trades,
     trades_without_value,
@@ -101,7 +101,7 @@ def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -
             )
         if any_compared(engine):
             keep_trades(engine, metrics)
-            cells += sum(engine.insert("series_cells", cells_of_trades(metric)) for metric in metrics)
+            cells += sum(engine.insert("series_cells", query) for query in all_cells_of_trades(metrics))
             for metric in metrics:
                 engine.insert("missing_values", trades_without_value(metric))
         for query in _segments(engine):
@@ -130,8 +130,9 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
         engine.insert("made_missing", load(__package__, "missing", metric=metric.name, column=metric.column))
     if compared:
         keep_trades(engine, metrics)
+        for query in all_cells_of_trades(metrics):
+            engine.insert("made", query)
         for metric in metrics:
-            engine.insert("made", cells_of_trades(metric))
             engine.insert("made_missing", trades_without_value(metric))
     segments = _segments(engine)
     changes = load(__package__, "changed_cells", inside=inside)

@@ -36,21 +36,47 @@ WHERE reports <> placed
 ORDER BY experiment_id, arm
 
 -- name: counting_differences
--- Planned metrics whose cells do not count the pairs that have a value, where pairs are compared. Of experiments that failed they cannot,
--- and `failures` says so.
+-- Planned metrics whose cells do not count the pairs that have a value, or, where all trades are compared, each arm's
+-- trades. Of experiments that failed they cannot, and `failures` says so.
 WITH counted AS (
-    SELECT experiment_id, metric, n FROM (UNPIVOT counted_pairs ON {metrics} INTO NAME metric VALUE n)
+    SELECT experiment_id, counted, metric, n FROM (UNPIVOT counted_values ON {metrics} INTO NAME metric VALUE n)
 ), summed AS (
-    SELECT experiment_id, metric, sum(n)::BIGINT AS n FROM cells GROUP BY experiment_id, metric
+    SELECT experiment_id, metric, sum(n)::BIGINT AS pairs, sum(n_control)::BIGINT AS control, sum(n_variant)::BIGINT AS variant
+    FROM cells GROUP BY experiment_id, metric
+), both_counts AS (
+    SELECT experiment_id, metric, unnest(['pairs']) AS counted, unnest([pairs]) AS n
+    FROM experiment_metrics
+    INNER JOIN experiments AS e USING (experiment_id)
+    LEFT JOIN summed USING (experiment_id, metric)
+    WHERE e.matching <> 'arms'
+    UNION ALL
+    SELECT experiment_id, metric, unnest(['control trades', 'variant trades']), unnest([control, variant])
+    FROM experiment_metrics
+    INNER JOIN experiments AS e USING (experiment_id)
+    LEFT JOIN summed USING (experiment_id, metric)
+    WHERE e.matching = 'arms'
 )
-SELECT experiment_id, metric, coalesce(counted.n, 0) AS pairs, coalesce(summed.n, 0) AS cells
-FROM experiment_metrics
-LEFT JOIN counted USING (experiment_id, metric)
-LEFT JOIN summed USING (experiment_id, metric)
-WHERE coalesce(counted.n, 0) <> coalesce(summed.n, 0)
-    AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE matching = 'arms')
+SELECT experiment_id, metric, coalesce(counted.n, 0), counted, coalesce(both_counts.n, 0)
+FROM both_counts
+LEFT JOIN counted USING (experiment_id, metric, counted)
+WHERE coalesce(counted.n, 0) <> coalesce(both_counts.n, 0)
     AND experiment_id NOT IN (SELECT experiment_id FROM failures)
-ORDER BY experiment_id, metric
+ORDER BY experiment_id, metric, counted
+
+-- name: placed_trades
+-- The values that the trades of each arm have, of experiments that compare all trades: those that pairing put into a
+-- pair or left alone in time.
+SELECT q.experiment_id, q.arm || ' trades' AS counted, {counts}
+FROM (
+    SELECT experiment_id, 'control' AS arm, control_report_id AS report_id FROM pairs
+    UNION ALL
+    SELECT experiment_id, 'variant', variant_report_id FROM pairs
+    UNION ALL
+    SELECT experiment_id, arm, report_id FROM unmatched WHERE reason IN ('no_variant', 'no_control')
+) AS q
+INNER JOIN reports AS p ON p.report_id = q.report_id
+WHERE {inside}
+GROUP BY q.experiment_id, q.arm
 
 -- name: match_rates
 -- Experiments and arms of which more than a share found no partner. In limited live most controls have none

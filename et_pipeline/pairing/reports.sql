@@ -2,6 +2,7 @@
 -- One row per experiment: what a pair of it needs to know.
 SELECT
     e.experiment_id, e.mode, e.starts_at, e.ends_at, e.time_block_us, e.on_no_trade, e.matching,
+    e.starts_at - (e.ends_at - e.starts_at) AS before_from,
     -- without a report of the variant, controls in blocks before this one count as passed on
     CASE
         WHEN e.on_no_trade = 'assume_zero'

@@ -133,16 +133,27 @@ def test_the_unadjusted_difference_stands_beside_it_with_what_the_adjustment_gai
     assert market == f"m{np.bincount(live.market).argmax()}"
 
 
-def test_pairs_are_only_samples_and_nothing_watches_their_drift(world) -> None:
+def test_pairs_are_only_samples_and_all_trades_are_watched_for_a_fall(world) -> None:
     lab, live = world
     ((pairs,),) = lab.rows("SELECT count(*) FROM pairs")
     assert 0 < pairs < live.variant.sum() / 2
-    assert lab.rows("SELECT count(*) FROM drift") == [(0,)]
+    assert lab.rows("SELECT metric, count(*), bool_or(alarm) FROM drift GROUP BY ALL") == [
+        ("edge_bps", BLOCKS, False)
+    ]
 
 
 def test_tick_by_tick_the_tables_are_the_same_to_the_last_bit(world) -> None:
     whole, live = world
-    tables = ("pairs", "unmatched", "cells", "missing_values", "interval_path", "intervals", "diagnostics")
+    tables = (
+        "pairs",
+        "unmatched",
+        "series_cells",
+        "missing_values",
+        "interval_path",
+        "intervals",
+        "diagnostics",
+    )
+    tables += ("drift", "sample_ratio", "sample_ratio_within", "sample_ratio_groups")
     with open_lab() as lab:
         register(lab)
         order = np.random.default_rng(3).permutation(TRADES)
@@ -185,3 +196,96 @@ def test_missing_values_are_a_share_of_one_arms_own_trades() -> None:
         )
         share = len(hidden) / live.variant.sum()
         assert found == [(pytest.approx(share), 0.0, pytest.approx(share), None)]
+
+
+def before(shift: float) -> list[dict[str, object]]:
+    """The control's trades of the 60 hours before, in the same markets, with a mean edge of −`shift`."""
+    rng = np.random.default_rng(7)
+    second = -np.sort(rng.choice(BLOCKS * 3600, 500, replace=False))
+    market = rng.integers(0, 30, 500)
+    return [
+        report(
+            f"b{number:04}",
+            f"before{number}",
+            float(second[number]),
+            mode="live",
+            market_id=f"m{market[number]}",
+            edge_bps=float(np.round(rng.normal() - shift, 6)),
+        )
+        for number in range(500)
+    ]
+
+
+def level(lab: Lab) -> tuple[object, ...]:
+    (found,) = lab.rows(
+        "SELECT control_trades_before, control_moved, control_moved_lower, control_moved_upper, control_sentence "
+        "FROM diagnostics WHERE metric = 'edge_bps'"
+    )
+    return found
+
+
+def test_without_trades_from_before_nothing_is_said_of_the_controls_level(world) -> None:
+    lab, _ = world
+    found = level(lab)
+    assert found[:4] == (0, None, None, None)
+    assert found[4] == (
+        "Whether the control's edge_bps moved when the variant began is unknown: no trade of it is from before "
+        "2026-11-01 00:00 UTC."
+    )
+
+
+@pytest.mark.parametrize(
+    ("shift", "says"), [(0.0, "no sign that the variant acts"), (12.0, "its level moved")]
+)
+def test_the_controls_level_before_and_since_is_compared_whatever_the_order_of_files(
+    shift: float, says: str
+) -> None:
+    with open_lab() as whole, open_lab() as parts:
+        live = Live(whole)
+        earlier = before(shift)
+        whole.ingest(*earlier, *live.reports)
+        tick(whole)
+        found = level(whole)
+        assert found[0] == 500
+        control = ~live.variant
+        expected = live.edge[control].mean() - np.mean([item["edge_bps"] for item in earlier])
+        assert found[1] == pytest.approx(expected)
+        assert found[2] < found[1] < found[3]
+        assert says in found[4]
+        register(parts)
+        for some in (live.reports[:400], earlier[250:], live.reports[400:], earlier[:250]):
+            parts.ingest(*some)
+            tick(parts)
+        for name in ("series_cells", "diagnostics", "interval_path"):
+            query = f"SELECT * FROM {name} ORDER BY ALL"
+            assert parts.rows(query) == whole.rows(query), name
+
+
+def test_a_split_that_hangs_on_the_market_is_found_within_markets_and_not_as_a_whole() -> None:
+    with open_lab() as lab:
+        live = Live(lab)
+        live.variant = live.market < 6  # whole markets go to the variant, a fifth of them
+        lab.ingest(*(live._report(number) for number in range(TRADES)))
+        tick(lab)
+        assert lab.rows("SELECT bool_or(alarm) FROM sample_ratio") == [(False,)]
+        within = dict(lab.rows("SELECT dimension, bool_or(alarm) FROM sample_ratio_within GROUP BY ALL"))
+        assert within == {"market": True, "hour": False}
+        off = lab.rows("SELECT dimension, value FROM sample_ratio_groups WHERE stands")
+        assert off and all(dimension == "market" for dimension, _ in off)
+        counted = lab.rows(
+            "SELECT sum(n_control), sum(n_variant) FROM sample_ratio_groups WHERE dimension = 'hour'"
+        )
+        assert counted == [((~live.variant).sum(), live.variant.sum())]
+
+
+def test_a_fall_of_the_variant_is_noticed_by_the_change_detector() -> None:
+    with open_lab() as lab:
+        live = Live(lab)
+        live.edge = np.where(live.variant & (live.second > 30 * 3600), live.edge - 6, live.edge)
+        lab.ingest(*(live._report(number) for number in range(TRADES)))
+        tick(lab)
+        ((first, since),) = lab.rows(
+            "SELECT min(as_of), arg_min(since, as_of) FROM drift WHERE alarm AND metric = 'edge_bps'"
+        )
+        assert START + timedelta(hours=30) < first < START + timedelta(hours=60)
+        assert abs(since - (START + timedelta(hours=30))) < timedelta(hours=8)

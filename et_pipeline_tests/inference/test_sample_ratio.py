@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from et_pipeline.inference.sample_ratio import SplitChange, log_e_value, sample_ratio_path
+from et_pipeline.inference.ebh import e_bh
+from et_pipeline.inference.sample_ratio import (
+    ALPHA,
+    SplitChange,
+    log_e_value,
+    ratios_within,
+    sample_ratio_path,
+)
 
 counts = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=30)
 
@@ -144,3 +151,66 @@ def test_the_mean_is_at_most_one_wherever_in_the_doubtful_blocks_the_split_chang
         path = sample_ratio_path(v, n - v, split=shares[0], changes=[change], concentration=5.0)
         mean += chance * path.e_value[-1]
     assert mean <= 1 + 1e-12
+
+
+def grouped(seed, shares, split=0.1, blocks=60, opportunities=4000):
+    """Opportunities of groups whose true share of the variant is given, as rows of block and group."""
+    rng = np.random.default_rng(seed)
+    block, group = rng.integers(0, blocks, opportunities), rng.integers(0, len(shares), opportunities)
+    variant = rng.random(opportunities) < np.asarray(shares)[group]
+    cells = np.unique(np.column_stack((block, group)), axis=0, return_inverse=True)
+    (at, of), place = cells[0].T, cells[1].ravel()
+    counts = [np.bincount(place, arm).astype(np.int64) for arm in (variant, ~variant)]
+    return at, of, *counts, {"split": np.full(blocks, split), "blocks": blocks}
+
+
+def test_each_group_has_the_e_value_of_its_counts_and_their_mean_is_the_paths_end():
+    *columns, options = grouped(1, [0.1] * 20)
+    found = ratios_within(*columns, **options)
+    expected = np.exp(log_e_value(found.variant, found.control, split=0.1, concentration=10))
+    np.testing.assert_allclose(found.e_value, expected, rtol=1e-9)
+    assert found.mean_e_value[-1] == pytest.approx(expected.mean())
+    assert found.variant.sum() + found.control.sum() == 4000
+
+
+def test_a_row_knows_nothing_of_later_blocks():
+    at, of, variant, control, options = grouped(2, [0.3] * 5)
+    early = at < 30
+    found = ratios_within(at, of, variant, control, **options)
+    part = ratios_within(
+        at[early], of[early], variant[early], control[early], split=options["split"][:30], blocks=30
+    )
+    np.testing.assert_array_equal(found.mean_e_value[:30], part.mean_e_value)
+
+
+def test_a_split_that_is_right_as_a_whole_but_not_within_groups_is_found():
+    *columns, options = grouped(3, [0.19, 0.01] * 10, opportunities=6000)
+    whole = sample_ratio_path(
+        np.bincount(columns[0], columns[2]), np.bincount(columns[0], columns[3]), split=0.1
+    )
+    found = ratios_within(*columns, **options)
+    assert not whole.alarm.any()
+    assert found.mean_e_value.max() > 1 / ALPHA
+    assert e_bh(found.e_value, delta=0.05, total=20).stands.any(), "the groups that are off have names"
+
+
+def test_the_alarm_within_groups_keeps_its_promise_while_the_split_is_right():
+    """400 experiments at alpha 0.05; at most 0.05 · (1 + 1/2 + … + 1/30) may alarm, plus two Monte Carlo errors."""
+    alarms = []
+    for seed in range(400):
+        *columns, options = grouped(seed, [0.1] * 30, opportunities=1500)
+        alarms.append(ratios_within(*columns, **options).mean_e_value.max() >= 20)
+    assert np.mean(alarms) <= 0.05 * (1 / np.arange(1, 31)).sum() + 2 * np.sqrt(0.2 * 0.8 / 400)
+
+
+def test_after_a_change_of_the_split_evidence_begins_anew_and_the_block_of_the_change_says_nothing():
+    split = np.array([0.5, 0.5, np.nan, 0.1, 0.1])
+    at, of = np.array([0, 1, 2, 3, 4]), np.zeros(5, dtype=np.int64)
+    variant, control = np.array([5, 5, 90, 1, 2]), np.array([4, 6, 0, 9, 18])
+    found = ratios_within(at, of, variant, control, split=split, blocks=5)
+    expected = sum(
+        log_e_value(s, f, split=one, concentration=10) for s, f, one in ((10, 10, 0.5), (3, 27, 0.1))
+    )
+    assert found.e_value[0] == pytest.approx(np.exp(expected))
+    assert (found.variant[0], found.control[0]) == (13, 37)
+    assert found.split[0] == pytest.approx((0.5 * 20 + 0.1 * 30) / 50)

@@ -126,3 +126,24 @@ def test_only_cells_that_got_something_are_computed_again(lab: Lab) -> None:
     build_pairs(lab.connection, ["exp"])
     found = build_cells(lab.connection, ["exp"])
     assert (found.stale, found.cells, found.blocks) == (1, 1, 1)
+
+
+def test_the_controls_trades_from_before_have_cells_of_their_own(lab: Lab) -> None:
+    """As long before as the experiment lasts; of an opportunity the last report counts, and passes do not."""
+    lab.plan(**ARMS, starts_at=START, ends_at=START + timedelta(hours=5))
+    lab.ingest(
+        control("long ago", -301, edge_bps=9.0),
+        control("a", -300, edge_bps=1.0),
+        report("old", "twice", -600, edge_bps=100.0),
+        report("new", "twice", -540, edge_bps=3.0),
+        control("passed", -20, decision="passed", edge_bps=None),
+        variant("v", -10, edge_bps=50.0),
+        control("inside", 10, edge_bps=2.0),
+    )
+    tick(lab)
+    query = f"SELECT hour(block), {TOTALS} FROM series_cells WHERE comparison = 'before' ORDER BY ALL"
+    assert lab.rows(query) == [(19, 1, 0, 1.0, 1.0, 0.0, 0.0), (23, 1, 0, 3.0, 1.0, 0.0, 0.0)]
+    assert cells(lab) == [("m1", 0, 1, 0, 2.0, 1.0, 0.0, 0.0)]
+    lab.ingest(displaced=[report("new", "twice", -540, edge_bps=3.0)])
+    tick(lab)
+    assert lab.rows(query)[1] == (23, 1, 0, 100.0, 1.0, 0.0, 0.0)

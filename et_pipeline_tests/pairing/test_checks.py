@@ -67,3 +67,16 @@ def test_a_lost_cell_is_found(lab: Lab) -> None:
     result = checks.cells_count_the_pairs(DuckDBEngine(lab.connection))
     assert not result.passed
     assert result.description == "exp edge_bps: 4 pairs, 3 in cells"
+
+
+def test_every_trade_has_to_be_in_a_cell_where_all_of_them_are_compared(lab: Lab) -> None:
+    lab.plan(mode="limited_live", matching="arms", tolerance_us=1_000_000)
+    lab.ingest(*(report(f"c{i}", f"o{i}", 600 * i) for i in range(5)))
+    lab.ingest(*(variant_report(f"v{i}", f"w{i}", 600 * i, mode="live") for i in range(2)))
+    build_pairs(lab.connection, ["exp"])
+    build_cells(lab.connection, ["exp"])
+    engine = DuckDBEngine(lab.connection)
+    assert checks.cells_count_the_pairs(engine).passed
+    lab.connection.execute("UPDATE series_cells SET n_control = n_control - 1 WHERE n_control = 5")
+    result = checks.cells_count_the_pairs(engine)
+    assert result.description == "exp edge_bps: 5 control trades, 4 in cells"

@@ -1,0 +1,82 @@
+"""Did the control's own level move when the variant began? Where it did, the variant may act on its control.
+
+The split of the traffic makes the arms alike, but not apart: a variant that takes the best prices away, or moves the
+market, changes what the control earns, and the uplift then compares with a control that the experiment made. Trades of
+the control from before show that. It is a hint and blocks nothing: markets change by themselves too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from et_pipeline.common import text
+from et_pipeline.common.sql import load
+from et_pipeline.contracts.series import BEFORE
+from et_pipeline.evidence.paths import PlannedSeries
+from et_pipeline.inference.ratio import RatioCells, ratio_path
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def control_level(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> dict[str, Any]:
+    """The columns `control_...` of `diagnostics`: the control's mean since the beginning less its mean before.
+
+    Both are ratios of totals of one arm, at different times, so their difference has the two-way, serially robust
+    variance of `inference.ratio`. Its interval is valid at every block end, for ever. Nothing is adjusted: the
+    question is about the level.
+    """
+    frame = pl.DataFrame(
+        connection.sql(load(__package__, "control_level"), params=series.key | {"before": BEFORE})
+    )
+    n_before, n_since = (int(frame[name].sum()) for name in ("n_before", "n_since"))
+    moved: tuple[float, float, float] | None = None
+    if n_before and n_since:
+        cells = RatioCells(
+            frame["block"].to_numpy(),
+            frame["market"].to_numpy(),
+            frame.select("n_since", "n_before").to_numpy(),
+            frame.select("sum_since", "weight_since", "sum_before", "weight_before").to_numpy(),
+        )
+        last = ratio_path(cells, alpha=series.experiment.alpha, g=series.experiment.g).at(-1)
+        ends = float(last.mean), float(last.ci_lower), float(last.ci_upper)
+        moved = ends if last.ready and np.isfinite(ends).all() else None
+    mean, lower, upper = moved or (None, None, None)
+    return {
+        "control_trades_before": n_before,
+        "control_moved": mean,
+        "control_moved_lower": lower,
+        "control_moved_upper": upper,
+        "control_sentence": _sentence(series, n_before, n_since, moved),
+    }
+
+
+def _sentence(
+    series: PlannedSeries, n_before: int, n_since: int, moved: tuple[float, float, float] | None
+) -> str:
+    """What the comparison says to people."""
+    began = f"{series.experiment.starts_at:%Y-%m-%d %H:%M} UTC"
+    name = series.terms.name
+    if not n_before:
+        return (
+            f"Whether the control's {name} moved when the variant began is unknown: no trade of it is from before "
+            f"{began}."
+        )
+    trades = f"{n_since:,} trades since {began}, {n_before:,} before"
+    if moved is None:
+        return f"Whether the control's {name} moved when the variant began cannot be told yet ({trades})."
+    mean, lower, upper = moved
+    unit, decimals = series.terms.metric.unit, text.decimals_of(lower, upper, mean)
+    found = (
+        f"Since the variant began, the control's own {name} differs by {text.signed(mean, decimals)} {unit} from "
+        f"before (between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit}; {trades})"
+    )
+    if lower <= 0.0 <= upper:
+        return f"{found}: no sign that the variant acts on its control."
+    return (
+        f"{found}: its level moved. The variant may act on its control, or the markets changed; if it is the "
+        "variant, the uplift is told against a control that the experiment made."
+    )
