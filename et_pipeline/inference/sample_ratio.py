@@ -172,9 +172,9 @@ def ratios_within(
     """Check the planned split within groups, at the end of every block.
 
     Each group has the e-value of the module's head, with `GROUP_CONCENTRATION`; under another split it begins anew, and
-    the e-values multiply. Their mean over the groups seen so far tells whether any group is off. While groups are right, it ever reaches
-    1/alpha with probability at most alpha times 1 + 1/2 + … + 1/K, K being the number of groups at the end (Chow 1960,
-    "A martingale inequality and the law of large numbers", with the weights 1/K of the moments).
+    the e-values multiply. Their mean over the groups seen so far tells whether any group is off. While groups are
+    right, it ever reaches 1/alpha with probability at most alpha times 1 + 1/2 + … + 1/K, K being the number of groups
+    at the end (Chow 1960, "A martingale inequality and the law of large numbers", with the weights 1/K of the moments).
 
     Args:
         block: Index of each row's block; a row is what one group has in one block.
