@@ -409,7 +409,9 @@ def _print_sample(console: Console, document: dict[str, Any]) -> None:
     """What is missing of the values, and, where all trades are compared, how the arms came about."""
     paired = all(row["n_control"] is None for row in document["intervals"])
     for row in document["diagnostics"]:
-        told = [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
+        told = (
+            [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
+        )
         told += [missing_text(row, paired)] if row["missing_share"] else []
         told += [row["control_sentence"]] if row["control_sentence"] else []
         for line in told:
