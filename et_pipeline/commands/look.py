@@ -353,10 +353,11 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(f"  {document['command']}  (or decline)")
     console.print()
     table = terminal.table()
+    sample = "pairs" if all(row["n_control"] is None for row in document["intervals"]) else "control + variant"
     for name in (
         "metric",
         "role",
-        "pairs",
+        sample,
         "clusters",
         "uplift [interval]",
         "e-value",
@@ -365,7 +366,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
         "as of",
     ):
         table.add_column(
-            terminal.plain(name), justify="right" if name in ("pairs", "clusters", "e-value") else "left"
+            terminal.plain(name), justify="right" if name in (sample, "clusters", "e-value") else "left"
         )
     for standing in document["standings"]:
         point = standing["point"]
@@ -413,7 +414,8 @@ def _print_sample(console: Console, document: dict[str, Any]) -> None:
             [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
         )
         told += [missing_text(row, paired)] if row["missing_share"] else []
-        told += [row["control_sentence"]] if row["control_sentence"] else []
+        if row["control_trades_before"] or (row["control_sentence"] and row["metric"] == document["metric"]):
+            told.append(row["control_sentence"])
         for line in told:
             console.print(terminal.plain(line), soft_wrap=True)
     if document["sample_ratio_groups"]:

@@ -11,8 +11,8 @@ from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.defs.each_experiment import each_experiment
 from et_pipeline.defs.resource import POOL, Warehouse
 from et_pipeline.defs.specs import check_result, materialized, spec
-from et_pipeline.pairing.columns import uplift_of_pair
 from et_pipeline.pairing.arms import valued
+from et_pipeline.pairing.columns import uplift_of_pair
 from et_pipeline.pairing.rules import prepare_pairing
 from et_pipeline.pairing.steps import view_stale
 
@@ -207,7 +207,9 @@ def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
         return check_result("cells", "cells_count_the_pairs", [], "no metric is planned yet")
     columns = ", ".join(f'0::BIGINT AS "{metric.name}"' for metric in metrics)
     pairs = ", ".join(f"count({uplift_of_pair(metric)}) AS {metric.column}" for metric in metrics)
-    trades = ", ".join(f"count(CASE WHEN {valued(metric)} THEN 1 END) AS {metric.column}" for metric in metrics)
+    trades = ", ".join(
+        f"count(CASE WHEN {valued(metric)} THEN 1 END) AS {metric.column}" for metric in metrics
+    )
     differences = load(
         "et_pipeline.pairing",
         "counting_differences",

@@ -204,18 +204,22 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
     plain = path_frame(series, frame, adjust=False).row(-1, named=True)
     se, plain_se = last["se"], plain["se"]
     varies = spread(ratio_cells(series, frame), control=series.arms.index("control"))
-    return _levels(frame) | control_level(engine.connection, series) | {
-        "sd_uplift": varies and varies.sd,
-        "market_correlation": varies and varies.within_market,
-        "block_correlation": varies and varies.within_block,
-        "autocorrelation": last["autocorrelation"],
-        "longer_block_needed": last["autocorrelation"] > MAX_AUTOCORRELATION,
-        **_without_largest(engine.connection, series, frame),
-        "unadjusted_uplift": plain["mean_uplift"],
-        "unadjusted_ci_lower": plain["ci_lower"],
-        "unadjusted_ci_upper": plain["ci_upper"],
-        "variance_taken_out": 1 - (se / plain_se) ** 2 if se and plain_se else None,
-    }
+    return (
+        _levels(frame)
+        | control_level(engine.connection, series)
+        | {
+            "sd_uplift": varies and varies.sd,
+            "market_correlation": varies and varies.within_market,
+            "block_correlation": varies and varies.within_block,
+            "autocorrelation": last["autocorrelation"],
+            "longer_block_needed": last["autocorrelation"] > MAX_AUTOCORRELATION,
+            **_without_largest(engine.connection, series, frame),
+            "unadjusted_uplift": plain["mean_uplift"],
+            "unadjusted_ci_lower": plain["ci_lower"],
+            "unadjusted_ci_upper": plain["ci_upper"],
+            "variance_taken_out": 1 - (se / plain_se) ** 2 if se and plain_se else None,
+        }
+    )
 
 
 def _without_largest(

@@ -85,7 +85,9 @@ def ratio_path(
     totals = np.column_stack((cells.n, numerators, cells.totals[:, 1::2]))
     moments = running_moments(cells.block, cells.market, totals)
     samples = totals.shape[1] - 2 * ratios
-    shift, slopes = difference(moments.total[:, samples : samples + ratios], moments.total[:, samples + ratios :])
+    shift, slopes = difference(
+        moments.total[:, samples : samples + ratios], moments.total[:, samples + ratios :]
+    )
     return path_of(
         moments,
         centre,
