@@ -353,7 +353,9 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(f"  {document['command']}  (or decline)")
     console.print()
     table = terminal.table()
-    sample = "pairs" if all(row["n_control"] is None for row in document["intervals"]) else "control + variant"
+    sample = (
+        "pairs" if all(row["n_control"] is None for row in document["intervals"]) else "control + variant"
+    )
     for name in (
         "metric",
         "role",
