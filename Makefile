@@ -94,6 +94,7 @@ simulate: ready ## the statistics, held against simulated truth
 	$(BIN)/python -m et_pipeline_tests.statistics.sample_ratio_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.portfolio_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.breakdown_simulation
+	$(BIN)/python -m et_pipeline_tests.statistics.replay_simulation
 
 # The baselines of the benchmarks bring pyarrow along, which the project itself does without; what people run is
 # measured without it: pandera imports pandas and PySpark wherever they are.

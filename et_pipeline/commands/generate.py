@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +75,14 @@ def generate(
     replayed_control: Annotated[
         float, typer.Option(help="Share of opportunities of which the control is replayed too.", min=0, max=1)
     ] = 0.0,
+    after_promotion: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Adds for each experiment a plan that follows it, in a second window as long as the first: the old "
+            "control is replayed against the variant, which trades now. Its true uplift over the old control, "
+            "repeatable: --after-promotion edge_bps=1.5."
+        ),
+    ] = None,
     broken: Annotated[int, typer.Option(help="Broken lines of each kind.", min=0)] = 0,
     files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
@@ -94,8 +103,13 @@ def generate(
 
     truths = _by_metric("--uplift", uplift or [])
     biases = _by_metric("--replay-bias", replay_bias or [])
+    later = _by_metric("--after-promotion", after_promotion or [])
     ends_at = datetime(2026, 11, 1, tzinfo=UTC)
     live = matching is not Matching.correlation
+    if later and live:
+        raise CommandError(
+            "--after-promotion: the old control is replayed, which is for --matching correlation"
+        )
     started = time.monotonic()
     try:
         scenarios = [
@@ -120,6 +134,8 @@ def generate(
             )
             for number in range(1, experiments + 1)
         ]
+        if later:
+            scenarios = [part for item in scenarios for part in _before_and_after(item, later)]
         plans = folder / "experiments"
         plans.mkdir(parents=True, exist_ok=True)
         truth = write_snapshots(
@@ -161,6 +177,28 @@ def _by_metric(name_of_option: str, options: list[str]) -> dict[str, float]:
     return truths
 
 
+AFTER = "-after"
+"""What the id of an experiment that follows another one ends with."""
+
+
+def _before_and_after(item: Scenario, uplift: dict[str, float]) -> tuple[Scenario, Scenario]:
+    """An experiment one window earlier, and in its own window the one that follows it after the promotion.
+
+    Args:
+        item: The experiment.
+        uplift: What the promoted variant then has over the old control, in truth.
+    """
+    window = item.ends_at - item.starts_at
+    after = replace(
+        item,
+        experiment_id=f"{item.experiment_id}{AFTER}",
+        control_config_version=item.variant_config_version,
+        variant_config_version=item.control_config_version,
+        uplift={name: -value for name, value in uplift.items()},
+    )
+    return replace(item, starts_at=item.starts_at - window, ends_at=item.starts_at), after
+
+
 def _plan(item: Scenario, matching: Matching) -> str:
     """The plan that fits a scenario, as YAML."""
     tolerance = {} if matching is Matching.correlation else {"tolerance": "30s"}
@@ -185,4 +223,6 @@ def _plan(item: Scenario, matching: Matching) -> str:
             {"name": "latency_ms", "role": "secondary"},
         ],
     }
+    if item.experiment_id.endswith(AFTER):
+        plan["follows"] = item.experiment_id.removesuffix(AFTER)
     return yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)

@@ -17,6 +17,7 @@ from et_pipeline.experiments.registered import registered_ids
 from et_pipeline.governance.lifecycle import STATES
 from et_pipeline.governance.next_steps import GROUPS, group, word
 from et_pipeline.governance.portfolio import summary
+from et_pipeline.governance.promises import WORDS as PROMISES
 from et_pipeline.governance.standing import WORDS, Judgement, halted, loads
 
 if TYPE_CHECKING:
@@ -213,17 +214,21 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
     table.add_column("reason codes")
     for row in experiments:
         verdict = word(row["state"], row["verdict"], row["reason"])
+        uplift = interval_text(row)
         codes = [code.removeprefix("EXPERIMENT_") for code in row["reason_codes"]]
         if row["drift_signals"]:
             codes.append("drift signal")
         if (row["replay"] or {}).get("state") == "unfaithful":
             codes.append("replay is not true")
+            uplift += f"\nlike for like:\n{interval_text({'metric': row['metric'], **row['replay']['like']})}"
+        if row["promise"] in PROMISES:
+            codes.append(PROMISES[row["promise"]])
         table.add_row(
             row["experiment_id"],
             row["mode"],
             sample_text(row),
             "–" if row["effective_clusters"] is None else f"{row['effective_clusters']:.0f}",
-            interval_text(row),
+            uplift,
             Text(verdict, style=VERDICT_STYLE.get(verdict, "")),
             "\n".join(codes),
         )
@@ -320,6 +325,7 @@ SECTIONS = {
     "diagnostics": "metric",
     "replay_fidelity": "metric, comparison",
     "breakdowns": "dimension, value",
+    "promises": "follows",
     "sample_ratio": "as_of DESC LIMIT 1",
     "sample_ratio_groups": "stands DESC, e_value DESC, dimension, value",
     "drift": "as_of DESC LIMIT 1",
@@ -340,7 +346,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
     for failure in document["failures"]:
         console.print(f"[red]failed:[/] {terminal.plain(failure)}", soft_wrap=True)
     replay = (document["replay"] or {}).get("sentence", "")
-    for told in filter(None, (document["discovery"], "" if replay in document["sentence"] else replay)):
+    replay = "" if replay in document["sentence"] else replay
+    for told in filter(None, (document["promise_sentence"], document["discovery"], replay)):
         console.print(terminal.plain(told), soft_wrap=True)
     for part in filter(None, (document["money"], document["unbiased"])):
         console.print(terminal.plain(part["sentence"]), soft_wrap=True)

@@ -37,6 +37,7 @@ TOLERANT = {
     "series_drift": "",
     "portfolio": "",
     "families": "",
+    "promises": "",
 }
 """The tables that are a function of reports, plans and sign-offs, without the columns that tell when.
 
@@ -148,10 +149,12 @@ def compare(
 
 
 def _count_together(connection: duckdb.DuckDBPyConnection, present: Settings) -> None:
-    """The portfolio of the present verdicts, by the rule that it was last counted by; none before it ever was."""
+    """What the present verdicts say together: promises, and the portfolio by the rule that it was last counted by."""
+    from et_pipeline.governance import promises
     from et_pipeline.governance.portfolio import refresh
 
     connection.execute("INSERT INTO verdicts BY NAME SELECT * FROM present.verdicts")
+    promises.refresh(connection)
     rules = connection.execute("SELECT DISTINCT delta, window_us FROM present.portfolio").fetchall()
     for delta, window_us in rules:
         counted = replace(present, portfolio_delta=delta, portfolio_window_us=window_us)

@@ -6,12 +6,14 @@ SELECT
     v.standing, coalesce(v.weakened, false) AS weakened, v.evidence_hash, v.announced_evidence_hash,
     e.plan->>'$.promotion' AS promotion, coalesce(v.registered_in_hindsight, false) AS registered_in_hindsight, v.already_there,
     coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
+    e.follows, q.state AS promise, q.sentence AS promise_sentence,
     coalesce(c.reason_codes, []) AS reason_codes, coalesce(s.signals, 0) AS drift_signals,
     p.family, p.stands, p.threshold, p.counted, p.sentence AS discovery,
     coalesce(r.refusals, []) AS refused_changes, coalesce(f.failures, []) AS failures
 FROM experiments AS e
 LEFT JOIN verdicts AS v ON v.experiment_id = e.experiment_id
 LEFT JOIN portfolio AS p ON p.experiment_id = e.experiment_id
+LEFT JOIN promises AS q ON q.experiment_id = e.experiment_id
 LEFT JOIN (
     SELECT experiment_id, list(DISTINCT reason_code ORDER BY reason_code) AS reason_codes
     FROM events WHERE reason_code IS NOT NULL GROUP BY experiment_id

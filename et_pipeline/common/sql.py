@@ -95,3 +95,22 @@ class ArrowStream:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self._frame.__arrow_c_stream__(requested_schema)
+
+
+def replace_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Gives a table of one row an experiment these rows.
+
+    Only the rows that changed are written, so that the published copy changes no more than they do.
+
+    Args:
+        connection: The warehouse, inside the caller's transaction.
+        table: The table; its key is `experiment_id`.
+        rows: All its rows.
+    """
+    before = {row["experiment_id"]: row for row in row_dicts(connection, f"FROM {table}")}
+    after = {row["experiment_id"]: row for row in rows}
+    changed = [name for name in before | after if before.get(name) != after.get(name)]
+    connection.execute(f"DELETE FROM {table} WHERE {among(changed)}")
+    for name in changed:
+        if name in after:
+            insert_row(connection, table, after[name])

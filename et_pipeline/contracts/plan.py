@@ -60,7 +60,15 @@ AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 only to true)."""
 DERIVED = ("weight", "above", "below")
 """The keys by which an entry of `metrics` derives a metric of its own."""
-LATER_KEYS = ("max_missing", "family", "boundary", "replay_fidelity", "breakdowns", "market_groups")
+LATER_KEYS = (
+    "max_missing",
+    "family",
+    "boundary",
+    "replay_fidelity",
+    "breakdowns",
+    "market_groups",
+    "follows",
+)
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
 
@@ -244,6 +252,7 @@ class Plan(_Strict):
     replay_fidelity: ReplayFidelity = ReplayFidelity()
     breakdowns: Annotated[tuple[Dimension, ...], Field(max_length=10, strict=False)] = ()
     market_groups: Annotated[dict[Name, Wildcard], Field(max_length=MAX_VALUES)] = {}
+    follows: Identifier | None = None
     sample: bool = False
 
     @model_validator(mode="after")
@@ -288,6 +297,18 @@ class Plan(_Strict):
         primaries = [metric.metric.name for metric in self.metrics if metric.role == "primary"]
         if len(primaries) != 1:
             raise ValueError(f"metrics: exactly one has role primary, not {len(primaries)}")
+        return self
+
+    @model_validator(mode="after")
+    def _follows_another(self) -> Self:
+        if self.follows is not None and self.mode != "shadow":
+            raise ValueError(
+                "follows: for shadow: the strategy that was replaced is replayed, it trades no more"
+            )
+        if self.follows == self.experiment_id:
+            raise ValueError(
+                "follows: an experiment cannot follow itself; allowed: the one whose promise it watches"
+            )
         return self
 
     @property
@@ -447,6 +468,40 @@ def unlike_family(plan: Plan, others: list[Plan]) -> Plan | None:
         ):
             return other
     return None
+
+
+def unlike_followed(plan: Plan, others: list[Plan]) -> str | None:
+    """Why a plan cannot follow the experiment that it names; None where it can, or names none.
+
+    Args:
+        plan: The plan.
+        others: The plans that are registered.
+    """
+    if plan.follows is None:
+        return None
+    followed = next((other for other in others if other.experiment_id == plan.follows), None)
+    if followed is None:
+        return "no registered experiment has this id; allowed: the id of one that is registered"
+    if plan.starts_at <= followed.starts_at:
+        return (
+            f"{plan.follows} starts at {followed.starts_at.isoformat()}; allowed: a plan that starts after it"
+        )
+    if (plan.control, plan.variant) != (followed.variant, followed.control):
+        return (
+            f"after its promotion the variant of {plan.follows} is what trades; allowed: its variant as control and "
+            "its control as variant, with the same config_version"
+        )
+    if _estimand(plan) != _estimand(followed):
+        return (
+            f"{plan.follows} promises {followed.primary.name}; allowed: the same primary metric, with the same "
+            "estimator and winsor"
+        )
+    return None
+
+
+def _estimand(plan: Plan) -> tuple[object, ...]:
+    primary = plan.primary
+    return primary.effective_estimator, primary.model_dump(exclude={"estimator", "equivalence_margin"})
 
 
 def overlapping(plan: Plan, others: list[Plan]) -> Plan | None:

@@ -55,6 +55,10 @@ announced; where late reports change it, the check **announced_verdict_follows**
 
     SELECT family, experiment_id, mean_uplift, shrunk_uplift, stands FROM families ORDER BY family, mean_uplift DESC;
 """,
+    "promises": """Whether the uplift that was promised is kept after the promotion, by the plan that follows it.
+
+    SELECT follows, promised_lower, promised_upper, observed_lower, observed_upper, state FROM promises;
+""",
     "strategy_usage": """Who uses this bot: strategies with their state, and whether they must re-pass shadow because
 the contract changed.
 
@@ -68,6 +72,7 @@ DEPS = {
     "audit_log": ["verdicts"],
     "portfolio": ["verdicts", "experiments"],
     "families": ["verdicts", "experiments"],
+    "promises": ["verdicts", "experiments"],
     "strategy_usage": ["verdicts", "experiments"],
 }
 JUDGED = {"verdict": [("verdicts", "verdict")], "e_value": [("interval_path", "e_value")]}

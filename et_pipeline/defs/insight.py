@@ -37,6 +37,7 @@ database alone, by which a reviewer can decide; and an index of them.
                 "audit_log",
                 "portfolio",
                 "families",
+                "promises",
                 "strategy_usage",
                 "diagnostics",
                 "quarantine",

@@ -83,6 +83,7 @@ class RegisteredExperiment(NamedTuple):
         allow_self_approval: Whether an owner may be one of them.
         replay_required: Whether a replay that is unknown or unfaithful keeps a better verdict away.
         replay_margin: How large a gap between the replayed and the live control may be, None where the plan names none.
+        follows: The experiment whose promise it watches after the promotion, None for one that promises itself.
         plan: The whole plan, as JSON.
         metrics: Its metrics, in the plan's order.
     """
@@ -118,6 +119,7 @@ class RegisteredExperiment(NamedTuple):
     allow_self_approval: bool
     replay_required: bool
     replay_margin: float | None
+    follows: str | None
     plan: str
     metrics: tuple[MetricTerms, ...]
 

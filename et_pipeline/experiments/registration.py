@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import insert_row
 from et_pipeline.common.times import naive_utc
-from et_pipeline.contracts.plan import AMENDABLE, FROZEN, Plan, overlapping, read_plans, unlike_family
+from et_pipeline.contracts.plan import (
+    AMENDABLE,
+    FROZEN,
+    Plan,
+    overlapping,
+    read_plans,
+    unlike_family,
+    unlike_followed,
+)
 from et_pipeline.contracts.refusals import Refusal
 from et_pipeline.experiments.failures import Failure, attempt, note
 from et_pipeline.experiments.registered import registered_experiments
@@ -168,6 +176,9 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
             f"its variant is already watched by {other.experiment_id} at the same time; "
             "allowed: one experiment a variant at a time",
         )
+    reason = unlike_followed(plan, accepted)
+    if reason is not None:
+        return Refusal(path, plan.experiment_id, "follows", repr(plan.follows), reason)
     other = unlike_family(plan, accepted)
     if other is not None:
         return Refusal(
@@ -341,6 +352,7 @@ def _columns(plan: Plan) -> dict[str, Any]:
         "boundary": plan.boundary or "mixture",
         "max_missing": plan.max_missing,
         "replay_margin": plan.replay_margin,
+        "follows": plan.follows,
         "time_block_us": plan.time_block,
         "matching": plan.matching.method,
         "tolerance_us": plan.matching.tolerance,

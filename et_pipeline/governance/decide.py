@@ -19,7 +19,7 @@ from et_pipeline.contracts.messages import DriftSignal, Event, isoformat
 from et_pipeline.contracts.plan import LARGE_SPLIT_PCT, content_hash
 from et_pipeline.contracts.series import UPLIFT
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
-from et_pipeline.governance import announce, lifecycle, notices, portfolio, records, stall
+from et_pipeline.governance import announce, lifecycle, notices, portfolio, promises, records, stall
 from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import (
     NO_PAIRS,
@@ -144,6 +144,7 @@ def decide(
         for experiment in known:
             contradicted += _judge(work, experiment, facts[experiment.experiment_id])
         discoveries = portfolio.refresh(connection, settings, now)
+        promises.refresh(connection)
         for name, review in work.reviews.items():
             work.emit(review(discoveries[name]))
         refused = work.sign_offs.close({experiment.experiment_id for experiment in known})
@@ -197,7 +198,7 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
             announced = _conclude(work, experiment, assessment, "verdict")
     elif work.states[identifier] == "awaiting_sign_off" and assessment.verdict is not None:
         announced = _conclude(work, experiment, assessment, "ended")
-    if sampled and work.states[identifier] != "stalled":
+    if sampled and work.states[identifier] != "stalled" and not experiment.follows:
         drifts = first_alarms(experiment, facts.path, facts.gaps, facts.drifts, facts.replays)
         _signals(work, experiment, facts.path, assessment, drifts)
     contradicted = announced is not None and announced.verdict != assessment.verdict

@@ -141,7 +141,7 @@ def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> s
         allowed = ", and the plan names no margin for it"
     else:
         allowed = f", where {fidelity.margin:g} {primary.metric.unit} are allowed"
-    covered = f" It was replayed for {text.percent(fidelity.coverage)} of the pairs."
+    covered = f" The control was replayed for {text.percent(fidelity.coverage)} of the pairs."
     if fidelity.state == "faithful":
         return f"The replay is faithful: {where}{allowed}.{covered}"
     if fidelity.state == "unfaithful":

@@ -22,6 +22,13 @@ OF_VERDICT = {
     "equivalent": "Neither is better by more than the plan calls equal: choose by cost.",
     "inconclusive": "No evidence either way. A longer run needs a new experiment id.",
 }
+OF_FOLLOWER = {
+    "variant_better": "The strategy that was replaced does better than the one that trades now: think again about the "
+    "promotion.",
+    "variant_worse": "Nothing to do: the promoted strategy does better than the one that it replaced.",
+    "equivalent": "The promoted strategy and the one that it replaced differ by no more than the plan calls equal.",
+}
+"""The same of an experiment that follows another one: its variant is the strategy that was replaced."""
 CONTRADICTED = ("verdict_withdrawn", "verdict_contradicted")
 """Reasons of an announced verdict that no longer follows: now nothing does, or another verdict does."""
 WRONG_SPLIT = (
@@ -52,8 +59,8 @@ OF_CHECK = {
     "sample_ratio_alarm": "Find out why the arms get other shares than planned: nothing is concluded meanwhile.",
     "replays_missing": "Find out why opportunities are not replayed: nothing is concluded meanwhile.",
     "values_missing": "Find out why reports come without a value; the page says which metric, arm and blocks.",
-    "replay_disagrees": "Read “Is the replay true?”: the live and the replayed control do not say the same of the "
-    "variant, so what the backtester flatters decides. Nothing is concluded meanwhile.",
+    "replay_disagrees": "Read “Is the replay true?” on its page: against the live control the variant does not look as "
+    "it does against the replayed one, so the difference may be the backtester's own. Mend the backtester first.",
     "replay_unknown": OF_REPLAY["unknown"],
     "replay_unfaithful": OF_REPLAY["unfaithful"],
     "unmatched": "Find out why so many reports find no partner; the page counts them by arm and reason.",
@@ -78,7 +85,12 @@ DECIDES = ("awaiting_sign_off", "promotion_review")
 
 
 def next_step(
-    state: str | None, verdict: str | None, missing: Collection[str], reason: str | None = None
+    state: str | None,
+    verdict: str | None,
+    missing: Collection[str],
+    reason: str | None = None,
+    *,
+    follows: bool = False,
 ) -> str:
     """The sentence.
 
@@ -87,6 +99,7 @@ def next_step(
         verdict: Its verdict, None where there is none.
         missing: The conditions that keep a better answer away, and the checks that fail (the query `failing`).
         reason: Why it stands as it does (`verdicts.reason`).
+        follows: Whether it watches the promise of another experiment.
     """
     if reason == "split_declined":
         return SPLIT_DECLINED
@@ -99,9 +112,9 @@ def next_step(
         return OF_STATE[state or "registered"]
     if verdict == "inconclusive" and "sample_ratio_alarm" in missing:
         return WRONG_SPLIT
-    if verdict == "inconclusive" and reason == "values_missing":
-        return f"{OF_CHECK['values_missing']} Another run needs a new experiment id."
-    return OF_VERDICT[verdict]
+    if verdict == "inconclusive" and reason in OF_CHECK:
+        return f"{OF_CHECK[reason]} Another run needs a new experiment id."
+    return (OF_VERDICT | OF_FOLLOWER if follows else OF_VERDICT)[verdict]
 
 
 def word(state: str | None, verdict: str | None, reason: str | None) -> str:

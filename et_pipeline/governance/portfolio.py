@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common import text
-from et_pipeline.common.sql import among, insert_row, load, row_dicts
+from et_pipeline.common.sql import load, replace_rows, row_dicts
 from et_pipeline.inference.ebh import e_bh
 from et_pipeline.inference.shrinkage import james_stein
 from et_pipeline.warehouse import audit
@@ -238,20 +238,9 @@ def refresh(connection: duckdb.DuckDBPyConnection, settings: Settings, now: date
     _record_rule(connection, now, delta, window_us)
     members = [Member(**row) for row in row_dicts(connection, load(__package__, "members"))]
     rows = portfolio_rows(members, delta=delta, window_us=window_us)
-    _replace(connection, "portfolio", rows)
-    _replace(connection, "families", family_rows(members, delta=delta))
+    replace_rows(connection, "portfolio", rows)
+    replace_rows(connection, "families", family_rows(members, delta=delta))
     return {row["experiment_id"]: row["sentence"] for row in rows if row["sentence"]}
-
-
-def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    """Writes the rows that changed, so that the published copy changes no more than they do."""
-    before = {row["experiment_id"]: row for row in row_dicts(connection, f"FROM {table}")}
-    after = {row["experiment_id"]: row for row in rows}
-    changed = [name for name in before | after if before.get(name) != after.get(name)]
-    connection.execute(f"DELETE FROM {table} WHERE {among(changed)}")
-    for name in changed:
-        if name in after:
-            insert_row(connection, table, after[name])
 
 
 def _record_rule(connection: duckdb.DuckDBPyConnection, now: datetime, delta: float, window_us: int) -> None:

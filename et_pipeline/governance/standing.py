@@ -28,7 +28,9 @@ from et_pipeline.governance.terms import (
     concludes,
     equal,
     fidelity_of,
+    healthy,
     holds,
+    judged,
     replays_missing,
     values_missing,
     within_without_spread,
@@ -123,6 +125,24 @@ class Replay(NamedTuple):
     like: dict[str, Any]
 
 
+class Reading(NamedTuple):
+    """The primary's interval in the comparison that counts: like for like where enough of the control is replayed.
+
+    Attributes:
+        as_of: The moment that it speaks of (UTC).
+        comparison: `uplift` or `like_for_like`.
+        mean_uplift: Mean uplift.
+        ci_lower: Lower end of its interval.
+        ci_upper: Upper end of it.
+    """
+
+    as_of: datetime
+    comparison: str
+    mean_uplift: float
+    ci_lower: float
+    ci_upper: float
+
+
 class Judgement(NamedTuple):
     """What is stored beside a verdict (`verdicts.standing`).
 
@@ -140,6 +160,8 @@ class Judgement(NamedTuple):
         replay: What is known of the backtester; None in limited live.
         money: The uplift in money; None where the plan has no metric of it, or no report carries it.
         unbiased: The primary's estimate at a verdict, less what stopping adds to the mean; None without one.
+        promised: What a better variant promises, by the figures of the decision; None where there is none.
+        observed: What is seen at the newest closed block, of an experiment that follows another; else None.
     """
 
     as_of: datetime | None
@@ -154,6 +176,8 @@ class Judgement(NamedTuple):
     replay: Replay | None = None
     money: Money | None = None
     unbiased: Unbiased | None = None
+    promised: Reading | None = None
+    observed: Reading | None = None
 
     @property
     def primary(self) -> Standing | None:
@@ -221,7 +245,9 @@ def judge(
     replay = _replay(experiment, sample)
     conditions += _replay_conditions(experiment, sample)
     missing = {item.condition for item in assessment.missing} | set(failing)
-    step = next_step(state, assessment.verdict if decided else None, missing, reason)
+    step = next_step(
+        state, assessment.verdict if decided else None, missing, reason, follows=bool(experiment.follows)
+    )
     review = ""
     if state in REVIEWED:
         conditions.append(_approvals(experiment, state, approvals))
@@ -245,7 +271,21 @@ def judge(
         replay,
         money(experiment, sample),
         unbiased(experiment, assessment.verdict if decided else None, sample, path),
+        _reading(experiment, sample) if decided and assessment.verdict == "variant_better" else None,
+        _reading(experiment, present) if experiment.follows else None,
     )
+
+
+def _reading(experiment: RegisteredExperiment, sample: Sample) -> Reading | None:
+    """The primary's interval in the comparison that counts, None where nothing may be concluded from it."""
+    alike, name = judged(experiment, sample), experiment.primary.name
+    if replays_missing(experiment, sample) or not healthy(experiment, alike, name):
+        return None
+    point = alike.points[name]
+    mean, lower, upper = (_finite(value) for value in (point.mean_uplift, point.ci_lower, point.ci_upper))
+    if mean is None or lower is None or upper is None:
+        return None
+    return Reading(point.as_of, point.comparison, mean, lower, upper)
 
 
 REVIEWED = {
@@ -287,7 +327,11 @@ def dumps(judgement: Judgement) -> str:
         "standings": [standing._asdict() for standing in judgement.standings],
         "present": [standing._asdict() for standing in judgement.present],
         "conditions": [condition._asdict() for condition in judgement.conditions],
-        "replay": judgement.replay and judgement.replay._asdict(),
+        **{
+            name: part and part._asdict()
+            for name in ("replay", "promised", "observed")
+            for part in [getattr(judgement, name)]
+        },
     }
     for name in ("money", "unbiased"):
         part = document.pop(name)
@@ -320,8 +364,13 @@ def loads(stored: str | None) -> Judgement:
             "replay": Replay(**replay) if (replay := document.get("replay")) else None,
             "money": Money(**worth) if (worth := document.get("money")) else None,
             "unbiased": Unbiased(**worth) if (worth := document.get("unbiased")) else None,
+            **{name: _loaded(document.get(name)) for name in ("promised", "observed")},
         }
     )
+
+
+def _loaded(reading: dict[str, Any] | None) -> Reading | None:
+    return None if reading is None else Reading(**reading | {"as_of": _moment(reading["as_of"])})
 
 
 def _moment(value: str | None) -> datetime | None:

@@ -133,7 +133,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 def _show(row: Row, as_of: datetime | None) -> None:
     """Adds what the index shows of one experiment."""
-    row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
+    row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"], row["follows"])
     row["untrue"] = bool(row["replay"]) and row["replay"].state == "unfaithful"
     row["notes"] = [
         words

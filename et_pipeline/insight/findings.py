@@ -20,6 +20,11 @@ VERDICTS = {
     "equivalent": ("Equivalent", "calm"),
     "inconclusive": ("Inconclusive", "open"),
 }
+OF_FOLLOWER = {
+    "variant_better": ("The replaced strategy is better", "bad"),
+    "variant_worse": ("The promoted strategy is better", "good"),
+}
+"""The same of an experiment that follows another one: its variant is the strategy that was replaced."""
 CONTRADICTED = {
     "verdict_withdrawn": ("Verdict withdrawn", "bad"),
     "verdict_contradicted": ("Verdict contradicted", "bad"),
@@ -77,12 +82,14 @@ class Findings(NamedTuple):
     worth: list[str]
 
 
-def badge(verdict: str | None, state: str | None, reason: str | None) -> tuple[str, str]:
+def badge(
+    verdict: str | None, state: str | None, reason: str | None, follows: str | None = None
+) -> tuple[str, str]:
     """Words and tone of the badge."""
     if reason in CONTRADICTED:
         return CONTRADICTED[reason]
     if verdict is not None:
-        return VERDICTS[verdict]
+        return (VERDICTS | OF_FOLLOWER if follows else VERDICTS)[verdict]
     if reason in STATES:  # it says more than the state does
         return STATES[reason]
     return STATES.get(state or "registered", ("Not decided yet", "calm"))
@@ -94,7 +101,7 @@ def find(data: ExperimentData) -> Findings:
     failing = any(row["stage"] != "page" for row in data.tables["failures"])  # a page that is drawn works
     judgement = halted(loads(verdict["standing"]), failing=failing)
     missing: list[Row] = json.loads(verdict["missing"] or "[]")
-    label, tone = badge(verdict["verdict"], verdict["state"], verdict["reason"])
+    label, tone = badge(verdict["verdict"], verdict["state"], verdict["reason"], data.experiment["follows"])
     return Findings(
         label=label,
         tone=tone,

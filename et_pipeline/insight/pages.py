@@ -231,7 +231,7 @@ def family_page(family: str, rows: list[read.Row]) -> str:
         rows: Its variants, see `read.families`.
     """
     for row in rows:
-        row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"])
+        row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"], row["follows"])
     measured = [row for row in rows if row["mean_uplift"] is not None]
     unit = metric_of(measured[0]["metric"]).unit if measured else ""
     return environment().get_template("family.html").render(

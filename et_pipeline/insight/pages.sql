@@ -3,17 +3,18 @@
 -- name: index
 -- One row an experiment for the index of the review pages, the newest first.
 SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason,
-       v.decided_as_of, v.standing, v.registered_in_hindsight, v.weakened,
+       v.decided_as_of, v.standing, v.registered_in_hindsight, v.weakened, e.follows, q.state AS promise,
        coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
        (SELECT string_agg(sentence, ' ' ORDER BY stage) FROM failures AS f
         WHERE f.experiment_id = e.experiment_id) AS failures
 FROM experiments AS e
 LEFT JOIN verdicts AS v USING (experiment_id)
+LEFT JOIN promises AS q USING (experiment_id)
 ORDER BY e.starts_at DESC, e.experiment_id
 
 -- name: families
 -- The variants of each family side by side, the largest uplift first.
-SELECT f.*, e.title, e.owner, e.control_strategy_id, e.control_config_version, v.state, v.reason
+SELECT f.*, e.title, e.owner, e.control_strategy_id, e.control_config_version, e.follows, v.state, v.reason
 FROM families AS f
 JOIN experiments AS e USING (experiment_id)
 LEFT JOIN verdicts AS v USING (experiment_id)
@@ -48,6 +49,7 @@ WITH parts AS (
     UNION ALL SELECT experiment_id, hash(20, t) FROM portfolio AS t WHERE sentence IS NOT NULL
     UNION ALL SELECT experiment_id, hash(21, t) FROM calibration AS t
     UNION ALL SELECT experiment_id, hash(22, t) FROM breakdowns AS t
+    UNION ALL SELECT experiment_id, hash(23, t) FROM promises AS t
     UNION ALL SELECT e.experiment_id, hash(13, o) FROM experiments AS e JOIN outages AS o
               ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
 )

@@ -36,6 +36,7 @@ TABLES = {
     "portfolio": "as_of",
     "calibration": "metric, scheme",
     "breakdowns": "dimension, value = '(other)', value",
+    "promises": "follows",
 }
 """Tables with a row or more for each experiment, and their order on the page."""
 BARS = 24

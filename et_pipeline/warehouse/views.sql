@@ -1,11 +1,12 @@
 -- name: replay_gaps
 -- The gap between replayed and live control by day. A market of a day is taken from the experiment that saw most of it;
 -- experiments that share a control would else count its trades several times. What is counted by size has no mean over
--- trades, so it is not among them.
+-- trades, so it is not among them. Sums are taken in the order of blocks and markets, so that they do not hang on which
+-- came first.
 WITH seen AS (
     SELECT
         e.control_strategy_id AS strategy_id, e.control_config_version AS config_version, c.block::DATE AS day, c.metric,
-        c.market_id, c.experiment_id, sum(c.n) AS n, sum(c.sum) AS total
+        c.market_id, c.experiment_id, sum(c.n) AS n, sum(c.sum ORDER BY c.block) AS total
     FROM series_cells AS c
     INNER JOIN experiments AS e USING (experiment_id)
     WHERE c.comparison = '{comparison}' AND c.metric NOT LIKE '%.by.%'
@@ -19,14 +20,19 @@ WITH seen AS (
 ), means AS (
     SELECT *, sum(total) OVER own / sum(n) OVER own AS mean_gap
     FROM fullest
-    WINDOW own AS (PARTITION BY strategy_id, config_version, day, metric)
+    WINDOW own AS (
+        PARTITION BY strategy_id, config_version, day, metric
+        ORDER BY market_id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
 )
 SELECT
     strategy_id, config_version, day, metric, sum(n)::BIGINT AS n_pairs, count(*) AS n_markets,
     any_value(mean_gap) AS mean_gap,
     CASE
         WHEN count(*) > 1
-            THEN sqrt(count(*) / (count(*) - 1) * sum((total - n * mean_gap) * (total - n * mean_gap))) / sum(n)
+            THEN sqrt(
+                count(*) / (count(*) - 1) * sum((total - n * mean_gap) * (total - n * mean_gap) ORDER BY market_id)
+            ) / sum(n)
     END AS se
 FROM means
 GROUP BY strategy_id, config_version, day, metric

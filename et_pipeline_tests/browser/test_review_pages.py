@@ -29,6 +29,7 @@ NAMES = [
     "basket-rebalance-fast",
     "quote-refresh-2s",
     "late-news-filter",
+    "passive-exits-v2",
     "wide-split-props",
 ]
 PHONE, DESKTOP, PAPER = (390, 844), (1280, 900), (680, 1000)  # the last is A4 within its margins

@@ -13,7 +13,7 @@ from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline_tests.pairing.lab import Lab, open_lab, replayed_report, report, variant_report
 
 TABLES = ("pairs", "unmatched", "series_cells", "arm_progress", "series_interval_path", "series_intervals")
-TABLES += ("series_drift",)
+TABLES += ("series_drift", "replay_fidelity", "replay_gaps")
 HOUR = 3600.0
 
 

@@ -45,6 +45,7 @@ PLAN = RegisteredExperiment(
     approvers=1,
     allow_self_approval=False,
     replay_required=False,
+    follows=None,
     replay_margin=2.0,
     plan="{}",
     metrics=(

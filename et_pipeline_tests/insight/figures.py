@@ -42,7 +42,7 @@ RULES = {
     "Sample ratio": {"1,000": "e-value of the alarm (docs/statistics.md)"},
 }
 """Limits of the method that stand on a page: fixed in the program, so in no table. By the part they stand in."""
-AXES = ("pairs", "uplifts", "ratio", "path-", "drift-")
+AXES = ("pairs", "uplifts", "ratio", "path-", "drift-", "replay-gap")
 """Charts whose only numbers are ticks of their axes; the forest plot has none, and its numbers count."""
 
 
@@ -176,11 +176,15 @@ class Database:
         return found
 
     def _query(self, table: str, column: str) -> str:
-        if table == "interval_path":  # at the decision, or at the end of the newest closed block
+        if table in (
+            "interval_path",
+            "replay_path",
+        ):  # at the decision, or at the end of the newest closed block
+            series = "metric" if table == "interval_path" else "metric, comparison"
             return (
-                f"SELECT arg_max(p.{column}, as_of) FROM interval_path AS p LEFT JOIN verdicts AS v USING (experiment_id) "
+                f"SELECT arg_max(p.{column}, as_of) FROM {table} AS p LEFT JOIN verdicts AS v USING (experiment_id) "
                 "WHERE experiment_id = $id AND as_of <= coalesce(v.decided_as_of, as_of) "
-                "AND (closed OR v.decided_as_of IS NOT NULL) GROUP BY metric"
+                f"AND (closed OR v.decided_as_of IS NOT NULL) GROUP BY {series}"
             )
         if table in ("sample_ratio", "drift"):  # the newest
             by = ", metric" if table == "drift" else ""

@@ -39,7 +39,9 @@ def test_publishing_pages_and_plots(data: Path) -> None:
             for record in noted
             if "interval_path" in record.asset_materialization.metadata
         }
-    assert set(plots) == {"line-shop-v4", "basket-rebalance-fast", "quote-refresh-2s", "late-news-filter"}
+    assert set(plots) == {
+        "line-shop-v4", "basket-rebalance-fast", "quote-refresh-2s", "late-news-filter", "passive-exits-v2",
+    }  # fmt: skip
     assert all(
         str(plot).startswith("![interval path of ") and len(str(plot)) < 80_000 for plot in plots.values()
     )

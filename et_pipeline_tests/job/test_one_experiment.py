@@ -18,7 +18,9 @@ from et_pipeline_tests.job.conftest import QUIET, World, generate
 pytestmark = pytest.mark.xdist_group("sample_job")
 
 ENDED = "basket-rebalance-fast"
-EVERY = {ENDED, "late-news-filter", "line-shop-v4", "quote-refresh-2s", "wide-split-props"}
+EVERY = {
+    ENDED, "late-news-filter", "line-shop-v4", "passive-exits-v2", "quote-refresh-2s", "wide-split-props",
+}  # fmt: skip
 
 
 def noted(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,127 @@
+"""After a promotion: whether the uplift that was promised before it is kept, for experiments that follow another one.
+
+Such a plan has the promoted strategy, which trades now, as its control, and the one that it replaced, which is only
+replayed, as its variant. So minus its uplift is what the promotion brings. The table `promises` is a function of plans
+and verdicts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from et_pipeline.common import text
+from et_pipeline.common.sql import load, replace_rows, row_dicts
+from et_pipeline.contracts.metrics import metric_of
+from et_pipeline.contracts.series import LIKE_FOR_LIKE
+from et_pipeline.governance.standing import Reading, loads
+
+if TYPE_CHECKING:
+    import duckdb
+
+Ends = tuple[float, float]
+State = Literal["kept", "not_kept", "not_yet", "nothing_promised"]
+WORDS = {"kept": "promise kept", "not_kept": "promise not kept"}
+"""States that a list of experiments tells, in words."""
+
+
+def promise_state(promised: Ends | None, observed: Ends | None) -> State:
+    """Whether a promise is kept.
+
+    Where the uplift is what it was, `not_kept` needs one of the two intervals to miss the truth on one side: a
+    probability of at most alpha/2 of the one plan and alpha/2 of the other, over all experiments that are begun. Where
+    the promoted strategy is no better than the one that it replaced, `kept` has a probability of at most alpha/2 of the
+    plan that follows.
+
+    Args:
+        promised: The interval of the verdict that promised; None where none did.
+        observed: The interval of the same uplift since the promotion; None where nothing is known yet.
+
+    Returns:
+        `not_kept` where all of the observed interval lies below the promised one; else `kept` where it lies above
+        zero; else `not_yet`.
+
+    >>> [promise_state((3.0, 6.0), observed) for observed in ((1.0, 4.0), (1.0, 2.5), (-1.0, 4.0))]
+    ['kept', 'not_kept', 'not_yet']
+    """
+    if promised is None:
+        return "nothing_promised"
+    if observed is None:
+        return "not_yet"
+    if observed[1] < promised[0]:
+        return "not_kept"
+    return "kept" if observed[0] > 0 else "not_yet"
+
+
+def refresh(connection: duckdb.DuckDBPyConnection) -> None:
+    """Brings `promises` up to date with the verdicts; in the caller's transaction."""
+    rows = row_dicts(connection, load(__package__, "followers"))
+    replace_rows(connection, "promises", [_row(**row) for row in rows])
+
+
+def _row(
+    experiment_id: str, follows: str, metric: str, verdict: str | None, contradicted: bool, promise: str | None,
+    standing: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    stands = verdict == "variant_better" and not contradicted
+    promised = loads(promise).promised if stands else None
+    seen = loads(standing).observed
+    observed = seen and seen._replace(
+        mean_uplift=-seen.mean_uplift, ci_lower=-seen.ci_upper, ci_upper=-seen.ci_lower
+    )
+    state = promise_state(_ends(promised), _ends(observed))
+    return {
+        "experiment_id": experiment_id,
+        "follows": follows,
+        "metric": metric,
+        "state": state,
+        **_columns("promised", promised),
+        **_columns("observed", observed),
+        "sentence": _sentence(follows, metric, state, promised, observed, verdict, contradicted),
+    }
+
+
+def _ends(reading: Reading | None) -> Ends | None:
+    return None if reading is None else (reading.ci_lower, reading.ci_upper)
+
+
+def _columns(name: str, reading: Reading | None) -> dict[str, Any]:
+    names = ("as_of", "comparison", "uplift", "lower", "upper")
+    return dict(zip((f"{name}_{part}" for part in names), reading or [None] * len(names), strict=True))
+
+
+def _sentence(
+    follows: str,
+    metric: str,
+    state: State,
+    promised: Reading | None,
+    observed: Reading | None,
+    verdict: str | None,
+    contradicted: bool,
+) -> str:
+    """The same for people."""
+    if promised is None:
+        why = f"its verdict is {verdict}" if verdict else "it has no verdict yet"
+        if contradicted:
+            why = "its announced verdict no longer follows from the evidence"
+        elif verdict == "variant_better":
+            why = "no interval stands behind its verdict"
+        return f"{follows} promises nothing: {why}."
+    unit = metric_of(metric).unit
+    told = f"{follows} promised an uplift of {metric} between {_between(promised, unit)}"
+    if observed is None:
+        return f"Whether the promise is kept is not shown yet: {told}, and too little is known since the promotion."
+    seen = f"since the promotion it is between {_between(observed, unit)}, up to {text.moment(observed.as_of)} UTC"
+    if state == "kept":
+        return f"The promise is kept so far: {told}; {seen}."
+    if state == "not_kept":
+        return f"The promise is not kept: {told}; {seen}. All of that is less than was promised."
+    return (
+        f"Whether the promise is kept is not shown yet: {told}; {seen}. That may still be no uplift at all."
+    )
+
+
+def _between(reading: Reading, unit: str) -> str:
+    decimals = text.decimals_of(reading.ci_lower, reading.ci_upper)
+    low, high = (text.signed(end, decimals) for end in (reading.ci_lower, reading.ci_upper))
+    alike = ", like for like" if reading.comparison == LIKE_FOR_LIKE.name else ", against live trades"
+    return f"{low} and {high} {unit}{alike}"
