@@ -55,7 +55,7 @@ def test_demo_prints_a_table_and_where_to_look_next(sample_run: Path) -> None:
 def test_the_readme_shows_what_the_demo_prints(sample_run: Path) -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     table = readme.split("```\n")[1].splitlines()
-    printed = [line.rstrip() for line in run_et(sample_run, "demo").stdout.splitlines()]
+    printed = [line.rstrip() for line in run_et(sample_run, "demo", COLUMNS="200").stdout.splitlines()]
     assert [line for line in table if line.strip() and line.rstrip() not in printed] == []
     truth = json.loads((sample_run / "truth.json").read_text())
     assert f"generates {truth['totals']['lines']:,} report lines" in readme
