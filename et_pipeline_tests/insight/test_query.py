@@ -1,11 +1,13 @@
 """Every sample query of `docs/query.md` runs on the published database of the sample run."""
 
 import re
+import runpy
 from pathlib import Path
 
 import duckdb
 import pytest
 
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.py"
 PAGE = (Path(__file__).parents[2] / "docs" / "query.md").read_text(encoding="utf-8")
 QUERIES = dict(
     re.findall(r"^## (.+?)\n(?:(?!^## )[\s\S])*?```sql\n(.*?)```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -14,7 +16,6 @@ EMPTY = {
     "Does the accounting balance?",
     "Does the promised error hold on each experiment's own data?",
     "What may be expected of the best variant of a family?",
-    "Where does an uplift come from?",
     "Which blocks lack values, and in which arm?",
     "Who signed what?",
 }
@@ -38,6 +39,17 @@ def test_the_mean_of_the_pairs_is_the_mean_of_the_interval(sample_run: Path) -> 
     assert len(rows) == 5
     for _, _, of_interval, of_pairs in rows:
         assert of_interval == pytest.approx(of_pairs, abs=1e-9)
+
+
+def test_the_notebook_runs_and_finds_a_path_and_a_breakdown(
+    sample_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ET_DATA_DIR", str(sample_run))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    found = runpy.run_path(str(NOTEBOOK), run_name="notebook")
+    _, values = found["app"].run()
+    assert len(values["path"]) > 100 and values["path"]["metric"][0] == "edge_bps"
+    assert set(values["breakdown"]["value"]) == {"BUY", "SELL"}
 
 
 EVERY_ROW_WITH_EVERY_ROW = re.compile(r"Nl Join|Nested Loop|Cross Product", re.IGNORECASE)
