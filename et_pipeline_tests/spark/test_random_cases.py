@@ -85,6 +85,24 @@ def test_breakdowns_have_the_same_cells(cluster: str, tmp_path: Path, live: bool
         assert twins.remote.rows(dimensions) == [(5,)]
 
 
+def test_the_controls_trades_from_before_have_the_same_cells(cluster: str, tmp_path: Path) -> None:
+    """Some of their opportunities are told twice, in the same file or in the next."""
+    early = [
+        report(f"e{number}", f"before{number // 2}", -900.0 * (number % 40 + 1), edge_bps=number / 7)
+        for number in range(60)
+    ]
+    inside = some_reports(4, 40, mode="live")
+    with open_twins(cluster, tmp_path) as twins:
+        twins.plan(**LIVE)
+        for part in (early[:31] + inside[:50], early[31:] + inside[50:]):
+            twins.ingest(*part)
+            twins.tick(["exp"])
+        counted = (
+            "SELECT sum(n_control) FROM series_cells WHERE comparison = 'before' AND metric = 'edge_bps'"
+        )
+        assert twins.remote.rows(counted) == [(30,)]
+
+
 def test_what_nothing_touched_is_not_paired_again(cluster: str, tmp_path: Path) -> None:
     with open_twins(cluster, tmp_path) as twins:
         twins.plan("one")
