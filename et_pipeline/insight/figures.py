@@ -208,11 +208,12 @@ def sample_figures(data: ExperimentData) -> list[Figure]:
     if data.pairs_over_time:
         rows = data.pairs_over_time
         counts = np.array([row["pairs"] for row in rows], dtype=np.int64)
+        samples_only = data.experiment["matching"] == "arms"
         found.append(
             Figure(
                 "pairs",
-                "Pairs over time",
-                "Matched pairs in equal spans of time.",
+                "Pairs to look at, over time" if samples_only else "Pairs over time",
+                "Matched pairs in equal spans of time." + " They decide nothing." * samples_only,
                 f"{text.number(int(counts.sum()))} pairs; the fullest span has {text.number(int(counts.max()))}.",
                 "pairs.pair_time",
                 charts.counts_chart(_times(rows, "start"), counts, width=SMALL[0], height=SMALL[1]),

@@ -1,7 +1,8 @@
 """Intervals of 4 metrics from 1 million pairs: cells and the whole interval path, against tea-tasting's t interval.
 
-Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows. And the
-boundary that a plan's looks add to each path.
+Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows. The same
+where all trades of both arms are compared, adjusted for market and hour. And the boundary that a plan's looks add to
+each path.
 """
 
 from __future__ import annotations
@@ -39,6 +40,17 @@ def rows(folder: Path) -> Iterator[Row]:
         max(sample.peak_mib for sample in ours),
         f"cells {ours[0].output['cells']:.2f} s, paths {ours[0].output['paths']:.2f} s; "
         f"processor time {_processor(ours):.3f} s against {_processor(theirs):.3f} s",
+    )
+    arms, pairs = pair([*command, "arms", str(path)], [*command, "ours", str(path)])
+    yield Row(
+        f"the same where all trades of both arms are compared: {2 * PAIRS:,} trades, adjusted",
+        median(arms),
+        "the row above: pairs",
+        median(pairs),
+        5.0,
+        max(sample.peak_mib for sample in arms),
+        f"cells {arms[0].output['cells']:.2f} s, paths {arms[0].output['paths']:.2f} s; "
+        f"processor time {_processor(arms):.3f} s against {_processor(pairs):.3f} s",
     )
     looks = [run([*command, "looks"]) for _ in range(3)]
     yield Row(
@@ -102,6 +114,41 @@ def _ours(path: Path) -> None:
     finish(ended - started, cells=middle - started, paths=ended - middle, processor=processor)
 
 
+def _arms(path: Path) -> None:
+    import duckdb
+
+    from et_pipeline.inference.arms import adjusted
+    from et_pipeline.inference.boundary import solve_g
+    from et_pipeline.inference.ratio import RatioCells, ratio_path
+
+    connection = duckdb.connect()
+    both = " UNION ALL ".join(
+        f"SELECT block, market, {int(arm == 'variant')} AS variant, "
+        + ", ".join(f"{metric}_{arm} AS {metric}" for metric in METRICS)
+        + f" FROM '{path}'"
+        for arm in ("control", "variant")
+    )
+    connection.execute(f"CREATE TABLE trades AS {both}")
+    columns = ", ".join(
+        f"sum({metric}) FILTER (variant = {number}) AS {metric}_{number}"
+        for metric in METRICS
+        for number in (1, 0)
+    )
+    g = solve_g(50, 0.05)
+    started, before = time.perf_counter(), time.process_time()
+    cells = connection.execute(
+        f"SELECT block, market, sum(variant)::DOUBLE AS n_1, sum(1 - variant)::DOUBLE AS n_0, {columns} FROM trades "
+        "GROUP BY block, market ORDER BY block, market"
+    ).fetchnumpy()
+    middle = time.perf_counter()
+    n = np.column_stack((cells["n_1"], cells["n_0"]))
+    for metric in METRICS:
+        totals = np.column_stack((cells[f"{metric}_1"], n[:, 0], cells[f"{metric}_0"], n[:, 1]))
+        ratio_path(adjusted(RatioCells(cells["block"], cells["market"], n, totals)), alpha=0.05, g=g)
+    ended, processor = time.perf_counter(), time.process_time() - before
+    finish(ended - started, cells=middle - started, paths=ended - middle, processor=processor)
+
+
 def _theirs(path: Path) -> None:
     import polars as pl
     import tea_tasting as tt
@@ -142,4 +189,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "looks":
         _looks()
     else:
-        {"ours": _ours, "theirs": _theirs}[sys.argv[1]](Path(sys.argv[2]))
+        {"ours": _ours, "arms": _arms, "theirs": _theirs}[sys.argv[1]](Path(sys.argv[2]))
