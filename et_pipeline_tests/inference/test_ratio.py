@@ -100,3 +100,31 @@ def test_where_few_trades_hold_most_of_the_size_there_are_as_few_effective_clust
     assert plain.clusters == pytest.approx(40)
     assert 1.0 < sized.market_clusters < 1.2
     assert plain.ready and not sized.ready and plain.mean == sized.mean
+
+
+def test_two_differences_are_compared_as_pair_by_pair() -> None:
+    """As breakdowns do it: one value's difference of ratios less that of all others, in the same blocks and markets."""
+    block, market, variant, control = sample(seed=4)
+    inside = np.random.default_rng(5).random(len(block)) < 0.3
+    arms = np.hstack((variant, control))
+    own, rest = arms * inside[:, None], arms * ~inside[:, None]
+    of_pairs = ratio.RatioCells(block, market, np.ones(len(block)), np.hstack((own, rest)))
+    keys, cell = np.unique(np.column_stack((block, market)), axis=0, return_inverse=True)
+    sums = np.zeros((len(keys), 9))
+    np.add.at(sums, cell.ravel(), np.column_stack((of_pairs.n, of_pairs.totals)))
+    merged = ratio.RatioCells(keys[:, 0], keys[:, 1], sums[:, 0], sums[:, 1:])
+    got = ratio.ratio_path(merged, **OPTIONS).at(-1)
+
+    def influence(part):
+        totals = part.sum(axis=0)
+        numerators, denominators = part[:, ::2], part[:, 1::2]
+        each = (numerators - totals[::2] / totals[1::2] * denominators) / totals[1::2]
+        return totals[0] / totals[1] - totals[2] / totals[3], each[:, 0] - each[:, 1]
+
+    (mine, of_mine), (theirs, of_theirs) = influence(own), influence(rest)
+    couples = np.outer(of_mine - of_theirs, of_mine - of_theirs)
+    same_market, same_block = market[:, None] == market, block[:, None] == block
+    variance = max(couples[kind].sum() for kind in (same_market | same_block, same_market, same_block))
+    assert got.mean == pytest.approx(mine - theirs)
+    assert got.se >= 0.98 * np.sqrt(variance), "never below the plain two-way one"
+    assert got.se == pytest.approx(np.sqrt(variance), rel=0.3)
