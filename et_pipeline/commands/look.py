@@ -209,7 +209,7 @@ def status_table(experiments: list[dict[str, Any]]) -> Table:
     table.add_column("mode")
     table.add_column("pairs", justify="right", no_wrap=True)
     table.add_column("clusters", justify="right", no_wrap=True)
-    table.add_column("uplift [interval]")
+    table.add_column(terminal.plain("uplift [interval]"))
     table.add_column("verdict", no_wrap=True)
     table.add_column("reason codes")
     for row in experiments:

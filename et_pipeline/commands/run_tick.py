@@ -24,8 +24,9 @@ LOCATION = "et_pipeline.definitions"
 IN_JOB_HISTORY = {
     ".dagster/repository": f"__repository__@{LOCATION}",
     "dagster/code_location": LOCATION,
+    "et/started_by": "et tick",
 }
-"""Tags by which the UI counts a run among its job's; a run in this process would have none of them."""
+"""Tags by which the UI counts a run among its job's, and shows that a command started it, no sensor."""
 
 
 class TickOutcome(NamedTuple):

@@ -10,7 +10,7 @@ from et_pipeline.defs.each_experiment import log_failures
 from et_pipeline.defs.operations.failures import failed_checks
 from et_pipeline.defs.partitions import EXPERIMENTS, SOURCES, as_metadata, changed_experiments
 from et_pipeline.defs.resource import INPUTS_TAG, POOL, Warehouse
-from et_pipeline.defs.specs import OWNERS
+from et_pipeline.defs.specs import OWNERS, page_link
 
 if TYPE_CHECKING:
     import duckdb
@@ -122,7 +122,7 @@ def _pictures(
     plots, failures = interval_path_plots(warehouse.settings, experiments)
     log_failures(log, warehouse, failures)
     return {
-        name: {"page": dg.MetadataValue.path(str(warehouse.settings.pages_dir / f"{name}.html"))}
+        name: {"page": page_link(warehouse.settings, name)}
         | ({"interval_path": dg.MetadataValue.md(plots[name])} if name in plots else {})
         for name in experiments
     }

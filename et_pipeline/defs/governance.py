@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from et_pipeline.settings import Settings
 
 GROUP = "governance"
+SHOWN = 100
+"""Experiments in the overview on the asset `verdicts`."""
 
 SIGN_OFFS = """Every signed decision that was found, whether it counts, and where not, why.
 
@@ -166,8 +168,34 @@ def governance(
         tag_experiments(context, [event.experiment_id for event in outcome.events])
         tag_experiments(context, [name for name, _, _ in outcome.transitions])
         for table in DESCRIPTIONS:
-            yield materialized(connection, table, version=SHARED if table in SOURCES else None)
+            shown: dict[str, Any] = {"overview": overview(connection)} if table == "verdicts" else {}
+            yield materialized(connection, table, version=SHARED if table in SOURCES else None, **shown)
         yield from evaluate(connection, settings, outcome)
+
+
+def overview(connection: "duckdb.DuckDBPyConnection") -> dg.TableMetadataValue:
+    """How the experiments stand, as a table for the UI: those that go on first, a hundred at most."""
+    from et_pipeline.common import text
+    from et_pipeline.common.sql import load, row_dicts
+    from et_pipeline.experiments.registered import registered_ids
+
+    rows = row_dicts(
+        connection, load("et_pipeline.insight", "noted"), {"experiments": registered_ids(connection)}
+    )
+    records = [
+        dg.TableRecord({
+            "experiment": row["experiment_id"],
+            "state": row["state"],
+            "verdict": row["verdict"] or text.NONE,
+            "metric": row["metric"] or text.NONE,
+            "uplift": text.interval(row["ci_lower"], row["ci_upper"]),
+            "pairs": row["n_pairs"] or 0,
+        })
+        for row in sorted(rows, key=lambda row: row["state"] == "concluded")[:SHOWN]
+    ]  # fmt: skip
+    names = ("experiment", "state", "verdict", "metric", "uplift", "pairs")
+    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in names])
+    return dg.MetadataValue.table(records=records, schema=schema)
 
 
 def evaluate(

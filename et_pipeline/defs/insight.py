@@ -8,7 +8,7 @@ import dagster as dg
 from et_pipeline.defs.each_experiment import EVERY_EXPERIMENT_WORKS, every_experiment_works, log_failures
 from et_pipeline.defs.partitions import SHARED
 from et_pipeline.defs.resource import POOL, Warehouse
-from et_pipeline.defs.specs import bullets, spec
+from et_pipeline.defs.specs import bullets, page_link, spec
 
 GROUP = "insight"
 
@@ -127,7 +127,7 @@ def review_pages(
     yield dg.MaterializeResult(
         asset_key="review_pages",
         metadata={
-            "index": dg.MetadataValue.path(str(pages.folder / "index.html")),
+            "index": page_link(warehouse.settings, "index"),
             "drawn": len(pages.drawn),
             "of_these_only_messages": len(pages.refreshed),
             "kept": len(pages.kept),

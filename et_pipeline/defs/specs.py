@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from et_pipeline.settings import Settings
 from et_pipeline.warehouse.engine import Engine
 
 if TYPE_CHECKING:
@@ -131,6 +132,13 @@ def materialized(
         ((rows,),) = engine.rows(f"SELECT count(*) FROM {table}")
         shown["dagster/row_count"] = dg.MetadataValue.int(rows)
     return dg.MaterializeResult(asset_key=table, metadata={**shown, **metadata}, data_version=version)
+
+
+def page_link(settings: Settings, page: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
+    """Where people open a page: a link where `ET_PAGES_URL` says so, else the file, which no browser follows."""
+    if settings.pages_url is not None:
+        return dg.MetadataValue.url(f"{settings.pages_url}/{page}.html")
+    return dg.MetadataValue.path(str(settings.pages_dir / f"{page}.html"))
 
 
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>&:!#|~]")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +14,8 @@ from dagster._core.loader import LoadingContextForTest
 
 from et_pipeline.definitions import defs
 from et_pipeline.defs.partitions import EXPERIMENT
+from et_pipeline.defs.specs import page_link
+from et_pipeline.settings import Settings
 from et_pipeline_tests.conftest import SAMPLE_PLANS
 from et_pipeline_tests.job.conftest import QUIET, World, generate
 
@@ -58,6 +62,13 @@ def unsynced(world: World) -> dict[str, list[str]]:
         for name in EVERY
     }
     return {name: causes for name, causes in found.items() if causes}
+
+
+def test_pages_are_links_where_they_have_an_address(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, pages_url="https://pages.example")
+    assert page_link(settings, "alpha") == dg.MetadataValue.url("https://pages.example/alpha.html")
+    file = str(tmp_path / "published" / "pages" / "alpha.html")
+    assert page_link(replace(settings, pages_url=None), "alpha") == dg.MetadataValue.path(file)
 
 
 def test_a_tick_notes_the_experiments_that_changed_and_no_other(world: World) -> None:

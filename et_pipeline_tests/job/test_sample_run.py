@@ -192,3 +192,17 @@ def test_the_drift_signal_says_how_much_and_the_young_experiment_what_is_missing
     )
     missing = {item["condition"] for item in json.loads(payload)["payload"]["missing"]}
     assert "too_few_pairs" in missing and "500" in message
+
+
+def test_the_ui_shows_how_every_experiment_stands(sample: SampleRun) -> None:
+    (event,) = [
+        event
+        for event in sample.result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey("verdicts")
+    ]
+    shown = event.materialization.metadata["overview"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    found = {record.data["experiment"]: record.data for record in shown.records}
+    assert {name: row["verdict"] for name, row in found.items() if row["verdict"] != "–"} == {
+        name: verdict for name, (_, verdict, *_) in VERDICTS.items() if verdict is not None
+    }
