@@ -68,6 +68,7 @@ LATER_KEYS = (
     "breakdowns",
     "market_groups",
     "follows",
+    "weighting",
 )
 """Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
 of a plan that was registered before them stays what it was."""
@@ -247,6 +248,7 @@ class Plan(_Strict):
     matching: Matching = Field(default_factory=_usual_matching)
     boundary: Literal["horizon", "mixture"] | None = None
     metrics: Annotated[tuple[MetricPlan, ...], Field(min_length=1, max_length=20, strict=False)]
+    weighting: Literal["pairs", "markets"] = "pairs"
     promotion: Promotion = Promotion()
     family: Identifier | None = None
     replay_fidelity: ReplayFidelity = ReplayFidelity()
@@ -308,6 +310,20 @@ class Plan(_Strict):
         if self.follows == self.experiment_id:
             raise ValueError(
                 "follows: an experiment cannot follow itself; allowed: the one whose promise it watches"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_it_weighs(self) -> Self:
+        if self.weighting == "markets" and self.matching.method == "arms":
+            raise ValueError(
+                "weighting: markets needs pairs, and matching arms compares all trades without them; allowed: pairs"
+            )
+        primary = self.primary
+        if self.weighting == "markets" and primary.effective_estimator != "mean":
+            raise ValueError(
+                f"weighting: markets is a mean over markets, and the primary {primary.metric.name} has estimator "
+                f"{primary.effective_estimator}; allowed: pairs, or a primary with estimator mean"
             )
         return self
 

@@ -39,6 +39,8 @@ from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 if TYPE_CHECKING:
     import duckdb
 
+OTHER = {"uplift": "mean_uplift", "se": "se", "ci_lower": "ci_lower", "ci_upper": "ci_upper"}
+"""What is kept of the primary's mean by the weighting that does not decide, and its columns in a path."""
 _OF_SERIES = "experiment_id = $experiment_id AND comparison = $comparison AND metric = $metric"
 
 
@@ -244,24 +246,23 @@ def _without_largest(
 def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[str, Any]) -> dict[str, Any]:
     """What is particular to a comparison of pairs."""
     found = diagnose(inference_cells(frame))
-    return (
-        _of_single_pairs(engine, series, frame)
-        | {
-            "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
-            "market_correlation": _number(found.within_market),
-            "block_correlation": _number(found.within_block),
-            "autocorrelation": _number(found.block_autocorrelation),
-            "longer_block_needed": found.longer_block_needed,
-            "largest_market": _market_name(engine.connection, series, found.largest_market),
-            "largest_market_share": _number(found.largest_market_share),
-            "mean_without_largest_market": _number(found.mean_without_largest),
-        }
-        | (
-            _without_largest(engine.connection, series, frame)
-            if series.terms.metric.weight is not None
-            else {}
-        )
-    )
+    row = _of_single_pairs(engine, series, frame) | {
+        "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
+        "market_correlation": _number(found.within_market),
+        "block_correlation": _number(found.within_block),
+        "autocorrelation": _number(found.block_autocorrelation),
+        "longer_block_needed": found.longer_block_needed,
+        "largest_market": _market_name(engine.connection, series, found.largest_market),
+        "largest_market_share": _number(found.largest_market_share),
+        "mean_without_largest_market": _number(found.mean_without_largest),
+    }
+    if series.terms.metric.weight is not None:
+        row |= _without_largest(engine.connection, series, frame)
+    if series.weighable:
+        other = path_frame(series.otherwise, frame).row(-1, named=True)
+        row["other_weighting"] = series.otherwise.experiment.weighting
+        row |= {f"other_{name}": other[column] for name, column in OTHER.items()}
+    return row
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:

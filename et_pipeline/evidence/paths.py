@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from et_pipeline.inference.arms import adjusted
 from et_pipeline.inference.bounded import hull, one_over
 from et_pipeline.inference.cells import Cells, as_cells
 from et_pipeline.inference.horizon import Ends, Horizon, carried, first_look, on_horizon, single_look
+from et_pipeline.inference.markets import market_path
 from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
 
@@ -28,6 +30,8 @@ METHODS = {
     ("horizon", "arms"): "two-way t at the plan's looks, all trades, adjusted",
     ("mixture", "bounded"): "betting confidence sequence",
     ("horizon", "mean"): "two-way t at the plan's looks",
+    ("mixture", "markets"): "two-way anytime-valid t, mean over markets",
+    ("horizon", "markets"): "two-way t at the plan's looks, mean over markets",
     ("horizon", "ratio"): "two-way t at the plan's looks, delta method",
     ("horizon", "bounded"): "hull of two-way t at the plan's looks and betting",
 }
@@ -49,8 +53,29 @@ class PlannedSeries(NamedTuple):
 
     @property
     def estimator(self) -> str:
-        """How its path is computed: the metric's own estimator, or `arms` where all trades are compared."""
-        return self.terms.estimator if self.experiment.paired else "arms"
+        """How its path is computed: by the metric's own estimator, `arms`, or `markets`.
+
+        Where all trades are compared it is `arms`; where the plan weighs by market, the primary's is `markets`.
+        """
+        if not self.experiment.paired:
+            return "arms"
+        if self.weighable and self.experiment.weighting == "markets":
+            return "markets"
+        return self.terms.estimator
+
+    @property
+    def weighable(self) -> bool:
+        """Whether it has a mean over pairs and one over markets: the primary has, where it is a mean over pairs."""
+        return self.experiment.paired and self.terms.role == "primary" and self.terms.estimator == "mean"
+
+    @property
+    def otherwise(self) -> PlannedSeries:
+        """The same series by the weighting that does not decide."""
+        plan = json.loads(self.experiment.plan)
+        other = "pairs" if self.experiment.weighting == "markets" else "markets"
+        return self._replace(
+            experiment=self.experiment._replace(plan=json.dumps(plan | {"weighting": other}))
+        )
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -190,7 +215,11 @@ def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple
         )
     else:
         cells = inference_cells(frame)
-        path = interval_path(cells, alpha=plan.alpha, g=plan.g)
+        path = (
+            market_path(cells, planned_blocks=plan.planned_blocks, alpha=plan.alpha, g=plan.g)
+            if series.estimator == "markets"
+            else interval_path(cells, alpha=plan.alpha, g=plan.g)
+        )
     alarm = limits(path, alpha=plan.alarm_alpha, g=plan.g)
     if series.horizon is not None:
         path, alarm = on_horizon(path, series.horizon, alpha=plan.alpha, alarm_alpha=plan.alarm_alpha)

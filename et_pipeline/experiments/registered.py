@@ -182,6 +182,11 @@ class RegisteredExperiment(NamedTuple):
         return bool(json.loads(self.plan).get("sample"))
 
     @property
+    def weighting(self) -> str:
+        """What the primary's mean is taken over: `pairs` or `markets`."""
+        return str(json.loads(self.plan).get("weighting", "pairs"))
+
+    @property
     def registered_in_hindsight(self) -> bool:
         """Whether its window began before it was registered; samples do, and say so by their own word."""
         return self.registered_at > self.starts_at and not self.sample

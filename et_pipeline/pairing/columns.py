@@ -128,7 +128,9 @@ def arm_value(metric: Metric, arm: str) -> str:
     if not metric.is_ratio:
         return value(metric, lambda name: f"p.{name}_{arm}")
     numerator, denominator = arm_totals(metric, arm)
-    ratio = held(f"{numerator} / ({denominator})", str(metric.lower), str(metric.upper))
+    # A cluster takes a column for one of whole numbers where the first of its cases is one.
+    bounds = (f"CAST({bound} AS DOUBLE)" for bound in (metric.lower, metric.upper))
+    ratio = held(f"{numerator} / ({denominator})", *bounds)
     return f"CASE WHEN {denominator} > 0 THEN {ratio} END"
 
 

@@ -128,3 +128,46 @@ def test_two_differences_are_compared_as_pair_by_pair() -> None:
     assert got.mean == pytest.approx(mine - theirs)
     assert got.se >= 0.98 * np.sqrt(variance), "never below the plain two-way one"
     assert got.se == pytest.approx(np.sqrt(variance), rel=0.3)
+
+
+def test_by_size_it_is_what_statsmodels_finds_with_two_way_clusters() -> None:
+    """A regression of the value on the arm, weighted by size: the same estimate and the same sandwich."""
+    sm = pytest.importorskip("statsmodels.api")
+    from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
+
+    rng = np.random.default_rng(11)
+    pairs = 600
+    block, market = rng.integers(0, 60, pairs), rng.integers(0, 40, pairs)
+    size = rng.pareto(1.5, (pairs, 2)) + 1
+    value = (
+        rng.normal(size=(pairs, 2))
+        + rng.normal(size=40)[market][:, None]
+        + rng.normal(size=60)[block][:, None]
+    )
+    arms = [np.column_stack((value[:, arm] * size[:, arm], size[:, arm])) for arm in (0, 1)]
+    path = ratio.ratio_path(ratio.from_pairs(block, market, *arms), **OPTIONS, by_size=True).at(-1)
+    regressors = np.column_stack((np.ones(2 * pairs), np.repeat([1.0, 0.0], pairs)))
+    fitted = sm.WLS(value.T.ravel(), regressors, weights=size.T.ravel()).fit()
+    both, of_market, of_block = cov_cluster_2groups(
+        fitted, np.tile(market, 2), np.tile(block, 2), use_correction=False
+    )
+    assert path.mean == pytest.approx(fitted.params[1], rel=1e-9)
+    assert path.se_market == pytest.approx(np.sqrt(of_market[1, 1]), rel=1e-9)
+    assert path.se_block == pytest.approx(np.sqrt(of_block[1, 1]), rel=1e-9)
+    assert path.se_raw == pytest.approx(np.sqrt(max(both[1, 1], of_market[1, 1], of_block[1, 1])), rel=1e-9)
+
+
+def test_by_size_its_standard_error_is_that_of_a_bootstrap_over_markets() -> None:
+    rng = np.random.default_rng(12)
+    pairs, markets = 4000, 400
+    market = rng.integers(0, markets, pairs)
+    size = rng.pareto(3, (pairs, 2)) + 1
+    value = rng.normal(size=(pairs, 2)) + 0.5 * rng.normal(size=(markets, 2))[market]
+    arms = [np.column_stack((value[:, arm] * size[:, arm], size[:, arm])) for arm in (0, 1)]
+    path = ratio.ratio_path(
+        ratio.from_pairs(np.arange(pairs) // 20, market, *arms), **OPTIONS, by_size=True
+    ).at(-1)
+    totals = np.column_stack([np.bincount(market, column) for arm in arms for column in arm.T])
+    drawn = rng.multinomial(markets, np.full(markets, 1 / markets), 2000) @ totals
+    spread = (drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]).std(ddof=1)
+    assert path.se_market == pytest.approx(spread, rel=4 / np.sqrt(2 * 2000) + 0.02)
