@@ -8,8 +8,8 @@ small ones by their pairs.
 
 Both are taken from what came before a pair's block: ρ by the method of moments of :mod:`et_pipeline.inference.arms`, n
 as the pairs that the market will have at the end if it goes on as so far, where each market has one pair more than was
-seen. What is known grows, and all weights shrink with it; so that the first blocks do not rule, a pair's weight is taken
-relative to the mean weight that the pairs before it would have by now. A weight that is known beforehand biases no
+seen. What is known grows, and all weights shrink with it; so that the first blocks do not rule, a pair's weight is
+taken relative to the mean weight that the pairs before it would have by now. A weight known beforehand biases no
 difference that is the same everywhere, and the increments of the weighted sum stay unpredictable, so variance, boundary
 and path are those of the mean over pairs.
 """
