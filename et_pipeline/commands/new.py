@@ -28,7 +28,7 @@ control: {control}
 variant: {variant}
 # Percent of the traffic for the variant; above 50 a human has to sign off first.
 traffic_split_pct: 10
-# Nothing is concluded on fewer pairs than these; planned_pairs is what it is sized for:
+# Nothing is concluded on fewer {counted} than these; planned_pairs is what it is sized for:
 # et plan {path} --uplift NUMBER --like EXPERIMENT
 min_samples_for_decision: 100
 planned_pairs: {planned_pairs}
@@ -189,6 +189,8 @@ def compose(
         lines.append(f"  - {{name: {_text(name)}, role: guardrail, non_inferiority_margin: {margin}}}\n")
     if lines:
         lines.insert(0, "  # guardrail: may not lose more than its margin, in the metric's unit.\n")
+    from et_pipeline.contracts.plan import counted
+
     return TEMPLATE.format(
         path=path,
         experiment_id=_text(answers.experiment_id),
@@ -198,6 +200,7 @@ def compose(
         mode="limited_live" if live else "shadow",
         control=_arm(answers.control),
         variant=_arm(answers.variant),
+        counted=counted("arms" if live else "correlation"),
         planned_pairs=planned_pairs,
         starts_at=f"{starts_at:%Y-%m-%dT%H:%M:%SZ}",
         ends_at=f"{starts_at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}",

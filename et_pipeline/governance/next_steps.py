@@ -54,8 +54,9 @@ OF_REPLAY = {
 }
 """What a person does about a backtester, by what is known of it."""
 OF_CHECK = {
-    "no_pairs": "Find out why no report of the variant found one of the control: did both arms report, and do "
-    "strategy_id and config_version in the reports agree with the plan? Reports that come now are still taken in.",
+    "no_pairs": "Find out why there is nothing to compare: did both arms report, on the same opportunities where pairs "
+    "are compared, and do strategy_id and config_version in the reports agree with the plan? Reports that come now are "
+    "still taken in.",
     "sample_ratio_alarm": "Find out why the arms get other shares than planned: nothing is concluded meanwhile.",
     "replays_missing": "Find out why opportunities are not replayed: nothing is concluded meanwhile.",
     "values_missing": "Find out why reports come without a value; the page says which metric, arm and blocks.",

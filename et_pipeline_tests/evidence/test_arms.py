@@ -11,6 +11,7 @@ from et_pipeline.evidence.calibration import placebo
 from et_pipeline.evidence.compute import build_evidence, read_series
 from et_pipeline.evidence.paths import path_frame, read_cells
 from et_pipeline.experiments.registered import registered_experiments
+from et_pipeline.governance.records import sample_ratios
 from et_pipeline.inference.arms import adjusted
 from et_pipeline.inference.ratio import RatioCells, merge, ratio_path
 from et_pipeline.pairing.cells import build_cells
@@ -272,6 +273,10 @@ def test_a_split_that_hangs_on_the_market_is_found_within_markets_and_not_as_a_w
         assert within == {"market": True, "hour": False}
         off = lab.rows("SELECT dimension, value FROM sample_ratio_groups WHERE stands")
         assert off and all(dimension == "market" for dimension, _ in off)
+        ratio = sample_ratios(lab.connection)["exp"]
+        assert ratio.within == "markets", "so a verdict is kept away from then on"
+        ((since,),) = lab.rows("SELECT min(as_of) FROM sample_ratio_within WHERE alarm")
+        assert ratio.alarm_since == since
         counted = lab.rows(
             "SELECT sum(n_control), sum(n_variant) FROM sample_ratio_groups WHERE dimension = 'hour'"
         )
