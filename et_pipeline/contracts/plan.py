@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -28,7 +27,7 @@ from et_pipeline.common.times import format_duration, parse_duration
 from et_pipeline.common.untrusted import in_utc, printable, read_inside, shown
 from et_pipeline.contracts.breakdowns import DIMENSION_PATTERN, MAX_VALUES
 from et_pipeline.contracts.metrics import CATALOGUE, Metric, beyond, by_size
-from et_pipeline.contracts.plan_yaml import read_yaml
+from et_pipeline.contracts.plan_yaml import UNREADABLE, read_yaml, unreadable
 from et_pipeline.contracts.refusals import Refusal, explain, shortened
 
 MAX_PLAN_BYTES = 64 * 1024
@@ -387,8 +386,8 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
         return [Refusal(path, None, "", "", f"larger than the {MAX_PLAN_BYTES} bytes a plan may have")]
     try:
         document, scalars = read_yaml(content)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        return [Refusal(path, None, "", "", f"not readable as YAML: {' '.join(str(error).split())[:300]}")]
+    except UNREADABLE as error:
+        return [Refusal(path, None, "", "", unreadable(content, error))]
     if not isinstance(document, dict):
         return [Refusal(path, None, "", shortened(document), "a plan is a mapping of keys to values")]
     identifier = document.get("experiment_id")

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from et_pipeline.common.untrusted import shown
+
 MAX_DIGITS = 40
 MAX_DEPTH = 20
 
@@ -47,6 +49,42 @@ class PlanText(NamedTuple):
 
     document: Any
     scalars: dict[str, Scalar]
+
+
+UNREADABLE = (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError)
+"""What `read_yaml` raises."""
+
+
+def unreadable(content: bytes, error: BaseException) -> str:
+    """Why a file cannot be read, in words of the file: its line, and what to change in it.
+
+    Args:
+        content: The file.
+        error: One of `UNREADABLE`.
+    """
+    begins = "not readable as YAML"
+    if isinstance(error, UnicodeDecodeError):
+        line = content[: error.start].count(b"\n") + 1
+        return f"{begins}: line {line} holds bytes that are no UTF-8 text; save the file as UTF-8"
+    if isinstance(error, RecursionError):
+        return f"{begins}: nested more than {MAX_DEPTH} deep"
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{begins}: {' '.join(str(error).split())[:300]}"
+    problem = str(getattr(error, "problem", ""))
+    opened = getattr(error, "context_mark", None)
+    if "\\t" in problem:
+        return f"{begins}: line {mark.line + 1} begins with a tab; use spaces"
+    if "flow" in str(getattr(error, "context", "")) and opened is not None:
+        return f"{begins}: the bracket that opens in line {opened.line + 1} is not closed, or a comma is missing in it"
+    if "quoted scalar" in str(getattr(error, "context", "")) and opened is not None:
+        return f"{begins}: the quote that opens in line {opened.line + 1} is not closed"
+    lines = content.decode("utf-8").splitlines()
+    text = shown(lines[mark.line].strip()[:80]) if mark.line < len(lines) else "the end of the file"
+    return (
+        f"{begins}: line {mark.line + 1} ({text}); lines of one level begin in the same column, and a text with a "
+        "colon or a # in it stands in quotes"
+    )
 
 
 def read_yaml(content: bytes) -> PlanText:

@@ -8,11 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from et_pipeline.contracts.plan import MAX_PLAN_BYTES
-from et_pipeline.contracts.plan_yaml import read_yaml
+from et_pipeline.contracts.plan_yaml import UNREADABLE, read_yaml, unreadable
 from et_pipeline.contracts.refusals import Refusal, explain
 from et_pipeline.settings import Secret, Settings
 
@@ -185,9 +184,8 @@ def parse_directory(content: bytes, path: Path) -> Directory | list[Refusal]:
         return [Refusal(str(path), None, "", "", f"larger than the {MAX_PLAN_BYTES} bytes it may have")]
     try:
         document, scalars = read_yaml(content)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:300]
-        return [Refusal(str(path), None, "", "", f"not readable as YAML: {said}")]
+    except UNREADABLE as error:
+        return [Refusal(str(path), None, "", "", unreadable(content, error))]
     try:
         parsed = _File.model_validate(document)
     except ValidationError as error:

@@ -157,7 +157,12 @@ def test_in_limited_live_the_variant_is_not_asked_so_nothing_counts_as_a_pass(co
     ("text", "says"),
     [
         ("- a list", "a plan is a mapping"),
-        ("a: [1", "not readable as YAML"),
+        ("a: [1", "not readable as YAML: the bracket that opens in line 1 is not closed"),
+        ("a: 1\nb: {c: 1\nd: 2\n", "the bracket that opens in line 2 is not closed, or a comma is missing"),
+        ("a: 1\n\tb: 2\n", "line 2 begins with a tab; use spaces"),
+        ("a: 'one\nb: 2\n", "the quote that opens in line 1 is not closed"),
+        ("owner: a: b\n", "line 1 (owner: a: b); lines of one level begin in the same column"),
+        ("a: 1\n   b: 2\n", "line 2 (b: 2)"),
         ("a: &x 1\nb: *x", "aliases"),
         ("a: 1\na: 2", "more than once"),
         ("[" * 5000, "not readable as YAML"),
