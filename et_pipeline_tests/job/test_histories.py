@@ -39,12 +39,14 @@ from et_pipeline.warehouse.connection import open_warehouse
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 PLANS: dict[str, dict[str, Any]] = {
-    "replayed": {"mode": "shadow", "time_block": "1h"},
+    "replayed": {"mode": "shadow", "time_block": "1h", "breakdowns": ["side", "hour", "label.desk"]},
     "picky": {"mode": "shadow", "matching": {"method": "correlation", "on_no_trade": "assume_zero"}},
     "live": {
         "mode": "limited_live",
         "traffic_split_pct": 50,
         "matching": {"method": "nearest", "tolerance": "5s"},
+        "breakdowns": ["market"],
+        "market_groups": {"some": "*1*", "more": "*"},
     },
     "wide": {"mode": "shadow", "traffic_split_pct": 80},
 }
