@@ -93,6 +93,7 @@ simulate: ready ## the statistics, held against simulated truth
 	$(BIN)/python -m et_pipeline_tests.statistics.drift_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.sample_ratio_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.portfolio_simulation
+	$(BIN)/python -m et_pipeline_tests.statistics.worth_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.breakdown_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.replay_simulation
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.contracts.metrics import MONEY
 
 if TYPE_CHECKING:
     from et_pipeline.generator import Scenario
@@ -83,6 +84,12 @@ def generate(
             "repeatable: --after-promotion edge_bps=1.5."
         ),
     ] = None,
+    money: Annotated[
+        bool,
+        typer.Option(
+            "--money", help="Reports carry sizes, pnl_usd and notional_usd, and the plans ask for them."
+        ),
+    ] = False,
     broken: Annotated[int, typer.Option(help="Broken lines of each kind.", min=0)] = 0,
     files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
@@ -99,7 +106,8 @@ def generate(
 
     Example: et generate /tmp/trial --uplift edge_bps=2 --broken 1 && ET_DATA_DIR=/tmp/trial et tick
     """
-    from et_pipeline.generator import Scenario, write_snapshots
+    from et_pipeline.generator import METRICS, Scenario, write_snapshots
+    from et_pipeline.generator.scenario import FOLLOWING
 
     truths = _by_metric("--uplift", uplift or [])
     biases = _by_metric("--replay-bias", replay_bias or [])
@@ -123,6 +131,7 @@ def generate(
                 opportunities=opportunities,
                 markets=markets,
                 uplift=truths,
+                metrics=(*METRICS, *FOLLOWING) if money else METRICS,
                 market_correlation=market_correlation,
                 block_correlation=block_correlation,
                 no_trade_share=passes,
@@ -203,7 +212,7 @@ def _plan(item: Scenario, matching: Matching) -> str:
     """The plan that fits a scenario, as YAML."""
     tolerance = {} if matching is Matching.correlation else {"tolerance": "30s"}
     smaller = item.traffic_split_pct / 100 if matching is Matching.arms else 1
-    plan = {
+    plan: dict[str, Any] = {
         "experiment_id": item.experiment_id,
         "title": f"Generated experiment {item.experiment_id}",
         "hypothesis": "Generated; its true uplift stands in truth.json.",
@@ -223,6 +232,11 @@ def _plan(item: Scenario, matching: Matching) -> str:
             {"name": "latency_ms", "role": "secondary"},
         ],
     }
+    if MONEY in item.metrics:
+        plan["metrics"] += [
+            {"name": MONEY, "role": "secondary"},
+            {"name": "edge_bps", "role": "secondary", "weight": "filled_size"},
+        ]
     if item.experiment_id.endswith(AFTER):
         plan["follows"] = item.experiment_id.removesuffix(AFTER)
     return yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)

@@ -114,11 +114,15 @@ def unbiased(
         return None
     estimate, mean = sign * found, sign * looks[-1][0]
     unit, decimals = metric_of(point.metric).unit, text.decimals_of(point.ci_lower, point.ci_upper)
-    sentence = (
-        f"The mean {point.metric} at the decision, {text.signed(mean, decimals)} {unit}, is drawn away from zero by "
-        "stopping at a moment when it was large; the median-unbiased estimate, which counts the looks before, is "
-        f"{text.signed(estimate, decimals)} {unit}."
-    )
+    told, corrected = (f"{text.signed(value, decimals)} {unit}" for value in (mean, estimate))
+    sentence = f"The mean {point.metric} at the decision, {told}, "
+    if told == corrected:
+        sentence += "needs no correction for stopping: hardly any look before it could have decided."
+    else:
+        sentence += (
+            "is drawn away from zero by stopping at a moment when it was large; the median-unbiased estimate, which "
+            f"counts the looks before, is {corrected}."
+        )
     return Unbiased(point.metric, mean, estimate, sentence)
 
 
