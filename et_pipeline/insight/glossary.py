@@ -53,6 +53,13 @@ TERMS = {
     ),
     "look": "A moment at which an interval is stated and a verdict may fall.",
     "margin": "How much a guardrail may lose, or how far apart two arms may be and still count as equal.",
+    "median-unbiased estimate": (
+        "What the primary is worth after a verdict: over all experiments of a plan it is too high half of the time at "
+        "most, while the mean at the moment of stopping is too high more often."
+    ),
+    "metric by size": (
+        "`edge_bps.by.filled_size`: each trade counts by its size, so it is the edge of a contract and not of a trade."
+    ),
     "p-value": (
         "How often a difference of this size or more would come up at some look of the plan if there were none."
     ),
