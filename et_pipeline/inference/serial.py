@@ -28,6 +28,8 @@ PLACES_A_CELL = 8
 """Markets × blocks are laid out as a grid where at least one in so many places holds a cell."""
 CELLS_AT_ONCE = 20_000
 """Elsewhere, cells of which all pairs are listed at once: it bounds the memory that takes."""
+_SLOWEST_DECLINE = 0.9
+"""Of a pair of lags against the one before: that of φ = 0.95, see :data:`HIGHEST_AUTOCORRELATION`."""
 _FEWEST_BLOCKS = 6.0
 
 
@@ -48,7 +50,9 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
     1. AR(1) from lag 1: ``(1+a)/(1−a)``. Right when a shock is all there is to a block, too small when
        pairs' own noise hides the shock at lag 1 while it lasts over many lags.
     2. The initial monotone sequence (Geyer 1992, "Practical Markov chain Monte Carlo", sec. 3.3): sums of
-       pairs of neighbouring lags, cut to be decreasing, as long as they are above half their noise √(2/B).
+       pairs of neighbouring lags, cut to be decreasing, as long as they are above half their noise √(2/B); what lies
+       below that is taken to go on declining as they did (without it, 1500 blocks that remember each other weakly
+       for long made 6 % of true zeros significant, with it 4.5 %).
 
     Sample autocorrelations are too small, since the mean was estimated from the same blocks: by about
     ``(1+4a)/B`` at lag 1 (Marriott & Pope 1954) and by ``factor/B`` at any lag; both are added back.
@@ -96,9 +100,23 @@ def _initial_monotone_sequence(rho: Floats, noise: Floats) -> Floats:
     pairs = np.column_stack((1 + rho[:, 0], rho[:, 1::2] + rho[:, 2::2]))
     kept = pairs > noise[:, None]
     kept[:, 0] = pairs[:, 0] > 0
-    pairs = np.where(np.logical_and.accumulate(kept, axis=1), pairs, 0.0)
-    total: Floats = np.minimum.accumulate(pairs, axis=1).sum(axis=1)
+    kept = np.logical_and.accumulate(kept, axis=1)
+    pairs = np.minimum.accumulate(np.where(kept, pairs, 0.0), axis=1)
+    total: Floats = pairs.sum(axis=1) + _tail(pairs, kept.sum(axis=1))
     return np.maximum(2 * total - 1, 1.0)
+
+
+def _tail(pairs: Floats, kept: Ints) -> Floats:
+    """The sum of what follows the pairs that are kept: a geometric series that declines as they do after the first.
+
+    The first pair holds the 1 of lag 0, so it tells nothing of the decline. With fewer than three others there is no
+    tail: as many stand above the noise by accident.
+    """
+    known = kept >= 4
+    second = np.where(known, pairs[:, 1], 1.0)
+    last = np.where(known, pairs[np.arange(len(pairs)), np.maximum(kept - 1, 0)], 0.0)
+    ratio = np.minimum((last / second) ** (1 / np.maximum(kept - 2, 1)), _SLOWEST_DECLINE)
+    return np.asarray(last * ratio / (1 - ratio))
 
 
 def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:

@@ -44,14 +44,18 @@ def direct(block, market, uplift):
     factor = 1.0
     for bias in (0, 1, 1):
         shifted = [1.0] + [r + bias * min(factor, b / 4) / b for r in rho]
-        total, lowest = 0.0, np.inf
+        kept, lowest = [], np.inf
         for k in range(11):
             pair = shifted[2 * k] + shifted[2 * k + 1]
             if pair <= (0 if k == 0 else np.sqrt(2 / b) / 2):
                 break
             lowest = min(lowest, pair)
-            total += lowest
-        factor = max(2 * total - 1, 1.0)
+            kept.append(lowest)
+        tail = 0.0
+        if len(kept) >= 4:  # the rest goes on to decline as it did
+            decline = min((kept[-1] / kept[1]) ** (1 / (len(kept) - 2)), 0.9)
+            tail = sum(kept[-1] * decline**k for k in range(1, 500))
+        factor = max(2 * (sum(kept) + tail) - 1, 1.0)
     factor = max(factor, (1 + a) / (1 - a))
 
     def corrected(couple, groups):
