@@ -61,6 +61,8 @@ def demo(as_json: AsJson = False) -> None:
     from et_pipeline.contracts.plan import read_plans
     from et_pipeline.generator import write_snapshots
 
+    # One sample is in limited live, which a deployment refuses until a human allows it. It stays registered after.
+    os.environ.setdefault("ET_MODE", "limited_live")
     present = terminal.settings()
     console = terminal.console(quiet=as_json)
     samples.write_plans(present.experiments_dir)

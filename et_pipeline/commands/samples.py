@@ -58,10 +58,17 @@ TRUTHS: dict[str, dict[str, Any]] = {
         "replay_bias": {"edge_bps": 2.5},
         "replay_noise": 3.0,
     },
+    "live-inventory-skew": {
+        "opportunities": 3_000,
+        "markets": 60,
+        "uplift": {"edge_bps": 6.0},
+        "metrics": ("edge_bps",),
+    },
 }
 """By experiment: how many opportunities, and the true uplift (metrics left out have none).
 
-The last one changes nothing, and its backtester flatters every replay.
+`passive-exits-v2` changes nothing, and its backtester flatters every replay. `live-inventory-skew` trades a fifth of
+the traffic.
 """
 
 

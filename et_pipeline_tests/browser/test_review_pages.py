@@ -29,6 +29,7 @@ NAMES = [
     "basket-rebalance-fast",
     "quote-refresh-2s",
     "late-news-filter",
+    "live-inventory-skew",
     "passive-exits-v2",
     "wide-split-props",
 ]

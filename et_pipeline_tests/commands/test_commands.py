@@ -129,7 +129,7 @@ def test_status_of_those_that_somebody_asks_for(sample_run: Path) -> None:
     ]
     assert ids("--needs-me", "--owner", "strategy-pod") == ["line-shop-v4"]
     person = run_et(sample_run, "status", "--needs-me")
-    assert person.returncode == 0 and "2 of 5 experiments match." in person.stdout
+    assert person.returncode == 0 and "2 of 7 experiments match." in person.stdout
     assert "quote-refresh-2s" not in person.stdout
     refused(run_et(sample_run, "status", "--owner", "nobody"), "'nobody'", "strategy-pod")
     wrong = run_et(sample_run, "status", "--state", "sleeping")

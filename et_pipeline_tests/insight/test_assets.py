@@ -41,6 +41,7 @@ def test_publishing_pages_and_plots(data: Path) -> None:
         }
     assert set(plots) == {
         "line-shop-v4", "basket-rebalance-fast", "quote-refresh-2s", "late-news-filter", "passive-exits-v2",
+        "live-inventory-skew",
     }  # fmt: skip
     assert all(
         str(plot).startswith("![interval path of ") and len(str(plot)) < 80_000 for plot in plots.values()

@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "basket-rebalance-fast": 120,
     "quote-refresh-2s": 100,
     "late-news-filter": 80,
+    "live-inventory-skew": 100,
     "passive-exits-v2": 100,
     "wide-split-props": 30,
 }

@@ -26,6 +26,7 @@ SAMPLES = {
     "basket-rebalance-fast": "Variant is worse",
     "quote-refresh-2s": "Equivalent",
     "late-news-filter": "Not decided yet",
+    "live-inventory-skew": "Variant is better",
     "passive-exits-v2": "Inconclusive",
     "wide-split-props": "Waits for a sign-off",
 }

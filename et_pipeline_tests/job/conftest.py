@@ -30,7 +30,7 @@ class World:
 
     folder: Path
     instance: dg.DagsterInstance
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=lambda: {"ET_MODE": "limited_live"})
 
     @property
     def settings(self) -> Settings:

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.xdist_group("sample_job")
 
 ENDED = "basket-rebalance-fast"
 EVERY = {
-    ENDED, "late-news-filter", "line-shop-v4", "passive-exits-v2", "quote-refresh-2s", "wide-split-props",
+    ENDED, "late-news-filter", "line-shop-v4", "live-inventory-skew", "passive-exits-v2", "quote-refresh-2s",
+    "wide-split-props",
 }  # fmt: skip
 
 

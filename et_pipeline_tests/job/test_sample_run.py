@@ -20,6 +20,7 @@ VERDICTS = {
     "basket-rebalance-fast": ("concluded", "variant_worse"),
     "late-news-filter": ("sampling", None),
     "line-shop-v4": ("promotion_review", "variant_better"),
+    "live-inventory-skew": ("concluded", "variant_better"),
     "passive-exits-v2": ("concluded", "inconclusive"),
     "quote-refresh-2s": ("concluded", "equivalent"),
     "wide-split-props": ("awaiting_sign_off", None),
@@ -128,6 +129,8 @@ def test_a_flattered_null_would_have_been_promoted_and_the_replayed_control_says
 def test_pairs_are_the_opportunities_both_arms_report_a_pass_among_them(sample: SampleRun) -> None:
     pairs = dict(sample.world.rows("SELECT experiment_id, count(variant_report_id) FROM pairs GROUP BY ALL"))
     for name, truth in sample.truth.experiments.items():
+        if name == "live-inventory-skew":
+            continue  # its arms never see one opportunity
         replayed = 0 if name == "wide-split-props" else (truth.pairs or 0) + truth.passes
         assert pairs.get(name, 0) == replayed, name
 
