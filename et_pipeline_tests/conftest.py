@@ -51,7 +51,10 @@ runpy.run_module("et_pipeline", run_name="__main__", alter_sys=True)
 def run_et(
     data_dir: Path, *arguments: str, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the real `et` command on a data folder, without what a plain installation lacks."""
+    """Runs the real `et` command on a data folder, without what a plain installation lacks.
+
+    The deployment allows limited live, as `et demo` does for its samples.
+    """
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -63,7 +66,7 @@ def run_et(
             *(("-m", "et_pipeline") if "ET_ENGINE" in environment else ("-c", BARE)),
             *arguments,
         ],
-        env={**clean, "ET_DATA_DIR": str(data_dir), **environment},
+        env={**clean, "ET_DATA_DIR": str(data_dir), "ET_MODE": "limited_live", **environment},
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -152,7 +152,7 @@ def test_show(sample_run: Path) -> None:
 
 def test_validate(sample_run: Path, tmp_path: Path) -> None:
     plans = document(run_et(sample_run, "validate", str(SAMPLE_PLANS), "--json"))
-    assert [row["valid"] for row in plans["results"]] == [True] * 6
+    assert [row["valid"] for row in plans["results"]] == [True] * 7
     bad = tmp_path / "bad.yaml"
     bad.write_text((SAMPLE_PLANS / "line-shop-v4.yaml").read_text().replace("alpha: 0.05", "alpha: 5"))
     done = run_et(sample_run, "validate", str(bad))

@@ -103,7 +103,8 @@ def test_a_page_says_verdict_why_and_every_part_a_reviewer_needs(
     assert audits
     assert all(hash_[:16] in words for (hash_,) in audits)
     assert all(event in words for (event,) in events)
-    for part in ("Interval path", "Every metric", "Match rate", "Diagnostics", "The plan, as frozen", "Sign-offs",
+    pairs = "Pairs to look at" if experiment_id.startswith("live") else "Match rate"
+    for part in ("Interval path", "Every metric", pairs, "Diagnostics", "The plan, as frozen", "Sign-offs",
                  "Messages", "Audit trail"):  # fmt: skip
         assert part in words
 

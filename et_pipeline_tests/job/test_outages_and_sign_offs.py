@@ -244,7 +244,7 @@ def test_no_plan_at_all_is_a_tick_too(world: World) -> None:
 
 def sensor(world: World, cursor: str | None, now: str) -> dg.SensorResult | dg.SkipReason:
     """What the sensor on the inputs says at a moment."""
-    environment = {"ET_DATA_DIR": str(world.folder), "ET_NOW": now}
+    environment = {"ET_DATA_DIR": str(world.folder), **world.environment, "ET_NOW": now}
     with dg.build_sensor_context(
         instance=world.instance,
         cursor=cursor,
