@@ -30,6 +30,8 @@ CELLS_AT_ONCE = 20_000
 """Elsewhere, cells of which all pairs are listed at once: it bounds the memory that takes."""
 _SLOWEST_DECLINE = 0.9
 """Of a pair of lags against the one before: that of φ = 0.95, see :data:`HIGHEST_AUTOCORRELATION`."""
+_FEWEST_FOR_A_TAIL = 100.0
+"""Blocks below which as many lags as show a slow decline stand above their noise by accident too often."""
 _FEWEST_BLOCKS = 6.0
 
 
@@ -102,7 +104,8 @@ def _initial_monotone_sequence(rho: Floats, noise: Floats) -> Floats:
     kept[:, 0] = pairs[:, 0] > 0
     kept = np.logical_and.accumulate(kept, axis=1)
     pairs = np.minimum.accumulate(np.where(kept, pairs, 0.0), axis=1)
-    total: Floats = pairs.sum(axis=1) + _tail(pairs, kept.sum(axis=1))
+    enough = noise <= np.sqrt(0.5 / _FEWEST_FOR_A_TAIL)
+    total: Floats = pairs.sum(axis=1) + np.where(enough, _tail(pairs, kept.sum(axis=1)), 0.0)
     return np.maximum(2 * total - 1, 1.0)
 
 

@@ -9,6 +9,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
 from et_pipeline.inference import boundary, cells, serial, twoway
@@ -52,7 +53,7 @@ def direct(block, market, uplift):
             lowest = min(lowest, pair)
             kept.append(lowest)
         tail = 0.0
-        if len(kept) >= 4:  # the rest goes on to decline as it did
+        if len(kept) >= 4 and b >= 100:  # the rest goes on to decline as it did
             decline = min((kept[-1] / kept[1]) ** (1 / (len(kept) - 2)), 0.9)
             tail = sum(kept[-1] * decline**k for k in range(1, 500))
         factor = max(2 * (sum(kept) + tail) - 1, 1.0)
@@ -86,6 +87,16 @@ def test_every_row_is_the_double_sum_over_the_pairs_up_to_it():
         got = (whole.se_raw[row], whole.se[row], whole.clusters[row], whole.serial_factor[row])
         assert got == pytest.approx(direct(block[seen], market[seen], uplift[seen]), rel=1e-7)
     assert whole.serial_factor.max() > 3
+
+
+def test_a_memory_that_is_long_is_followed_beyond_its_noise():
+    rng = np.random.default_rng(5)
+    shocks = lfilter([1.0], [1.0, -0.9], rng.normal(size=400))
+    block = np.repeat(np.arange(400) * HOUR, 5)
+    data = block, rng.integers(0, 30, 2000), shocks[block // HOUR] + rng.normal(0, 3, 2000)
+    got = path(*data).at(-1)
+    assert (got.se_raw, got.se, got.clusters, got.serial_factor) == pytest.approx(direct(*data), rel=1e-9)
+    assert got.serial_factor > 5
 
 
 @pytest.mark.parametrize("seed", range(5))
