@@ -68,7 +68,9 @@ def test_any_ticks_give_the_same_pairs_and_cells(cluster: str, tmp_path: Path, s
         assert twins.local.rows("SELECT count(*) FROM pairs WHERE candidates > 1") > [(0,)], "no ties at all"
         assert twins.local.rows(LATER_WITHIN) > [(0,)], "no reports within one microsecond"
         assert twins.local.rows("SELECT count(*) FROM missing_values") > [(0,)], "no gaps at all"
-        found = twins.local.rows("SELECT count(DISTINCT comparison) FROM series_cells WHERE comparison <> 'before'")
+        found = twins.local.rows(
+            "SELECT count(DISTINCT comparison) FROM series_cells WHERE comparison <> 'before'"
+        )
         assert found == [(3,)], "no replays of the control at all"
 
 
