@@ -66,6 +66,7 @@ IN_CONTENT: dict[str, Callable[[Report], Report]] = {
     "replay_not_from_backtester": _with(mode="replay", bot_id="strat.impostor"),
     "unknown_decision": _with(decision="declined"),
     "pass_with_metrics": _with(decision="passed"),
+    "bad_labels": _with(labels={"desk": 5}),
 }
 """Well-formed JSON that breaks a rule of the contract."""
 
@@ -139,6 +140,7 @@ EXPECTED_REASON: dict[str, Reason] = {
     "replay_not_from_backtester": "replay_not_from_backtester",
     "unknown_decision": "unknown_decision",
     "pass_with_metrics": "pass_with_metrics",
+    "bad_labels": "bad_labels",
 }
 """The quarantine reason a reader has to give each kind in NDJSON."""
 PARQUET_EXPECTED_REASON: dict[str, Reason] = {
