@@ -66,7 +66,7 @@ IN_CONTENT: dict[str, Callable[[Report], Report]] = {
     "replay_not_from_backtester": _with(mode="replay", bot_id="strat.impostor"),
     "unknown_decision": _with(decision="declined"),
     "pass_with_metrics": _with(decision="passed"),
-    "bad_labels": _with(labels={"desk": 5}),
+    "bad_labels": _with(labels={"desk": ""}),
 }
 """Well-formed JSON that breaks a rule of the contract."""
 
