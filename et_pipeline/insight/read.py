@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
+from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.governance.next_steps import group
 from et_pipeline.governance.standing import halted, loads
 from et_pipeline.insight.scales import round_up
@@ -124,14 +125,19 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
 def _uplifts(
     connection: duckdb.DuckDBPyConnection, experiment_id: str, diagnostics: list[Row], primary: str | None
 ) -> list[Row]:
-    """Single uplifts of the primary metric by size, three standard deviations around their median."""
+    """Single uplifts of the primary metric by size, three standard deviations around their median.
+
+    None of a metric that a plan derives: a share has no sizes, and `pairs` has no column of it.
+    """
+    if primary is None or not metric_of(primary).reported:
+        return []
     found = next((row for row in diagnostics if row["metric"] == primary), None)
     if found is None or found["median_uplift"] is None or not found["sd_uplift"]:
         return []
     width = round_up(6 * found["sd_uplift"] / BARS)
     first = math.floor((found["median_uplift"] - 3 * found["sd_uplift"]) / width)
     bounds = {"id": experiment_id, "width": width, "first": first, "last": first + BARS}
-    rows = row_dicts(connection, load(__package__, "uplifts", metric=str(primary)), bounds)
+    rows = row_dicts(connection, load(__package__, "uplifts", metric=primary), bounds)
     return rows if any(row["pairs"] for row in rows) else []
 
 
