@@ -14,7 +14,9 @@ import pytest
 from filelock import FileLock
 
 from et_pipeline.commands.quiet_exit import quiet_exit
+from et_pipeline.insight.publish import holds
 from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import checkpointed, locked
 
 quiet_exit()
 # The same examples on every machine, and no deadline: how long a case takes says nothing about it here.
@@ -87,3 +89,9 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             assert done.returncode == 0, done.stderr
             first.with_name("new").rename(first)
     yield Path(shutil.copytree(first, tmp_path_factory.mktemp("sample") / "data"))
+
+
+def is_current(settings: Settings) -> bool:
+    """Whether the published copy holds what the warehouse holds."""
+    with locked(settings) as warehouse:
+        return holds(settings, warehouse, checkpointed(settings, warehouse))

@@ -55,6 +55,13 @@ def interval(lower: float | None, upper: float | None, unit: str = "", none: str
     return f"{signed(lower, decimals)} to {signed(upper, decimals)} {unit}".rstrip()
 
 
+def between(lower: float | None, upper: float | None, unit: str, decimals: int | None = None) -> str:
+    """`between −0.41 and +3.20 bps`, for sentences; with the digits that tables and charts show, unless told."""
+    if decimals is None:
+        decimals = decimals_of(lower, upper)
+    return f"between {signed(lower, decimals)} and {signed(upper, decimals)} {unit}"
+
+
 def percent(value: float | None) -> str:
     """A share between 0 and 1 as percent."""
     return NONE if value is None or math.isnan(value) else f"{100 * value:.3g} %".replace("-", "−")

@@ -109,7 +109,7 @@ def _words(series: PlannedSeries, arm: str, other: str, difference: tuple[float,
     unit, decimals = series.terms.metric.unit, text.decimals_of(lower, upper, mean)
     found = (
         f"{where}, the {other}'s differs by {text.signed(mean, decimals)} {unit} from its mean elsewhere "
-        f"(between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit})"
+        f"({text.between(lower, upper, unit, decimals)})"
     )
     if lower <= 0.0 <= upper:
         return f"{found}: no sign that the gaps go with what happened."

@@ -72,7 +72,7 @@ def _sentence(
     unit, decimals = series.terms.metric.unit, text.decimals_of(lower, upper, mean)
     found = (
         f"Since the variant began, the control's own {name} differs by {text.signed(mean, decimals)} {unit} from "
-        f"before (between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit}; {trades})"
+        f"before ({text.between(lower, upper, unit, decimals)}; {trades})"
     )
     if lower <= 0.0 <= upper:
         return f"{found}: no sign that the variant acts on its control."

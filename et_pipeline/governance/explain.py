@@ -322,13 +322,7 @@ def _range(experiment: RegisteredExperiment, point: Point) -> str:
         return f"the same {text.signed(point.mean_uplift, 2)} {unit} in every {experiment.unit}"
     if point.ci_lower is None or point.ci_upper is None:
         return "not known well enough for an interval"
-    return _between(point.ci_lower, point.ci_upper, unit)
-
-
-def _between(lower: float | None, upper: float | None, unit: str) -> str:
-    """With the digits that tables and charts show."""
-    decimals = text.decimals_of(lower, upper)
-    return f"between {text.signed(lower, decimals)} and {text.signed(upper, decimals)} {unit}"
+    return text.between(point.ci_lower, point.ci_upper, unit)
 
 
 def _expectation(experiment: RegisteredExperiment, further: int | None) -> str:
@@ -417,7 +411,7 @@ def _worse(experiment: RegisteredExperiment, point: Point) -> str:
     limit = f" by more than the {terms.margin:g} {unit} it may lose" if terms.margin else ""
     return (
         f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "
-        f"{_between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per {experiment.unit} "
+        f"{text.between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per {experiment.unit} "
         f"({_confidence(experiment.alarm_alpha, point)}), {_sample(point)}."
     )
 

@@ -107,10 +107,10 @@ def _sentence(
             why = "no interval stands behind its verdict"
         return f"{follows} promises nothing: {why}."
     unit = metric_of(metric).unit
-    told = f"{follows} promised an uplift of {metric} between {_between(promised, unit)}"
+    told = f"{follows} promised an uplift of {metric} {_between(promised, unit)}"
     if observed is None:
         return f"Whether the promise is kept is not shown yet: {told}, and too little is known since the promotion."
-    seen = f"since the promotion it is between {_between(observed, unit)}, up to {text.moment(observed.as_of)} UTC"
+    seen = f"since the promotion it is {_between(observed, unit)}, up to {text.moment(observed.as_of)} UTC"
     if state == "kept":
         return f"The promise is kept so far: {told}; {seen}."
     if state == "not_kept":
@@ -121,7 +121,5 @@ def _sentence(
 
 
 def _between(reading: Reading, unit: str) -> str:
-    decimals = text.decimals_of(reading.ci_lower, reading.ci_upper)
-    low, high = (text.signed(end, decimals) for end in (reading.ci_lower, reading.ci_upper))
     alike = ", like for like" if reading.comparison == LIKE_FOR_LIKE.name else ", against live trades"
-    return f"{low} and {high} {unit}{alike}"
+    return f"{text.between(reading.ci_lower, reading.ci_upper, unit)}{alike}"

@@ -80,16 +80,6 @@ def publish_analyst_database(settings: Settings) -> Publication:
         return Publication(target, True, size, written, same(source, target, block_size))
 
 
-def is_current(settings: Settings) -> bool:
-    """Whether the published copy holds what the warehouse holds.
-
-    Raises:
-        WarehouseError: The warehouse is held by another process.
-    """
-    with locked(settings) as source:
-        return holds(settings, source, checkpointed(settings, source))
-
-
 def holds(settings: Settings, source: Path, block_size: int) -> bool:
     """Whether the published copy holds what a warehouse holds that is `locked` and not open."""
     return settings.analyst_path.exists() and same(source, settings.analyst_path, block_size)

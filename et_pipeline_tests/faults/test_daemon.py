@@ -32,10 +32,9 @@ from dagster._grpc.client import DagsterGrpcClient
 from filelock import FileLock
 
 from et_pipeline.generator import write_snapshots
-from et_pipeline.insight.publish import is_current
 from et_pipeline.insight.published import pages_follow
 from et_pipeline.settings import Settings
-from et_pipeline_tests.conftest import PROJECT, run_et
+from et_pipeline_tests.conftest import PROJECT, is_current, run_et
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
 from et_pipeline_tests.operations.machines import Machine, free_port, impatient, stop
 from et_pipeline_tests.waiting import wait_for

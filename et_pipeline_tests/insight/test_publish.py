@@ -5,9 +5,10 @@ import duckdb
 import pytest
 
 from et_pipeline.insight import publish
-from et_pipeline.insight.publish import is_current, publish_analyst_database
+from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import WarehouseError, locked, open_warehouse
+from et_pipeline_tests.conftest import is_current
 
 FILL = """
 INSERT INTO pairs BY NAME
