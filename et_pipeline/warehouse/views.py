@@ -82,8 +82,8 @@ VIEWS = (
 def make_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes every view anew, with the comments of the table's columns.
 
-    A view has the columns that its table had when it was made, so each migration ends with this. Of a table that
-    an older schema does not have there is none.
+    A view has the columns that its table had when it was made, so the newest migration ends with this. Of a table
+    that an older schema does not have there is none.
     """
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     for view in (view for view in VIEWS if view.table in tables):
