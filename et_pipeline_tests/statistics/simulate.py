@@ -7,9 +7,7 @@ that finds zero outside the interval is a false alarm. Seeds are spawned, so the
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +18,7 @@ from scipy.special import stdtrit
 from et_pipeline.inference import boundary, cells
 from et_pipeline.inference.horizon import Horizon, on_horizon, single_look
 from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path, planned_clusters
-from et_pipeline_tests.statistics.parallel import workers
+from et_pipeline_tests.statistics.parallel import heading, line, options, workers
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
 
 ALPHA = 0.05
@@ -163,14 +161,12 @@ class Summary(NamedTuple):
         return ALPHA + 2 * self.error(ALPHA)
 
 
-def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: int) -> list[Summary]:
-    """Simulates every scenario; the result depends on the seed and on nothing else."""
-    summaries = []
+def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: int) -> Iterator[Summary]:
+    """Simulates one scenario after another; the result depends on the seed and on nothing else."""
     with workers(processes) as pool:
         for scenario, root in zip(scenarios, np.random.SeedSequence(seed).spawn(len(scenarios)), strict=True):
             outcomes = list(pool.map(partial(experiment, scenario), root.spawn(experiments), chunksize=20))
-            summaries.append(summarise(scenario, outcomes))
-    return summaries
+            yield summarise(scenario, outcomes)
 
 
 def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> Summary:
@@ -197,39 +193,38 @@ def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> Summary:
     )
 
 
-def table(summaries: Sequence[Summary]) -> str:
-    """Markdown."""
-    head = ["scenario", "blocks", "markets", "ours ± MC error", *RULES, "one look missed", "refused"]
-    head += ["width: better", "both", "mixture"]
-    head += [f"power at {uplift:g} se" for uplift in UPLIFTS_IN_SE]
-    head += [f"mean stop at {uplift:g} se" for uplift in UPLIFTS_IN_SE]
-    lines = [" | ".join(head), " | ".join(["---"] + ["--:"] * (len(head) - 1))]
-    for row in summaries:
-        rate = row.false_rate["ours"]
-        verdict = "" if row.scenario.held else " (reported)"
-        cells_ = [row.scenario.name + verdict, str(row.scenario.blocks), str(row.scenario.markets)]
-        cells_ += [f"{rate:.3f} ± {row.error(rate):.3f}", f"{row.false_rate['mixture']:.3f}"]
-        cells_ += [f"{row.false_rate[name]:.2f}" for name in list(RULES)[1:]]
-        cells_ += [f"{row.fixed_missed:.3f}", f"{row.refused:.1%}"]
-        cells_ += [f"{width:.2f}" for width in (row.better, row.both, row.width)]
-        for figures in (row.power, row.mean_stop):
-            cells_ += [f"{ours:.2f} ({mixture:.2f})" for ours, mixture in zip(*figures, strict=True)]
-        lines.append(" | ".join(cells_))
-    return "\n".join(f"| {line} |" for line in lines)
+COLUMNS = [
+    *("scenario", "blocks", "markets", "ours ± MC error", *RULES, "one look missed", "refused"),
+    *("width: better", "both", "mixture"),
+    *(f"{what} at {uplift:g} se" for what in ("power", "mean stop") for uplift in UPLIFTS_IN_SE),
+]
+
+
+def table_row(summary: Summary) -> str:
+    """A scenario's line of the Markdown table."""
+    false, error = summary.false_rate["ours"], summary.error(summary.false_rate["ours"])
+    scenario = summary.scenario
+    found = [scenario.name + ("" if scenario.held else " (reported)"), f"{scenario.blocks}"]
+    found += [f"{scenario.markets}", f"{false:.3f} ± {error:.3f}", f"{summary.false_rate['mixture']:.3f}"]
+    found += [f"{summary.false_rate[name]:.2f}" for name in list(RULES)[1:]]
+    found += [f"{summary.fixed_missed:.3f}", f"{summary.refused:.1%}"]
+    found += [f"{width:.2f}" for width in (summary.better, summary.both, summary.width)]
+    for figures in (summary.power, summary.mean_stop):
+        found += [f"{ours:.2f} ({mixture:.2f})" for ours, mixture in zip(*figures, strict=True)]
+    return line(found)
 
 
 def main() -> int:
-    """Prints the table; the exit status is 1 when a held scenario exceeds the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiments", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=20260401)
-    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
-    options = parser.parse_args()
-    summaries = run(SCENARIOS, options.experiments, options.seed, options.processes)
-    print(table(summaries))
-    missed = [row for row in summaries if row.scenario.held and row.false_rate["ours"] > row.allowed]
-    for row in missed:
-        print(f"\n{row.scenario.name}: {row.false_rate['ours']:.3f} is above {row.allowed:.3f}")
+    """Prints the table row by row; the exit status is 1 when a held scenario exceeds the figure."""
+    chosen = options(__doc__, 1000)
+    missed = []
+    print(heading(COLUMNS), flush=True)
+    for summary in run(SCENARIOS, chosen.experiments, chosen.seed, chosen.processes):
+        print(table_row(summary), flush=True)
+        if summary.scenario.held and summary.false_rate["ours"] > summary.allowed:
+            missed.append(summary)
+    for summary in missed:
+        print(f"\n{summary.scenario.name}: {summary.false_rate['ours']:.3f} is above {summary.allowed:.3f}")
     return 1 if missed else 0
 
 
