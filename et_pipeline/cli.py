@@ -10,7 +10,21 @@ from typing import NoReturn
 import typer
 
 from et_pipeline import __version__
-from et_pipeline.commands import backup, calibrate, generate, govern, look, new, notify, power, rebuild, run
+from et_pipeline.commands import (
+    backup,
+    calibrate,
+    generate,
+    govern,
+    new,
+    notify,
+    power,
+    rebuild,
+    run,
+    show,
+    spec,
+    status,
+    validate,
+)
 from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.commands.terminal import CommandError
 from et_pipeline.common.files import keep_others_out
@@ -30,10 +44,10 @@ app = typer.Typer(
 app.command()(run.demo)
 app.command()(generate.generate)
 app.command()(run.tick)
-app.command()(look.status)
-app.command()(look.show)
-app.command()(look.validate)
-app.command()(look.spec)
+app.command()(status.status)
+app.command()(show.show)
+app.command()(validate.validate)
+app.command()(spec.spec)
 app.command("new")(new.new)
 app.command()(power.plan)
 app.command()(calibrate.calibrate)

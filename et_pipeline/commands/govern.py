@@ -140,7 +140,7 @@ def _question(connection: duckdb.DuckDBPyConnection, experiment: str) -> Questio
     Raises:
         CommandError: Nothing does.
     """
-    from et_pipeline.commands.look import read_status
+    from et_pipeline.commands.status import read_status
     from et_pipeline.governance.sign_offs import Asked, split_evidence
 
     found = [row for row in read_status(connection) if row["experiment_id"] == experiment]

@@ -10,6 +10,7 @@ import typer
 
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
+from et_pipeline.common.numbers import finite
 from et_pipeline.common.sql import load
 from et_pipeline.common.times import MICROSECONDS
 from et_pipeline.contracts.metrics import metric_of
@@ -114,7 +115,7 @@ def plan(
     except ValueError as error:
         raise CommandError(str(error)) from error
     if as_json:
-        known = {name: value if math.isfinite(value) else None for name, value in sized._asdict().items()}
+        known = {name: finite(value) for name, value in sized._asdict().items()}
         told = {"experiment_id": outcome.experiment_id, "uplift": uplift, "assumptions": facts}
         terminal.print_json(told | known | {"splits": splits})
         return
@@ -221,10 +222,7 @@ def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | 
             [Claim(model, one.uplift, one.null) for model, one in zip(models, claims, strict=True)], **rules
         ),
     )
-    document = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in document.items()
-    }
+    document = {name: finite(value) for name, value in document.items()}
     if as_json:
         terminal.print_json(document | {"splits": splits})
     else:

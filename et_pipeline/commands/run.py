@@ -57,7 +57,7 @@ def demo(as_json: AsJson = False) -> None:
     """
     from et_pipeline.commands import run_tick as ticking
     from et_pipeline.commands import samples
-    from et_pipeline.commands.look import print_status, read_status
+    from et_pipeline.commands.status import print_status, read_status
     from et_pipeline.contracts.plan import read_plans
     from et_pipeline.generator import write_snapshots
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from et_pipeline.common.numbers import finite
 from et_pipeline.common.sql import row_dicts
 from et_pipeline.common.untrusted import shown
 from et_pipeline.settings import Settings, SettingsError
@@ -170,10 +170,4 @@ def rows(
 ) -> list[dict[str, Any]]:
     """The rows of a query as dictionaries; NaN and infinity, which JSON has no words for, become None."""
     found = row_dicts(connection, query, parameters or {})
-    return [{name: _finite(value) for name, value in row.items()} for row in found]
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return [{name: finite(value) for name, value in row.items()} for row in found]

@@ -28,11 +28,12 @@ from et_pipeline.governance.explain import (
     weakened_sentence,
     what_changed,
 )
+from et_pipeline.governance.judgement import dumps
 from et_pipeline.governance.notices import Notice
 from et_pipeline.governance.records import Announced, Facts
 from et_pipeline.governance.reference import fill_reason_codes, fill_strategy_usage, record_mode
 from et_pipeline.governance.sign_offs import Asked, SignOff, read_sign_offs, split_evidence
-from et_pipeline.governance.standing import dumps, judge
+from et_pipeline.governance.standing import judge
 from et_pipeline.governance.terms import Drift, Point
 from et_pipeline.governance.unit_of_work import UnitOfWork, begin_work
 from et_pipeline.governance.verdict import Assessment, assess, first_alarms

@@ -13,7 +13,7 @@ from et_pipeline.common import text
 from et_pipeline.common.sql import load, replace_rows, row_dicts
 from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.contracts.series import LIKE_FOR_LIKE
-from et_pipeline.governance.standing import Reading, loads
+from et_pipeline.governance.judgement import Reading, loads
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from et_pipeline.common import text
+from et_pipeline.common.numbers import finite
 from et_pipeline.contracts.metrics import MONEY, metric_of
 from et_pipeline.contracts.series import UPLIFT
 from et_pipeline.experiments.registered import RegisteredExperiment
@@ -68,7 +69,7 @@ def money(experiment: RegisteredExperiment, sample: Sample) -> Money | None:
         return None
     number = point.n_pairs if point.n_control is None else point.n_control + (point.n_variant or 0)
     rate = number / ((point.as_of - experiment.starts_at) / WEEK)
-    mean, lower, upper = point.mean_uplift, _finite(point.ci_lower), _finite(point.ci_upper)
+    mean, lower, upper = point.mean_uplift, finite(point.ci_lower), finite(point.ci_upper)
     week_lower, week_upper = (None if end is None else end * rate for end in (lower, upper))
     what = "opportunity" if experiment.paired else "trade"
     plural = "opportunities that are compared" if experiment.paired else "trades of both arms"
@@ -124,10 +125,6 @@ def unbiased(
             f"counts the looks before, is {corrected}."
         )
     return Unbiased(point.metric, mean, estimate, sentence)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _range(mean: float | None, lower: float | None, upper: float | None) -> str:

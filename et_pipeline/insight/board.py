@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from et_pipeline.governance.judgement import Standing
 from et_pipeline.governance.next_steps import GROUPS
-from et_pipeline.governance.standing import Standing
 from et_pipeline.insight.charts import Bar, Chart, interval_mark
 from et_pipeline.insight.findings import badge
 from et_pipeline.insight.read import Row

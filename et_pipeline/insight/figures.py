@@ -11,7 +11,7 @@ import numpy as np
 from et_pipeline.common import text
 from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.contracts.series import REPLAY_GAP
-from et_pipeline.governance.standing import Standing
+from et_pipeline.governance.judgement import Standing
 from et_pipeline.insight import charts
 from et_pipeline.insight.charts import Bar, Chart, Series
 from et_pipeline.insight.findings import Findings, shown_path

@@ -1,4 +1,4 @@
-"""What a page says of one experiment: the stored judgement (`governance/standing.py`), with the words of its badge.
+"""What a page says of one experiment: the stored judgement (`governance/judgement.py`), with the words of its badge.
 
 Pure: rows in, words and tones out. Nothing is judged here. A tone is `good`, `bad`, `open` (not known yet) or `calm`
 (nothing to judge).
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from et_pipeline.contracts.series import UPLIFT
-from et_pipeline.governance.standing import Condition, Replay, Standing, halted, loads
+from et_pipeline.governance.judgement import Condition, Replay, Standing, halted, loads
 from et_pipeline.insight.read import ExperimentData, Row
 
 VERDICTS = {
@@ -115,7 +115,7 @@ def find(data: ExperimentData) -> Findings:
         missing=[item["sentence"] for item in missing],
         headline=judgement.primary,
         methods=judgement.methods,
-        now=next((standing for standing in judgement.present if standing.role == "primary"), None),
+        now=judgement.now,
         weakened=judgement.weakened,
         review=judgement.review,
         replay=judgement.replay,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from et_pipeline.common.sql import load, row_dicts
 from et_pipeline.contracts.metrics import metric_of
-from et_pipeline.governance.next_steps import group
-from et_pipeline.governance.standing import halted, loads
+from et_pipeline.governance.judgement import stored_judgement
 from et_pipeline.insight.scales import round_up
 
 if TYPE_CHECKING:
@@ -160,19 +159,10 @@ def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """One row an experiment, as the index shows it; what needs a human comes first."""
     found = row_dicts(connection, load(__package__, "index"))
     for row in found:
-        failing = bool(row["failures"])
-        judgement = halted(loads(row.pop("standing")), failing=failing)
+        judgement, row["group"] = stored_judgement(row)
+        del row["standing"]
         row["primary"], row["review"], row["replay"] = judgement.primary, judgement.review, judgement.replay
-        row["now"] = next((standing for standing in judgement.present if standing.role == "primary"), None)
-        row["next_step"] = judgement.next_step
-        row["group"] = group(
-            row["state"],
-            row["verdict"],
-            row["reason"],
-            step=judgement.next_step,
-            weakened=bool(row["weakened"]),
-            failing=failing,
-        )
+        row["now"], row["next_step"] = judgement.now, judgement.next_step
     return found
 
 

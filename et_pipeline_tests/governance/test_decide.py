@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, timedelta
 
+from et_pipeline.governance.judgement import loads
 from et_pipeline.governance.sign_offs import split_evidence
-from et_pipeline.governance.standing import loads
 from et_pipeline.warehouse import audit
 from et_pipeline_tests.governance.world import START
 

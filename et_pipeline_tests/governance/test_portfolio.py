@@ -205,7 +205,7 @@ def test_a_plan_cannot_change_its_family_once_it_has_begun(several: World):
 
 
 def test_pages_and_commands_tell_of_portfolio_and_family(several: World):
-    from et_pipeline.commands.look import read_status
+    from et_pipeline.commands.status import read_status
     from et_pipeline.insight.pages import experiment_page, family_file, family_page, index_page
     from et_pipeline.insight.read import families, fingerprints
 

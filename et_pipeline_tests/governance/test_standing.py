@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from et_pipeline.governance.judgement import NOT_LOOKED_AT, Judgement, dumps, loads
 from et_pipeline.governance.sign_offs import split_evidence
-from et_pipeline.governance.standing import NOT_LOOKED_AT, Judgement, dumps, judge, loads
+from et_pipeline.governance.standing import judge
 from et_pipeline.governance.terms import Gap
 from et_pipeline.governance.verdict import assess
 from et_pipeline_tests.governance.test_verdict import PLAN, START, guard, point

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from et_pipeline.experiments.registered import MetricTerms
-from et_pipeline.governance.standing import dumps, judge, loads
+from et_pipeline.governance.judgement import dumps, loads
+from et_pipeline.governance.standing import judge
 from et_pipeline.governance.terms import Sample
 from et_pipeline.governance.verdict import assess
 from et_pipeline.governance.worth import money, unbiased

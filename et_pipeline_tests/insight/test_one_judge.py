@@ -20,7 +20,7 @@ from et_pipeline.common import text
 from et_pipeline.evidence.compute import build_evidence
 from et_pipeline.experiments.registration import register
 from et_pipeline.governance.decide import admit, decide
-from et_pipeline.governance.standing import WORDS, Judgement, loads
+from et_pipeline.governance.judgement import WORDS, Judgement, loads
 from et_pipeline.ingest.ingest import ingest
 from et_pipeline.insight.pages import write_pages
 from et_pipeline.insight.publish import publish_analyst_database

@@ -1,0 +1,13 @@
+"""`et spec`: the bot's whole contract as one JSON document."""
+
+from et_pipeline.commands import terminal
+
+
+def spec() -> None:
+    """The bot's whole contract as JSON: authority, inputs, parameters, reason codes, outputs.
+
+    Example: et spec | jq .reason_codes
+    """
+    from et_pipeline.governance.contract import contract
+
+    terminal.print_json(contract())
