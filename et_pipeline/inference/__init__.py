@@ -1,5 +1,5 @@
 """Cells in, intervals out: numpy and scipy only.
 
-In: arrays of cells. Out: paths, boundaries, diagnostics. Nothing is imported here, so that naming this package costs
-no start-up time; import the modules.
+In: arrays of cells. Out: paths, boundaries, diagnostics. This file imports nothing, so that importing the package
+takes no time; import its modules instead.
 """

@@ -1,14 +1,14 @@
-"""Two arms without partners: every trade of both, its level predicted by what the control did before.
+"""Two arms without pairs: all trades of both arms are compared, adjusted by what the control did before.
 
 Where the traffic is split at random, the difference of the arms' means needs no pairs. Its cells are those of a
 ratio metric (Σ value and number of trades of each arm per block and market), so the estimate, its two-way and
 serially robust variance and its boundary are those of :mod:`et_pipeline.inference.ratio`.
 
-What is added here is the adjustment. From every value of a cell, in both arms alike, a prediction is taken away that
-is made from the control's trades in earlier blocks alone: the level of the market and of the hour of the day. What is
-known before a trade is the same for both arms in expectation, so the difference stays unbiased and its increments
-stay unpredictable; what markets and hours have in common no longer counts as noise (regression adjustment with
-coefficients from the past, as in Lindon, Ham, Tingley & Bojinov 2022, "Anytime-valid linear models and regression
+This module adds the adjustment. From every value of a cell, in both arms, it subtracts a prediction: the level of the
+market and of the hour of the day, computed from the control's trades in earlier blocks alone. A prediction that was
+known before a trade has the same expectation in both arms, so the difference stays unbiased and its increments stay
+unpredictable. Differences between markets and between hours are then no longer part of the noise (regression adjustment
+with coefficients from the past, as in Lindon, Ham, Tingley & Bojinov 2022, "Anytime-valid linear models and regression
 adjusted causal inference in randomized experiments", arXiv 2210.08589). Where no market differs from the others, the
 prediction is the same everywhere, and the adjusted difference is the unadjusted one.
 """
@@ -30,7 +30,7 @@ DAY = 24 * HOUR
 
 
 def adjusted(cells: RatioCells, *, control: int = 1) -> RatioCells:
-    """The cells, less what the control's earlier blocks predict of each arm's numerator.
+    """The cells after subtraction of what the control's earlier blocks predict of each arm's numerator.
 
     Args:
         cells: merged cells.
@@ -44,10 +44,11 @@ def adjusted(cells: RatioCells, *, control: int = 1) -> RatioCells:
 
 
 class Spread(NamedTuple):
-    """What the difference of two arms' means varies by, as if each trade of the smaller arm were a pair.
+    """The variance components of the difference of two arms' means, as if each trade of the smaller arm were a pair.
 
     Attributes:
-        sd: Standard deviation of one of them: `sd²/n` is the variance of the difference after n, were all independent.
+        sd: Standard deviation of one such pair: after n of them, the variance of the difference would be `sd²/n` if
+            all were independent.
         within_market: Share of `sd²` that comes from an uplift that differs between markets.
         within_block: Share that comes from one that differs between blocks.
     """
@@ -60,13 +61,14 @@ class Spread(NamedTuple):
 def spread(cells: RatioCells, *, control: int = 1) -> Spread | None:
     """The components of the variance, by the method of moments.
 
-    With uₖ what cell k adds to the difference of ratios (the delta method's term) and wₖ its share of the variant's
-    denominator, Σ uₖ² holds `c/n + (a + b)·Σ wₖ²`, and the products of cells of one market `a` times those of their
-    wₖ, of one block `b` times theirs; a and b are the variances of the uplift between markets and between blocks, c
-    is what single trades have of their own. A component below 0 is noise around 0.
+    Let uₖ be what cell k adds to the difference of ratios (the term of the delta method), and wₖ its share of the
+    variant's denominator. In expectation Σ uₖ² is `c/n + (a + b)·Σ wₖ²`; the products of different cells of one market
+    add up to `a` times the products of their wₖ, those of one block to `b` times theirs. Here a and b are the variances
+    of the uplift between markets and between blocks, and c is the variance of single trades. A component below 0 is
+    noise around 0.
 
     Args:
-        cells: merged cells, of the adjusted totals where these decide.
+        cells: merged cells; with the adjusted totals where the verdict is based on these.
         control: which of the arms is the control, 0 or 1.
 
     Returns:
@@ -95,7 +97,7 @@ def spread(cells: RatioCells, *, control: int = 1) -> Spread | None:
 
 
 def predicted(block: Ints, market: Ints, numerator: Floats, denominator: Floats) -> Floats:
-    """The ratio of each cell that earlier blocks predict: of its market, then of its hour of the day.
+    """The ratio that earlier blocks predict for each cell: first by its market, then by its hour of the day.
 
     Args:
         block: cells' block starts, ascending, microseconds since the epoch.
@@ -111,16 +113,17 @@ def predicted(block: Ints, market: Ints, numerator: Floats, denominator: Floats)
 
 
 def shrunken_ratio(block: Ints, group: Ints, numerator: Floats, denominator: Floats) -> Floats:
-    """What earlier blocks say of each row's ratio: its group's, drawn towards the ratio of all groups.
+    """Prediction of each row's ratio from earlier blocks: its group's ratio, shrunk towards the ratio of all groups.
 
-    A group's own ratio counts by ``w = N/(N + σ²/τ²)`` with N its denominator so far, σ² the variance of one unit of
-    the denominator and τ² that of groups (the best linear prediction in a random-effects model, Robinson 1991, "That
-    BLUP is a good thing", Statistical Science 6). Both come by the method of moments from the same earlier blocks:
-    squares of cells hold ``N·σ² + Σ n_cell²·τ²``, squares of groups ``N·σ² + Σ n_group²·τ²``. Where groups differ by
-    no more than chance, τ² is 0 and all are predicted alike.
+    A group's own ratio has the weight ``w = N/(N + σ²/τ²)``, where N is its denominator so far, σ² the variance of one
+    unit of the denominator and τ² the variance between groups (the best linear prediction in a random-effects model,
+    Robinson 1991, "That BLUP is a good thing", Statistical Science 6). Both variances are estimated from the same
+    earlier blocks by the method of moments: the squares of cells add up to ``N·σ² + Σ n_cell²·τ²`` in expectation,
+        those of groups to ``N·σ² + Σ n_group²·τ²``. Where groups differ by no more than chance, τ² is 0 and all have
+        the same prediction.
 
     Rows of the first block with a positive denominator, and any before it, are predicted by that block's own
-    ratio. It is a constant taken from all rows of both arms, so it moves nothing but the numbers' size.
+    ratio. This constant is subtracted from all rows of both arms, so it does not change their difference.
 
     Args:
         block: rows' block starts, ascending.
@@ -133,7 +136,7 @@ def shrunken_ratio(block: Ints, group: Ints, numerator: Floats, denominator: Flo
         return np.zeros(len(block))
     first = block == block[np.flatnonzero(denominator)[0]]
     pilot = float(totals[first, 1].sum() / totals[first, 0].sum())
-    totals[:, 1] -= pilot * totals[:, 0]  # keeps squares from cancelling
+    totals[:, 1] -= pilot * totals[:, 0]  # so that sums of squares lose no digits
     moments = running_moments(block, group, totals, lags=False)
     _, position = np.unique(block, return_inverse=True)
 
@@ -147,7 +150,7 @@ def shrunken_ratio(block: Ints, group: Ints, numerator: Floats, denominator: Flo
     noise = np.where(between > 0, _ratio(np.maximum(within, 0.0), between), np.inf)
 
     own = _before(group, totals)
-    # The state after the block before each row's; before the first one nothing is known.
+    # What is known after the block before each row's block; before the first block nothing is known.
     general, noise = (
         np.append(unknown, state)[position] for unknown, state in ((0.0, mean), (np.inf, noise))
     )

@@ -2,8 +2,8 @@
 
 Lindon, Ham, Tingley & Bojinov (2022), "Anytime-valid inference in linear models and regression-adjusted
 inference", arXiv 2210.08589: a scale-invariant mixture over effects, centred at the null, makes the
-t statistic into an e-process. ``g`` says at which amount of data the boundary is narrowest. Everything
-here is vectorised; clusters stand where the paper has independent observations.
+t statistic into an e-process. ``g`` sets the amount of data at which the boundary is narrowest. Everything
+here is vectorised. Where the paper has independent observations, effective clusters are used here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from et_pipeline.inference.cells import Floats
 
 MAX_LOG_E = 700.0
-"""e-values are cut here (1e304), so that they stay finite numbers in every table and message."""
+"""Largest logarithm of an e-value (1e304): larger e-values are set to it, so that they stay finite in every table."""
 
 
 def radius(se: ArrayLike, clusters: ArrayLike, alpha: float, g: float) -> Floats:
@@ -48,7 +48,11 @@ def radius(se: ArrayLike, clusters: ArrayLike, alpha: float, g: float) -> Floats
 
 
 def solve_g(planned_clusters: float, alpha: float) -> float:
-    """The tuning that makes the interval narrowest at the planned number of effective clusters.
+    """The value of `g` that makes the interval narrowest at the planned number of effective clusters.
+
+    Args:
+        planned_clusters: Effective clusters at the planned size, above 1.
+        alpha: Probability that the interval ever misses the truth.
 
     Example:
         >>> round(solve_g(100, 0.05), 3)
@@ -64,7 +68,8 @@ def solve_g(planned_clusters: float, alpha: float) -> float:
     # The radius is finite only where T < α^(2/ν); search below that.
     ceiling = 2 * np.log(alpha) / (t - 1)
     highest = np.log(t) + ceiling - np.log(-np.expm1(ceiling))
-    # Imported for the one plan that is being registered: it takes as long as numpy and polars together.
+    # Imported here, since only the registration of a plan needs it and its import takes as long as those of numpy
+    # and polars together.
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(

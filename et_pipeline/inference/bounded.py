@@ -1,29 +1,30 @@
 """`estimator: bounded`: an interval for metrics with hard bounds and rare outcomes.
 
-Where an outcome is rare, the sample's own variance says nothing about what has not been seen yet: an interval
-built on it calls up to half of true-zero experiments significant. The bounds say it: a betting confidence
-sequence, hedged capital of Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by
-betting", JRSS B 86, section 4. With block means scaled to y in [0, 1] and bets
+Where an outcome is rare, the variance of the sample says nothing about outcomes that have not happened yet: an interval
+computed from it calls up to half of the experiments with a true uplift of zero significant. The bounds of the metric
+make up for this, in a betting confidence sequence: the hedged capital process of Waudby-Smith and Ramdas (2024),
+"Estimating means of bounded random variables by betting", JRSS B 86, section 4. With block means scaled to y in [0, 1]
+and bets
 
     λ⁺_t(m) = min(λ_t, c/m),   λ⁻_t(m) = min(λ_t, c/(1−m)),   λ_t = √(2·log(2/α) / (σ̂²_{t−1}·B))
     K⁺_t(m) = Π (1 + λ⁺_i(m)·(y_i − m)),   K⁻_t(m) = Π (1 − λ⁻_i(m)·(y_i − m))
 
 (theorem 3; λ_t is their choice for a planned number B of observations), m is excluded once
-max(K⁺, K⁻)/2 ≥ 1/α. K⁺ falls and K⁻ rises in m, so what is left is an interval.
+max(K⁺, K⁻)/2 ≥ 1/α. K⁺ falls and K⁻ rises in m, so the values that are left form an interval.
 
-That is true for blocks whose mean, given the past, is the mean uplift. Markets that last over many blocks
-break it, as does a shock that lasts. The two-way interval stands exactly that,
-so the interval here is the **hull of both**: a value is excluded only where both exclude it, the e-value is
-the smaller one. It is true where either is. The two-way half has the boundary of the plan: the one over its
-horizon, or the one that is valid for ever; the betting half is valid for ever either way.
+That interval is valid if the mean of each block, given the past, is the mean uplift. This does not hold where markets
+last over many blocks, nor where a shock does. The two-way interval is valid in exactly these cases, so the interval
+here is the **hull of both**: a value is excluded only where both exclude it, and the e-value is the smaller one of the
+two. It is valid wherever one of the two is. The two-way half has the boundary of the plan: the one over its horizon, or
+the one that is valid for ever. The betting half is valid for ever in both cases.
 
-Estimand: the two-way part is about the mean over pairs, the betting part about the mean over blocks, each
-block counting alike. The two differ only where busy blocks have another uplift than quiet ones; then the
-hull covers both.
+Estimand: the two-way half estimates the mean over pairs, the betting half the mean over blocks, all with the same
+weight. The two differ only where blocks with many pairs have another uplift than blocks with few; then the hull covers
+both.
 
-The path is not intersected with its past: like every other estimator's, the row at a block is the interval
-of the data up to it, whatever order they arrived in. A verdict takes the first row that decides, so an
-intersection would win nothing there.
+An interval is not intersected with the earlier ones of its path: as with every other estimator, the row at a block is
+the interval of the data up to it, in whatever order they arrived. A verdict takes the first row that decides, so an
+intersection would make no verdict earlier.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from et_pipeline.inference.boundary import MAX_LOG_E
 from et_pipeline.inference.cells import Cells, Floats, Ints
 
 TRUNCATION = 0.75
-"""c: the largest share of the capital one bet may lose (Waudby-Smith and Ramdas take 1/2 or 3/4)."""
+"""c: the largest share of the capital that one bet may lose (Waudby-Smith and Ramdas use 1/2 or 3/4)."""
 _GRID = 1024
 _CHUNK = 512
 
@@ -57,7 +58,7 @@ def bounded_path(
     Args:
         cells: Merged cells, see :func:`et_pipeline.inference.cells.merge`.
         bounds: Smallest and largest possible uplift of a pair (−1 and 1 for `fill_ratio`).
-        planned_blocks: Blocks the plan runs for; where the betting part is made narrowest.
+        planned_blocks: Number of blocks of the plan; the betting half is tuned to be narrowest after that many.
         alpha: Probability that the path ever misses the truth.
         g: Tuning of the two-way part, frozen at registration.
         null: The mean uplift the e- and p-values test (0, or minus a non-inferiority margin).
@@ -88,7 +89,7 @@ def hull(
     alpha: float,
     null: float = 0.0,
 ) -> twoway.IntervalPath:
-    """The hull of a two-way path, with whatever boundary, and of the betting half.
+    """The hull of a two-way path (with any boundary) and of the betting half.
 
     Args:
         path: The two-way path of the cells, its ends at `alpha`.
@@ -99,8 +100,9 @@ def hull(
         null: The mean uplift the e- and p-values test.
 
     Returns:
-        The path with `ci_lower`, `ci_upper`, `e_value` and `p_value` of the hull; no ends where it has none.
-        `ready` does not ask for spread here: pairs that never differ are evidence too, where bounds are known.
+        The path with `ci_lower`, `ci_upper`, `e_value` and `p_value` of the hull; rows of `path` without an interval
+        get none. `ready` does not require any spread here: where bounds are known, pairs that are all equal are
+        evidence too.
 
     Raises:
         ValueError: When a mean or the null lies outside the bounds, or a number is out of its range.
@@ -165,10 +167,10 @@ def log_capital(y: Floats, bets: Floats, m: Floats) -> tuple[Floats, Floats]:
 
 
 def betting_interval(y: Floats, bets: Floats, *, alpha: float) -> tuple[Floats, Floats]:
-    """Means not excluded after each observation: the root of K⁺ = 2/α below, of K⁻ = 2/α above.
+    """The means that are not excluded after each observation: from the root of K⁺ = 2/α to that of K⁻ = 2/α.
 
-    The capital is taken on a grid of 1/1024 and its logarithm, nearly straight over so short a way,
-    interpolated between; the error is below 1e-6 of the range.
+    The capital is computed on a grid with steps of 1/1024, and its logarithm is interpolated linearly in between; the
+    error is below 1e-6 of the range.
     """
     grid = np.arange(1, _GRID) / _GRID
     ends = np.empty((2, len(y)))
@@ -180,13 +182,13 @@ def betting_interval(y: Floats, bets: Floats, *, alpha: float) -> tuple[Floats, 
         down += carried[1]
         carried = np.stack((up[-1], down[-1]))
         ends[0, part] = _last_excluded(up, grid, alpha)
-        # Seen from the other end of the range, K⁻ is K⁺.
+        # K⁻ falls along the grid when the grid is reversed, as K⁺ does along the grid itself.
         ends[1, part] = 1.0 - _last_excluded(down[:, ::-1], grid, alpha)
     return ends[0], ends[1]
 
 
 def _last_excluded(log_capital: Floats, grid: Floats, alpha: float) -> Floats:
-    """Where a capital that falls along the grid comes down to 2/α; 0 where it is nowhere that high."""
+    """The point where a capital that falls along the grid reaches 2/α; 0 where it is below that everywhere."""
     excess = log_capital - np.log(2.0 / alpha)
     last: Ints = (excess >= 0.0).sum(axis=1) - 1
     line = np.arange(len(excess))

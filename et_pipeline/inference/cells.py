@@ -1,7 +1,7 @@
 """Sufficient statistics of the uplift per (block, market) cell.
 
 A cell keeps ``n``, the mean and the sum of squared deviations from it (``m2``), so that cells merge
-without the cancellation that ``sum of squares - sum² / n`` suffers when values are large and close.
+without the loss of digits that ``sum of squares - sum² / n`` has when values are large and close to each other.
 """
 
 from __future__ import annotations
@@ -55,7 +55,14 @@ def from_pairs(block: ArrayLike, market: ArrayLike, uplift: ArrayLike) -> Cells:
 
 
 def as_cells(block: ArrayLike, market: ArrayLike, n: ArrayLike, mean: ArrayLike, m2: ArrayLike) -> Cells:
-    """Columns as :class:`Cells` of the right types, checked; order and repeats are left as they are.
+    """Checks columns and converts them to :class:`Cells`; it neither sorts nor merges them.
+
+    Args:
+        block: Start of each cell's block, microseconds since the epoch.
+        market: Code of each cell's market.
+        n: Number of pairs of each cell, above 0.
+        mean: Mean uplift of each cell.
+        m2: Sum of squared deviations from it.
 
     Raises:
         ValueError: when a count is not positive, a value not finite, or lengths differ.
@@ -78,8 +85,8 @@ def merge(*parts: Cells) -> Cells:
     """Merges cells of any order and grouping into one entry per (block, market).
 
     The pairwise update of Chan, Golub & LeVeque (1983, "Algorithms for computing the sample variance",
-    eq. 2.1), for any number of parts at once: deviations are taken from a member of the same cell, so
-    their size is that of the spread, not of the values.
+    eq. 2.1), for any number of parts at once. Deviations are taken from one value of the same cell, so that they are
+    as small as the spread of the values and not as large as the values themselves.
 
     Example:
         >>> merge(from_pairs([0, 0], [7, 7], [1.0, 2.0]), from_pairs([0, 5], [7, 7], [6.0, 4.0]))._asdict()
@@ -101,6 +108,7 @@ def merge(*parts: Cells) -> Cells:
     pilot = mean[start]
     shift = np.add.reduceat(n * (mean - pilot[cell]), start) / total
     centre = pilot + shift
-    # (mean - pilot) - shift rather than mean - centre: the centre is rounded to the size of the values.
+    # (mean - pilot) - shift instead of mean - centre: `centre` is as large as the values, so its rounding error would
+    # be large beside a small spread.
     spread = np.add.reduceat(m2 + n * ((mean - pilot[cell]) - shift[cell]) ** 2, start)
     return Cells(block[start], market[start], total, centre, spread)

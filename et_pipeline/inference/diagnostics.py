@@ -1,16 +1,16 @@
-"""What kind of sample is this? Correlations, memory and one-market influence, from cells alone.
+"""Describes a sample: correlations, autocorrelation of blocks and the influence of one market, from cells alone.
 
 The model behind the numbers is the crossed random-effects model
 
     uplift of a pair = mean + market effect + block effect + (market, block) effect + pair noise
 
-and its variance components are estimated by the method of moments: average products of two pairs'
-deviations over all couples of pairs that share a market only, a block only, or both. Couples that share
-nothing give the reference level, which takes out what centring at the estimated mean did (the sum of all
-deviations is 0). This is the analysis-of-covariance-components idea of Henderson (1953), "Estimation of
+and its variance components are estimated by the method of moments. A "couple" is any two pairs; the estimates are the
+average products of the deviations of all couples that share only a market, only a block, or both. The average of the
+couples that share nothing is subtracted; it is not 0, since deviations are taken from the estimated mean and so add up
+to 0. This is the analysis-of-covariance-components idea of Henderson (1953), "Estimation of
 variance and covariance components", Biometrics 9, in the product-of-couples form of Goldstein, Browne and
-Rasbash (2002). Sums of products over couples are differences of sums of squares of totals:
-couples in one market but not in one block contribute `Σ_market S² − Σ_cell S²`, and so on.
+Rasbash (2002). The sums of products are computed from sums of squares of totals: couples of one market and different
+blocks contribute `Σ_market S² − Σ_cell S²`, and so on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 
 
 class Diagnostics(NamedTuple):
-    """The sample seen whole; numbers that cannot be estimated yet are NaN."""
+    """Figures that describe the whole sample; those that cannot be estimated yet are NaN."""
 
     n_pairs: int
     """Pairs in all cells."""
@@ -38,31 +38,31 @@ class Diagnostics(NamedTuple):
     sd: float
     """Standard deviation of single pairs' uplift, in the metric's unit."""
     within_market: float
-    """Correlation of two pairs of one market in different blocks; below 0 is noise around 0."""
+    """Correlation of two pairs of one market in different blocks; a value below 0 is noise around 0."""
     within_block: float
     """Correlation of two pairs of one block in different markets."""
     within_cell: float
-    """Correlation of two pairs of the same market and block (holds the two above and their interaction)."""
+    """Correlation of two pairs of the same market and block: the sum of the two above and their interaction."""
     block_autocorrelation: float
-    """Lag-1 autocorrelation of the means of neighbouring blocks, its small-sample bias taken out."""
+    """Lag-1 autocorrelation of block means, corrected for its small-sample bias."""
     longer_block_needed: bool
-    """Whether the autocorrelation is above 0.9: then blocks are not units, and a longer one is needed."""
+    """Whether the autocorrelation is above 0.9: then blocks are too dependent, and a longer `time_block` is needed."""
     largest_market: int
     """Code of the market with the most pairs (the lowest code among equals); −1 without any pair."""
     largest_market_share: float
     """Its share of all pairs."""
     mean_without_largest: float
-    """Mean uplift without that market's pairs: far from `mean`, the result hangs on one market."""
+    """Mean uplift without that market's pairs; if it is far from `mean`, the result depends on that one market."""
 
 
 def diagnose(cells: Cells) -> Diagnostics:
-    """Describe the sample behind an interval.
+    """Describes the sample behind an interval.
 
     Args:
         cells: One entry per (block, market), sorted by block, then market.
 
     Returns:
-        Correlations, memory of the blocks, influence of the largest market.
+        Correlations, autocorrelation of the blocks, influence of the largest market.
 
     Example:
         >>> from et_pipeline.inference.cells import from_pairs
@@ -76,7 +76,7 @@ def diagnose(cells: Cells) -> Diagnostics:
     codes, market = np.unique(cells.market, return_inverse=True)
     blocks, block = np.unique(cells.block, return_inverse=True)
     n = float(cells.n.sum())
-    # Deviations are taken from one of the values first: right for values around 1e9 that differ by 1e-3.
+    # One of the values is subtracted first, so that no digits are lost with values around 1e9 that differ by 1e-3.
     pilot = cells.mean[0]
     shift = float(np.dot(cells.n, cells.mean - pilot)) / n
     deviation = (cells.mean - pilot) - shift
@@ -113,7 +113,7 @@ def diagnose(cells: Cells) -> Diagnostics:
 
 
 def lag1_autocorrelation(values: Floats) -> float:
-    """Lag-1 autocorrelation `r` with its first-order bias taken out: `r + (1 + 4r)/T`.
+    """Lag-1 autocorrelation `r`, corrected for its first-order bias: `r + (1 + 4r)/T`.
 
     E r ≈ ρ − (1 + 4ρ)/T for an AR(1) with unknown mean (Marriott and Pope 1954, "Bias in the estimation of
     autocorrelations", Biometrika 41). NaN for fewer than three values or values that do not vary.
@@ -134,7 +134,8 @@ def _totals(code: NDArray[np.intp], n: Floats, total: Floats, size: int) -> tupl
 
 
 def _couples(n: Floats, total: Floats) -> tuple[float, float]:
-    """Ordered couples of pairs within the clusters (each pair with itself too): number, sum of products."""
+    """Number of ordered couples of pairs within the clusters (each pair with itself too), and the sum of their
+    products."""
     return float(np.dot(n, n)), float(np.dot(total, total))
 
 
@@ -151,10 +152,10 @@ def _correlations(
     def level(count: float, products: float) -> float:
         return products / count if count >= 1.0 else float("nan")
 
-    # The products of all couples add up to 0, so what shares nothing is minus the rest.
+    # The products of all couples add up to 0, so the sum over those that share nothing is minus the sum of the others.
     apart = level(n * n - market[0] - block[0] + cell[0], cell[1] - market[1] - block[1])
     variance = squares / n - apart
-    # A difference of nearly equal numbers is rounding, not variance.
+    # A difference this small is a rounding error of the two numbers, not a variance.
     if not variance > 1e-9 * (squares / n + abs(apart)):
         return float("nan"), float("nan"), float("nan")
     of_market, of_block, of_cell = (

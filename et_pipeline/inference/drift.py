@@ -6,16 +6,17 @@ change detection", arXiv 2203.03532: with E_{s,t} the evidence of blocks s to t 
 
     M_t = Σ_{s ≤ t} E_{s,t}
 
-grows by at most 1 a block in expectation while nothing has fallen, so the first time it reaches 1/alpha is
-on average at least 1/alpha blocks away. (Where E_{s,t} is a product of factors L this is the recursion
+grows by at most 1 per block in expectation as long as the mean has not fallen. So on average it takes at least
+1/alpha blocks until it reaches 1/alpha. (Where E_{s,t} is a product of factors L this is the recursion
 `M ← (1 + M)·L`.) The start with the largest E_{s,t} is the estimated onset.
 
-A bet on one block after the other is no evidence here: pairs of one market stay correlated across blocks,
-and a few markets that happen to lie low look like a fall for ever. Measured, such bets raise a false alarm in
-about a third of experiments that were allowed 5 % (`et_pipeline_tests/statistics/drift_simulation.py`); bets
-on closed markets are silent while markets last. So E_{s,t} comes from the two-way interval of blocks s to t:
-the same mean, standard error and effective clusters, in a one-sided mixture over effect sizes. It has no
-scale, hence needs no bounds of the metric, and it is silent below ten effective clusters.
+The usual detector, a product of bets on single blocks, is not valid here: pairs of one market stay correlated across
+    blocks, so a few markets that are low by chance look like a fall that lasts. In simulations such bets raised a false
+    alarm in about a third of experiments where 5 % were allowed (`et_pipeline_tests/statistics/drift_simulation.py`),
+    and bets on closed markets cannot raise an alarm as long as markets stay open. So E_{s,t} is computed from the
+    two-way interval of blocks s to t: the same mean, standard error and effective clusters, in a one-sided mixture over
+    effect sizes. This does not depend on the scale of the metric, so it needs no bounds of it. With fewer than ten
+    effective clusters there is no evidence.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from et_pipeline.inference.serial import LAGS, cross_market_products, lower_tria
 ALPHA = 0.001
 """A false alarm at most once in 1/alpha blocks on average: at one-hour blocks, once in six weeks."""
 WINDOW = 256
-"""Starts kept, in blocks. Leaving older ones out only lowers M, so the run length holds."""
+"""Number of starts s that are kept, the newest ones. Leaving out older ones only makes M smaller, so the average run
+length stays at least 1/alpha."""
 BETS = (2.0, 8.0, 32.0)
-"""Tunings g of the mixture: effects of about 1/√g standard deviations of a cluster, large to small."""
+"""The values of g in the mixture, for effects of about 1/√g standard deviations of a cluster, from large to small."""
 _CHUNK = 128
 
 
@@ -66,10 +68,10 @@ class DriftPath(NamedTuple):
 def drift_path(
     cells: Cells | RatioCells, *, margin: float = 0.0, alpha: float = ALPHA, window: int = WINDOW
 ) -> DriftPath:
-    """Run the detector over all blocks.
+    """Runs the detector over all blocks.
 
-    A row depends on the cells up to its block and on nothing later, to the last bit. The detector is not
-    restarted by an alarm: it stays up while the uplift stays low.
+    A row depends on the cells up to its block and on nothing later, to the last bit. The detector does not restart
+    after an alarm: the alarm lasts as long as the uplift stays low.
 
     Args:
         cells: One entry per (block, market), sorted by block, then market; of a ratio metric, or of all trades of both
@@ -97,7 +99,7 @@ def drift_path(
         log_e_since=np.full(len(blocks), -np.inf),
     )
     totals, interval = _ratio(cells) if isinstance(cells, RatioCells) else _mean(cells)
-    # Tables are as wide as the window however few blocks there are: the rounding of a sum hangs on its width.
+    # Tables always have the width of the window, even with few blocks: the rounding of a sum depends on its width.
     for line, start, moments in _stretches(cells.block, cells.market, totals, window):
         stretch = interval(moments)
         usable = stretch.ready & (start >= 0).ravel()
@@ -121,7 +123,7 @@ def drift_path(
 def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLike = BETS) -> Floats:
     """Natural logarithm of the evidence that the mean lies below 0, averaged over the bets.
 
-    The t mixture of :mod:`et_pipeline.inference.boundary` with its normal prior on the effect cut to
+    This is the t mixture of :mod:`et_pipeline.inference.boundary`, with the normal prior on the effect restricted to
     effects below 0: the two-sided e-value times twice the posterior probability of an effect below 0. With
     the right-Haar prior on the scale that posterior is a t distribution with t degrees of freedom, centred
     at mean·(1−T), with spread √((ν·se² + T·mean²)/(g+t)), T = g/(g+t), ν = t − 1.
@@ -130,7 +132,7 @@ def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLik
         mean: Estimates, oriented so that the null is "not below 0".
         se: Their standard errors, above 0.
         clusters: Effective clusters t, above 1.
-        g: Tunings of the mixture, each with the same share.
+        g: Tunings of the mixture, all with the same weight.
     """
     mean, se, t = (np.asarray(x, dtype=np.float64)[..., None] for x in (mean, se, clusters))
     g = np.atleast_1d(np.asarray(g, dtype=np.float64))
@@ -145,11 +147,12 @@ def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLik
 
 
 _Interval = Callable[[twoway.Moments], twoway.IntervalPath]
-"""Makes the intervals of stretches from their moments. Of these only what hangs on no alpha and no g is used."""
+"""Computes the intervals of stretches of blocks from their moments. Only the columns that do not depend on alpha and g
+are used."""
 
 
 def _mean(cells: Cells) -> tuple[Floats, _Interval]:
-    """Each cell's totals, and the interval of the mean uplift that they make."""
+    """Each cell's totals, and the function that computes the interval of the mean uplift from their moments."""
     centre = twoway.pilot_centre(cells)
 
     def interval(moments: twoway.Moments) -> twoway.IntervalPath:
@@ -178,10 +181,10 @@ def _stretches(
 ) -> Iterator[tuple[Ints, Ints, twoway.Moments]]:
     """Moments of the stretches of blocks s to t, for every t and the last `window` starts s.
 
-    Block and cell products are differences of running sums. A market's product is not: it grows by twice the
-    product of the block that comes with the blocks since the start, within each market, and by the block's own.
-    So the totals of the newest `window` blocks are kept as a grid, block t in column t modulo window, as is
-    start s in whatever is kept per start.
+    Block and cell products are differences of running sums. A market's product is not: with each new block it grows by
+    twice the product of the new block's total with the total of the blocks since the start, and by the new block's own
+    square. So the totals of the newest `window` blocks are kept as a grid with block t in column t modulo window.
+    Whatever is kept for each start s is in column s modulo window.
 
     Yields:
         Rows t; their starts, rows × window, −1 where there is none yet; the moments of rows × window
@@ -216,11 +219,12 @@ def _stretches(
             product[newest[0]] = count[newest[0]] = 0
             grid[:, :, newest[0]] = 0.0
             added, present = totals[first[t] : ends[t]], market[first[t] : ends[t]]
-            # Into memory that is there already: a new table for each block costs more than its products.
+            # `gathered` is used again for each block: to allocate a new table would take longer than the products.
             before = np.take(grid, present, axis=0, out=gathered[: len(present)], mode="clip")
             # Not by matrix multiplication, whose threads wait for each other on a busy machine.
             shared = np.stack([np.einsum("m,mjw->jw", one, before) for one in added.T])
-            # The newest block itself is empty yet: start t shares nothing, start t − 1 one block, and so on.
+            # The column of the newest block is still zero, so the sum for start t is 0, that for start t − 1 has one
+            # block, and so on.
             cross = np.cumsum(shared[:, :, newest], axis=2)
             square = np.einsum("mi,mj->ij", added, added)
             for place, (i, j) in enumerate(packed):
@@ -233,7 +237,7 @@ def _stretches(
         end = row[:, None]
         start = end - (end - column) % window
         s = np.maximum(start, 0)
-        # A product of block b with block b − lag lies inside the stretch from b = s + lag on.
+        # The product of block b with block b − lag belongs to a stretch that begins at s only if b ≥ s + lag.
         lagged = lagged_to[lag - 1, end] - lagged_to[lag - 1, np.minimum(s + lag - 1, end)]
         yield (
             row,

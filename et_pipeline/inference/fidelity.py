@@ -10,20 +10,20 @@ from et_pipeline.inference.twoway import MIN_CLUSTERS
 State = Literal["faithful", "unfaithful", "not_yet", "unknown"]
 
 GAP = ("mean_uplift", "se", "ci_lower", "ci_upper", "effective_clusters", "ready")
-"""What `gap_ends` takes of a row of a path."""
+"""The columns of a row of a path that are the arguments of `gap_ends`."""
 MIN_COVERAGE = 0.5
 """Share of the pairs that a replay of the control must cover before anything follows from these replays."""
 
 
 def replay_state(coverage: float, lower: float | None, upper: float | None, margin: float | None) -> State:
-    """What is known of a backtester from what it makes of the control's own trades.
+    """Whether a backtester is faithful, judged by its replay of the control's own trades.
 
     Args:
         coverage: Share of the pairs of which the control was replayed too.
-        lower: Lower end of the interval of the gap (replayed control less live control), None where there is none.
-        upper: Upper end of it.
-        margin: How large a gap may be without harm, above 0. None where nobody said: then none counts as harmless,
-            and a gap that is shown to be there at all is one too many.
+        lower: Lower end of the interval of the gap (replayed control minus live control), None where there is none.
+        upper: Upper end of that interval.
+        margin: Largest gap that does no harm, above 0. None where the plan does not say: then every gap whose interval
+            excludes 0 is too large.
 
     Returns:
         `unknown` where too little is covered; `faithful` where the interval lies within the margin, `unfaithful`
@@ -45,7 +45,7 @@ def replay_state(coverage: float, lower: float | None, upper: float | None, marg
 
 
 def same_everywhere(mean: float | None, se: float | None) -> bool:
-    """Whether every pair has the same value, but for the rounding of the values themselves."""
+    """Whether every pair has the same value, apart from rounding errors."""
     return mean is not None and se is not None and se <= 4 * sys.float_info.epsilon * abs(mean)
 
 
@@ -60,8 +60,8 @@ def gap_ends(
 ) -> tuple[float | None, float | None]:
     """The ends of a gap's interval, from a row of its path; None where they are not known.
 
-    Of fewer than 10 effective clusters nothing is known. A gap that is the same in every pair, as a backtester with a
-    constant bias makes it, has no spread, and needs no interval: both ends are the gap itself.
+    With fewer than 10 effective clusters they are not known. A gap that is the same in every pair (the backtester has a
+    constant bias) has no spread and needs no interval: both ends are the gap itself.
     """
     if not effective_clusters >= MIN_CLUSTERS:
         return None, None

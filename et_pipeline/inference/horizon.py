@@ -1,14 +1,15 @@
 """An interval path over a plan's own horizon: from means and standard errors to intervals at the plan's looks.
 
 The estimate, its standard error and its clusters are those of :mod:`et_pipeline.inference.twoway` (or of the
-estimator that built the path); the boundary is that of :mod:`et_pipeline.inference.spending`. What is new here is
-what a standard error from few blocks is worth:
+estimator that built the path); the boundary is that of :mod:`et_pipeline.inference.spending`. This module adds two
+rules for standard errors that are estimated from few blocks:
 
-* scores become t statistics with the degrees of freedom of :func:`serial.degrees_of_blocks`: where blocks remember
-  each other for long, the variance is known badly, and the interval is wide rather than wrong;
-* a look is taken only from a fifth of the plan, 30 blocks with pairs and 10 effective clusters (markets and blocks,
-  memory aside) on. A look that is not taken leaves its alpha to the next one, so waiting costs nothing but time, and
-  little of that: in the first fifth only an effect of more than six final standard errors could be seen.
+* scores become t statistics with the degrees of freedom of :func:`serial.degrees_of_blocks`. Where blocks are
+  correlated over many lags, the variance is not known precisely, and the interval becomes wider instead of wrong;
+* a look is taken only after a fifth of the plan, and with at least 30 blocks with pairs and 10 effective clusters
+  (of markets and of blocks, without the correction for serial correlation). A look that is not taken leaves its alpha
+  to the next one. So waiting costs only a little time: in the first fifth, only an effect of more than six final
+  standard errors could be seen.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from et_pipeline.inference.cells import Floats, Ints
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS, IntervalPath, has_spread
 
 MIN_BLOCKS = 30
-"""Blocks with pairs below which no look is taken: fewer cannot show how long they remember."""
+"""Blocks with pairs below which no look is taken: fewer do not show over how many lags they are correlated."""
 FIRST_SHARE = 0.2
 """Share of the plan before which no look is taken."""
 
 
 Ends = tuple[Floats, Floats]
-"""Lower and upper ends of an interval, one a row."""
+"""Lower and upper ends of the intervals, one entry per row."""
 
 
 class Horizon(NamedTuple):
@@ -43,7 +44,7 @@ class Horizon(NamedTuple):
     planned_blocks: int
     """Blocks the plan was registered for."""
     min_pairs: int = 0
-    """Pairs below which nothing is concluded, so that no alpha is spent there."""
+    """Pairs below which nothing is concluded; no alpha is spent before that number is reached."""
 
     @property
     def looks(self) -> int:
@@ -62,7 +63,13 @@ class Horizon(NamedTuple):
 
 
 def carried(path: IntervalPath, alarm: Ends) -> tuple[IntervalPath, Ends]:
-    """A path of :func:`on_horizon`, where each row after a look has the interval, p-value and readiness of it."""
+    """A path of :func:`on_horizon` in which rows between looks repeat the interval, p-value and `ready` of the last
+    look.
+
+    Args:
+        path: The path.
+        alarm: The ends of its intervals at the alpha of the alarm.
+    """
     newest = np.maximum.accumulate(np.where(path.look, np.arange(len(path.look)), -1))
 
     def carry(column: Floats) -> Floats:
@@ -90,12 +97,12 @@ def first_look(looks: int) -> int:
 def on_horizon(
     path: IntervalPath, horizon: Horizon, *, alpha: float, alarm_alpha: float, null: float = 0.0
 ) -> tuple[IntervalPath, Ends]:
-    """The same path with the plan's boundary.
+    """The path with the intervals of the plan's boundary.
 
     Args:
         path: means, standard errors and clusters per block end; its e-values are kept.
         horizon: the plan's looks.
-        alpha: probability that the intervals of the plan's looks ever miss the truth, half a side.
+        alpha: probability that the intervals of the plan's looks ever miss the truth, half of it on each side.
         alarm_alpha: the same for the interval that may raise the alarm.
         null: the mean uplift that the p-value tests.
 
@@ -119,7 +126,7 @@ def on_horizon(
     scores = np.full((2, len(levels), len(look)), np.inf)
     scores[:, :, ready] = spending.boundaries(due[ready] / horizon.looks, 1 / path.se[ready] ** 2, levels)
     quantiles = np.where(ready, spending.t_quantile(scores, path.degrees + 1), 0.0)
-    # Values that do not differ at all have an interval of no width; it is not ready (see `bounded` for its use).
+    # Values that are all equal have an interval of width 0. It is not `ready`; only `bounded` makes use of it.
     unknown = np.where(ready | (enough & (path.se == 0)), 0.0, np.where(look, np.inf, np.nan))
 
     def ends(level: float) -> Ends:
@@ -154,26 +161,27 @@ def further_pairs(
     equivalence_margin: float | None = None,
     min_pairs: float = 0.0,
 ) -> float:
-    """Pairs still to come until the look that decides, if mean, spread and traffic stay as they are.
+    """Further pairs that are needed until a look decides, if mean, spread and traffic stay as they are.
 
-    Pairs, information and degrees of freedom are taken to grow with the number of looks, in the past as well.
-    A decision is the interval's end passing the null, or, with a margin, the whole interval within it.
+    Pairs, information and degrees of freedom are assumed to grow in proportion to the number of looks, in the past as
+    well. A look decides when an end of the interval passes the null, or, with a margin, when the whole interval lies
+    within it.
 
     Args:
         mean: Present estimate.
         se: Its standard error.
-        degrees: Degrees of freedom of that.
+        degrees: Degrees of freedom of the standard error.
         n_pairs: Pairs so far.
         n_blocks: Blocks with pairs so far.
         look: Looks that are due by now.
         looks: Looks of the plan.
         alpha: Probability that the intervals of the plan ever miss the truth.
         null: 0, or minus a non-inferiority margin.
-        equivalence_margin: Where the plan has one.
+        equivalence_margin: The plan's margin of equivalence; None where it has none.
         min_pairs: Pairs below which the plan concludes nothing.
 
     Returns:
-        Infinite when the plan ends before, NaN when it cannot be told yet.
+        The number of pairs; infinite when the plan ends before, NaN when it cannot be computed yet.
     """
     if not (np.isfinite(mean) and se > 0 and look > 0 and n_pairs > 0):
         return float("nan")
@@ -200,12 +208,12 @@ def _even_scores(first: int, looks: int, alpha: float) -> Floats:
 
 
 def single_look(path: IntervalPath, *, alpha: float) -> Ends:
-    """The interval for an analysis planned for one look, at every row; valid at one of them only.
+    """The interval of an analysis with a single look (fixed sample size), at every row; it is valid at one row only.
 
     The standard error is the path's, times what a cluster jackknife adds where few clusters hold most pairs
     (MacKinnon, Nielsen & Webb 2024, arXiv 2406.08880): leaving out a cluster with the share h of the pairs divides
-    its residual sum by 1 − h, where the path's factor G/(G−1) takes h to be 1/G. The share is taken to be one over
-    the effective number of clusters, so the factor is 1 for equal clusters.
+    its residual sum by 1 − h, whereas the path's factor G/(G−1) assumes that h is 1/G. Here h is assumed to be one over
+    the effective number of clusters, so the factor is 1 for clusters of equal size.
 
     Returns:
         Lower and upper ends; infinite where there is no standard error.

@@ -1,10 +1,10 @@
 """The mean over markets: each pair counts by what is known of its market from earlier blocks.
 
-A mean over pairs is ruled by the markets with most pairs. Where the uplift differs between markets by a variance τ² and
-single pairs of a market by σ², a market of n pairs tells the mean over markets with the variance ``τ² + σ²/n``, so its
-best weight is ``n/(1 + n·ρ)`` with ``ρ = τ²/σ²``, a pair's ``1/(1 + n·ρ)`` (the random-effects model of DerSimonian &
-Laird 1986, "Meta-analysis in clinical trials", Controlled Clinical Trials 7). Large markets then count nearly alike,
-small ones by their pairs.
+A mean over pairs depends mostly on the markets with the most pairs. Where the uplift differs between markets by a
+variance τ² and single pairs of a market by σ², a market of n pairs tells the mean over markets with the variance ``τ² +
+σ²/n``, so its best weight is ``n/(1 + n·ρ)`` with ``ρ = τ²/σ²``, a pair's ``1/(1 + n·ρ)`` (the random-effects model of
+DerSimonian & Laird 1986, "Meta-analysis in clinical trials", Controlled Clinical Trials 7). Large markets then count
+nearly alike, small ones by their pairs.
 
 Both are taken from what came before a pair's block: ρ by the method of moments of :mod:`et_pipeline.inference.arms`, n
 as the pairs that the market will have at the end if it goes on as so far, where each market has one pair more than was

@@ -1,11 +1,12 @@
-"""What can a plan with looks decide: when, how surely, and with all its guardrails?
+"""What can a plan with looks decide: when, with which probability, and with all its guardrails?
 
-The model of pairs is that of :class:`et_pipeline.inference.power.Assumptions`. Scores at the looks then are a Brownian
-motion with drift, at times 1/se², and the boundary of the plan is computed from the same information as later from the
-data (:mod:`et_pipeline.inference.spending`), as t quantiles. One metric alone crosses its boundary with a probability
-that the recursion gives exactly. A verdict needs all metrics at the same look; that probability is drawn, with a fixed
-seed, from independent motions: metrics are taken to err independently of each other. Where they err together, which
-they mostly do since one opportunity makes them all, the true probability lies between that and the primary's alone.
+The model of pairs is that of :class:`et_pipeline.inference.power.Assumptions`. Scores at the looks are then a Brownian
+motion with drift, at times 1/se². The plan's boundary is computed from this information in the same way as later from
+the data (:mod:`et_pipeline.inference.spending`), as t quantiles. The probability that one metric alone crosses its
+boundary is computed exactly, by the recursion. A verdict needs all metrics at the same look. That probability is
+simulated, with a fixed seed, from independent Brownian motions, so the errors of the metrics are assumed to be
+independent of each other. In fact they are mostly correlated, since all metrics come from the same opportunities; then
+the true probability lies between this one and that of the primary alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from et_pipeline.inference.power import TARGET, Assumptions
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 DRAWS = 4000
-"""Paths that are drawn; the Monte Carlo error of a probability is at most 0.008."""
+"""Number of simulated paths; the Monte Carlo error of a probability is at most 0.008."""
 
 
 class Claim(NamedTuple):
@@ -37,7 +38,7 @@ class Claim(NamedTuple):
 
 
 class Prospect(NamedTuple):
-    """What becomes of a plan."""
+    """What a plan with looks can be expected to decide."""
 
     probability: float
     """Probability that the verdict falls within the plan."""
@@ -48,14 +49,15 @@ class Prospect(NamedTuple):
     target_share: float
     """Share of the plan after which it is decided with 80 % probability; infinite where it never is."""
     radius: float
-    """From the mean to the lower end of the primary's interval, at the last look; infinite where it takes none."""
+    """Distance from the mean to the lower end of the primary's interval at the last look; infinite where the plan takes
+    no look."""
 
 
 def prospect(claims: Sequence[Claim], *, blocks: float, alpha: float, min_pairs: float = 0.0) -> Prospect:
-    """What becomes of a plan of so many blocks.
+    """What a plan with a number of blocks can be expected to decide.
 
     Args:
-        claims: What has to be shown, the primary first.
+        claims: What has to be shown about each metric, the primary first.
         blocks: Blocks of the plan.
         alpha: Probability that the intervals of the plan ever miss the truth.
         min_pairs: Pairs below which nothing is concluded.
@@ -103,7 +105,11 @@ def blocks_needed(
 
 
 def smallest_uplift(claims: Sequence[Claim], *, blocks: float, alpha: float, min_pairs: float = 0.0) -> float:
-    """Smallest uplift of the primary that a plan of so many blocks decides with 80 %; infinite where none is."""
+    """Smallest uplift of the primary that a plan with so many blocks decides with 80 % probability.
+
+    Returns:
+        The uplift in the metric's unit; infinite where the plan decides none with that probability.
+    """
     (primary, *others) = claims
     at_most = primary.assumptions.standard_error(blocks) * 100
 
@@ -123,7 +129,8 @@ def smallest_uplift(claims: Sequence[Claim], *, blocks: float, alpha: float, min
 def _boundary(
     claim: Claim, share: Floats, blocks: float, alpha: float, min_pairs: float
 ) -> tuple[Floats, Floats]:
-    """Information at the looks, and the t statistic that shows the claim there; infinite where no look is taken."""
+    """Information at the looks, and the t statistic from which on the claim is shown; infinite where no look is
+    taken."""
     model, at = claim.assumptions, share * blocks
     information = np.array([1 / model.standard_error(b) ** 2 for b in at])
     clusters = np.array([min(model.markets_seen(b), b) for b in at])
@@ -152,7 +159,7 @@ def _crossed_alone(claim: Claim, information: Floats, upper: Floats) -> Floats:
 
 
 def _crossed_together(claims: Sequence[Claim], boundaries: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """The same for all metrics at one look, which err independently of each other."""
+    """Probability that by each look there was a look at which all metrics had shown their claim; errors independent."""
     rng = np.random.default_rng(1)
     together: NDArray[np.bool_] = np.ones((DRAWS, len(boundaries[0][0])), dtype=bool)
     for claim, (measured, upper) in zip(claims, boundaries, strict=True):

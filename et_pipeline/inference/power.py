@@ -1,4 +1,4 @@
-"""How many pairs, and how long, does a plan need?
+"""How many pairs and how much time does a plan need, with the boundary that is valid for ever (the mixture)?
 
 The model is the one of :mod:`et_pipeline.inference.diagnostics`: pairs of one market have correlation
 `within_market`, pairs of one block `within_block`. After B blocks of `pairs_per_block` pairs, with M markets
@@ -12,8 +12,8 @@ never below 1, adds on average; measured for 40 to 640 blocks), and t the effect
 and :func:`serial.effective_blocks`. An uplift is decided when the interval's end passes the null:
 |mean − null| above `boundary.radius(se, t)`. The studentised mean then follows a noncentral t distribution
 with t − 1 degrees of freedom and noncentrality (uplift − null)/se, which gives the probability at one look.
-Estimated standard errors vary, which takes a little from it, and earlier looks add more: simulated plans sized
-for 80 % are decided in 81 to 85 % (docs/statistics.md).
+That estimated standard errors vary makes it a little smaller, and earlier looks make it larger by more than that:
+simulated plans that were sized for 80 % are decided in 81 to 85 % (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from et_pipeline.inference.serial import degrees_of_blocks, effective_blocks
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 TARGET = 0.8
-"""Probability of a decision that a plan is sized for."""
+"""The probability of a decision for which a plan is sized."""
 ESTIMATED_FACTOR = 1.6
-"""Mean excess of the estimated serial factor over the true one, times the root of the blocks."""
+"""By how much the estimated serial factor exceeds the true one on average: by this number over the root of the number
+of blocks, as a share of the true factor."""
 _MOST_BLOCKS = 1e7
 
 
 class Assumptions(NamedTuple):
-    """What a plan takes its metric and its traffic to be; `diagnose` measures most of it."""
+    """What a plan assumes about a metric and the traffic; `diagnose` measures most of these numbers."""
 
     sd: float
     """Standard deviation of single pairs' uplift, in the metric's unit."""
@@ -47,14 +48,15 @@ class Assumptions(NamedTuple):
     pairs_per_block: float
     """Pairs per time block."""
     markets: float
-    """Effective number of markets traded at a time, `n²/Σ n_c²`: their count, less where some dominate."""
+    """Effective number of markets that are traded at the same time, `n²/Σ n_c²`: fewer than their count where a few
+    have most of the pairs."""
     market_life: float = np.inf
-    """Blocks after which the markets have been replaced by new ones; infinite where they stay."""
+    """Number of blocks after which all markets have been replaced by new ones; infinite where markets stay."""
     block_autocorrelation: float = 0.0
     """Lag-1 autocorrelation of the blocks, 0 to below 1."""
 
     def checked(self) -> Assumptions:
-        """The same.
+        """Returns these assumptions unchanged if all numbers are allowed.
 
         Raises:
             ValueError: When a number is outside its range; the message names it.
@@ -75,9 +77,10 @@ class Assumptions(NamedTuple):
     def at_split(self, of: float, to: float) -> Assumptions:
         """The same traffic where another share of it goes to the variant and all trades of both arms are compared.
 
-        A pair then is a trade of the smaller arm. With that arm's share q of n trades, what trades have of their own
-        gives the difference of the arms' means the variance σ²/(n·q·(1 − q)), so its share of `sd²` is σ²/(1 − q).
-        How the uplift itself differs between markets and between blocks hangs on no split.
+        A "pair" is then a trade of the smaller arm. Let q be that arm's share of n trades, and σ² the variance of
+        single trades within market and block. Then σ² contributes σ²/(n·q·(1 − q)) to the variance of the difference of
+        the arms' means, so its part of `sd²` is σ²/(1 − q). How the uplift itself differs between markets and between
+        blocks does not depend on the split.
 
         Args:
             of: Share of the variant that these assumptions are of, above 0 and below 1.
@@ -154,17 +157,17 @@ def power(
     min_pairs: float = 0.0,
     target: float = TARGET,
 ) -> Power:
-    """Size a plan.
+    """Computes what a plan can decide.
 
     Args:
         assumptions: The metric's spread and correlations, and the traffic.
         uplift: True mean uplift to be decided, in the metric's unit.
         planned_pairs: The plan's size.
         alpha: Probability of ever being wrong.
-        g: Tuning of the boundary; left out, the one a plan of this size gets.
-        null: What the uplift is told apart from: 0, or minus a non-inferiority margin.
+        g: Tuning of the boundary; by default the one that a plan of this size gets.
+        null: The value that the interval has to exclude: 0, or minus a non-inferiority margin.
         min_pairs: Pairs below which the plan concludes nothing (`min_samples_for_decision`).
-        target: Probability of a decision asked for.
+        target: The required probability of a decision.
 
     Raises:
         ValueError: When a number is outside its range; the message names it.
@@ -211,21 +214,21 @@ def further_pairs(
     equivalence_margin: float | None = None,
     min_pairs: float = 0.0,
 ) -> float:
-    """Pairs still to come until a decision, if mean and spread stay as they are ("why not yet?").
+    """Further pairs that are needed until a decision, if mean and spread stay as they are.
 
-    The standard error is taken to fall with the square root of the pairs and clusters to grow with them.
-    A decision is the interval's end passing the null, or, with a margin, the whole interval within it;
-    the earlier one counts.
+    The standard error is assumed to fall with the square root of the number of pairs, and clusters to grow in
+    proportion to it. There is a decision when an end of the interval passes the null, or, with a margin, when the whole
+    interval lies within it; the earlier of these counts.
 
     Args:
         mean: Present estimate.
         se: Its standard error.
-        clusters: Its effective clusters.
+        clusters: Effective clusters.
         n_pairs: Pairs so far.
         alpha: Probability of ever being wrong.
         g: Tuning of the boundary.
         null: 0, or minus a non-inferiority margin.
-        equivalence_margin: Where the plan has one.
+        equivalence_margin: The plan's margin of equivalence; None where it has none.
         min_pairs: Pairs below which the plan concludes nothing.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Ratio metrics: Σ numerator / Σ denominator of the variant less that of the control.
+"""Ratio metrics: Σ numerator / Σ denominator of the variant minus that of the control.
 
-For instance filled size over asked size, where the mean of ratios would let tiny orders rule. By the delta
-method the difference behaves as a sum of each cluster's totals times the gradient of the difference, so the
-variance, the memory of blocks and the boundary are those of the mean (Deng, Knoblich & Lu 2018, "Applying
-the delta method in metric analytics", KDD, arXiv 1803.06336).
+For instance filled size over asked size, where a mean of single ratios would give very small orders too much weight. By
+the delta method the difference behaves as a sum of each cluster's totals times the gradient of the difference. So the
+variance, the correction for serial correlation and the boundary are those of the mean (Deng, Knoblich & Lu 2018,
+"Applying the delta method in metric analytics", KDD, arXiv 1803.06336).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from et_pipeline.inference.serial import sum_by
 from et_pipeline.inference.twoway import IntervalPath, path_of, running_moments
 
 _SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
-"""How ratios add up to the difference of two, or to the difference of two such differences."""
+"""Signs with which ratios are added: the first two for a difference, all four for a difference of two differences."""
 
 
 class RatioCells(NamedTuple):
@@ -77,8 +77,8 @@ def ratio_path(
         alpha: probability that the path ever misses the truth.
         g: tuning of the boundary, frozen at registration.
         null: the difference that the e- and p-values test.
-        by_size: whether denominators are sizes that values count by. Then effective clusters are counted by them
-            too: a few large trades may be most of the estimate.
+        by_size: whether denominators are sizes by which values are weighted. Then effective clusters are computed
+            from these sizes too, since a few large trades may make up most of the estimate.
     """
     numerators, centre = centred(cells)
     ratios = numerators.shape[1]
@@ -102,9 +102,9 @@ def ratio_path(
 
 
 def centred(cells: RatioCells) -> tuple[Floats, float]:
-    """Numerators less what the first block's ratios make of them, and the difference of these ratios.
+    """Numerators minus denominators times the first block's ratio of the arm, and the difference of these ratios.
 
-    It is taken from the first block alone, see `twoway.pilot_centre`.
+    The ratios are taken from the first block alone, see `twoway.pilot_centre`.
     """
     first = cells.totals[cells.block == cells.block[:1]].sum(axis=0)
     pilot = np.divide(first[::2], first[1::2], out=np.zeros(len(first) // 2), where=first[1::2] > 0)
@@ -116,7 +116,7 @@ def difference(numerator: Floats, denominator: Floats) -> tuple[Floats, Floats]:
 
     Args:
         numerator: rows × 2, or rows × 4.
-        denominator: of the same shape; where one is not above zero, all is NaN.
+        denominator: of the same shape; in rows where one is not above zero, all results are NaN.
     """
     denominator = np.where(denominator > 0, denominator, np.nan)
     ratio, signs = numerator / denominator, _SIGNS[: numerator.shape[1]]

@@ -1,9 +1,9 @@
 """Does limited live send the planned share of opportunities to the variant?
 
-A split that differs from the plan says that assignment is broken, and then no comparison of the arms
-means anything. The test is the sequential multinomial test of Lindon and Malek (2022), "Anytime-valid
-inference for multinomial count data", NeurIPS, arXiv 2011.03567: it may be looked at after every
-opportunity, for ever.
+A split that differs from the plan shows that the assignment does not work as planned, and then no comparison of the
+arms can be trusted. The test is the sequential multinomial test of Lindon and Malek (2022), "Anytime-valid
+inference for multinomial count data", NeurIPS, arXiv 2011.03567. Its result may be read after every opportunity,
+without any limit.
 
 With planned shares θ₀ = (split, 1 − split), a Dirichlet prior α₀ = concentration·θ₀ and counts S after n
 opportunities, the e-value is the Bayes factor of "some Dirichlet-distributed share" against θ₀
@@ -14,11 +14,12 @@ which is a non-negative martingale with mean 1 while each opportunity goes to th
 `split`, independently of the past. It depends on the counts only, so the order within a block is
 irrelevant. By Ville's inequality it ever reaches 1/alpha with probability at most alpha.
 
-A plan's split may be lowered on the way, at a moment that is known only to lie between two ticks. What came
-before it is held against the old split, what comes after it against the new one; the two e-values multiply,
-since the second starts anew with what was then the past. Within the blocks in which the change may lie, every
-moment of it is tried and the smallest e-value counts: one of these moments is the true one, so the smallest is
-at most the e-value of the truth. The block in which the change falls had both splits and says nothing.
+A plan's split may be lowered while the experiment runs. Of the moment of that change it is known only that it lies
+between two ticks. Opportunities before it are compared with the old split, later ones with the new split, and the two
+e-values are multiplied; this is valid since the second one starts at 1 again, given everything before it. For the
+blocks in which the change may lie, every possible moment is tried and the smallest e-value counts. One of these moments
+is the true one, so the smallest e-value is at most that of the true moment. The block in which the change happened had
+both splits, so it is left out.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from et_pipeline.inference.cells import Floats, Ints
 CONCENTRATION = 100.0
 ALPHA = 0.001
 GROUP_CONCENTRATION = 10.0
-"""The same within groups: they are smaller, and what is looked for is larger."""
+"""The concentration for groups: they are smaller, and the deviations to be found are larger."""
 MOST_EVIDENCE = 1e12
-"""What a group's evidence counts at most: more of it would make the mean over groups no more telling."""
+"""Largest e-value that a single group can contribute to the mean over groups."""
 _BISECTIONS = 60
 
 
 class SplitChange(NamedTuple):
-    """The planned split was changed on the way.
+    """A change of the planned split while the experiment runs.
 
     Attributes:
         first: Index of the first block in which the change may lie.
@@ -56,14 +57,14 @@ class SplitChange(NamedTuple):
 
 
 class SampleRatioPath(NamedTuple):
-    """The check at the end of every block; arrays have one entry a block."""
+    """The check at the end of every block; arrays have one entry per block."""
 
     variant: Ints
     """Opportunities of the variant so far, under the split of that block."""
     control: Ints
     """Opportunities of the control so far, under the split of that block."""
     split: Floats
-    """The planned share of the variant that the block is held against."""
+    """The planned share of the variant with which the block is compared."""
     share: Floats
     """Observed share of the variant under that split, NaN before the first opportunity."""
     posterior_share: Floats
@@ -71,15 +72,15 @@ class SampleRatioPath(NamedTuple):
     lower: Floats
     """Lower end of the anytime-valid (1 − alpha) interval of the true share."""
     upper: Floats
-    """Upper end of it."""
+    """Upper end of that interval."""
     e_value: Floats
-    """Evidence against the planned split at this moment; overflows to infinity past 1e308."""
+    """Evidence against the planned split at this moment; infinite above 1e308."""
     log_e_value: Floats
     """Its natural logarithm, which does not overflow."""
     p_value: Floats
     """Anytime-valid p-value: one over the largest e-value so far."""
     alarm: NDArray[np.bool_]
-    """Whether the p-value has reached alpha: once true, true for ever."""
+    """Whether the p-value has reached alpha at this block or an earlier one."""
 
 
 def sample_ratio_path(
@@ -91,18 +92,18 @@ def sample_ratio_path(
     concentration: float = CONCENTRATION,
     alpha: float = ALPHA,
 ) -> SampleRatioPath:
-    """Check the planned split at the end of every block.
+    """Checks the planned split at the end of every block.
 
     Args:
         variant: Opportunities the variant got in each block, in time order (not cumulative).
         control: Opportunities the control got in each block.
         split: Planned share of the variant, 0 to 1 (`traffic_split_pct / 100`).
-        changes: Later changes of it, in order of time.
-        concentration: Weight of the prior, in opportunities; large is sharp for small deviations.
+        changes: Later changes of the planned share, in order of time.
+        concentration: Weight of the prior, in opportunities; a large one finds small deviations sooner.
         alpha: Probability of ever raising an alarm while the split is right.
 
     Returns:
-        The path, one entry a block.
+        The path, one entry per block.
 
     Raises:
         ValueError: When a share, a count or alpha is outside its range, or the lengths differ.
@@ -150,7 +151,7 @@ def sample_ratio_path(
 
 
 class GroupRatios(NamedTuple):
-    """The split within each group of opportunities (a market, an hour of the day), of which there are some."""
+    """The split within each group of opportunities (for instance each market, or each hour of the day)."""
 
     group: Ints
     """The groups, ascending."""
@@ -169,15 +170,16 @@ class GroupRatios(NamedTuple):
 def ratios_within(
     block: Ints, group: Ints, variant: Ints, control: Ints, *, split: Floats, blocks: int
 ) -> GroupRatios:
-    """Check the planned split within groups, at the end of every block.
+    """Checks the planned split within groups, at the end of every block.
 
-    Each group has the e-value of the module's head, with `GROUP_CONCENTRATION`; under another split it begins anew, and
-    the e-values multiply. Their mean over the groups seen so far tells whether any group is off. While groups are
-    right, it ever reaches 1/alpha with probability at most alpha times 1 + 1/2 + … + 1/K, K being the number of groups
-    at the end (Chow 1960, "A martingale inequality and the law of large numbers", with the weights 1/K of the moments).
+    Each group has the e-value of the module's docstring, with `GROUP_CONCENTRATION`. When the planned split changes, a
+    group's e-value starts at 1 again and is multiplied by the one before. The mean of the groups' e-values, over the
+    groups seen so far, is evidence that some group deviates. As long as no group does, it ever reaches 1/alpha with
+    probability at most alpha times 1 + 1/2 + … + 1/K, where K is the number of groups at the end (Chow 1960, "A
+    martingale inequality and the law of large numbers", with the weights 1/K of the moments).
 
     Args:
-        block: Index of each row's block; a row is what one group has in one block.
+        block: Index of each row's block; a row holds the counts of one group in one block.
         group: Each row's group.
         variant: Opportunities of the variant in each row.
         control: Opportunities of the control in each row.
@@ -204,7 +206,7 @@ def ratios_within(
     for start, end in zip(starts[1:], np.append(starts[2:], len(at)), strict=True):
         if (
             place[start] == place[start - 1]
-        ):  # another split of the same group: what was shown before stays shown
+        ):  # the same group under its next split: the e-values are multiplied
             log_e[start:end] += log_e[start - 1]
     e = np.exp(np.minimum(log_e, np.log(MOST_EVIDENCE)))
     fresh = np.zeros(len(at), dtype=bool)
@@ -235,9 +237,9 @@ def _changed(
     since: Ints,
     planned: Floats,
 ) -> tuple[Floats, Ints, Floats]:
-    """Log e-values, first block counted and split of every block, with one more change of the split.
+    """Log e-values, first block counted and split of every block, after one more change of the split.
 
-    Tried are all moments between two blocks, and all blocks in which it may fall, which are left out then.
+    It tries all moments between two blocks, and all blocks in which the change may lie; such a block is left out.
     """
     between = [(cut, cut) for cut in range(max(change.first, 0), change.last + 2)]
     within = [(cut, cut + 1) for cut in range(max(change.first, 0), change.last + 1)]
@@ -264,10 +266,9 @@ def _changed(
 def log_e_value(
     variant: ArrayLike, control: ArrayLike, *, split: float, concentration: float = CONCENTRATION
 ) -> Floats:
-    """Natural logarithm of the e-value against `split` at cumulative counts (equation in the module's head).
+    """Natural logarithm of the e-value against `split` at cumulative counts (equation in the module's docstring).
 
-    A planned share of 0 or 1 leaves no room for chance: one opportunity of the arm that should get none
-    is infinite evidence.
+    With a planned share of 0 or 1, a single opportunity of the arm that should get none is infinite evidence.
     """
     s, f = np.asarray(variant, dtype=float), np.asarray(control, dtype=float)
     if split in (0.0, 1.0):

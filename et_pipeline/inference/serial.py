@@ -1,11 +1,11 @@
-"""By how much does the memory of blocks inflate the variance of their sum?
+"""By how much does serial correlation between blocks increase the variance of their sum?
 
-Blocks move together with the blocks before them. Clustering by market already holds what one market
-remembers; what is missing from a two-way variance is the covariance of *different* markets in *different*
+Each block is correlated with the blocks before it. Clustering by market already includes the correlation within
+one market over time. What a two-way variance lacks is the covariance of *different* markets in *different*
 blocks (Thompson 2011, "Simple formulas for standard errors that cluster by both firm and time", eq. 13;
 Chiang, Hansen & Sasaki 2024, "Standard errors for two-way clustering with serially correlated time
-effects"). So the lagged products of block sums enter here less the products within markets: otherwise
-short-lived markets with an effect of their own would be counted twice (up to 50 % more width).
+effects"). So the products within markets are subtracted here from the lagged products of block sums. Otherwise
+short-lived markets with an effect of their own would be counted twice (intervals up to 50 % wider).
 
 "Lag" counts blocks that have pairs. The variance of a sum over those blocks is the sum of their
 covariances in that order, whatever gaps lie between (the equal-spacing estimator of Datta & Du 2012,
@@ -22,16 +22,16 @@ import numpy as np
 from et_pipeline.inference.cells import Floats, Ints
 
 LAGS = 21
-"""Lags looked at: odd, for they are taken in pairs (0,1), (2,3), …"""
+"""Number of lags that are used. It is odd, since lags are taken in pairs, beginning with lag 0: (0,1), (2,3), …"""
 HIGHEST_AUTOCORRELATION = 0.95
 PLACES_A_CELL = 8
-"""Markets × blocks are laid out as a grid where at least one in so many places holds a cell."""
+"""Markets × blocks are stored as a grid if at least one in this many places of the grid holds a cell."""
 CELLS_AT_ONCE = 20_000
-"""Elsewhere, cells of which all pairs are listed at once: it bounds the memory that takes."""
+"""Without a grid, the number of cells whose pairs are listed at once; it limits the memory that is used."""
 _SLOWEST_DECLINE = 0.9
-"""Of a pair of lags against the one before: that of φ = 0.95, see :data:`HIGHEST_AUTOCORRELATION`."""
+"""Largest ratio of one pair of lags to the pair before it: that of φ = 0.95, see :data:`HIGHEST_AUTOCORRELATION`."""
 _FEWEST_FOR_A_TAIL = 100.0
-"""Blocks below which as many lags as show a slow decline stand above their noise by accident too often."""
+"""Number of blocks below which a slow decline over the lags is too often an accident of noise, and is not continued."""
 _FEWEST_BLOCKS = 6.0
 
 
@@ -41,26 +41,26 @@ class Serial(NamedTuple):
     autocorrelation: Floats
     """Bias-corrected lag-1 autocorrelation of block residual sums across markets, from 0 to 0.95."""
     factor: Floats
-    """What the block variance is multiplied by; at least 1."""
+    """Factor by which the block variance is multiplied; at least 1."""
     block_clusters: Floats
-    """Effective independent blocks: blocks over the factor and its own uncertainty."""
+    """Effective number of independent blocks, see :func:`effective_blocks`."""
 
 
 def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Serial:
-    """The inflation ``1 + 2·Σ ρ_l`` from the sample autocorrelations, the larger of two estimates.
+    """The variance factor ``1 + 2·Σ ρ_l`` from the sample autocorrelations, the larger of two estimates.
 
-    1. AR(1) from lag 1: ``(1+a)/(1−a)``. Right when a shock is all there is to a block, too small when
-       pairs' own noise hides the shock at lag 1 while it lasts over many lags.
+    1. AR(1) from lag 1: ``(1+a)/(1−a)``. It is right when a block consists of its shock alone. It is too small when
+       the noise of single pairs hides the shock at lag 1 although it lasts over many lags.
     2. The initial monotone sequence (Geyer 1992, "Practical Markov chain Monte Carlo", sec. 3.3): sums of
-       pairs of neighbouring lags, cut to be decreasing, as long as they are above half their noise √(2/B); what lies
-       below that is taken to go on declining as they did (without it, 1500 blocks that remember each other weakly
-       for long made 6 % of true zeros significant, with it 4.5 %).
+       pairs of neighbouring lags, made decreasing, as long as they are above half their noise √(2/B). The lags after
+       that are assumed to go on declining at the same rate (without this, 1500 blocks with a weak correlation over
+       many lags made 6 % of true zeros significant, with it 4.5 %).
 
     Sample autocorrelations are too small, since the mean was estimated from the same blocks: by about
-    ``(1+4a)/B`` at lag 1 (Marriott & Pope 1954) and by ``factor/B`` at any lag; both are added back.
+    ``(1+4a)/B`` at lag 1 (Marriott & Pope 1954) and by ``factor/B`` at any lag. Both are added back.
 
-    The factor is itself uncertain, most of all early. Blocks are divided by ``factor·(1 + 2.5/√B)``, so few
-    blocks count for less: without this, looks at 15 to 20 blocks cause most of the false alarms.
+    The factor is itself uncertain, most of all with few blocks. So the number of blocks is divided by
+    ``factor·(1 + 2.5/√B)``. Without this, looks at 15 to 20 blocks cause most of the false alarms.
 
     Args:
         covariances: summed lagged products at lags 1 to :data:`LAGS`, rows × lags.
@@ -81,15 +81,18 @@ def serial_factor(covariances: Floats, variance: Floats, blocks: Floats) -> Seri
 
 
 def effective_blocks(blocks: Floats, factor: Floats) -> Floats:
-    """Independent blocks that ``blocks`` count for, the factor's own uncertainty taken off."""
+    """The number of independent blocks to which ``blocks`` are equivalent: ``B/(f·(1 + 2.5/√B))``.
+
+    The bracket takes account of the uncertainty of the factor f itself.
+    """
     effective: Floats = blocks / (factor * (1 + 2.5 / np.sqrt(np.maximum(blocks, _FEWEST_BLOCKS))))
     return effective
 
 
 def degrees_of_blocks(blocks: Floats, factor: Floats) -> Floats:
-    """Independent blocks whose variance would be known as well as that of blocks with a memory: ``B/(1.4·f²)``.
+    """The number of independent blocks whose variance would be known as precisely: ``B/(1.4·f²)``.
 
-    The factor is estimated from the same blocks, and the longer the memory, the less is known of it. On the
+    The factor f is estimated from the same blocks, and the longer the correlation lasts, the less precise it is. On the
     scenarios of ``make simulate`` the spread of the standard error, as 1/(2·s²) with s the standard deviation of
     its logarithm, is that of about 5 blocks for 60 with φ = 0.6 (factor 3 to 4), of 11 to 20 for 300 with φ = 0.8
     (factor 5 to 7), and of 50 to 60 for 1500 with φ = 0.8.
@@ -110,10 +113,10 @@ def _initial_monotone_sequence(rho: Floats, noise: Floats) -> Floats:
 
 
 def _tail(pairs: Floats, kept: Ints) -> Floats:
-    """The sum of what follows the pairs that are kept: a geometric series that declines as they do after the first.
+    """The sum of the lags after the pairs that are kept: a geometric series with the rate at which those decline.
 
-    The first pair holds the 1 of lag 0, so it tells nothing of the decline. With fewer than three others there is no
-    tail: as many stand above the noise by accident.
+    The first pair contains the 1 of lag 0, so it says nothing about the rate. With fewer than three other pairs nothing
+    is added, since so few may be above the noise by accident.
     """
     known = kept >= 4
     second = np.where(known, pairs[:, 1], 1.0)
@@ -147,8 +150,8 @@ def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks
 def within_grid(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:
     """Products of blocks with earlier ones within each market, for cells that fill most of markets × blocks.
 
-    The same to the last bit as :func:`within_list`, so that a path does not depend on which of them is used:
-    both add up market by market.
+    The result is the same to the last bit as that of :func:`within_list`, so that a path does not depend on which of
+    them is used: both add up market by market.
 
     Args:
         position: which of the blocks (0, 1, …) each cell lies in.
@@ -160,7 +163,7 @@ def within_grid(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> 
         lags × blocks × packed products.
     """
     k = totals.shape[1]
-    # One column more than blocks: along a single column numpy would add up in another order.
+    # One column more than there are blocks: numpy would add up a single column in another order.
     grid = np.zeros((k, market.max(initial=-1) + 1, n_blocks + 1))
     grid[:, market, position] = totals.T
     within = np.zeros((LAGS, n_blocks, _packed(k)))
@@ -177,7 +180,7 @@ def within_grid(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> 
 
 
 def within_list(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:
-    """The same as :func:`within_grid` for markets that live for a few blocks: pair of cells by pair of cells."""
+    """The same as :func:`within_grid`, but computed from a list of pairs of cells, for markets that last few blocks."""
     k = totals.shape[1]
     within = np.zeros((LAGS, n_blocks, _packed(k)))
     steps = np.arange(1, LAGS + 1)
@@ -196,7 +199,7 @@ def within_list(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> 
 
 @cache
 def lower_triangle(k: int) -> list[tuple[int, int]]:
-    """Row and column of each packed product of k totals; a path asks for them some seventy times."""
+    """Row and column of each packed product of k totals. It is cached, since one path calls it some seventy times."""
     return [(i, j) for i in range(k) for j in range(i + 1)]
 
 
@@ -207,7 +210,7 @@ def _packed(k: int) -> int:
 def products(left: Floats, right: Floats) -> Floats:
     """Rows of symmetrised products (left·rightᵀ + right·leftᵀ)/2, the lower triangle packed."""
     pairs = lower_triangle(left.shape[1])
-    packed = np.empty((len(left), len(pairs)), order="F")  # columns are what is summed later
+    packed = np.empty((len(left), len(pairs)), order="F")  # column by column, since each column is summed later
     for column, (i, j) in zip(packed.T, pairs, strict=True):
         np.multiply(left[:, i], right[:, j], out=column)
         if i != j:

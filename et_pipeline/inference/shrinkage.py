@@ -1,4 +1,4 @@
-"""What the best of several estimates may be expected to be: shrinkage, against the luck of the largest.
+"""Shrinkage of several estimates, since the largest of them is on average too large (selection by luck).
 
 References:
     James & Stein 1961, "Estimation with quadratic loss"; Baranchik 1964 (the positive part); for unequal variances the

@@ -1,22 +1,23 @@
 """The boundary over a plan's own horizon: alpha is spent at looks whose number and times are fixed beforehand.
 
-An experiment ends at a known time, so it need not pay for validity for ever. Lan & DeMets (1983), "Discrete
-sequential boundaries for clinical trials", Biometrika 70; Lan & DeMets (1989) for calendar time with information
-measured as it comes; Kim & DeMets (1987), Biometrika 74, for powers of time as spending functions. There are two
-one-sided boundaries, each with half of alpha. At the share ``u`` of the planned blocks
+An experiment ends at a known time, so its intervals need not be valid for ever, which would make them wider. Lan &
+DeMets (1983), "Discrete sequential boundaries for clinical trials", Biometrika 70; Lan & DeMets (1989) for calendar
+time with information measured as it comes; Kim & DeMets (1987), Biometrika 74, for powers of time as spending
+functions. There are two one-sided boundaries, each with half of alpha. At the share ``u`` of the planned blocks
 
-* the side that says *better* has spent ``α/2·u²`` (no early lucky streak),
-* the side that says *worse* has spent ``α/2·u`` (harm is told sooner).
+* the side that says *better* has spent ``α/2·u²``: little of it early, so that early luck does not decide,
+* the side that says *worse* has spent ``α/2·u``: more of it early, so that harm is reported sooner.
 
-The score at a look is the estimate over its standard error. Over looks with information τ (1/se²) it behaves as a
-Brownian motion at times τ, divided by √τ. Its boundary at a look solves "the paths that have not crossed before
-cross now with the alpha that is free now", by the recursion of Armitage, McPherson & Rowe (1969), JRSS A 132. A
-look that is left out (because the sample is not ready) leaves its alpha to the next one.
+The score at a look is the estimate divided by its standard error. Over looks with information τ (1/se²) it behaves
+as a Brownian motion at times τ, divided by √τ. The boundary at a look is the value that the paths which have not
+crossed at an earlier look cross now with a probability equal to the alpha available now. It is computed by the
+recursion of Armitage, McPherson & Rowe (1969), JRSS A 132. A look that is left out (because the sample is not ready)
+leaves its alpha to the next one.
 
-Integrals are taken on a fixed grid of scores, Gauss–Legendre in short panels. The density of the paths below a
-boundary is smooth up to the boundary; the panel that holds it is integrated up to there by the polynomial through
-its nodes. So every boundary shares the grid, and the kernel from one look to the next is computed once for all
-of them: more alphas (for an alarm, for the p-value) cost next to nothing.
+Integrals are computed on a fixed grid of scores, by Gauss–Legendre quadrature in short panels. The density of the
+paths below a boundary is smooth up to the boundary; in the panel that contains the boundary, the polynomial through
+the panel's nodes is integrated up to it. So all boundaries use the same grid, and the kernel from one look to the
+next is computed once for all of them: additional alphas (for an alarm, for the p-value) cost almost nothing.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_LOOKS = 64
-"""A plan with more blocks is looked at after every 64th part of them."""
+"""Largest number of looks. A plan with more blocks has a look after each 64th part of them."""
 LEAST_GROWTH = 1 / MOST_LOOKS
-"""Information is taken to grow by at least this share from look to look.
+"""Information is assumed to grow by at least this share from look to look.
 
-Where it grows by less, scores of neighbouring looks are more alike than is assumed, and a path then crosses
-somewhere with a smaller probability (Slepian 1962, "The one-sided barrier problem for Gaussian noise"): the error
-stays below alpha. It also bounds how narrow the kernel on the grid gets.
+Where it grows by less, scores of neighbouring looks have a larger correlation than is assumed. Then a path crosses
+the boundary with a smaller probability (Slepian 1962, "The one-sided barrier problem for Gaussian noise"), so the error
+stays below alpha. The assumption also keeps the kernel from becoming too narrow for the grid.
 """
 P_LEVELS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
-"""Alphas whose boundaries p-values are interpolated between; none below the last is told apart from it."""
+"""Alphas between whose boundaries p-values are interpolated; the last one is the smallest p-value that is reported."""
 BETTER, WORSE = 0, 1
 """The sides, as the first axis of :func:`boundaries`."""
 _EXPONENT = np.array([2.0, 1.0])
 _LOWEST, _HIGHEST, _PANELS, _NODES = -4.5, 7.5, 30, 6
-"""Below the lowest score 3e-6 of the paths are left out; above the highest no boundary that is used lies."""
+"""The grid of scores. 3e-6 of the paths lie below its lowest score; all boundaries in use lie below its highest."""
 
 _AT_ONCE = 8
-"""Boundaries × nodes² stay below the 262,144 products from which OpenBLAS starts threads."""
+"""Boundaries that are computed at once: boundaries × nodes² stay below 262,144, above which OpenBLAS starts threads."""
 
 _edges = np.linspace(_LOWEST, _HIGHEST, _PANELS + 1)
 _half = (_edges[1] - _edges[0]) / 2
@@ -59,13 +60,13 @@ _UP_TO: Floats = np.stack([legendre.legint(column, lbnd=-1) for column in _lagra
 
 
 def looks(elapsed: ArrayLike, planned_blocks: int) -> Ints:
-    """How many looks of the plan's grid are due at each time; a row is a look where the number has risen.
+    """How many looks of the plan are due at each time; a row is a look where this number has risen.
 
-    The grid divides the planned blocks evenly into at most :data:`MOST_LOOKS` looks. A row of a path stands
-    where a block has pairs, so a look that falls into a time without pairs is taken at the next row.
+    The planned blocks are divided evenly into at most :data:`MOST_LOOKS` looks. A path has rows only for blocks with
+    pairs, so a look at a time without pairs is taken at the next row.
 
     Args:
-        elapsed: blocks since the plan's start at which the rows stand, ascending.
+        elapsed: for each row, the number of blocks since the plan's start, ascending.
         planned_blocks: blocks between the plan's start and end, at least 1.
 
     Returns:
@@ -83,17 +84,17 @@ def looks(elapsed: ArrayLike, planned_blocks: int) -> Ints:
 
 
 def boundaries(share: ArrayLike, information: ArrayLike, levels: ArrayLike) -> Floats:
-    """Scores from which on a look concludes, for both sides and several alphas.
+    """The smallest scores at which a look concludes, for both sides and several alphas.
 
-    A boundary depends on its own look and earlier ones, on none that comes later.
+    The boundary at a look depends on that look and earlier ones, never on later ones.
 
     Args:
         share: share of the planned looks that are due at each look taken, ascending, above 0 to 1.
-        information: 1/se² there; its running maximum is used.
+        information: 1/se² at each of these looks; its running maximum is used.
         levels: alphas, each for both sides together, above 0 to 1.
 
     Returns:
-        Sides × levels × looks, see :data:`BETTER` and :data:`WORSE`.
+        Sides × levels × looks; the sides are :data:`BETTER` and :data:`WORSE`.
 
     Raises:
         ValueError: when shares do not rise from above 0 to at most 1, or an alpha is not in (0, 1].
@@ -135,7 +136,7 @@ def crossing(information: ArrayLike, upper: ArrayLike) -> Floats:
         upper: boundary for scores, boundaries × looks.
 
     Returns:
-        Boundaries × looks, cumulative.
+        Boundaries × looks; the probability of having crossed at this look or an earlier one.
     """
     upper = np.atleast_2d(np.asarray(upper, dtype=np.float64))
     crossed = np.empty_like(upper)
@@ -168,7 +169,7 @@ def p_value(
 
     Jennison & Turnbull (1984), "Repeated confidence intervals for group sequential clinical trials",
     Controlled Clinical Trials 5. It is at most α exactly when null lies outside the interval at α, for
-    every α among the levels; between levels it is interpolated, below the lowest it is that one.
+    every α among the levels; between levels it is interpolated, and it is never below the lowest level.
 
     Args:
         mean: estimate per look.
@@ -179,7 +180,7 @@ def p_value(
         null: the mean uplift that is tested.
 
     Returns:
-        One a look; 1 where there is no boundary.
+        One p-value per look; 1 where there is no boundary.
     """
     mean, se, clusters = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (mean, se, clusters)))
     usable = np.isfinite(mean) & np.isfinite(se) & (clusters > 1) & np.isfinite(scores).all(axis=(0, 1))
@@ -205,7 +206,7 @@ def _correlations(information: ArrayLike) -> Floats:
 
 
 def _weights(upper: Floats) -> Floats:
-    """Weights of ∫ from the lowest score up to each of several boundaries, boundaries × nodes."""
+    """Weights of the integral from the lowest score up to each of several boundaries, boundaries × nodes."""
     place = (np.clip(upper, _LOWEST, _HIGHEST) - _LOWEST) / (2 * _half)
     panel = np.minimum(place.astype(np.int64), _PANELS - 1)
     weights: Floats = np.where(np.arange(_PANELS)[:, None] < panel[:, None, None], _weight, 0.0)
@@ -228,25 +229,25 @@ def _kernel(correlation: float) -> Floats:
 def _next_density(below: Floats, correlation: float) -> Floats:
     """Density at a look of the paths that were below each boundary at the look before.
 
-    A few boundaries at a time: products of this size are computed on one thread. Larger ones are shared out, and
-    threads that wait for each other on busy cores took twenty times the processor time.
+    It takes a few boundaries at a time, since products of this size are computed on one thread. Larger products are
+    divided among threads; on busy cores these waited for each other and used twenty times the processor time.
     """
     kernel = _kernel(correlation)
     return np.concatenate([below[i : i + _AT_ONCE] @ kernel for i in range(0, len(below), _AT_ONCE)])
 
 
 def _tail(below: Floats, correlation: float, upper: Floats) -> Floats:
-    """Probability to lie above each boundary now and below it before."""
+    """Probability to be above each boundary at this look and below it at the earlier ones."""
     away = (correlation * _SCORES - upper[:, None]) / np.sqrt(1 - correlation**2)
     tail: Floats = np.einsum("bn,bn->b", below, ndtr(away))
     return tail
 
 
 def _crossed_by(below: Floats, correlation: float, free: Floats, start: Floats) -> Floats:
-    """The boundaries that are crossed now with the probabilities `free`.
+    """The boundaries that are crossed at this look with the probabilities `free`.
 
-    Newton's method on the logarithm of the tail, which is concave. Steps are at most two standard deviations
-    of the kernel: further out the tail of a density that is cut off is below the error of the grid.
+    It uses Newton's method on the logarithm of the tail probability, which is concave. Steps are at most two standard
+    deviations of the kernel: beyond that, the tail of the truncated density is smaller than the error of the grid.
     """
     sd = np.sqrt(1 - correlation**2)
     upper = start.copy()

@@ -1,8 +1,8 @@
 """The two-way cluster-robust, serially robust, anytime-valid interval and its path over block ends.
 
-Pairs of one market are correlated and so are pairs of one block, and neighbouring blocks move together:
-all three are in the standard error. Cells of totals go in, one interval per block end comes out of one
-pass of running sums; a row depends on the cells up to its block and on nothing later.
+Pairs of one market are correlated, pairs of one block are correlated, and neighbouring blocks are correlated. The
+standard error takes account of all three. The input are cells of totals, the output is one interval per block end,
+computed by running sums in one pass. A row depends on the cells up to its block and on nothing later.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class IntervalPath(NamedTuple):
     n_markets: Ints
     n_blocks: Ints
     clusters: Floats
-    """Effective clusters: the smaller of both ways, blocks after their serial factor."""
+    """Effective clusters: the smaller number of markets and blocks, the latter corrected for serial correlation."""
     mean: Floats
     """Estimated uplift."""
     se: Floats
@@ -54,7 +54,7 @@ class IntervalPath(NamedTuple):
     autocorrelation: Floats
     """Bias-corrected lag-1 autocorrelation of the block residual sums, across markets."""
     serial_factor: Floats
-    """What the memory of blocks multiplies their variance by, see :mod:`serial`."""
+    """Factor by which serial correlation of blocks increases their variance, see :mod:`serial`."""
     se_raw: Floats
     """Two-way standard error without small-sample and serial factors."""
     se_market: Floats
@@ -74,7 +74,8 @@ class IntervalPath(NamedTuple):
     degrees: Floats
     """Degrees of freedom of the standard error, for a t quantile."""
     look: NDArray[np.bool_]
-    """Whether the boundary gives the row an interval; the mixture does at every row."""
+    """Whether the boundary gives this row an interval. The mixture gives one at every row, a plan's horizon only at
+    its looks."""
 
     def at(self, row: int) -> IntervalPath:
         """One row as scalars (``-1`` is the latest)."""
@@ -82,7 +83,7 @@ class IntervalPath(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """One quantity per way of clustering."""
+    """The same quantity with clusters of three kinds: markets, blocks, and cells (one market in one block)."""
 
     market: Floats
     block: Floats
@@ -114,14 +115,15 @@ def running_moments(block: Ints, market: Ints, totals: Floats, *, lags: bool = T
         block: cells' block starts, ascending.
         market: cells' markets.
         totals: cells × k totals, centred so that their products do not cancel.
-        lags: whether products between blocks are wanted; without them there are none in `lagged`.
+        lags: whether to compute products between blocks; if not, `lagged` has no rows.
     """
     blocks, first_cell, position = np.unique(block, return_index=True, return_inverse=True)
     by_market = np.argsort(market, kind="stable")
     position, market = position[by_market], market[by_market]
-    totals = np.asfortranarray(totals[by_market])  # columns are what is summed
+    totals = np.asfortranarray(totals[by_market])  # column by column, since each column is summed
     opens = np.diff(market, prepend=market[:1] - 1) != 0
-    # Market by market: one running sum over all of them would let a market's rounding hang on the others'.
+    # A running sum for each market: in one running sum over all of them, the rounding error of one market would depend
+    # on the others.
     after = np.concatenate(
         [totals[:0], *(np.cumsum(one, axis=0) for one in np.split(totals, np.flatnonzero(opens)[1:]))]
     )
@@ -154,7 +156,7 @@ def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) ->
         cells: merged cells, see :func:`et_pipeline.inference.cells.merge`.
         alpha: probability that the path ever misses the truth.
         g: tuning of the boundary, frozen at registration, see :func:`boundary.solve_g`.
-        null: the mean uplift the e- and p-values test.
+        null: the mean uplift that the e-values and p-values test.
     """
     centre = pilot_centre(cells)
     totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
@@ -166,10 +168,10 @@ def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) ->
 
 
 def pilot_centre(cells: Cells) -> float:
-    """A point amid the values, subtracted before products are summed; its choice changes no result.
+    """A typical value, subtracted before products are summed, so that they lose no digits; it changes no result.
 
-    It is taken from the first block alone: then a row of the path depends, to the last bit, only on the
-    cells up to it, and a path that is continued equals one that is computed anew.
+    It is taken from the first block alone. So a row of the path depends, to the last bit, only on the
+    cells up to it, and a path that is continued is equal to one that is computed from the beginning.
     """
     first = slice(0, int(np.searchsorted(cells.block, cells.block[:1], side="right").sum()))
     mean, n = cells.mean[first], cells.n[first]
@@ -195,16 +197,16 @@ def path_of(
 
     Args:
         moments: running moments; the first of the k totals is the number of pairs, or the first `samples` of
-            them are the numbers of trades of each arm. The smaller sample is what `n_pairs` and clusters tell.
+            them are the numbers of trades of each arm. `n_pairs` and clusters are those of the smaller sample.
         centre: what was subtracted from the estimate.
-        shift: the estimate less ``centre``, per block end.
+        shift: the estimate minus ``centre``, per block end.
         gradient: derivatives of the estimate with respect to the k totals, per block end.
         alpha: probability that the path ever misses the truth.
         g: tuning of the boundary.
         null: value of the estimate that the e- and p-values test.
         samples: how many of the totals are numbers of observations, 1 or 2.
-        sizes: which of the totals are sizes that observations count by: where few clusters hold most of a size,
-            there are as few effective clusters.
+        sizes: which of the totals are sizes by which observations are weighted. Where few clusters hold most of
+            a size, the number of effective clusters is small too.
     """
     raw = Ways(*(_variance(packed, gradient) for packed in moments.squares))
     corrected = Ways(
@@ -256,11 +258,11 @@ def path_of(
 
 
 def planned_clusters(blocks: float, markets: float | None = None) -> float:
-    """Effective clusters a plan of so many blocks may expect; what to give to :func:`boundary.solve_g`.
+    """Effective clusters that a plan of so many blocks may expect, as an argument for :func:`boundary.solve_g`.
 
-    Where the number of (effective) markets is unknown, 50 stands for it: tuning for too few costs little
-    (at 3000 clusters 16 % of width, at 300 5 %), tuning for too many costs the verdict (planned for 200,
-    the interval is 63 % too wide at 20 clusters and infinite at 12).
+    Where the number of (effective) markets is unknown, 50 is assumed. A number that is too small costs little
+    (at 3000 clusters the interval is 16 % wider than it could be, at 300 5 %). A number that is too large may cost
+    the verdict (planned for 200, the interval is 63 % too wide at 20 clusters and infinite at 12).
 
     Args:
         blocks: time blocks between start and end.
@@ -275,19 +277,20 @@ def planned_clusters(blocks: float, markets: float | None = None) -> float:
 
 
 def has_spread(estimate: Floats, se: Floats) -> NDArray[np.bool_]:
-    """Whether a standard error is more than the rounding of the values themselves."""
+    """Whether a standard error is larger than the rounding error of the values themselves."""
     spread: NDArray[np.bool_] = se > 4 * np.finfo(np.float64).eps * np.abs(estimate)
     return spread
 
 
 def limits(path: IntervalPath, *, alpha: float, g: float) -> tuple[Floats, Floats]:
-    """Lower and upper ends of the path at another alpha, for instance where several metrics may alarm."""
+    """Lower and upper ends of the path's intervals at another alpha, for instance where several metrics may alarm."""
     half = bd.radius(path.se, path.clusters, alpha, g)
     return path.mean - half, path.mean + half
 
 
 def _effective_clusters(total: Floats, packed: Floats, columns: Sequence[int]) -> Floats:
-    """``n² / Σ n_c²`` of each row: the fewest of the totals named, each a number of observations or their size."""
+    """``n² / Σ n_c²`` of each row, computed for each of the named totals (numbers of observations, or their sizes); the
+    smallest is returned."""
     diagonal = [column * (column + 3) // 2 for column in columns]
     squares = packed[:, diagonal]
     clusters = np.divide(total[:, list(columns)] ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
@@ -303,7 +306,7 @@ def _quadratic(packed: Floats, gradient: Floats) -> Floats:
 
 
 def _variance(packed: Floats, gradient: Floats) -> Floats:
-    """The quadratic form, zero where nothing but the rounding of its terms is left of it."""
+    """The quadratic form; zero where it is no larger than the rounding error of its terms."""
     form = _quadratic(packed, gradient)
     return np.where(form > _ROUNDING * _quadratic(np.abs(packed), np.abs(gradient)), form, 0.0)
 
@@ -313,6 +316,6 @@ def _small_sample(clusters: Ints) -> Floats:
 
 
 def _two_way(variance: Ways) -> Floats:
-    """Cameron, Gelbach & Miller (2011, eq. 2.11), not below either way alone."""
+    """The two-way variance of Cameron, Gelbach & Miller (2011, eq. 2.11), at least that of markets or blocks alone."""
     larger = np.maximum(variance.market, variance.block)
     return np.maximum(variance.market + variance.block - variance.cell, larger)

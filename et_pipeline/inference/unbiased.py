@@ -1,15 +1,15 @@
-"""What an uplift is worth after it was found by stopping: an estimate that is too high as often as too low.
+"""The median-unbiased estimate after a sequential experiment has stopped: it is too high as often as too low.
 
-An experiment that stops when its interval leaves zero stops more easily at a moment of luck, so the mean at that moment
-is too far from zero (the winner's curse). The stage-wise ordering puts outcomes in order: an earlier stop is stronger
-evidence than a later one, and within a look a higher score is stronger than a lower one. The estimate is the uplift
-under which an outcome at least as strong as the one observed has probability 1/2. Over all experiments of a plan, those
-that never stop counted as too low, it is too high half of the time (Jennison & Turnbull 1999, "Group Sequential
-Methods", chapter 8; Tsiatis, Rosner & Mehta 1984, Biometrics 40). Its probabilities are those of the recursion that the
-boundary itself comes from, see :mod:`et_pipeline.inference.spending`.
+An experiment that stops when its interval excludes zero stops more easily when its mean is large by chance, so the mean
+at that moment is too far from zero (the winner's curse). Outcomes are put in order by the stage-wise ordering: an
+earlier stop is stronger evidence than a later one, and at the same look a higher score is stronger than a lower one.
+The estimate is the uplift under which an outcome at least as strong as the one observed has probability 1/2. Over all
+experiments of a plan it is too high half of the time, if those that never stop are counted as too low (Jennison &
+Turnbull 1999, "Group Sequential Methods", chapter 8; Tsiatis, Rosner & Mehta 1984, Biometrics 40). Its probabilities
+come from the recursion with which the boundary is computed, see :mod:`et_pipeline.inference.spending`.
 
-The boundary of the other side is left out. Under an uplift as large as the one that is found, paths hardly ever cross
-it first; counting them as paths that go on can only draw the estimate towards zero.
+The boundary of the other side is ignored. Under an uplift as large as the estimate, paths hardly ever cross that
+boundary first; to count them as paths that go on can only move the estimate towards zero.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ _ROUNDS = 2
 def median_unbiased(mean: ArrayLike, se: ArrayLike, degrees: ArrayLike, reach: ArrayLike) -> float:
     """The median-unbiased estimate at the look that concluded, for a side on which positive is the conclusion.
 
-    A look at which the interval had left zero before, and something else held the verdict back, counts as one at
-    which nothing could have been concluded.
+    An earlier look at which the interval already excluded zero, but at which another condition prevented the verdict,
+    is treated as a look at which nothing could have been concluded.
 
     Args:
         mean: Estimate at each look taken, the concluding one last; there it is positive.
         se: Its standard error.
-        degrees: Degrees of freedom of that.
-        reach: How far the interval's end lay from the estimate; below the estimate at the last look.
+        degrees: Degrees of freedom of the standard error.
+        reach: Distance from the estimate to the end of the interval at each look; at the last look it is smaller than
+            the estimate.
 
     Returns:
         Between 0 and the mean; NaN where the last look does not conclude.
@@ -66,7 +67,7 @@ def median_unbiased(mean: ArrayLike, se: ArrayLike, degrees: ArrayLike, reach: A
         low, high = uplift[place - 1], uplift[place]
     span = probit[place] - probit[place - 1]
     found = low + (high - low) * float(np.clip(-probit[place - 1] / span, 0, 1) if span > 0 else 1.0)
-    # A score is that of a normal distribution; the mean is what a t statistic of that score stands for.
+    # `found` is a normal score: it is converted to a mean with the ratio of mean and score at the last look.
     return float(found * mean[-1] / (score[-1] / root[-1]))
 
 
