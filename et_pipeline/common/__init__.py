@@ -1,4 +1,4 @@
-"""What every room may use: text for people, times, files, SQL, input that nobody checked yet.
+"""What every package may use: text for people, numbers, times, files, SQL, and input that is not checked yet.
 
 In: plain Python values. Out: plain Python values. It imports nothing of the project.
 """

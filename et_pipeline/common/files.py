@@ -1,8 +1,8 @@
-"""Files: written whole or not at all, also after a power cut; who may read them; which of two is newer.
+"""Files: they are written completely or not at all, even at a power cut; who may read them; which of two is newer.
 
-What the pipeline works with (warehouse, outbox, logs, Dagster's runs) is for its own user and group: reports
-and figures of a desk are nobody else's business, and nobody else may change them. What is published is there
-to be read, so every user of the machine may; the folder above it can still keep them out.
+Only the pipeline's own user and group may read the files that it works with (warehouse, outbox, logs, Dagster's runs),
+since they hold reports and figures of a trading team, and only its user may change them. Every user of the machine may
+read what is published; the permissions of the folder above can still prevent that.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import os
 from pathlib import Path
 
 OTHERS = 0o027
-"""What the umask takes away at least: writing from the group, everything from others."""
+"""The umask removes at least these permissions: writing for the group, everything for others."""
 PUBLIC_FILE = 0o644
 PUBLIC_FOLDER = 0o755
 
 
 def write_atomically(path: Path, data: bytes, *, public: bool = False) -> None:
-    """Writes a file so that its final name never shows less than all of it.
+    """Writes a file in such a way that under its final name there is always a complete file.
 
-    The bytes go to `<name>.tmp` beside it and are synced before the rename; the folder is synced after it.
-    A process killed in between leaves at most the temporary file, which the next attempt overwrites.
+    The bytes are written to `<name>.tmp` beside it and synced, then the file is renamed and its folder is synced.
+    A process that is killed in between leaves at most the temporary file, which the next attempt overwrites.
 
     Args:
         path: Its final name.
-        data: What it holds.
-        public: Whether every user of the machine may read it; the umask decides otherwise.
+        data: Its content.
+        public: Whether every user of the machine may read it; if not, the umask decides.
 
     Raises:
         OSError: The folder cannot be written.
@@ -43,7 +43,7 @@ def write_atomically(path: Path, data: bytes, *, public: bool = False) -> None:
 
 
 def sync_directory(folder: Path) -> None:
-    """Makes the names in a folder durable: without it a rename may be undone by a power cut."""
+    """Makes the names in a folder durable: without this, a power cut may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -57,7 +57,7 @@ def keep_others_out() -> None:
 
 
 def public_folder(path: Path) -> None:
-    """Makes a folder, where it is missing, that everybody may list."""
+    """Makes a folder that every user may list, unless it exists."""
     if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(PUBLIC_FOLDER)

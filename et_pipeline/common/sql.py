@@ -1,4 +1,4 @@
-"""SQL: the loader of `.sql` files, which stand beside the module that runs them, and columns into DuckDB."""
+"""SQL: loads the `.sql` files that lie beside the module that runs them, and writes rows and frames into DuckDB."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 def load(package: str | None, name: str, **fragments: object) -> str:
     """The text of one named section of a package's `.sql` files, with its placeholders filled in.
 
-    A file holds the queries of one subject; each section begins with a line `-- name: <name>`, as the package
-    aiosql has it. A brace that is no placeholder is written twice.
+    A file contains the queries of one subject; each section begins with a line `-- name: <name>`, as in the package
+    aiosql. A brace that does not belong to a placeholder is written twice.
 
     Args:
         package: The caller's `__package__`.
@@ -30,7 +30,7 @@ def load(package: str | None, name: str, **fragments: object) -> str:
         fragments: SQL for each placeholder `{name}` of the section. Values are parameters of the query instead.
 
     Raises:
-        KeyError: The package has no such section, or a placeholder got no text.
+        KeyError: The package has no such section, or `fragments` lacks a placeholder.
     """
     return sections(package or "")[name].format(**fragments)
 
@@ -40,7 +40,7 @@ def sections(package: str) -> dict[str, str]:
     """Every named section of a package's `.sql` files.
 
     Raises:
-        ValueError: A name stands twice in the package, or a file has no section.
+        ValueError: Two sections of the package have the same name, or a file has no section.
     """
     found: dict[str, str] = {}
     for file in files(package).iterdir():
@@ -55,9 +55,9 @@ def sections(package: str) -> dict[str, str]:
 
 
 def among(experiments: Iterable[str]) -> str:
-    """The condition that a row is of one of the experiments; ids are plain (see `Plan`), so they need no quoting.
+    """The condition that a row belongs to one of the experiments. Their ids are safe in SQL, see the pattern in `Plan`.
 
-    It begins with the column's name, also where there is no experiment, so that a table's name may stand before it.
+    The condition always begins with the column's name, so that a table's name and a dot can be put before it.
     """
     names = ", ".join(f"'{name}'" for name in experiments)
     return f"experiment_id IN ({names or NO_ID})"
@@ -73,21 +73,21 @@ def row_dicts(
 
 
 def insert_row(connection: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, object]) -> None:
-    """Appends one row to a table, by the names of its columns; columns that are left out get their default."""
+    """Appends one row to a table, matched by column names; columns that are left out get their default."""
     names, marks = ", ".join(row), ", ".join("?" for _ in row)
     connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
 
 
 def append(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
-    """Appends the rows of a frame to a table, by the names of its columns."""
+    """Appends the rows of a frame to a table, matched by column names."""
     rows = ArrowStream(frame)  # noqa: F841 (DuckDB scans it by its name)
     connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM rows')
 
 
 class ArrowStream:
-    """Shows only a frame's Arrow stream, so that DuckDB scans it by its variable's name, without pyarrow.
+    """Wraps a frame so that DuckDB reads its Arrow stream and does not need pyarrow.
 
-    DuckDB recognises a polars frame and then asks for pyarrow; it needs no more than this.
+    DuckDB recognises a polars frame and then requires pyarrow, although the Arrow stream is enough.
     """
 
     def __init__(self, frame: pl.DataFrame) -> None:
@@ -98,14 +98,14 @@ class ArrowStream:
 
 
 def replace_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    """Gives a table of one row an experiment these rows.
+    """Replaces all rows of a table that has one row per experiment.
 
-    Only the rows that changed are written, so that the published copy changes no more than they do.
+    Only the rows that changed are written, so that only these change in the published copy.
 
     Args:
         connection: The warehouse, inside the caller's transaction.
         table: The table; its key is `experiment_id`.
-        rows: All its rows.
+        rows: All rows that the table has afterwards.
     """
     before = {row["experiment_id"]: row for row in row_dicts(connection, f"FROM {table}")}
     after = {row["experiment_id"]: row for row in rows}

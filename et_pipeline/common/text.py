@@ -1,4 +1,4 @@
-"""Figures as people read them: few digits, a real minus sign, times in UTC."""
+"""Figures in the form for people: few digits, a true minus sign, times in UTC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NONE = "–"
 
 
 def number(value: float | int | None, digits: int = 4) -> str:
-    """A figure with so many significant digits, thousands grouped; `–` where there is none."""
+    """A number with so many significant digits and grouped thousands; `–` where it is unknown or infinite."""
     if value is None or math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -28,7 +28,7 @@ def _raised(value: int) -> str:
 
 
 def signed(value: float | None, decimals: int) -> str:
-    """A difference with its sign and so many decimals."""
+    """A difference with its sign and the given number of decimals."""
     if value is None or not math.isfinite(value):
         return number(value)
     rounded = round(value, decimals) + 0.0
@@ -36,7 +36,7 @@ def signed(value: float | None, decimals: int) -> str:
 
 
 def decimals_of(*values: float | None) -> int:
-    """Decimals that show an interval with three significant digits of its width, and keep the sign of its ends."""
+    """Number of decimals with which an interval's width has three significant digits and its ends keep their sign."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     width = max(known) - min(known) if len(known) > 1 else max(map(abs, known), default=1.0)
     decimals = 2 if width <= 0 else min(8, max(0, 2 - math.floor(math.log10(width))))
@@ -47,7 +47,7 @@ def decimals_of(*values: float | None) -> int:
 
 
 def interval(lower: float | None, upper: float | None, unit: str = "", none: str = "no interval yet") -> str:
-    """`−0.41 to +3.20 bps`, or that there is none yet."""
+    """An interval such as `−0.41 to +3.20 bps`; the text `none` where both ends are unknown."""
     ends = [value for value in (lower, upper) if value is not None and math.isfinite(value)]
     if not ends:
         return none
@@ -56,14 +56,21 @@ def interval(lower: float | None, upper: float | None, unit: str = "", none: str
 
 
 def between(lower: float | None, upper: float | None, unit: str, decimals: int | None = None) -> str:
-    """`between −0.41 and +3.20 bps`, for sentences; with the digits that tables and charts show, unless told."""
+    """An interval for a sentence, such as `between −0.41 and +3.20 bps`.
+
+    Args:
+        lower: Lower end, None where it is unknown.
+        upper: Upper end, None where it is unknown.
+        unit: The unit.
+        decimals: Number of decimals; by default as many as tables and charts show.
+    """
     if decimals is None:
         decimals = decimals_of(lower, upper)
     return f"between {signed(lower, decimals)} and {signed(upper, decimals)} {unit}"
 
 
 def percent(value: float | None) -> str:
-    """A share between 0 and 1 as percent."""
+    """A share between 0 and 1, in percent."""
     return NONE if value is None or math.isnan(value) else f"{100 * value:.3g} %".replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""Names, texts and files that others wrote: what they may hold, and how they are read and shown."""
+"""Names, texts and files that others wrote: what they may contain, and how they are read and shown safely."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f]"
 
 
 def printable(text: str) -> str:
-    """The text itself, where it does nothing but show: a terminal obeys control characters.
+    """Returns the text if it has no control characters, which a terminal would carry out.
 
     Raises:
-        ValueError: It holds one.
+        ValueError: It contains one.
     """
     if re.search(CONTROL_CHARACTERS, text):
         raise ValueError("holds a control character; allowed: printable text")
@@ -24,17 +24,18 @@ def printable(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Any text with control characters, and bytes of a file name that are no UTF-8, as escapes."""
+    """Any text; control characters, and bytes of a file name that are not UTF-8, are replaced by escapes."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(CONTROL_CHARACTERS, lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def name_key(name: str) -> str:
-    """A person's name in the form in which names are compared: two spellings of one name have one key.
+    """A person's name in the form in which names are compared: two spellings of the same name have the same key.
 
-    Case counts for nothing, nor does how a letter is composed (é as one character or as two), its width, a
-    character that is not seen (a soft hyphen, a zero-width space), or how wide a space is. Letters of other
-    scripts that only look alike stay different: a name is free text, what proves a person is the key.
+    These differences are ignored: upper and lower case, how a letter is composed (é as one character or as two), its
+    width, invisible characters (a soft hyphen, a zero-width space), and the width of spaces. Letters of other scripts
+    that only look similar stay different, since a name is free text: a person is identified by the key of the
+        signature.
 
     Source: Unicode 16, section 3.13, compatibility caseless matching (`toNFKC_Casefold`).
     """
@@ -46,7 +47,7 @@ def in_utc(moment: datetime) -> datetime:
     """A moment with an offset, in UTC.
 
     Raises:
-        ValueError: It lies beyond what a calendar of four digits holds.
+        ValueError: Its year in UTC does not lie between 1 and 9999.
     """
     try:
         return moment.astimezone(UTC)
@@ -55,24 +56,24 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def leads_out(path: Path | str, folder: Path) -> bool:
-    """Whether a path, its links followed, lies outside a folder."""
+    """Whether a path lies outside a folder after its links were followed."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def read_inside(path: Path, folder: Path, limit: int) -> bytes:
-    """Reads a plain file that lies in a folder: never one that a link outside names, never a pipe.
+    """Reads a regular file inside a folder; it refuses pipes and links to files outside the folder.
 
     Args:
         path: The file.
-        folder: Where it has to lie, links followed.
+        folder: The folder in which it must lie after links were followed.
         limit: The largest number of bytes that are read.
 
     Raises:
-        OSError: It is none, or cannot be read.
+        OSError: It is not such a file, or cannot be read.
     """
     if leads_out(path, folder):
         raise OSError(f"it is a link to a file outside {folder.name}; put the file itself there")
-    # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
+    # Without O_NONBLOCK, opening a pipe would wait until a process writes to it.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("it is no plain file")

@@ -1,4 +1,4 @@
-"""Dimensions of a breakdown: what a pair is told apart by, and what a plan may ask for."""
+"""Dimensions of a breakdown: by which properties pairs can be divided, and which of them a plan may ask for."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 LABEL = "label."
-"""How the dimension of a label of the report begins; its name follows."""
+"""Prefix of a dimension that is a label of the report; the label's name follows."""
 DIMENSION_PATTERN = r"^(side|outcome_id|hour|market|label\.[A-Za-z_][A-Za-z0-9_]{0,39})$"
-"""What `breakdowns` of a plan may hold."""
+"""The entries that a plan's `breakdowns` may have."""
 NONE, OTHER = "(none)", "(other)"
-"""The value of a pair without a label or a group of markets, and that of all values beyond `MAX_VALUES`."""
+"""The value of a pair that has no such label or group of markets, and the one for all values beyond `MAX_VALUES`."""
 MAX_VALUES = 50
-"""Values of a dimension that are shown; the ones with the most pairs."""
+"""Number of values of a dimension that are shown: those with the most pairs."""
 DELTA = 0.10
-"""Bound of the expected share of false ones among the values of a dimension that stand."""
+"""Largest expected share of false discoveries among the values of a dimension that stand."""
 
 
 class Breakdown(NamedTuple):
@@ -30,7 +30,10 @@ class Breakdown(NamedTuple):
     groups: Mapping[str, str] = {}
 
     def group_of(self, market_id: str) -> str:
-        """The group of a market: of the patterns that fit, the one with the most letters, then the first name."""
+        """The group of a market.
+
+        If several patterns match, the one with the most characters besides `*` counts, then the first name.
+        """
         fitting = [
             (-len(pattern.replace("*", "")), name)
             for name, pattern in self.groups.items()

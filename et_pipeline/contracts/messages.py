@@ -1,4 +1,4 @@
-"""What leaves the pipeline: reason codes as OperationsReports, drift signals, requests for a review.
+"""The messages that the pipeline sends: reason codes as OperationsReports, drift signals, requests for a review.
 
 None of these messages can ask another system to change a stage, an order or a trade.
 """
@@ -19,16 +19,16 @@ Kind = Literal["reason_code", "drift_signal", "promotion_review"]
 
 
 class Event(NamedTuple):
-    """One message as it stands in the outbox.
+    """One message as the outbox stores it.
 
     Attributes:
-        event_id: Derived from what it tells, so telling twice emits once.
-        kind: Which of the three kinds of message.
-        experiment_id: The experiment it speaks of.
+        event_id: Derived from the content, so that the same event is emitted only once.
+        kind: Which of the three kinds of message it is.
+        experiment_id: The experiment that it is about.
         reason_code: The code, for a reason code.
         severity: The code's severity, or `WARN` for a drift signal and `INFO` for a review request.
         message: One plain sentence for a non-engineer.
-        emitted_at: When it was decided (UTC).
+        emitted_at: When the decision to send it was made (UTC).
         payload: The whole message as it is delivered.
     """
 
@@ -49,7 +49,8 @@ def event_id(experiment_id: str, code: str, plan_hash: str, period: str) -> str:
         experiment_id: The experiment.
         code: Reason code, or the kind of message.
         plan_hash: The frozen plan's hash.
-        period: What makes it unique within the plan, for example a UTC day; empty for once per plan.
+        period: What distinguishes it from other events of this plan and code, for example a UTC day; empty if there is
+            only one per plan.
 
     Returns:
         32 hexadecimal digits.
@@ -77,8 +78,8 @@ def reason_code_event(
 ) -> Event:
     """A reason code as an emitted OperationsReport.
 
-    The envelope has the input's fields. Those that speak of one trade (`correlation_id`, `market_id`,
-    `outcome_id`, `side`) are null, and `metrics` is empty: the report speaks of an experiment.
+    The envelope has the same fields as the reports that come in. Those that describe one trade (`correlation_id`,
+    `market_id`, `outcome_id`, `side`) are null, and `metrics` is empty, since this report is about an experiment.
     """
     identifier = event_id(experiment_id, code.code, plan_hash, period)
     document = {
@@ -108,26 +109,26 @@ def reason_code_event(
 
 
 class DriftSignal(NamedTuple):
-    """What the StrategyRegistry is told when a variant underperforms; units are the metric's own.
+    """The message to the StrategyRegistry that a variant underperforms; figures are in the metric's unit.
 
     Attributes:
         signal_id: The event's id.
         experiment_id: The experiment.
         control_strategy_id: Strategy of the control.
         variant_strategy_id: Strategy of the variant.
-        metric: Metric that raised it.
+        metric: The metric that caused the alarm.
         trigger: `interval` (the primary's interval lies below 0), `guardrail` (a guardrail's lies below
             minus its margin) or `detector` (the change detector).
         uplift: Mean uplift.
-        ci_lower: Lower end of the interval that alarms.
-        ci_upper: Upper end of it.
-        n_pairs: Pairs behind it.
-        effective_clusters: Effective clusters behind it.
-        e_value: Evidence against "no worse".
+        ci_lower: Lower end of the interval at the alpha of the alarm.
+        ci_upper: Upper end of that interval.
+        n_pairs: Number of pairs from which it was computed.
+        effective_clusters: Number of effective clusters of these pairs.
+        e_value: Evidence against the hypothesis that the variant is not worse.
         since: Estimated onset (UTC), where the detector gives one.
         plan_hash: The frozen plan's hash.
         evidence_hash: Hash of the evidence.
-        emitted_at: When it was decided (UTC).
+        emitted_at: When the decision to send it was made (UTC).
     """
 
     signal_id: str

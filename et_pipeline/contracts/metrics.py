@@ -1,8 +1,8 @@
 """The metric catalogue: what each metric means, its unit, direction, bounds and estimator.
 
-It is the only place that knows the metrics' rules: the report schema takes its value checks from here,
-the plan its defaults, pairing the orientation of the uplift. A plan may also derive a metric from what reports carry;
-its rules follow from the catalogue's entries, and `metric_of` finds either kind by name.
+It is the only place with the rules of metrics. The report schema takes its value checks from here, the plan its
+defaults, and pairing the sign of the uplift. A plan may also derive a metric from the metrics that reports contain; its
+rules follow from the catalogue's entries. `metric_of` finds metrics of both kinds by name.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Metric(NamedTuple):
             `direction · (variant − control)`, so positive is always good for the variant.
         lower: Smallest value allowed.
         upper: Largest value allowed.
-        lower_open: Whether `lower` itself is outside.
-        estimator: Estimator used where the plan names none.
+        lower_open: Whether the value `lower` itself is not allowed.
+        estimator: Estimator that is used if the plan names none.
         meaning: One sentence for people.
-        needs_fill: Whether it is measured on what was filled, so that a report whose `fill_ratio` is 0 has none.
+        needs_fill: Whether it is measured on the filled part, so that a report whose `fill_ratio` is 0 has no value.
         ratio_of: Numerator and denominator, for a ratio metric; such a metric is in no report.
-        counts_passes: Whether an arm that passed on an opportunity has 0 of it, where the plan counts passes.
-        weighs: Whether a plan may count the trades of other metrics by it: a size, never negative.
-        source: For a derived metric, the metric of a report that its values come from.
-        weight: For a metric by size, the metric of a report that each value counts by.
-        above: For a share of trades, the limit that they lie above.
-        below: For a share of trades, the limit that they lie below.
+        counts_passes: Whether the value of an arm that passed on an opportunity is 0, if the plan counts passes.
+        weighs: Whether a plan may use it as the weight of other metrics: it is a size and never negative.
+        source: For a derived metric, the reported metric from which its values come.
+        weight: For a metric weighted by size, the reported metric that is the weight.
+        above: For a share of trades, the limit above which a trade is counted.
+        below: For a share of trades, the limit below which a trade is counted.
     """
 
     name: str
@@ -57,17 +57,18 @@ class Metric(NamedTuple):
 
     @property
     def reported(self) -> bool:
-        """Whether reports carry it themselves."""
+        """Whether reports contain its values, so that it is neither derived nor a ratio."""
         return self.ratio_of is None and self.source is None
 
     @property
     def is_ratio(self) -> bool:
-        """Whether it is a total over another total in each arm, so that no single pair has an uplift in it."""
+        """Whether each arm's value is one total divided by another, so that single pairs have no uplift of their
+        own."""
         return self.ratio_of is not None or self.weight is not None
 
     @property
     def column(self) -> str:
-        """Its name as a part of a column's: a derived metric's name has more than letters in it."""
+        """Its name as a part of column names: characters that are not allowed there, such as dots, are escaped."""
         return re.sub(r"[^a-z0-9_]", lambda found: f"__{ord(found[0]):x}_", self.name)
 
     @property
@@ -76,9 +77,10 @@ class Metric(NamedTuple):
         return f"{self.lower:.12g} {'<' if self.lower_open else '<='} {self.name} <= {self.upper:.12g}"
 
     def change(self, control: float | None, variant: float | None) -> float | None:
-        """The variant's mean over the control's, less 1; None where it would mean nothing.
+        """The relative change: the variant's mean divided by the control's, minus 1.
 
-        That is where values may be negative (a change of an edge near 0 has any size) or the control has none.
+        It is None where it would have no meaning: for a metric whose values may be negative (the relative change of an
+        edge near 0 can have any size), and where the control's mean is 0 or a mean is missing.
         """
         if self.lower < 0 or not control or variant is None:
             return None
@@ -158,19 +160,19 @@ CATALOGUE: dict[str, Metric] = {
         ),
     )
 }
-"""Every metric by name. Sizes and money are optional parts of a 1.x report."""
+"""Every metric by name. Sizes and amounts of money are optional in a 1.x report."""
 MONEY = "pnl_usd"
-"""The metric that tells an uplift in money."""
+"""The metric from which an uplift in money is computed."""
 
 REPORT_METRICS: tuple[str, ...] = tuple(name for name, metric in CATALOGUE.items() if metric.reported)
-"""The metrics that a report may carry, in column order."""
+"""The metrics that a report may contain, in the order of their columns."""
 WEIGHTS: tuple[str, ...] = tuple(name for name, metric in CATALOGUE.items() if metric.weighs)
-"""The metrics that a plan may count trades by."""
+"""The metrics that a plan may use as weights of trades."""
 
 
 @cache
 def metric_of(name: str) -> Metric:
-    """The metric of a name: the catalogue's, or the one that a plan derives and names like this.
+    """The metric with a name: one of the catalogue, or one that a plan derives.
 
     Example:
         >>> metric_of("edge_bps.by.filled_size").unit, metric_of("latency_ms.above.500").meaning
@@ -191,11 +193,11 @@ def metric_of(name: str) -> Metric:
 
 
 def by_size(name: str, weight: str) -> Metric:
-    """A metric in which each trade counts by its size: each arm's sum of value times weight over its sum of weights.
+    """A metric weighted by size: each arm's sum of value times weight, divided by its sum of weights.
 
     Args:
         name: The metric of a report.
-        weight: What each value counts by.
+        weight: The metric of a report that is the weight of each value.
 
     Raises:
         ValueError: The metric is not in reports, or is not allowed as a weight.
@@ -217,7 +219,7 @@ def by_size(name: str, weight: str) -> Metric:
 def beyond(name: str, side: str, limit: float) -> Metric:
     """The share of trades whose value lies strictly beyond a limit.
 
-    More of it is better where more of the metric is better and the limit lies below, and the reverse.
+    Its direction is that of the metric for `above`, and the opposite one for `below`.
 
     Args:
         name: The metric of a report.
@@ -262,6 +264,6 @@ def _source(name: str, key: str) -> Metric:
 
 
 def _digits(limit: float) -> str:
-    """A number in decimal digits that read back as the same number, without an exponent."""
+    """A number in decimal digits, without an exponent, that gives the same number when it is read again."""
     text = format(Decimal(repr(limit + 0.0)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

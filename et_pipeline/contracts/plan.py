@@ -32,19 +32,20 @@ from et_pipeline.contracts.refusals import Refusal, explain, shortened
 
 MAX_PLAN_BYTES = 64 * 1024
 MAX_SIZE = 1_000_000_000
-"""The largest number of pairs or clusters that a plan may name: what it is computed with has to hold it."""
+"""The largest number of pairs or clusters that a plan may name, so that calculations with it do not overflow."""
 SHOWN_REFUSALS = 20
-"""How many faults of one file are told one by one."""
+"""How many faults of one file are listed one by one."""
 MISREAD = (
     "YAML reads another number from it than people do; allowed: decimal digits without a leading zero, for example "
     "100 or 0.05 (and quotation marks around what is text)"
 )
 INDEX = "index"
-"""The page that lists the experiments stands beside the experiments' own pages."""
+"""Name of the page that lists the experiments. It is in the same folder as their pages, so no experiment may have
+it."""
 DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))]
 )
-"""Names that are devices to Windows, whatever stands behind their first dot: no file can have them there."""
+"""Names of devices in Windows, whatever follows after their first dot: no file can have such a name there."""
 TAKEN = (
     "an experiment's page is named after it, and this name is taken; allowed: any other than "
     "index, con, prn, aux, nul, com0 to com9 and lpt0 to lpt9"
@@ -52,7 +53,7 @@ TAKEN = (
 LARGE_SPLIT_PCT = 50.0
 """Share of the traffic, in percent, above which a human has to agree before sampling begins."""
 MAX_UNMATCHED = 0.25
-"""Share of an arm's reports without a partner above which the sample is no longer what was planned."""
+"""Share of an arm's reports without a partner above which the sample is not what was planned, and a check fails."""
 UNREAD = "not read: a plan is a file that ends with .yaml or .yml, directly in the folder of experiments"
 AMENDABLE = ("title", "owner", "ends_at", "traffic_split_pct", "sample")
 """The keys that may change after EXPERIMENT_STARTED (`ends_at` only earlier, `traffic_split_pct` only lower, `sample`
@@ -69,12 +70,12 @@ LATER_KEYS = (
     "follows",
     "weighting",
 )
-"""Keys that plans did not always have: at their default they are left out of the frozen part, so that the hash
-of a plan that was registered before them stays what it was."""
+"""Keys that were added later. Where they have their default, they are left out of the frozen part, so that the hash
+of a plan that was registered before does not change."""
 
 
 FROZEN = "frozen"
-"""Validation context of a plan that was registered before: what is refused since then, it may have."""
+"""Validation context for a plan that is registered already: it may contain what newer rules would refuse."""
 
 
 def _duration(value: object) -> int:
@@ -112,9 +113,9 @@ class Arm(_Strict):
 
 
 class Matching(_Strict):
-    """What is compared with what: pairs (`correlation`, `nearest`), or all trades of both arms (`arms`).
+    """What is compared: pairs (`correlation`, `nearest`), or all trades of both arms (`arms`).
 
-    With `arms`, pairs by nearest time within the tolerance are only samples for people to look at.
+    With `arms`, pairs by nearest time within the tolerance are made too, but only as examples for people to look at.
     """
 
     method: Literal["correlation", "nearest", "arms"] = "correlation"
@@ -129,12 +130,12 @@ class Matching(_Strict):
 
 
 def counted(method: str) -> str:
-    """What `min_samples_for_decision`, `planned_pairs` and `n_pairs` count with a way of matching, in words."""
+    """What `min_samples_for_decision`, `planned_pairs` and `n_pairs` count with a method of matching, in words."""
     return "trades of the smaller arm" if method == "arms" else "pairs"
 
 
 def _usual_matching(plan: dict[str, Any]) -> Matching:
-    """What a plan gets that does not say how its arms are compared."""
+    """The default of `matching`, which depends on the plan's mode."""
     live = plan.get("mode") == "limited_live"
     return Matching.model_validate({"method": "arms", "tolerance": "1m"} if live else {})
 
@@ -142,7 +143,7 @@ def _usual_matching(plan: dict[str, Any]) -> Matching:
 class MetricPlan(_Strict):
     """A metric's part in the decision; margins are in the metric's own unit.
 
-    With `weight`, `above` or `below` it is one that the plan derives from `name`, under a name of its own.
+    With `weight`, `above` or `below` it is a metric that the plan derives from `name`; it gets a name of its own.
     """
 
     name: str
@@ -205,7 +206,8 @@ class MetricPlan(_Strict):
 
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An entry that derives nothing reads as it did before plans could: the hash of its plan stays."""
+        """Leaves out the keys for derived metrics where they are not used, so that hashes of older plans do not
+        change."""
         found: dict[str, Any] = serialise(self)
         return {key: value for key, value in found.items() if key not in DERIVED or value is not None}
 
@@ -343,7 +345,7 @@ class Plan(_Strict):
 
     @property
     def alarm_alpha(self) -> float:
-        """Alpha of each metric that may raise the alarm: "any may alarm" splits it."""
+        """Alpha of each metric that may raise the alarm: any of them may, so alpha is divided among them."""
         return self.alpha / (1 + len(self.guardrails))
 
     @property
@@ -405,9 +407,9 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
     except ValidationError as error:
         problems = error.errors(include_url=False)
         at_fault = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
-        # A list with a faulty entry is also called too short by the library.
+        # The library reports a list with a faulty entry as too short as well.
         problems = [item for item in problems if item["type"] != "too_short" or item["loc"] not in at_fault]
-        # A default that depends on other keys is not made where one of them is at fault.
+        # The library also reports that a default was not made, if it depends on a key that is at fault.
         problems = [item for item in problems if item["type"] != "default_factory_not_called"]
         told = [Refusal(path, known, *explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
         more = len(problems) - len(told)
@@ -421,8 +423,8 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
         folder: Folder with `*.yaml` files.
 
     Returns:
-        Plans by file name, and why the other files were refused. Two files that claim one `experiment_id`
-        are both refused: which one is meant is for a human to say.
+        Plans by file name, and why the other files were refused. Two files with the same `experiment_id`
+        are both refused, since only a human can say which one is meant.
     """
     plans: dict[str, Plan] = {}
     refusals: list[Refusal] = []
@@ -455,7 +457,7 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
 
 
 def unread_plans(folder: Path) -> list[Path]:
-    """Files that a person would take for plans of the folder, but that are not read: `Upper.YAML`, `sub/plan.yaml`."""
+    """Files that look like plans of the folder but are not read, for instance `Upper.YAML` or `sub/plan.yaml`."""
     like = (path for path in folder.rglob("*") if path.suffix.lower() in (".yaml", ".yml") and path.is_file())
     return sorted(
         path
@@ -467,7 +469,7 @@ def unread_plans(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=1024)
 def _parsed(content: bytes, name: str) -> Plan | tuple[Refusal, ...]:
-    """A tick reads every plan twice, a sensor's process again and again; YAML takes milliseconds a plan."""
+    """Parses a plan's bytes. It is cached, since a tick reads every plan twice and YAML takes milliseconds per plan."""
     outcome = parse_plan(content, name)
     return outcome if isinstance(outcome, Plan) else tuple(outcome)
 

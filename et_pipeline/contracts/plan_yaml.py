@@ -1,4 +1,4 @@
-"""A plan's YAML, read so that no number, word or date is another one than people see."""
+"""Reads a plan's YAML in such a way that each number, word or date means what people see in the file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _DECIMAL = {
     "int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
     "float": re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]*([eE][-+][0-9]+)?|[-+]?\.(inf|nan)", re.IGNORECASE),
 }
-"""Numbers that mean the same to YAML and to people; `0100` is 64 to YAML, `1:00:00` is 3600, `0x10` is 16."""
+"""Numbers that mean the same in YAML and to people. (In YAML `0100` is 64, `1:00:00` is 3600 and `0x10` is 16.)"""
 _AS_TEXT = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
 _PLAIN_SENTENCE = re.compile(r"^(title|hypothesis): ++(?![\"'|>&*!%@`])(?=.*: )(.*)$", re.MULTILINE)
 
 
 class Scalar(NamedTuple):
-    """A value that YAML takes for something else than text.
+    """A value that YAML does not read as text.
 
     Attributes:
-        text: The value as it stands in the file.
-        kind: What YAML takes it for, in words.
-        misread: Whether YAML reads a number from it that a person does not.
+        text: The value as it is written in the file.
+        kind: As what YAML reads it, in words.
+        misread: Whether YAML reads another number than a person would.
     """
 
     text: str
@@ -44,7 +44,7 @@ class PlanText(NamedTuple):
 
     Attributes:
         document: The values, as YAML reads them.
-        scalars: By dotted key the values that are no text.
+        scalars: The values that are not text, by dotted key.
     """
 
     document: Any
@@ -52,7 +52,7 @@ class PlanText(NamedTuple):
 
 
 UNREADABLE = (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError)
-"""What `read_yaml` raises."""
+"""The errors that `read_yaml` raises."""
 
 
 def unreadable(content: bytes, error: BaseException) -> str:
@@ -91,9 +91,9 @@ def read_yaml(content: bytes) -> PlanText:
     """Reads a plan's bytes.
 
     Raises:
-        yaml.YAMLError: No YAML, or more of YAML than a plan needs.
-        ValueError: No UTF-8, or a value that cannot be made.
-        RecursionError: Nested too deeply.
+        yaml.YAMLError: It is not YAML, or uses parts of YAML that a plan does not need.
+        ValueError: It is not UTF-8, or has a value that cannot be converted (for instance an impossible date).
+        RecursionError: It is nested too deeply.
     """
     loader = _PlanLoader(_PLAIN_SENTENCE.sub(_quoted, content.decode("utf-8")))
     try:
@@ -120,7 +120,10 @@ def _scalars(node: yaml.Node, key: str) -> Iterator[tuple[str, Scalar]]:
 
 
 class _PlanLoader(yaml.SafeLoader):
-    """Safe YAML without what a plan never needs: aliases (memory bombs), tags, merges, depth, repeated keys."""
+    """Safe YAML without the parts that a plan does not need.
+
+    It refuses aliases (with which a small file can fill the memory), tags, merges, deep nesting and repeated keys.
+    """
 
     _depth = 0
 
@@ -129,7 +132,7 @@ class _PlanLoader(yaml.SafeLoader):
             raise yaml.YAMLError("aliases (*name) are not allowed in a plan")
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
-            # A tag forces a type on a text that does not have it, which the library's constructors trip over.
+            # A tag forces a type on a text that does not have it, and then the library's constructors raise errors.
             raise yaml.YAMLError("tags (!name) are not allowed in a plan")
         if self._depth == MAX_DEPTH:
             raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep")
@@ -160,5 +163,5 @@ _PlanLoader.add_constructor(f"{_PREFIX}int", _whole_number)
 
 
 def _quoted(match: re.Match[str]) -> str:
-    """A sentence with a colon in it is text: YAML alone would refuse it, and people write such titles."""
+    """Puts quotes around a sentence with a colon in it: YAML would refuse it, and people write such titles."""
     return f"{match[1]}: {json.dumps(match[2].rstrip(), ensure_ascii=False)}"

@@ -1,6 +1,7 @@
-"""Why a file that a person wrote is refused: key, value and what is allowed, in the words of the file.
+"""Says why a file that a person wrote is refused: key, value and what is allowed, in the words of the file.
 
-The library that checks plans has messages of its own (`Input should be a valid string`); none of them reaches a person.
+The library that checks plans has messages of its own (`Input should be a valid string`); none of them is shown to
+people.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ class Refusal(NamedTuple):
     """Why a file was refused.
 
     Attributes:
-        path: File it stands in, relative to the data folder.
-        experiment_id: The experiment, where it could be read.
+        path: The file, relative to the data folder.
+        experiment_id: The experiment; None if it could not be read.
         key: Key at fault, dotted; empty for the whole file.
         value: The value found, shortened.
         sentence: What is wrong and what is allowed.
@@ -51,7 +52,7 @@ KINDS = {
     "dict": "allowed: keys with their values",
     "model": "allowed: keys with their values",
 }
-"""What is allowed, by the beginning of the library's name for the fault."""
+"""What is allowed, by the prefix of the library's name for the fault."""
 BOUNDS = {
     "greater_than": "allowed: above {gt:g}",
     "greater_than_equal": "allowed: {ge:g} or more",
@@ -88,8 +89,8 @@ def explain(
 
     Args:
         problem: The fault, as `ValidationError.errors` has it.
-        scalars: The values that YAML takes for no text, by dotted key.
-        keys: Where the keys that are allowed are described.
+        scalars: The values that YAML does not read as text, by dotted key.
+        keys: The document that describes the allowed keys.
     """
     key = shown(".".join(str(part) for part in problem["loc"]))[:200]
     kind = problem["type"]

@@ -1,9 +1,9 @@
-"""The OperationsReport as it comes in: its fields, and the rules a report has to keep.
+"""The OperationsReport as it comes in: its fields, and the rules that a report has to follow.
 
-The rules stand here once, as a pandera schema on polars whose metric part is built from the metric
+The rules are defined here once, as a pandera schema on polars; its part for metrics is built from the metric
 catalogue. Every failure case of the schema becomes a quarantine reason and a sentence. The JSON Schema for
 the teams that emit reports is derived from the same constants (`python -m et_pipeline.contracts.report`
-prints it; a test holds `operations_report.schema.json` equal to it, and both schemas to each other).
+prints it). Tests check that `operations_report.schema.json` is equal to it, and that both schemas agree.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BACKTESTER_BOT_ID = "gov.backtester"
 MODES = ("live", "replay")
 SIDES = ("BUY", "SELL")
 TRADED, PASSED = DECISIONS = ("traded", "passed")
-"""What a strategy did with an opportunity; a report that does not say it traded."""
+"""What a strategy did with an opportunity. A report without `decision` means that it traded."""
 MAX_IDENTIFIER = 200
 """Longest identifier, in characters."""
 LABELS = "labels"
-"""The optional field with short texts by name, for breakdowns. Its texts are kept in `extra`."""
+"""The optional field with short texts by name, for breakdowns. Its texts are stored in the column `extra`."""
 MAX_LABELS, MAX_LABEL = 16, 100
-"""Labels that a report may have, and the longest one, in characters."""
+"""Largest number of labels of a report, and largest length of one, in characters."""
 LABEL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,39}$"
 
 IDENTIFIERS = (
@@ -49,7 +49,7 @@ STRINGS = ("schema_version", *IDENTIFIERS, "mode", "side")
 FIELDS = (*STRINGS[:2], "kind", *STRINGS[2:], "emitted_at", "metrics")
 """Every field that schema version 1.0 knows; all of them are required, `metrics` unless the strategy passed."""
 OPTIONAL = ("decision",)
-"""Fields that a 1.x report may have besides."""
+"""Further fields that a 1.x report may have."""
 
 VERSION_PATTERN = r"^1\.(0|[1-9][0-9]{0,5})$"
 _YEAR, _MONTH, _DAY = "(19[7-9][0-9]|2[0-9]{3})", "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])"
@@ -61,17 +61,18 @@ TIME_PATTERN = (
     f"([Zz]|[+-]{_HOUR}(:?{_SIXTY})?)$"
 )
 """RFC 3339 and the common forms of ISO-8601: with or without seconds, extended or basic, a comma or a point before
-the fraction, an offset as `Z`, `+00:00`, `+0000` or `+00`; years 1970 to 2999. Times are kept in microseconds; the
-digits beyond them only order reports."""
+the fraction, an offset as `Z`, `+00:00`, `+0000` or `+00`; years 1970 to 2999. Times are stored in microseconds; finer
+digits are used only to order reports, see `BELOW`."""
 
 BELOW = "emitted_below_us"
-"""The column with what `emitted_at` leaves out, in picoseconds (0 to 999,999): it says which of two reports within one
-microsecond is the later one. It is no part of a report's content: with fewer digits it is still the same report."""
+"""The column with the part of a report's time below one microsecond, in picoseconds (0 to 999,999). It says which of
+two reports within one microsecond is the later one. It does not belong to a report's content: a report that is sent
+again with fewer digits is still the same report."""
 
 LATEST = datetime(2200, 12, 31, 23, 59, 59, 999_999)
-"""The latest moment (UTC) that a report may name: no plan's window reaches further.
+"""The latest moment (UTC) that a report may have: no plan's window reaches further.
 
-A clock that runs ahead is another matter: such a report is sound and waits until its moment has come.
+A report that is only ahead of the clock is valid; it waits until its moment has come.
 """
 
 Reason = Literal[
@@ -148,18 +149,18 @@ def _any_metric() -> pl.Expr:
 
 
 def _replays_come_from_the_backtester(data: pa.PolarsData) -> pl.LazyFrame:
-    # a missing mode or bot is the fault of its own column
+    # A missing mode or bot_id is reported by the check of that column, not here.
     own = (pl.col("mode") != "replay") | (pl.col("bot_id") == BACKTESTER_BOT_ID)
     return data.lazyframe.select(own.fill_null(True))
 
 
 def report_schema() -> pa.DataFrameSchema:
-    """The rules of a report, on columns. They know no clock: what is sound once is sound for ever.
+    """The rules of a report, on columns. They do not depend on the present time, so a valid report stays valid.
 
     Returns:
         Schema of a frame with the columns `STRINGS`, `emitted_at` (naive UTC microseconds, null where the
-        text names no moment), `decision` and one nullable column per metric. Columns in the order in which reasons
-        take precedence; a check's `error` is its reason.
+        text is not a valid time), `decision` and one nullable column per metric. The order of the columns is the
+        order of precedence of the reasons; a check's `error` is its reason.
     """
     version = pa.Check.str_matches(VERSION_PATTERN, error="unsupported_version")
     return pa.DataFrameSchema(
@@ -184,11 +185,11 @@ def report_schema() -> pa.DataFrameSchema:
 
 
 class Fault(NamedTuple):
-    """Why one row of a frame is no report.
+    """Why one row of a frame is not a valid report.
 
     Attributes:
         reason: Machine-readable reason.
-        sentence: The same for people: field, value, what is allowed.
+        sentence: The reason for people: field, value, what is allowed.
     """
 
     reason: str
@@ -203,10 +204,10 @@ def faults(
     Args:
         frame: Rows as `report_schema` describes them.
         schema: The rules.
-        times: `emitted_at` as the reports have it, to be shown where it names no moment.
+        times: The text of `emitted_at` in the reports, which is shown where it is not a valid time.
 
     Returns:
-        Fault by row number; rows that keep every rule are not in it.
+        Fault by row number, only for rows that break a rule.
 
     Raises:
         SchemaErrors: The frame itself is not of the schema's shape (a programming error).
@@ -256,10 +257,10 @@ def shortened(value: object, limit: int = 80) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """The same rules as a JSON Schema (draft 2020-12), for the teams that emit reports.
+    """The rules of a report as a JSON Schema (draft 2020-12), for the teams that emit reports.
 
-    What a schema cannot say: a calendar's impossible days, years after 2200, repeated keys, and that a
-    report id is used once. A metric or a decision that is null counts as not reported.
+    A JSON Schema cannot express some of the rules: impossible days of the calendar, years after 2200, repeated keys,
+    and that a report id is used once. A metric or a decision that is null counts as not reported.
     """
     identifier = {
         "type": "string",

@@ -1,8 +1,8 @@
-"""Series: everything that has an interval. A new kind is one more entry of `COMPARISONS`.
+"""Series: everything that has an interval. To add a new kind, add an entry to `COMPARISONS`.
 
 A series is one metric in one comparison of two arms of an experiment; its key is (experiment_id, comparison, metric).
-Every series has the same cells, the same path and the same rows, in the tables `series_...`; the tables that analysts
-know are views of them (see `warehouse.views`).
+All series have their cells, interval paths and intervals in the same tables `series_...`; the tables for analysts are
+views of these (see `warehouse.views`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ class Comparison(NamedTuple):
 
     Attributes:
         name: Its name in tables.
-        base: The arm that is compared with. In cells its totals are the columns `..._control`.
-        other: The arm that is compared. In cells its totals are the columns `..._variant`.
-        diagnosed: Whether `diagnostics` are made of it.
+        base: The arm whose values are subtracted. In cells its totals are the columns `..._control`.
+        other: The arm from whose values they are subtracted. In cells its totals are the columns `..._variant`.
+        diagnosed: Whether it has rows in `diagnostics`.
         watched: Whether the drift detector watches it.
-        limited: What the plan's winsor limits hold: each of the two `values`, or their `difference`, which is held
-            within the distance of the limits. What shifts both values alike then changes nothing.
+        limited: To what the plan's winsor limits apply: to each of the two `values`, or to their `difference`, whose
+            largest size is then the distance between the limits. With `difference`, a constant bias of both values has
+            no effect.
     """
 
     name: str
@@ -38,14 +39,14 @@ class Comparison(NamedTuple):
 
 UPLIFT = Comparison("uplift", "control", "variant", diagnosed=True, watched=True)
 REPLAY_GAP = Comparison("replay_gap", "control", "replay", diagnosed=False, watched=False)
-"""What the backtester flatters: the replayed control against the live one."""
+"""The replayed control against the live control: by how much the backtester flatters."""
 LIKE_FOR_LIKE = Comparison(
     "like_for_like", "replay", "variant", diagnosed=False, watched=True, limited="difference"
 )
-"""The variant's replay against the replayed control: what the backtester does to both alike cancels."""
+"""The variant's replay against the replayed control: a bias of the backtester that is the same for both cancels."""
 BEFORE = "before"
-"""Where all trades are compared: cells of the control's trades before the experiment began, as long as it lasts. They
-are no series of their own; beside the control's trades since then they tell whether its level moved."""
+"""Cells of the control's trades from before the experiment, over a time as long as the experiment itself; only where
+all trades are compared. They are not a series, but are used to check whether the control's level changed."""
 COMPARISONS: dict[str, Comparison] = {
     comparison.name: comparison for comparison in (UPLIFT, REPLAY_GAP, LIKE_FOR_LIKE)
 }
@@ -57,7 +58,7 @@ class Series(NamedTuple):
 
     Attributes:
         comparison: Which arms it compares.
-        metric: What it compares of them.
+        metric: The metric that is compared.
     """
 
     comparison: Comparison
@@ -65,16 +66,16 @@ class Series(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A name of its own, which may be part of a column's."""
+        """A unique name that can be part of a column name."""
         return f"{self.metric.column}_{self.comparison.name}"
 
     @property
     def arms(self) -> tuple[Arm, Arm]:
-        """The arm compared with, and the arm compared."""
+        """The arms `base` and `other` of the comparison."""
         return self.comparison.base, self.comparison.other
 
     @property
     def better_and_worse(self) -> tuple[Arm, Arm]:
-        """From which arm's value the other's is taken, so that positive is good for the arm compared."""
+        """The two arms in the order of the subtraction: first minus second is positive where `other` is better."""
         base, other = self.arms
         return (other, base) if self.metric.direction > 0 else (base, other)

@@ -1,9 +1,9 @@
-"""No experiment can stop the others: what raises for one of them is noted, and the rest goes on.
+"""An error in one experiment does not stop the others: it is recorded, and the work goes on for all others.
 
-Each stage of a tick does its work for many experiments at once. Where that raises, the work is done again for
-half of them at a time, so that only those are left out for which it raises alone. They are noted in the table
-`failures` until the stage works for them again, and the later stages of the tick leave them out: what they would
-say rests on figures that are not up to date.
+Each stage of a tick does its work for many experiments at once. If that raises an error, the work is done again for
+each half of them, and so on, until only those experiments are left out that raise an error by themselves. They are
+recorded in the table `failures` until the stage works for them again. The later stages of the tick leave them out,
+since their figures are not up to date.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ STAGES: dict[Stage, str] = {
     "decision": "it could not be decided",
     "page": "its page could not be drawn",
 }
-"""The stages in their order, and what it means that one fails."""
+"""The stages in their order, each with the words that say what its failure means."""
 
 
 class Failure(NamedTuple):
-    """What one stage raised for one experiment.
+    """The error that one stage raised for one experiment.
 
     Attributes:
         experiment_id: The experiment.
         stage: A key of `STAGES`.
-        error: Type and message of what was raised, one line.
-        traceback: Where it was raised, for whoever mends it.
+        error: Type and message of the error, in one line.
+        traceback: Where it was raised, for the person who corrects it.
     """
 
     experiment_id: str
@@ -51,26 +51,27 @@ class Failure(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The same for people."""
+        """The failure in one sentence for people."""
         return f"{self.experiment_id}: {STAGES[self.stage]}: {self.error}"
 
 
 def attempt(
     stage: Stage, experiments: Sequence[str], work: Callable[[list[str]], T]
 ) -> tuple[list[T], list[Failure]]:
-    """Does a stage's work for experiments, without those for which it raises.
+    """Does a stage's work for experiments and leaves out those for which it raises an error.
 
     Args:
         stage: The stage.
-        experiments: Their ids; with none, the work is done all the same, and what it raises is raised.
-        work: Does it for some experiments, all or nothing: what raises must leave nothing behind.
+        experiments: Their ids. If there are none, the work is done once with an empty list, and its error is raised.
+        work: Does the work for some experiments, completely or not at all: if it raises an error, it must have changed
+            nothing.
 
     Returns:
-        What the work returned, once for each group that it was done for, and the failures.
+        The results of the work, one for each group of experiments for which it was done, and the failures.
 
     Raises:
-        OSError, duckdb.IOException, MemoryError, WarehouseError: The machine fails and not the experiment: a
-            full disk would otherwise be noted as the error of every experiment.
+        OSError, duckdb.IOException, MemoryError, WarehouseError: These are errors of the machine and not of an
+            experiment; a full disk would otherwise be recorded as the error of every experiment.
     """
     import duckdb
 
@@ -78,9 +79,9 @@ def attempt(
         return [work(list(experiments))], []
     except (OSError, MemoryError, WarehouseError, duckdb.IOException, duckdb.OutOfMemoryException):
         raise
-    # The one place that catches everything: nobody can list what a plan, a report or a fault of this program
-    # may raise, and whatever it is, the other experiments must not wait for it. Nothing is hidden: it is noted
-    # in `failures`, in the log, on the page and in `et status`, and `et tick` ends with status 1.
+    # This is the only place that catches every exception. No list of the errors that a plan, a report or a fault of
+    # this program may cause can be complete, and none of them may stop the other experiments. The error is not hidden:
+    # it is recorded in `failures`, in the log, on the page and in `et status`, and `et tick` ends with status 1.
     except Exception as error:
         if not experiments:
             raise
@@ -98,20 +99,20 @@ def each(
     experiments: Sequence[str],
     work: Callable[[list[str]], T],
 ) -> tuple[list[T], list[Failure]]:
-    """Does a stage's work as `attempt` does, leaves out what failed in an earlier stage, and notes the failures.
+    """Does a stage's work like `attempt`, leaves out what failed in an earlier stage, and records the failures.
 
-    Those that failed last time are tried apart, so that a lasting failure does not make every tick do its work
-    several times.
+    Experiments that failed in the last tick are tried separately. So a failure that lasts does not make every tick do
+    its work several times.
 
     Args:
         connection: The warehouse, outside any transaction.
         now: The moment of the tick.
         stage: The stage.
-        experiments: Experiments to look at.
-        work: Does it for some experiments, all or nothing.
+        experiments: The experiments of the stage.
+        work: Does the work for some experiments, completely or not at all.
 
     Returns:
-        What the work returned, once for each group that it was done for, and the failures.
+        The results of the work, one for each group of experiments for which it was done, and the failures.
     """
     order = list(STAGES)
     failing = connection.execute("SELECT experiment_id, stage FROM failures").fetchall()
@@ -133,10 +134,10 @@ def note(
     experiments: Sequence[str],
     failures: Sequence[Failure],
 ) -> bool:
-    """Brings `failures` up to date for the experiments a stage looked at; one transaction.
+    """Updates the table `failures` for the experiments of a stage, in one transaction.
 
     Returns:
-        Whether anything is other than it was.
+        Whether anything changed.
     """
     rows = connection.execute(
         "SELECT experiment_id, since, error FROM failures WHERE stage = ? AND list_contains(?, experiment_id)",
@@ -167,7 +168,7 @@ def note(
 
 
 def sentences(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Every failure that stands, one sentence each."""
+    """Every present failure, in one sentence each."""
     rows = connection.execute("SELECT sentence FROM failures ORDER BY experiment_id, stage").fetchall()
     return [sentence for (sentence,) in rows]
 

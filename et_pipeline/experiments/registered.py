@@ -1,4 +1,4 @@
-"""The one reading of registered experiments: what a plan fixes, for every stage that needs it."""
+"""Reads registered experiments: what a plan fixes, in one form for all stages that need it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class MetricTerms(NamedTuple):
         name: Name in the catalogue, or of a derived metric.
         role: `primary`, `guardrail` or `secondary`.
         estimator: `mean`, `bounded` or `ratio`.
-        non_inferiority_margin: A guardrail's margin, None elsewhere.
+        non_inferiority_margin: A guardrail's margin; None for other roles.
         equivalence_margin: The primary's margin of equivalence, None where the plan has none.
-        winsor_lower: Values below count as this one, None for no limit.
-        winsor_upper: Values above count as this one, None for no limit.
+        winsor_lower: Smaller values are replaced by this one; None for no limit.
+        winsor_upper: Larger values are replaced by this one; None for no limit.
     """
 
     name: str
@@ -44,28 +44,29 @@ class MetricTerms(NamedTuple):
 
     @property
     def margin(self) -> float:
-        """What the metric may lose before it counts as worse: a guardrail's margin, nothing elsewhere."""
+        """How much the metric may lose before it counts as worse: a guardrail's margin, 0 for other roles."""
         return self.non_inferiority_margin or 0.0
 
 
 class RegisteredExperiment(NamedTuple):
-    """An experiment as it is in force; fields are named as in the table `experiments`, times are UTC, naive.
+    """An experiment with the plan that is in force. Fields have the names of the table `experiments`; times are naive
+    UTC.
 
     Attributes:
         experiment_id: The experiment.
         plan_hash: Hash of the frozen part of its plan.
-        title: What people call it.
-        owner: Who answers for it.
+        title: Its title for people.
+        owner: The person or team responsible for it.
         mode: `shadow` or `limited_live`.
         control_strategy_id: Strategy of the control.
-        control_config_version: The only version of it that counts, None for every one.
+        control_config_version: The only version of that strategy that counts; None if every version does.
         variant_strategy_id: Strategy of the variant.
-        variant_config_version: The only version of it that counts, None for every one.
+        variant_config_version: The only version of that strategy that counts; None if every version does.
         traffic_split_pct: Share of the traffic that the variant gets, in percent.
         min_samples_for_decision: Pairs below which nothing is decided; with `arms`, trades of the smaller arm.
-        planned_pairs: Pairs the plan was made for; with `arms`, trades of the smaller arm.
+        planned_pairs: Number of pairs for which the plan was made; with `arms`, trades of the smaller arm.
         planned_blocks: Time blocks between `starts_at` and `ends_at`, as registered.
-        expected_clusters: Effective clusters that `g` is solved for.
+        expected_clusters: Effective clusters for which `g` is computed.
         starts_at: Start of the window.
         ends_at: End of the window.
         registered_at: When it was first seen.
@@ -73,17 +74,17 @@ class RegisteredExperiment(NamedTuple):
         matching: `correlation`, `nearest` or `arms`.
         tolerance_us: Largest distance of a nearest pair, in microseconds; None with `correlation`.
         on_no_trade: What an opportunity means on which the variant did not trade.
-        alpha: Error of the intervals.
-        alarm_alpha: Error of each interval that may raise the alarm.
-        boundary: `horizon`: intervals are true at the plan's looks; `mixture`: at every block end, for ever.
+        alpha: Probability that the intervals ever miss the truth.
+        alarm_alpha: The same for each interval that may raise the alarm.
+        boundary: `horizon`: intervals are valid at the plan's looks; `mixture`: at every block end, for ever.
         g: Tuning of the mixture, frozen with the plan.
         max_missing: Share of pairs without a value of a metric above which nothing is concluded about it.
-        request_review: Whether a better variant is put before people.
+        request_review: Whether people are asked to review a better variant.
         approvers: How many people have to approve it.
         allow_self_approval: Whether an owner may be one of them.
-        replay_required: Whether a replay that is unknown or unfaithful keeps a better verdict away.
+        replay_required: Whether a replay that is unknown or unfaithful prevents the verdict `variant_better`.
         replay_margin: How large a gap between the replayed and the live control may be, None where the plan names none.
-        follows: The experiment whose promise it watches after the promotion, None for one that promises itself.
+        follows: The experiment whose promise this one checks after the promotion; None if it does not follow another.
         plan: The whole plan, as JSON.
         metrics: Its metrics, in the plan's order.
     """
@@ -139,12 +140,12 @@ class RegisteredExperiment(NamedTuple):
 
     @property
     def paired(self) -> bool:
-        """Whether pairs are compared; else all trades of both arms are, and pairs are samples for people."""
+        """Whether pairs are compared. If not, all trades of both arms are, and pairs are only examples for people."""
         return self.matching != "arms"
 
     @property
     def unit(self) -> str:
-        """What has a value of its own in the comparison, in words."""
+        """The unit that is compared, in words: a pair or a trade."""
         return "pair" if self.paired else "trade"
 
     @property
@@ -154,7 +155,8 @@ class RegisteredExperiment(NamedTuple):
 
     @property
     def drift_alpha(self) -> float:
-        """Alpha of the drift detector: over the planned blocks it ever alarms with at most `alarm_alpha`.
+        """Alpha of the drift detector, so that over the planned blocks it raises a false alarm with at most
+        `alarm_alpha`.
 
         Its statistic grows by at most 1 a block in expectation while nothing has fallen, so within T blocks
         it reaches T/alpha with probability at most alpha (Doob's inequality).
@@ -168,7 +170,7 @@ class RegisteredExperiment(NamedTuple):
 
     @property
     def breakdowns(self) -> tuple[Breakdown, ...]:
-        """The dimensions that its plan asks for, none where it names none."""
+        """The dimensions of the breakdowns that its plan asks for."""
         plan = json.loads(self.plan)
         groups = plan.get("market_groups") or {}
         return tuple(
@@ -183,12 +185,12 @@ class RegisteredExperiment(NamedTuple):
 
     @property
     def weighting(self) -> str:
-        """What the primary's mean is taken over: `pairs` or `markets`."""
+        """Over what the primary's mean is taken: `pairs` or `markets`."""
         return str(json.loads(self.plan).get("weighting", "pairs"))
 
     @property
     def registered_in_hindsight(self) -> bool:
-        """Whether its window began before it was registered; samples do, and say so by their own word."""
+        """Whether its window began before it was registered. Not for samples, which are marked as samples instead."""
         return self.registered_at > self.starts_at and not self.sample
 
 
@@ -204,7 +206,9 @@ ORDER BY experiment_id, m.rowid
 def registered_experiments(
     connection: duckdb.DuckDBPyConnection, experiments: Collection[str] | None = None
 ) -> list[RegisteredExperiment]:
-    """The registered ones among some experiments, in order of their id; read anew, since a plan can be amended.
+    """The registered ones among some experiments, in order of their id.
+
+    They are read from the warehouse at each call, since a plan can be amended.
 
     Args:
         connection: The warehouse.

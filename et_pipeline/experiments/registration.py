@@ -1,4 +1,4 @@
-"""Plans → experiments: a plan is registered once, with its tuning, and frozen from then on."""
+"""From plans to experiments: a plan is registered once, together with its tuning, and is frozen from then on."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 
 class Registration(NamedTuple):
-    """What one look at the plans changed.
+    """What one call of `register` changed.
 
     Attributes:
-        registered: Experiments registered now.
-        amended: Experiments of which an open key changed now.
-        refused: Every refusal that stands, new or not.
-        failures: Plans for which the program raised an error; they stay as they are.
+        registered: Experiments that were registered now.
+        amended: Experiments of which a key that may change was changed now.
+        refused: All present refusals, new or not.
+        failures: Plans for which the program raised an error; nothing is changed for them.
     """
 
     registered: list[str]
@@ -57,7 +57,7 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
 
     Args:
         connection: The warehouse.
-        settings: Where the plans stand and which mode is allowed.
+        settings: The folder of the plans and the allowed mode.
         now: The moment of registration.
     """
     plans, refused = read_plans(settings.experiments_dir)
@@ -103,19 +103,19 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings, now: dat
 
 
 def _plan(text: str) -> Plan:
-    """A registered plan, from the JSON it is kept as."""
+    """A registered plan, read from the JSON in which it is stored."""
     return Plan.model_validate_json(text, strict=False, context=FROZEN)
 
 
 def with_boundary(plan: Plan, present: Plan | None = None) -> Plan:
-    """The plan with its boundary: the one it names, else the one it has, else the one that suits a new plan.
+    """The plan with its boundary: the one in the file, else the one it was registered with, else the default.
 
-    A plan that was registered before there was a choice names none and has the mixture. A new one gets the boundary
-    over its own horizon, unless it has so few blocks that no look of it could ever be taken.
+    A plan that was registered before there was a choice names none and has the mixture. A new plan gets the boundary
+    over its own horizon, unless it has so few blocks that no look could ever be taken.
 
     Args:
-        plan: The plan as its file says it.
-        present: The registered plan, None for a new one.
+        plan: The plan in its file.
+        present: The registered plan; None for a new one.
     """
     chosen = plan.boundary
     if present is not None and chosen in (None, present.boundary or "mixture"):
@@ -126,29 +126,30 @@ def with_boundary(plan: Plan, present: Plan | None = None) -> Plan:
 
 
 def with_matching(plan: Plan, present: Plan | None) -> Plan:
-    """The plan as it was registered, where its file does not say how its arms are compared: the default changed."""
+    """The plan with the matching with which it was registered, if its file names none: the default was changed
+    since."""
     if present is None or "matching" in plan.model_fields_set:
         return plan
     return plan.model_copy(update={"matching": present.matching})
 
 
 def expected_clusters(plan: Plan) -> float:
-    """Effective clusters the tuning is solved for: the plan's own number, or what its blocks let expect."""
+    """Effective clusters for which the tuning is computed: the plan's own number, or an estimate from its blocks."""
     return plan.planned_clusters or planned_clusters(plan.planned_blocks)
 
 
 def tuning(plan: Plan) -> float:
-    """The tuning `g` of a plan's intervals, solved once and frozen with the plan."""
+    """The tuning `g` of a plan's intervals; it is computed once and frozen with the plan."""
     return solve_g(expected_clusters(plan), plan.alpha)
 
 
 def _tunings(plan: Plan, _: list[str]) -> float:
-    """`tuning` as work of `attempt` for the plan's own experiment."""
+    """`tuning` with the signature that `attempt` needs."""
     return tuning(plan)
 
 
 def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Settings) -> Refusal | None:
-    """Why a well-formed new plan may still not be registered, or None."""
+    """Why a new plan that is valid by itself may not be registered, or None."""
     if plan.mode == "limited_live" and settings.mode == "shadow_only":
         return Refusal(
             path,
@@ -193,7 +194,7 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
 
 
 def _decided(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
-    """By experiment: the moment that its announced verdict was decided for."""
+    """By experiment, the moment of the figures from which its announced verdict was decided."""
     rows = connection.execute(
         "SELECT experiment_id, min(detail->>'$.decided_as_of') FROM audit_log "
         "WHERE action = 'transition' AND to_state = 'concluded' GROUP BY experiment_id"
@@ -202,9 +203,9 @@ def _decided(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 
 
 def _last_look(connection: duckdb.DuckDBPyConnection) -> datetime | None:
-    """When the tick before this one read the plans (UTC): no sooner than it took in the reports that it paired.
+    """When the previous tick read the plans (UTC), which was after it had ingested the reports that it paired.
 
-    This tick has taken in its reports already, but pairs them only after the plans.
+    The present tick has ingested its reports already, but pairs them only after it has read the plans.
     """
     row = connection.execute(
         "SELECT max(ingested_at) FROM snapshots WHERE batch <= (SELECT max(batch) FROM pairing_progress)"
@@ -213,7 +214,8 @@ def _last_look(connection: duckdb.DuckDBPyConnection) -> datetime | None:
 
 
 def _forbidden_changes(path: str, present: Plan, plan: Plan, decided: datetime | None) -> list[Refusal]:
-    """What a changed file may not change after EXPERIMENT_STARTED, and not any more after a verdict."""
+    """The changes in a plan's file that are not allowed after EXPERIMENT_STARTED, and those not allowed after a
+    verdict."""
     before, after = present.frozen, plan.frozen
     problems = [
         Refusal(
@@ -330,7 +332,7 @@ def _amend(
 
 
 def _columns(plan: Plan) -> dict[str, Any]:
-    """The plan as columns of `experiments`, without what is fixed at registration."""
+    """The plan as columns of `experiments`, without the columns that are fixed at registration."""
     return {
         "experiment_id": plan.experiment_id,
         "plan_hash": plan.plan_hash,
@@ -364,7 +366,7 @@ def _columns(plan: Plan) -> dict[str, Any]:
 
 
 def _record_refusals(connection: duckdb.DuckDBPyConnection, now: datetime, refused: list[Refusal]) -> None:
-    """Keeps the refusals that stand; each new one is also written to the audit log, once."""
+    """Stores the present refusals; each new one is also written to the audit log, once."""
     moment = naive_utc(now)
     rows = connection.execute(
         "SELECT path, experiment_id, key, value, sentence, refused_at FROM plan_refusals"
