@@ -1,6 +1,6 @@
-"""Cells of all trades of both arms, for experiments whose arms are compared without partners.
+"""Cells of all trades of both arms, for experiments whose arms are compared without pairs.
 
-Which reports count is what pairing found out: those inside the window that none supersedes. Their values are read
+Pairing has determined which reports count: those inside the window that no later one supersedes. Their values are read
 from the reports themselves, since most of them are in no pair.
 """
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 ARMS = ("control", "variant")
 PARTS = ("numerator", "denominator")
-"""What each arm of a ratio metric, or of a comparison of all trades, adds up."""
+"""The two totals of each arm, for ratio metrics and where all trades are compared."""
 COMPARED = {UPLIFT.name: ARMS, BEFORE: (BEFORE, "")}
-"""By comparison of cells of trades: which trades stand in the columns of the control, and which in the variant's."""
+"""By comparison: which trades are counted in the control's columns of a cell, and which in the variant's columns."""
 TOTAL = "DECIMAL(38, 9)"
-"""The decimal in which values are summed: 9 digits of each, and room for more trades than there can be."""
+"""The decimal type in which values are summed: 9 decimals, and large enough for any possible number of trades."""
 
 
 def any_compared(engine: Engine) -> bool:
-    """Whether any of the chosen experiments compares all trades; then the table `arms` is there as well."""
+    """Whether any of the chosen experiments compares all trades; if so, the temporary table `arms` is made as well."""
     rows = engine.warehouse.rows("SELECT count(*) FROM terms WHERE matching = 'arms'")
     if not rows[0][0]:
         return False
@@ -37,7 +37,13 @@ def any_compared(engine: Engine) -> bool:
 
 
 def mark_stale(engine: Engine, inside: str, after: int = 0) -> None:
-    """Writes the cells of what is gathered to `stale_cells`, and of what a conflict took out after a batch."""
+    """Writes the cells of the reports in `gathered`, and of those that conflicts removed, to `stale_cells`.
+
+    Args:
+        engine: Where the rows are, with the tables `gathered`, `arms` and `terms`.
+        inside: The condition on the experiments.
+        after: Removed reports count if their conflict came in a later batch than this one.
+    """
     engine.insert(
         "stale_cells",
         load(
@@ -54,8 +60,8 @@ def trades(span: str = "true", more: str = "") -> str:
     """The query for the trades that count.
 
     Args:
-        span: A condition on the reports `r`, to keep the scan short.
-        more: Further columns of them, each with a comma before it.
+        span: A condition on the reports `r`, which makes the scan shorter.
+        more: Further columns of the reports, each with a comma before it.
     """
     return load(
         __package__,
@@ -81,7 +87,7 @@ def keep_trades(engine: Engine, metrics: Sequence[Metric]) -> None:
 
 
 def span_of_stale(engine: Engine) -> str:
-    """A condition on reports `r` that holds for those of the cells in `stale`, to keep the scan short."""
+    """A condition on time that holds for all reports `r` of the cells in `stale`; it makes the scan shorter."""
     if not engine.local:
         return "true"
     return (
@@ -91,7 +97,7 @@ def span_of_stale(engine: Engine) -> str:
 
 
 def needed_of_trades(metrics: Sequence[Metric]) -> list[str]:
-    """What metrics need of a trade `p`, with the winsor limits in `t`."""
+    """The columns of a trade `p`, and of the winsor limits in `t`, that some metrics need."""
     needed = {"p.fill_ratio"}
     for metric in metrics:
         sources = metric.ratio_of or (metric.source or metric.name, metric.weight)
@@ -121,9 +127,9 @@ def cells_of_trades(
     Args:
         metric: The metric.
         comparison: One of `COMPARED`.
-        source: The table of their trades.
+        source: The table of the trades.
         stale: The table of the cells.
-        more: Further columns of that, each with a comma before it.
+        more: Further columns of the table of cells, each with a comma before it.
     """
     numerator, denominator, touched = columns.value(metric, _of_trade), "1", "0"
     if metric.is_ratio:
@@ -159,7 +165,8 @@ def cells_of_trades(
 
 
 def trades_without_value(metric: Metric) -> str:
-    """The query for the trades that have no value of a metric although they could, from `stale_trades`."""
+    """The query that counts the trades without a value of a metric although they could have one, from
+    `stale_trades`."""
     nothing_filled = " AND coalesce(p.fill_ratio <> 0, true)" if metric.needs_fill else ""
     return load(
         __package__,
@@ -170,12 +177,12 @@ def trades_without_value(metric: Metric) -> str:
 
 
 def _of_trade(name: str) -> str:
-    """The column of a metric of reports in a trade `p`."""
+    """The column of a trade `p` with a reported metric."""
     return f"p.{name}"
 
 
 def valued(metric: Metric) -> str:
-    """Whether a trade `p` has a value of a metric."""
+    """The condition that a trade `p` has a value of a metric."""
     if not metric.is_ratio:
         return f"{columns.value(metric, _of_trade)} IS NOT NULL"
     numerator, denominator = columns.totals(metric, _of_trade)

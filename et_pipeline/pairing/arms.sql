@@ -1,7 +1,7 @@
--- Cells of experiments that compare all trades of both arms, without partners.
+-- Cells of experiments that compare all trades of both arms, without pairs.
 
 -- name: stale_trades
--- The cells that an experiment's gathered reports are part of, and those that a conflict took out again were.
+-- The cells of an experiment's gathered reports, and of the reports that a conflict removed again.
 SELECT DISTINCT g.experiment_id, {block_gathered} AS block, g.market_id
 FROM (
     SELECT experiment_id, emitted_at, market_id FROM gathered WHERE {inside}
@@ -16,8 +16,8 @@ FROM (
 INNER JOIN terms AS t ON t.experiment_id = g.experiment_id
 
 -- name: trades
--- The trades that count: reports of an arm, inside the window, that no later one of the same opportunity replaces. The
--- control's from before the window, back for as long as it lasts, are an arm of their own: {before}.
+-- The trades that count: reports of an arm, inside the window, that no later report of the same opportunity replaces.
+-- The control's trades from before the window, over a time as long as the window, are an arm of their own: {before}.
 SELECT
     a.experiment_id, CASE WHEN r.emitted_at < t.starts_at THEN '{before}' ELSE a.arm END AS arm, {block} AS block, r.market_id, {metrics}
 FROM reports AS r
@@ -45,7 +45,7 @@ WHERE
     )
 
 -- name: trades_of_cells
--- The trades of the stale cells, with what the metrics need of each.
+-- The trades of the stale cells, with the columns that the metrics need.
 SELECT s.cell, p.arm, {columns}
 FROM ({trades}) AS p
 INNER JOIN stale AS s
@@ -53,8 +53,8 @@ INNER JOIN stale AS s
 INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
 
 -- name: cells_of_trades
--- One metric's cells: of each arm the trades with a value, the sum of their values (or numerators), and their number
--- (or denominators). Decimals add up exactly, in any order. There are no uplifts of single pairs.
+-- One metric's cells: for each arm the number of trades with a value, the sum of their values (or numerators), and
+-- again their number (or the sum of denominators). Decimals add up exactly, in any order. Single trades have no uplift.
 SELECT
     c.experiment_id, m.metric, c.block, c.market_id,
     g.n_control + g.n_variant AS n, CAST(NULL AS DOUBLE) AS sum, CAST(NULL AS DOUBLE) AS sum_squares,
@@ -76,7 +76,7 @@ INNER JOIN (
 ) AS g ON g.cell = c.cell
 
 -- name: trades_without_value
--- The trades of the stale cells in which one metric has no value, see `missing_values`.
+-- The number of trades in each stale cell that have no value of one metric, see `missing_values`.
 SELECT c.experiment_id, m.metric, c.block, c.market_id, g.control + g.variant AS pairs, g.control, g.variant
 FROM stale AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'

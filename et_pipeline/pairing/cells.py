@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import among, load
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     import duckdb
 
 _CELL = "experiment_id, block, market_id"
+_MADE = {"series_cells": "made_cells", "missing_values": "made_missing", "segment_cells": "made_segments"}
+"""Every table of cells, with the temporary table that holds the rows of a new computation before they are compared."""
 MAX_PAIRS_PER_CELL = 10_000_000
-"""Pairs whose squares a cell's sums hold even where every uplift has the largest size possible."""
+"""Number of pairs in a cell for which the sum of squares cannot overflow, even if every uplift has the largest size."""
 
 
 class CellsResult(NamedTuple):
@@ -46,8 +48,8 @@ class CellsResult(NamedTuple):
 
     Attributes:
         stale: Cells (block and market) that were computed again.
-        cells: Cells written, one per series.
-        blocks: Blocks handed to the interval path.
+        cells: Rows written to the table of cells, one per cell and series.
+        blocks: Blocks whose interval path has to be computed again.
     """
 
     stale: int
@@ -60,58 +62,50 @@ def build_cells(
 ) -> CellsResult:
     """Computes the stale cells of experiments again from their pairs, and only those.
 
-    Sums are exact: floating point is summed as decimals, so a cell does not depend on the order of its
+    Sums are exact: floating-point numbers are summed as decimals, so a cell does not depend on the order of its
     pairs or on how many threads added them up. `m2` is summed around the cell's own mean, in a second
-    pass: `sum_squares − sum² / n` would cancel. A cell without pairs any more is removed.
+    pass, since `sum_squares − sum² / n` would lose digits. A cell that has no pairs any more is removed.
 
     Columns of a ratio metric: `n` counts the pairs that have all four parts and a positive denominator in
-    both arms; `numerator_*` and `denominator_*` are their totals, which is what the estimate divides (to
-    9 decimals); `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each
-    held within the metric's bounds. A metric by size is one of value times size over size, but of size 0 a pair
-    counts too: it adds nothing to that arm's totals, and as its own value it has 0.
+    both arms; `numerator_*` and `denominator_*` are their totals (to 9 decimals), from which the estimate is
+    computed; `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each ratio
+    limited to the metric's bounds. A metric weighted by size is the ratio of value times size and size. For it a pair
+    with size 0 counts too: it adds nothing to that arm's totals, and its own value is 0.
 
     Where all trades of both arms are compared, cells are of trades instead, see `pairing.arms`: `n` is their number,
-    `numerator_*` and `denominator_*` are Σ value and number of trades of each arm, and there is no `sum`.
+    `numerator_*` and `denominator_*` are the sum of values and the number of trades of each arm, and `sum` is null.
 
-    What has no value of a metric is counted beside them, in `missing_values` (see the query `missing`).
+    Pairs and trades without a value of a metric are counted in the table `missing_values` (see the query `missing`).
 
     Args:
         connection: The warehouse, outside any transaction.
-        experiments: Experiments whose stale cells are to be handled.
-        engine: Where the pairs are; without one, in the warehouse.
+        experiments: Experiments whose stale cells are computed again.
+        engine: Where the pairs are; by default in the warehouse.
     """
     engine = engine or DuckDBEngine(connection)
     with transaction(connection), engine.scope():
         prepare(engine, experiments)
         metrics = [metric_of(name) for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
-        return (_renew if engine.local else _compare)(engine, metrics, _series(connection, metrics))
+        compute = _replace_stale if engine.local else _replace_changed
+        return compute(engine, metrics, _series(connection, metrics))
 
 
-def _renew(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -> CellsResult:
-    """Replaces the stale cells by what their pairs give now."""
+def _replace_stale(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -> CellsResult:
+    """Computes the stale cells again and replaces them; for pairs in the warehouse itself."""
     stale = engine.create_temp("stale", load(__package__, "stale_now"))
-    cells = blocks = 0
+    written = dict.fromkeys(_MADE, 0)
+    blocks = 0
     if stale:
         engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics, every)))
-        _take_away(engine)
-        cells = sum(engine.insert("series_cells", cells_of_pairs(series)) for series in every)
-        for metric in metrics:
-            engine.insert(
-                "missing_values", load(__package__, "missing", metric=metric.name, column=metric.column)
-            )
-        if any_compared(engine):
-            keep_trades(engine, metrics)
-            cells += sum(engine.insert("series_cells", query) for query in all_cells_of_trades(metrics))
-            for metric in metrics:
-                engine.insert("missing_values", trades_without_value(metric))
-        for query in _segments(engine):
-            engine.insert("segment_cells", query)
-        blocks = _note_paths(engine)
-    return CellsResult(stale, cells, blocks)
+        _delete_stale(engine)
+        for table, query in _queries(engine, metrics, every, compared=any_compared(engine)):
+            written[table] += engine.insert(table, query)
+        blocks = _mark_paths_stale(engine)
+    return CellsResult(stale, written["series_cells"], blocks)
 
 
-def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -> CellsResult:
-    """Computes every cell of the experiments with a stale one where the pairs are, and keeps what differs."""
+def _replace_changed(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series]) -> CellsResult:
+    """Computes all cells of experiments with a stale cell on an engine elsewhere, and replaces those that changed."""
     warehouse = engine.warehouse
     chosen = {name for (name,) in warehouse.rows("SELECT experiment_id FROM chosen")}
     compared = any_compared(engine)
@@ -122,62 +116,74 @@ def _compare(engine: Engine, metrics: Sequence[Metric], every: Sequence[Series])
     engine.share("experiment_metrics")
     engine.create_temp("stale", load(__package__, "stale_now"))
     engine.create_temp("stale_pairs", load(__package__, "stale_pairs", columns=_needed(metrics, every)))
-    warehouse.create_temp("made", "SELECT * FROM series_cells WHERE false")
-    warehouse.create_temp("made_missing", "SELECT * FROM missing_values WHERE false")
+    for stored, made in _MADE.items():
+        warehouse.create_temp(made, f"SELECT * FROM {stored} WHERE false")
+    for table, query in _queries(engine, metrics, every, compared=compared):
+        engine.insert(_MADE[table], query)
+    changes = "\nUNION\n".join(
+        load(__package__, "changed", stored=stored, made=made, inside=inside) for stored, made in _MADE.items()
+    )
+    stale = warehouse.create_temp("stale", changes)
+    written = dict.fromkeys(_MADE, 0)
+    if stale:
+        _delete_stale(warehouse)
+        for stored, made in _MADE.items():
+            written[stored] = warehouse.insert(
+                stored, f"SELECT * FROM {made} WHERE ({_CELL}) IN (SELECT {_CELL} FROM stale)"
+            )
+    return CellsResult(stale, written["series_cells"], _mark_paths_stale(warehouse))
+
+
+def _queries(
+    engine: Engine, metrics: Sequence[Metric], every: Sequence[Series], *, compared: bool
+) -> Iterator[tuple[str, str]]:
+    """The queries for all rows of the cells in `stale`, each with the table of `_MADE` to which its rows belong.
+
+    Args:
+        engine: Where the rows are, with the tables `stale` and `stale_pairs`.
+        metrics: The metrics of the experiments.
+        every: Their series.
+        compared: Whether any of the experiments compares all trades of both arms.
+    """
     for series in every:
-        engine.insert("made", cells_of_pairs(series))
+        yield "series_cells", cells_of_pairs(series)
     for metric in metrics:
-        engine.insert("made_missing", load(__package__, "missing", metric=metric.name, column=metric.column))
+        yield "missing_values", load(__package__, "missing", metric=metric.name, column=metric.column)
     if compared:
         keep_trades(engine, metrics)
         for query in all_cells_of_trades(metrics):
-            engine.insert("made", query)
+            yield "series_cells", query
         for metric in metrics:
-            engine.insert("made_missing", trades_without_value(metric))
-    segments = _segments(engine)
-    changes = load(__package__, "changed_cells", inside=inside)
-    if segments:
-        warehouse.create_temp("made_segments", "SELECT * FROM segment_cells WHERE false")
-        for query in segments:
-            engine.insert("made_segments", query)
-        changes += "\nUNION\n" + load(__package__, "changed_segments", inside=inside)
-    stale = warehouse.create_temp("stale", changes)
-    cells = blocks = 0
-    if stale:
-        _take_away(warehouse)
-        changed = f"({_CELL}) IN (SELECT {_CELL} FROM stale)"
-        cells = warehouse.insert("series_cells", f"SELECT * FROM made WHERE {changed}")
-        warehouse.insert("missing_values", f"SELECT * FROM made_missing WHERE {changed}")
-        if segments:
-            warehouse.insert("segment_cells", f"SELECT * FROM made_segments WHERE {changed}")
-    blocks = _note_paths(warehouse)
-    return CellsResult(stale, cells, blocks)
+            yield "missing_values", trades_without_value(metric)
+    for query in _segments(engine):
+        yield "segment_cells", query
 
 
-def _take_away(engine: Engine) -> None:
-    """Takes the stale cells away; the limits of time keep the scan short."""
+def _delete_stale(engine: Engine) -> None:
+    """Deletes the stale cells; the condition on time makes the scan shorter."""
     ((first, last),) = engine.rows("SELECT min(block), max(block) FROM stale")
     span = f"block BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
-    for table in ("series_cells", "missing_values", "segment_cells"):
+    for table in _MADE:
         engine.delete(table, f"{span} AND ({_CELL}) IN (SELECT {_CELL} FROM stale)")
 
 
-def _note_paths(engine: Engine) -> int:
-    """Hands the blocks of the stale cells to the interval path; returns their number."""
+def _mark_paths_stale(engine: Engine) -> int:
+    """Writes the blocks of the stale cells to `stale_paths` and returns their number; the cells are stale no more."""
     blocks = engine.insert("stale_paths", "SELECT DISTINCT experiment_id, block FROM stale")
     engine.delete("stale_cells", "experiment_id IN (SELECT experiment_id FROM chosen)")
     return blocks
 
 
 def _series(connection: duckdb.DuckDBPyConnection, metrics: Sequence[Metric]) -> list[Series]:
-    """The series that the chosen experiments can have: without a replayed control, those of the uplift alone."""
+    """The series that the chosen experiments can have; only those of the uplift if no control is replayed."""
     ((replayed,),) = connection.execute(load(__package__, "replayed")).fetchall()
     comparisons = COMPARISONS.values() if replayed else [UPLIFT]
     return [Series(comparison, metric) for comparison in comparisons for metric in metrics]
 
 
 def _segments(engine: Engine) -> list[str]:
-    """The queries for the cells of breakdowns; makes the tables that they read. None where no plan asks for any."""
+    """The queries for the cells of breakdowns, after making the tables that they read; none if no plan has
+    breakdowns."""
     experiments = asked(engine)
     if not experiments:
         return []
@@ -201,17 +207,17 @@ def _needed(metrics: Sequence[Metric], every: Sequence[Series]) -> str:
 
 
 def decimal_type(metric: Metric) -> str:
-    """The decimal in which a metric's uplift and its square are summed: as fine as its bounds allow.
+    """The decimal type in which a metric's uplift and its square are summed: with as many decimals as its bounds allow.
 
-    A cell may hold `MAX_PAIRS_PER_CELL` pairs of the largest uplift before the sum of squares overflows,
-    which is an error and never a wrong number.
+    Up to `MAX_PAIRS_PER_CELL` pairs with the largest uplift fit into a cell before the sum of squares overflows.
+    An overflow raises an error; it never gives a wrong number.
     """
     largest = max(metric.uplift_range, 1.0) ** 2 * MAX_PAIRS_PER_CELL
     return f"DECIMAL(38, {38 - math.ceil(math.log10(largest))})"
 
 
 def columns_of(series: Series) -> list[str]:
-    """What a series needs of a pair `p`, with the winsor limits in `t`."""
+    """The columns that a series needs, computed from a pair `p` and the winsor limits in `t`."""
     found = [f"{difference(series)} AS {series.name}", f"{winsorised(series)} AS {series.name}_winsorised"]
     if series.metric.is_ratio:
         found += [
@@ -225,9 +231,9 @@ def columns_of(series: Series) -> list[str]:
 def missing_arms(metric: Metric) -> str:
     """Which arms of a pair `p` lack a value of a metric: 1 for the control, 2 for the variant, 3 for both, else 0.
 
-    What the reports themselves say cannot be measured is not missing. Where one arm passed on the
-    opportunity, only a metric with a value of its own for that (`counts_passes`) can miss one, and only the other
-    arm's; and where either arm says that nothing was filled, there is no slippage, latency or toxicity.
+    A value is not missing if the reports show that it could not be measured. If one arm passed on the opportunity,
+    only metrics with a value for a pass (`counts_passes`) can be missing, and only in the other arm. If an arm reports
+    that nothing was filled, there can be no slippage, latency or toxicity.
     """
     control, variant = (
         f"CASE WHEN {arm_totals(metric, arm)[0] if metric.weight else arm_value(metric, arm)} IS NULL"
@@ -246,13 +252,13 @@ def missing_arms(metric: Metric) -> str:
 def cells_of_pairs(
     series: Series, *, source: str = "stale_pairs", stale: str = "stale", more: str = ""
 ) -> str:
-    """The query for a series' cells, from the columns that `columns_of` names.
+    """The query for a series' cells, computed from the columns of `columns_of`.
 
     Args:
         series: The series.
-        source: The table of their pairs.
+        source: The table of the pairs.
         stale: The table of the cells.
-        more: Further columns of that, each with a comma before it.
+        more: Further columns of the table of cells, each with a comma before it.
     """
     places = {f"{part}_{arm}": "NULL" for part in PARTS for arm in ARMS}
     if series.metric.is_ratio:

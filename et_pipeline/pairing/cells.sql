@@ -1,9 +1,9 @@
 -- name: stale
--- The cells that the pairs in question are part of: to be computed again.
+-- The cells of some pairs, which have to be computed again.
 SELECT DISTINCT experiment_id, block, market_id FROM {pairs}
 
 -- name: stale_now
--- The cells to compute again, numbered: a whole number groups faster than three columns.
+-- The cells to compute again, with a number for each, since grouping by one number is faster than by three columns.
 SELECT row_number() OVER (ORDER BY experiment_id, block, market_id) AS cell, experiment_id, block, market_id
 FROM (
     SELECT DISTINCT experiment_id, block, market_id FROM stale_cells
@@ -11,7 +11,7 @@ FROM (
 ) AS distinct_cells
 
 -- name: stale_pairs
--- The pairs of the stale cells, where pairs are what is compared.
+-- The pairs of the stale cells, of experiments that compare pairs.
 SELECT
     s.cell,
     {columns}
@@ -22,7 +22,7 @@ INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
 WHERE t.matching <> 'arms'
 
 -- name: cells
--- One series' cells. Decimals add up exactly, in any order; the second pass takes squares around the mean.
+-- One series' cells. Decimals add up exactly, in any order. A second pass sums the squared deviations from the mean.
 WITH uplifts AS (
     SELECT
         p.cell, {uplift} AS uplift, {touched} AS touched,
@@ -66,7 +66,7 @@ INNER JOIN totals AS t ON t.cell = c.cell
 INNER JOIN spreads AS s ON s.cell = c.cell
 
 -- name: missing
--- The pairs of the stale cells in which one metric has no value, see `missing_values`.
+-- The number of pairs in each stale cell that have no value of one metric, see `missing_values`.
 SELECT c.experiment_id, m.metric, c.block, c.market_id, g.pairs, g.control, g.variant
 FROM stale AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
@@ -80,18 +80,11 @@ INNER JOIN (
     GROUP BY p.cell
 ) AS g ON g.cell = c.cell
 
--- name: changed_cells
--- The cells that are not what they were, out of all those of some experiments.
-SELECT DISTINCT experiment_id, block, market_id
+-- name: changed
+-- The cells of some experiments for which the rows in {made} differ from the rows in {stored}.
+SELECT experiment_id, block, market_id
 FROM (
-    (SELECT * FROM made EXCEPT SELECT * FROM series_cells WHERE {inside})
+    (SELECT * FROM {made} EXCEPT SELECT * FROM {stored} WHERE {inside})
     UNION ALL
-    (SELECT * FROM series_cells WHERE {inside} EXCEPT SELECT * FROM made)
+    (SELECT * FROM {stored} WHERE {inside} EXCEPT SELECT * FROM {made})
 ) AS differing
-UNION
-SELECT DISTINCT experiment_id, block, market_id
-FROM (
-    (SELECT * FROM made_missing EXCEPT SELECT * FROM missing_values WHERE {inside})
-    UNION ALL
-    (SELECT * FROM missing_values WHERE {inside} EXCEPT SELECT * FROM made_missing)
-) AS differing_gaps

@@ -1,5 +1,5 @@
 -- name: balance
--- Arms of which not every report is in one place: in a pair, or unmatched for a reason.
+-- Arms with reports that are not in exactly one place: in a pair, or in `unmatched` with a reason.
 WITH kinds AS (
     SELECT strategy_id, config_version, mode, count(*) AS n
     FROM reports
@@ -36,8 +36,8 @@ WHERE reports <> placed
 ORDER BY experiment_id, arm
 
 -- name: counting_differences
--- Planned metrics whose cells do not count the pairs that have a value, or, where all trades are compared, each arm's
--- trades. Of experiments that failed they cannot, and `failures` says so.
+-- Metrics whose number of pairs in cells is not the number of pairs with a value, or, where all trades are compared,
+-- not each arm's number of trades. Experiments in `failures` are left out, since their cells are not up to date.
 WITH counted AS (
     SELECT experiment_id, counted, metric, n FROM (UNPIVOT counted_values ON {metrics} INTO NAME metric VALUE n)
 ), summed AS (
@@ -64,8 +64,8 @@ WHERE coalesce(counted.n, 0) <> coalesce(both_counts.n, 0)
 ORDER BY experiment_id, metric, counted
 
 -- name: placed_trades
--- The values that the trades of each arm have, of experiments that compare all trades: those that pairing put into a
--- pair or left alone in time.
+-- The number of each arm's values, for experiments that compare all trades: of the trades that are in a pair or that
+-- found no partner in time.
 SELECT q.experiment_id, q.arm || ' trades' AS counted, {counts}
 FROM (
     SELECT experiment_id, 'control' AS arm, control_report_id AS report_id FROM pairs
@@ -79,9 +79,9 @@ WHERE {inside}
 GROUP BY q.experiment_id, q.arm
 
 -- name: match_rates
--- Experiments and arms of which more than a share found no partner. In limited live most controls have none
--- by design: the variant sees only a small share of the traffic; and where all trades are compared, no trade needs a
--- partner. Whether the control is replayed is another question.
+-- Experiments and arms in which more than a share of the reports found no partner. In limited live most controls have
+-- none by design, since the variant gets only a small share of the traffic. Where all trades are compared, no trade
+-- needs a partner. Replays of the control are not part of this check.
 WITH opportunities AS (
     SELECT experiment_id, 'control' AS arm, 0 AS missed FROM pairs
     UNION ALL
@@ -102,9 +102,9 @@ HAVING avg(missed) > {most}
 ORDER BY experiment_id, arm
 
 -- name: reused_reports
--- Reports that stand in more than one pair of an experiment. Pairs with a report in common belong to one
--- opportunity or one segment, so they are written together: looking where something changed is enough. Where the
--- variant is the control, its report is the replayed control's too.
+-- Reports that are in more than one pair of an experiment. Pairs with a common report belong to one opportunity or one
+-- segment and are written together, so it is enough to check where something changed. If variant and control are the
+-- same strategy, the variant's report is the replayed control as well, which is allowed.
 WITH changed AS (
     SELECT experiment_id, control_report_id, variant_report_id, replay_report_id FROM pairs
     WHERE (experiment_id, block, market_id) IN (SELECT experiment_id, block, market_id FROM stale_cells)

@@ -15,18 +15,19 @@ LIMITS = ",\n    ".join(
     for name in REPORT_METRICS
     for end in ("lower", "upper")
 )
-"""The plan's winsor limits of every metric, from `experiment_metrics` `m`; null where there are none."""
+"""The plan's winsor limits of every metric, from the rows `m` of `experiment_metrics`; null where there are none."""
 
 PASSES = {
     "c": "c.decision = 'passed'",
     "v": "v.report_id IS NULL OR v.decision = 'passed'",
     "r": "r.decision = 'passed'",
 }
-"""Whether an arm passed on the opportunity: by its control report `c`, its variant report `v`, its replay `r`."""
+"""The condition that an arm passed on the opportunity, for its report: `c` control, `v` variant, `r` replayed
+control."""
 
 
 def _value(report: str, name: str) -> str:
-    """One arm's metric in a pair; a pass is 0 where the catalogue says so, every other metric stays null."""
+    """One arm's metric in a pair. If the arm passed, it is 0 for metrics with `counts_passes`, and null for others."""
     plain = f"{report}.{name}"
     return f"CASE WHEN {PASSES[report]} THEN 0.0 ELSE {plain} END" if CATALOGUE[name].counts_passes else plain
 
@@ -42,11 +43,12 @@ REPLAYS = ",\n    ".join(
     f"CASE WHEN p.replay_decision <> 'passed' OR t.on_no_trade <> 'exclude' THEN p.{name}_replay END AS {name}_replay"
     for name in REPORT_METRICS
 )
-"""The replayed control's metrics of a pair `p`: a pass has a value only where the plan `t` counts passes."""
+"""The replayed control's metrics in a pair `p`; after a pass they are null unless the plan's terms `t` count passes."""
 
 
 def block(time: str) -> str:
-    """The start of a time's block: blocks of `t.time_block_us` are aligned to the epoch in UTC."""
+    """The start of the block in which a time lies; blocks have the length `t.time_block_us` and are aligned to the
+    epoch."""
     return f"make_timestamp({microseconds(time)} // t.time_block_us * t.time_block_us)"
 
 
@@ -56,7 +58,7 @@ def microseconds(time: str) -> str:
 
 
 def held(value: str, lower: str, upper: str) -> str:
-    """A value, moved to the limit that it lies beyond; null stays null."""
+    """A value, replaced by a limit where it lies beyond it; null stays null."""
     return f"CASE WHEN {value} < {lower} THEN {lower} WHEN {value} > {upper} THEN {upper} ELSE {value} END"
 
 
@@ -71,11 +73,12 @@ def limits(name: str) -> tuple[str, str]:
 
 
 def value(metric: Metric, of: Callable[[str], str]) -> str:
-    """A metric's value where each report or pair has one; null where there is none.
+    """The value of a metric that each report or pair has by itself; null where it is missing.
 
     Args:
-        metric: A metric of reports, a share of trades, or one by size: then what is counted by size.
-        of: The column of a metric of reports.
+        metric: A reported metric, a share of trades, or a metric weighted by size; for the latter, the value is the one
+            that is weighted.
+        of: Gives the column of a reported metric.
     """
     plain = of(metric.source or metric.name)
     for sign, limit in ((">", metric.above), ("<", metric.below)):
@@ -86,14 +89,14 @@ def value(metric: Metric, of: Callable[[str], str]) -> str:
 
 
 def totals(metric: Metric, of: Callable[[str], str], passed: str | None = None) -> tuple[str, str]:
-    """What a ratio metric adds up: numerator and denominator; both null where the metric has no value.
+    """Numerator and denominator of a ratio metric; both are null where the metric has no value.
 
-    What is counted by size adds nothing at size 0, whatever its value: so does an arm that passed.
+    For a metric weighted by size, a trade of size 0 adds nothing, whatever its value; neither does an arm that passed.
 
     Args:
         metric: A ratio metric.
-        of: The column of a metric of reports.
-        passed: Whether the arm passed on the opportunity and the plan counts that, where it can be.
+        of: Gives the column of a reported metric.
+        passed: The condition that the arm passed on the opportunity and the plan counts this; None where it cannot.
     """
     if metric.weight is None:
         assert metric.ratio_of is not None
@@ -111,11 +114,12 @@ PASSED = {
     "variant": "p.passed = 'variant' OR p.variant_report_id IS NULL",
     "replay": "p.replay_passed",
 }
-"""Whether an arm of a pair `p` passed on the opportunity, where the plan counts passes: there is no such pair else."""
+"""The condition that an arm of a pair `p` passed on the opportunity. Such pairs exist only if the plan counts
+passes."""
 
 
 def arm_totals(metric: Metric, arm: str) -> tuple[str, str]:
-    """What one arm of a pair `p` adds to a ratio metric, see `totals`."""
+    """Numerator and denominator that one arm of a pair `p` adds to a ratio metric, see `totals`."""
     passed = f"coalesce({PASSED[arm]}, false)" if metric.counts_passes else None
     return totals(metric, lambda name: f"p.{name}_{arm}", passed)
 
@@ -123,21 +127,23 @@ def arm_totals(metric: Metric, arm: str) -> tuple[str, str]:
 def arm_value(metric: Metric, arm: str) -> str:
     """One arm's value of a metric in a pair `p`, as it was reported; null where there is none.
 
-    A ratio metric's is the pair's own ratio, held within the metric's bounds; null without a positive denominator.
+    For a ratio metric it is the ratio of this pair, limited to the metric's bounds; null without a positive
+    denominator.
     """
     if not metric.is_ratio:
         return value(metric, lambda name: f"p.{name}_{arm}")
     numerator, denominator = arm_totals(metric, arm)
-    # A cluster takes a column for one of whole numbers where the first of its cases is one.
+    # Spark gives a CASE the type of a whole number if its first value is one, so the bounds are cast.
     bounds = (f"CAST({bound} AS DOUBLE)" for bound in (metric.lower, metric.upper))
     ratio = held(f"{numerator} / ({denominator})", *bounds)
     return f"CASE WHEN {denominator} > 0 THEN {ratio} END"
 
 
 def own_value(metric: Metric, arm: str) -> str:
-    """What one arm of a pair `p` has to compare with the other's.
+    """One arm's value of a metric in a pair `p` for the comparison with the other arm.
 
-    By size, an arm that adds nothing has the value 0: the pair counts, so that it is seen that nothing was traded.
+    For a metric weighted by size, an arm that traded nothing has the value 0 and is not missing, so that the pair
+    counts.
     """
     found = arm_value(metric, arm)
     if metric.weight is None:
@@ -147,9 +153,9 @@ def own_value(metric: Metric, arm: str) -> str:
 
 
 def difference(series: Series) -> str:
-    """A series' value of a pair `p`: the difference of two arms, turned round where less is better.
+    """A series' value of a pair `p`: the difference of two arms, with the opposite sign where less is better.
 
-    A ratio metric's and a share's values have no limits in the plan.
+    The plan's winsor limits apply to it, except for ratio metrics and shares, which have none.
     """
     metric, name = series.metric, series.metric.name
     better, worse = series.better_and_worse
@@ -162,12 +168,13 @@ def difference(series: Series) -> str:
 
 
 def uplift_of_pair(metric: Metric) -> str:
-    """The uplift of a pair `p` in a metric: as it stands there, or derived from what stands there."""
+    """The uplift of a pair `p` in a metric: its column in `pairs`, or for a derived metric an expression of columns."""
     return f"p.{metric.name}_uplift" if metric.reported else difference(Series(UPLIFT, metric))
 
 
 def winsorised(series: Series) -> str:
-    """How many of the two values of a pair `p`, or whether their difference, lie beyond the plan's winsor limits."""
+    """How many of the two values of a pair `p` lie beyond the plan's winsor limits; for a series that limits the
+    difference, 1 if the difference does."""
     name = series.metric.name
     if not series.metric.reported:
         return "0"
@@ -181,7 +188,7 @@ UPLIFTS = ",\n    ".join(
     f"p.{name}_control, p.{name}_variant,\n    {difference(Series(UPLIFT, CATALOGUE[name]))} AS {name}_uplift"
     for name in REPORT_METRICS
 )
-"""Every metric column of `pairs`, from `p` with both arms' values and `t` with the winsor limits."""
+"""All metric columns of `pairs`, computed from `p` with both arms' values and `t` with the winsor limits."""
 
 PAIRED = f"""(CASE
     WHEN p.variant_decision IS NOT NULL
@@ -190,5 +197,5 @@ PAIRED = f"""(CASE
     ELSE t.on_no_trade = 'assume_zero' AND p.control_decision = 'traded'
         AND coalesce({block("p.pair_time")} < t.assumed_before, false)
 END)"""
-"""Whether an opportunity `p` makes a pair under the terms `t`: both traded, or one of the arms passed on it and the
-plan counts that as zero edge. That both passed is no pair: there is nothing to compare."""
+"""Whether an opportunity `p` is a pair under the terms `t`: both arms traded, or one of them passed and the plan counts
+that as zero edge. If both passed it is not a pair, since there is nothing to compare."""

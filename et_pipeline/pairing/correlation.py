@@ -1,4 +1,4 @@
-"""Pairs by correlation: a replayed report carries the live one's `correlation_id`."""
+"""Pairs by correlation: a replayed report has the same `correlation_id` as the live report of its opportunity."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
 PARTNER = same_opportunity(COUNTING["variant"], "v")
 COUNTS = "(g.arm <> 'control' OR g.outside IS NULL)"
-"""A replay may come at any time, so it belongs to the window by its opportunity's control."""
+"""The condition that a report counts. Only controls must lie in the window themselves; a replay may come at any time,
+so it counts if its opportunity's control does."""
 CANDIDATES = "CASE WHEN v.report_id IS NULL THEN 0 ELSE 1 END"
 
 
 def pair_by_correlation(
     engine: Engine, whole: Sequence[RegisteredExperiment], behind: Sequence[tuple[RegisteredExperiment, int]]
 ) -> Change:
-    """Matches what is new, inside the caller's transaction, for all experiments at once.
+    """Matches new reports for all experiments at once, inside the caller's transaction.
 
     Args:
         engine: Where the rows are; the temporary tables of `prepare_pairing` are there.
-        whole: Experiments to pair from scratch.
-        behind: Experiments to bring up to date, each with the newest batch its pairs know of.
+        whole: Experiments to pair from the beginning.
+        behind: Experiments to update, each with the newest batch that its pairs include.
     """
     change = Change()
     if whole:
@@ -62,7 +63,7 @@ def pair_by_correlation(
 
 
 def _assuming(experiments: Sequence[RegisteredExperiment]) -> list[str]:
-    """Experiments in which a missing replay comes to mean that the variant passed on the opportunity."""
+    """Experiments in which a missing replay counts as a pass, once the variant's later reports have come."""
     return [item.experiment_id for item in experiments if item.on_no_trade == "assume_zero"]
 
 
@@ -85,14 +86,14 @@ def _pair_touched(engine: Engine, behind: list[tuple[str, int]]) -> Change:
 
 
 def _settle(engine: Engine, experiments: list[str]) -> Change:
-    """Matches again what the variant has moved past since, or no longer has."""
+    """Matches the opportunities again whose missing replay has become a pass since, or is not a pass any more."""
     with engine.scope():
         unsettled = engine.create_temp("touched", load(__package__, "unsettled", inside=among(experiments)))
         return _pair_again(engine, fetch_opportunities(engine)) if unsettled else Change()
 
 
 def _pair_again(engine: Engine, seen: Times) -> Change:
-    """Matches the opportunities in `touched` again, whose reports are `fetched`."""
+    """Matches the opportunities in `touched` again; their reports are in `fetched`."""
     touched = "SELECT experiment_id, opportunity_key FROM touched"
     inside = f"(experiment_id, opportunity_key) IN ({touched})"
     change = Change(remove_pairs(engine, f"{seen.condition('pair_time')} AND {inside}"))
@@ -102,7 +103,7 @@ def _pair_again(engine: Engine, seen: Times) -> Change:
 
 
 def _match(engine: Engine) -> Change:
-    """Writes the pairs and the unmatched reports of what is gathered."""
+    """Writes the pairs and the unmatched reports of the reports in `gathered`."""
     engine.create_temp("superseded", load(__package__, "superseded", inside=COUNTS))
     view_counting(engine, COUNTS)
     pairs = insert_pairs(engine, PARTNER, CANDIDATES)

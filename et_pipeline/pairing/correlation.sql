@@ -1,5 +1,5 @@
 -- name: correlation_unpaired
--- The opportunities that make no pair although the control's report counts, with the reason.
+-- The opportunities that are not a pair although the control's report counts, with the reason.
 SELECT
     p.*,
     CASE
@@ -24,8 +24,8 @@ INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
 WHERE NOT {paired}
 
 -- name: correlation_unmatched
--- Every report of the experiment's arms that is in no pair, with the reason. A control belongs to the window by
--- its own time; another arm's by its opportunity's control, and where there is none at all by its own time.
+-- Every report of the experiment's arms that is in no pair, with the reason. Whether a control is in the window depends
+-- on its own time. For another arm's report it depends on its opportunity's control, or without one on its own time.
 WITH without_control AS (
     SELECT v.*
     FROM (SELECT * FROM variants UNION ALL SELECT * FROM replayed_controls) AS v

@@ -1,7 +1,7 @@
-"""Pairs by nearest time: one to one, without replacement, greedy over all possible matches by distance.
+"""Pairs by nearest time: one to one, without replacement, greedy over all possible matches in order of distance.
 
-Reports of one market, outcome and side form a timeline. A gap longer than the tolerance cuts it into
-segments that cannot influence each other, so only segments near something new are matched again.
+Reports of one market, outcome and side form a timeline. A gap that is longer than the tolerance divides it into
+segments that do not influence each other, so only segments near new reports are matched again.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PARTNER = """LEFT JOIN matches AS m ON m.control_report_id = c.report_id
 CANDIDATES = "coalesce(m.candidates, 0)"
 INSIDE = "g.outside IS NULL"
 TRADED_INSIDE = f"{INSIDE} AND g.decision = 'traded'"
-"""Only trades are matched by time: a pass is counted, and has no other report as its partner."""
+"""The condition that a report is matched by time: only trades are. A pass is counted, but gets no partner."""
 ALONE = "reason IN ('no_variant', 'no_control')"
-"""What matching says of a report on a timeline; the other reasons it does not depend on."""
+"""The reasons in `unmatched` that are a result of matching; the other reasons do not depend on it."""
 SUPERSEDED = """SELECT experiment_id, arm, report_id, opportunity_key FROM unmatched
 WHERE reason = 'superseded' AND """
 
@@ -42,12 +42,12 @@ WHERE reason = 'superseded' AND """
 def pair_by_nearest(
     engine: Engine, whole: Sequence[RegisteredExperiment], behind: Sequence[tuple[RegisteredExperiment, int]]
 ) -> Change:
-    """Matches what is new, inside the caller's transaction, one experiment after another.
+    """Matches new reports of one experiment after another, inside the caller's transaction.
 
     Args:
         engine: Where the rows are; the temporary tables of `prepare_pairing` are there.
-        whole: Experiments to pair from scratch.
-        behind: Experiments to bring up to date, each with the newest batch its pairs know of.
+        whole: Experiments to pair from the beginning.
+        behind: Experiments to update, each with the newest batch that its pairs include.
     """
     change = Change()
     for experiment in whole:
@@ -102,7 +102,7 @@ def _pair_touched(engine: Engine, experiment: RegisteredExperiment, batch: int) 
 
 
 def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[object, object]) -> Change:
-    """Matches the segments near the points anew."""
+    """Matches the segments near the points in `points` again."""
     own, tolerance = among([experiment.experiment_id]), f"INTERVAL {experiment.tolerance_us} MICROSECOND"
     near = f"s.ends_at >= TIMESTAMP '{span[0]}' - {tolerance} AND s.starts_at <= TIMESTAMP '{span[1]}' + {tolerance}"
     engine.create_temp(
@@ -138,7 +138,7 @@ def _rematch(engine: Engine, experiment: RegisteredExperiment, span: tuple[objec
 
 
 def _match(engine: Engine, experiment: RegisteredExperiment) -> Change:
-    """Writes pairs, unmatched reports and segments of what is gathered and not superseded."""
+    """Writes pairs, unmatched reports and segments of the gathered reports that are not superseded."""
     view_counting(engine, TRADED_INSIDE)
     tolerance = {"tolerance_us": experiment.tolerance_us}
     engine.create_temp(
@@ -168,7 +168,7 @@ def _match(engine: Engine, experiment: RegisteredExperiment) -> Change:
 
 
 def _within_stretch(table: str, time: str, low: object, high: object) -> str:
-    """The condition that a row lies in a stretch to be matched again; the limits keep the scan short."""
+    """The condition that a row lies in a stretch that is matched again; the limits of time make the scan shorter."""
     return (
         f"{table}.{time} BETWEEN TIMESTAMP '{low}' AND TIMESTAMP '{high}' AND EXISTS ("
         f"SELECT 1 FROM stretches AS x WHERE x.market_id = {table}.market_id"

@@ -1,6 +1,6 @@
 -- name: nearest_points
--- Where on the timelines something changed: at the reports of touched opportunities, and where a report was
--- that a conflict took out again.
+-- The points on the timelines where something changed: the reports of touched opportunities, and the places of reports
+-- that a conflict removed again.
 SELECT market_id, outcome_id, side, emitted_at FROM gathered WHERE outside IS NULL
 UNION
 SELECT d.market_id, d.outcome_id, d.side, d.emitted_at
@@ -11,7 +11,7 @@ INNER JOIN arms AS a
 INNER JOIN behind AS b ON b.experiment_id = a.experiment_id AND d.batch > b.batch
 
 -- name: nearest_affected
--- The segments within reach of a point: only these can be matched differently than before.
+-- The segments within reach of a point; only in these can the matches change.
 SELECT s.experiment_id, s.market_id, s.outcome_id, s.side, s.starts_at, s.ends_at
 FROM pairing_segments AS s
 WHERE
@@ -23,7 +23,7 @@ WHERE
     )
 
 -- name: nearest_stretches
--- The stretches of time to match again: the affected segments, and the points outside of any.
+-- The stretches of time to match again: the affected segments, and the points that are in no segment.
 SELECT market_id, outcome_id, side, starts_at, ends_at FROM affected
 UNION ALL
 SELECT market_id, outcome_id, side, emitted_at, emitted_at FROM points
@@ -31,8 +31,8 @@ SELECT market_id, outcome_id, side, emitted_at, emitted_at FROM points
 -- name: nearest_timeline
 -- The reports that count, on their timelines: `segment` numbers the stretches of a timeline without a gap
 -- longer than the tolerance, `place` orders those of one arm at one moment by report_id, and `candidates`
--- counts the controls within a variant's reach. Only the timelines are numbered in one order; their reports
--- are numbered timeline by timeline, so that a cluster shares the work.
+-- counts the controls within a variant's reach. Only the timelines are numbered in one common order. Their reports
+-- are numbered within each timeline, so that a cluster can divide the work.
 WITH counting AS (
     SELECT arm, report_id, market_id, outcome_id, side, emitted_at FROM controls
     UNION ALL
@@ -78,7 +78,7 @@ SELECT
 FROM segments
 
 -- name: nearest_apart
--- The reports that no timeline holds, with the reason: outside the window, superseded, or a pass.
+-- The reports that are on no timeline, with the reason: outside the window, superseded, or a pass.
 SELECT
     g.experiment_id, g.arm,
     CASE
@@ -95,8 +95,8 @@ LEFT JOIN superseded AS s
 WHERE g.outside IS NOT NULL OR s.report_id IS NOT NULL OR g.decision = 'passed'
 
 -- name: nearest_stacks
--- Reports of one arm at one moment form a stack, in the order of their ids. Both arms at one moment: they
--- are as near as can be, so they match place by place at once (`taken`), and one stack is used up.
+-- Reports of one arm at the same moment form a stack, in the order of their ids. If both arms have a stack at the same
+-- moment, its reports have distance zero, so they are matched one by one at once (`taken`) and one stack is used up.
 WITH stacks AS (
     SELECT segment, arm, moment, count(*) AS height
     FROM timeline
@@ -121,8 +121,8 @@ FROM stacks
 WHERE arm = 'control' AND taken > 0
 
 -- name: nearest_looked
--- Each stack's nearest stack of the other arm, its `partner`; stacks without one in reach are left out, for
--- good. Where two are equally far the smaller id at the head of the stack decides, and `tied` says so.
+-- Each stack's nearest stack of the other arm, its `partner`. Stacks without one in reach are left out of all further
+-- rounds. If two are equally far, the one whose first id is smaller is taken, and `tied` is true.
 WITH sides AS (
     SELECT
         *,
@@ -162,11 +162,12 @@ FROM looked
 WHERE abs(moment - partner) <= {tolerance_us}
 
 -- name: nearest_round
--- One round: stacks that are each other's nearest are matched. The order of all possible matches is total
--- (distance, then the control's id, then the variant's), so what is found is exactly what a greedy choice in
--- that order makes, and the first of all that are left is always among it.
+-- One round: stacks that are each other's nearest are matched. All possible matches have a total order (by distance,
+-- then the control's id, then the variant's id). So the rounds find exactly the matches of a greedy choice in that
+-- order, and each round finds at least the first of those that are left.
 --
--- Stacks match place by place; after a tie only once, since the next one may go to the other side.
+-- Two stacks are matched report by report; after a tie only their first reports, since the next one may be nearer to
+-- the stack on the other side.
 SELECT
     c.segment, c.moment AS control_moment, v.moment AS variant_moment,
     c.taken AS control_taken, v.taken AS variant_taken,
@@ -180,7 +181,7 @@ INNER JOIN looked AS v ON v.segment = c.segment AND v.moment = c.partner AND v.p
 WHERE c.arm = 'control' AND v.arm = 'variant'
 
 -- name: nearest_left
--- What is left of the stacks after a round.
+-- The stacks without the reports that were matched in a round.
 SELECT l.segment, l.arm, l.moment, l.height, l.taken + coalesce(f.matched, 0) AS taken
 FROM looked AS l
 LEFT JOIN (
@@ -198,7 +199,7 @@ INNER JOIN timeline AS t
     ON t.segment = s.segment AND t.moment = s.moment AND t.arm = s.arm AND t.place = s.taken + 1
 
 -- name: nearest_matches
--- The matched stacks, report by report.
+-- The matches of reports, from the matches of stacks.
 SELECT c.report_id AS control_report_id, v.report_id AS variant_report_id, v.candidates
 FROM links AS m
 INNER JOIN timeline AS c

@@ -1,4 +1,4 @@
-"""Matched pairs from reports: what is new is paired, what it touches is paired again."""
+"""Makes matched pairs from reports: new reports are paired, and the opportunities that they change are paired again."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class PairsResult(NamedTuple):
     """What one run of `build_pairs` did.
 
     Attributes:
-        batch: Number of the newest ingest transaction that the pairs now know of.
-        rebuilt: Experiments paired from scratch: new ones, and those whose rule changed.
-        removed: Pairs taken away before being matched again.
+        batch: Number of the newest ingest transaction that the pairs now include.
+        rebuilt: Experiments that were paired from the beginning: new ones, and those whose rule changed.
+        removed: Pairs that were removed before their reports were matched again.
         pairs: Pairs written.
         unmatched: Unmatched reports written.
     """
@@ -45,14 +45,14 @@ def build_pairs(
 ) -> PairsResult:
     """Brings `pairs` and `unmatched` of experiments up to date with the reports.
 
-    Only opportunities with new reports (or ones that a conflict took out again) are matched again; the
-    cells they touch are written to `stale_cells`. All in one transaction: a crash leaves the old state.
+    Only opportunities with new reports (or with reports that a conflict removed again) are matched again; their
+    cells are written to `stale_cells`. All of this is one transaction, so after a crash the old state is still there.
 
     Args:
         connection: The warehouse, outside any transaction.
-        experiments: Experiments that are sampling; others keep what they have.
-        full: Pair everything again, whatever was paired before.
-        engine: Where the reports and pairs are; without one, in the warehouse.
+        experiments: Experiments that are sampling; the rows of others stay as they are.
+        full: Whether to pair everything again, whatever was paired before.
+        engine: Where the reports and pairs are; by default in the warehouse.
 
     Raises:
         ValueError: An experiment is not registered.
@@ -94,7 +94,7 @@ def build_pairs(
 
 
 def sampled(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> list[str]:
-    """Those of the experiments that are registered and may be sampled: a large split first needs a sign-off."""
+    """The experiments that are registered and may be sampled; one with a large split needs a sign-off before that."""
     approved = split_approved(connection)
     return [
         item.experiment_id
@@ -112,7 +112,7 @@ def _newest_batch(engine: Engine) -> int:
 
 
 def _touched(engine: Engine, behind: Sequence[tuple[RegisteredExperiment, int]]) -> set[str]:
-    """The experiments with a new report, or with one that a conflict took out again."""
+    """The experiments with a new report, or with a report that a conflict removed again."""
     with engine.scope():
         keep_touched(engine, [(item.experiment_id, batch) for item, batch in behind])
         return {name for (name,) in engine.rows("SELECT DISTINCT experiment_id FROM touched")}

@@ -1,7 +1,7 @@
 -- name: pairs
--- A control with its partner, the variant's report that was matched to it, or, where the plan says so, with
--- nothing where the variant is taken to have passed on the opportunity; and with the replayed control where there is
--- one. The pair's time is the control's.
+-- A control with the variant's report that was matched to it, and with the replayed control if there is one. If the
+-- plan counts passes, a control for which the variant passed is a pair too, then possibly without a report of the
+-- variant. The pair's time is the control's.
 SELECT
     p.experiment_id, p.pair_time, {block} AS block,
     p.market_id, p.outcome_id, p.side, p.correlation_id, p.control_report_id, p.variant_report_id,

@@ -1,4 +1,4 @@
-"""How far each arm of an experiment has come, told by its own reports alone."""
+"""How far each arm of an experiment has come in time, according to its own reports alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def note_progress(
     Args:
         engine: Where the rows are.
         experiments: Experiments whose reports or pairs changed.
-        source: The query: out of what is paired, or, where nothing is yet, out of the reports.
+        source: The query: `arm_progress` reads what is paired, `replayed_until` the reports, if nothing is paired yet.
     """
     inside = among(experiments)
     rows = engine.rows(load(__package__, source, inside=inside))

@@ -1,6 +1,6 @@
 -- name: arm_progress
--- Per experiment the time of the newest opportunity that each arm has reported. Replays of the control from before
--- its window, of another experiment's time, are none of it.
+-- For each experiment the time of the newest opportunity that each arm has reported. Replays of the control from before
+-- the experiment's window do not count.
 SELECT
     experiment_id, max(control_until) AS control_until, max(variant_until) AS variant_until,
     max(replay_until) AS replay_until
@@ -24,8 +24,8 @@ FROM (
 GROUP BY experiment_id
 
 -- name: replayed_until
--- Per experiment the time of the newest opportunity that the variant has reported, out of the reports themselves:
--- the control's time, of its reports within the window where there is one.
+-- For each experiment the time of the newest opportunity that the variant has reported, read from the reports. The time
+-- of an opportunity is that of its control's last report, within the window if there is one there.
 SELECT
     experiment_id, CAST(NULL AS TIMESTAMP) AS control_until, max(moment) AS variant_until,
     CAST(NULL AS TIMESTAMP) AS replay_until
@@ -62,7 +62,8 @@ FROM (
 GROUP BY experiment_id
 
 -- name: unsettled
--- The opportunities without a report of the variant that are not what they are by how far the variant has come.
+-- The opportunities without a report of the variant whose state (unmatched, or a pass) does not fit how far the
+-- variant's reports have come.
 SELECT u.experiment_id, u.opportunity_key
 FROM unmatched AS u
 INNER JOIN terms AS t ON t.experiment_id = u.experiment_id

@@ -1,9 +1,9 @@
 -- name: terms
--- One row per experiment: what a pair of it needs to know.
+-- One row per experiment: the terms of its plan that are needed to make its pairs and cells.
 SELECT
     e.experiment_id, e.mode, e.starts_at, e.ends_at, e.time_block_us, e.on_no_trade, e.matching,
     e.starts_at - (e.ends_at - e.starts_at) AS before_from,
-    -- without a report of the variant, controls in blocks before this one count as passed on
+    -- In blocks before this one, a control without a report of the variant means that the variant passed.
     CASE
         WHEN e.on_no_trade = 'assume_zero'
             THEN make_timestamp(epoch_us(max(a.variant_until)) // e.time_block_us * e.time_block_us)
@@ -46,7 +46,7 @@ FROM watched
 WHERE mode = 'shadow'
 
 -- name: touched
--- The opportunities with a new report, or with one that a conflict took out again.
+-- The opportunities with a new report, or with a report that a conflict removed again.
 SELECT DISTINCT a.experiment_id, n.opportunity_key
 FROM (
     SELECT strategy_id, config_version, mode, opportunity_key, batch FROM reports WHERE batch > {after}
@@ -59,7 +59,7 @@ INNER JOIN arms AS a
 INNER JOIN behind AS b ON b.experiment_id = a.experiment_id AND n.batch > b.batch
 
 -- name: gather
--- The arms' reports of the opportunities in scope; `outside` says why one lies not within its experiment's window.
+-- The arms' reports of the opportunities in scope; `outside` says why a report is not in its experiment's window.
 SELECT
     a.experiment_id, a.arm,
     CASE
@@ -77,9 +77,9 @@ INNER JOIN terms AS t ON t.experiment_id = a.experiment_id
 WHERE {scope}
 
 -- name: superseded
--- Reports of an arm that a later one for the same opportunity replaces: the last by (emitted_at,
--- emitted_below_us, report_id) counts. A control outside the window is of another time and replaces none inside it.
--- Few opportunities have more than one report of an arm, so only those are put in order.
+-- Reports of an arm that a later report of the same opportunity replaces: the last one by (emitted_at,
+-- emitted_below_us, report_id) counts. A control outside the window never replaces one inside it.
+-- Few opportunities have more than one report of an arm, so only the reports of these are sorted.
 SELECT experiment_id, arm, report_id, opportunity_key
 FROM (
     SELECT

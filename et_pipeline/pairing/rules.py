@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 MEANING = 4
-"""Of the rules themselves: another number has every experiment paired anew, as a changed plan does."""
+"""Version of the pairing rules. If it is changed, every experiment is paired again, as after a change of its plan."""
 
 
 def rule_hash(experiment: RegisteredExperiment) -> str:
-    """Hash of all that decides which pairs and cells there are: when it changes, everything is paired again."""
+    """Hash of everything on which pairs and cells depend besides reports; if it changes, all is paired again."""
     rule = (
         experiment.experiment_id, experiment.matching, experiment.tolerance_us, experiment.on_no_trade, experiment.mode,
         experiment.time_block_us, experiment.starts_at, experiment.ends_at,
@@ -31,10 +31,10 @@ def rule_hash(experiment: RegisteredExperiment) -> str:
 
 
 def prepare(engine: Engine, experiments: Sequence[str]) -> None:
-    """Makes the temporary tables `chosen` (the experiments asked for) and `terms`.
+    """Makes the temporary tables `chosen` (the given experiments) and `terms`.
 
-    `terms` has one row per registered one: block length, window, what a missing variant means, up to which
-    block it has that meaning, and the winsor limits of each metric.
+    `terms` has one row per registered experiment: block length, window, what a missing report of the variant means, up
+    to which block it has that meaning, and the winsor limits of each metric.
     """
     engine.warehouse.create_temp("chosen", "SELECT NULL::VARCHAR AS experiment_id WHERE false")
     engine.connection.execute("INSERT INTO chosen SELECT DISTINCT unnest(?::VARCHAR[])", [list(experiments)])
@@ -43,13 +43,13 @@ def prepare(engine: Engine, experiments: Sequence[str]) -> None:
 
 
 def keep_terms(engine: Engine) -> None:
-    """Makes `terms` as the plans and `arm_progress` have them now."""
+    """Makes the temporary table `terms` from the present plans and `arm_progress`."""
     engine.warehouse.create_temp("terms", load(__package__, "terms", limits=LIMITS))
     engine.share("terms")
 
 
 def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[RegisteredExperiment]:
-    """The experiments; also makes the temporary tables of `prepare`, and `arms`.
+    """Reads the experiments, and makes the temporary tables of `prepare` and the table `arms`.
 
     `arms` has one row per experiment and arm: which reports belong to it.
 

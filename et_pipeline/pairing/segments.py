@@ -1,7 +1,7 @@
-"""Cells of breakdowns: what is in a cell, told apart by side, outcome, hour, group of markets or label.
+"""Cells of breakdowns: each cell is divided by side, outcome, hour, group of markets or label.
 
-The same queries make them as make all cells; only the numbers of the cells differ. Nothing is done for an experiment
-whose plan asks for no breakdown.
+They are made by the same queries as all other cells, only with other numbers of cells. Nothing is done for experiments
+whose plan has no breakdown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OF_TRADES = ", r.side, r.outcome_id, r.emitted_at, r.extra"
 
 
 def asked(engine: Engine) -> list[RegisteredExperiment]:
-    """The experiments with a cell in `stale` whose plan asks for breakdowns."""
+    """The experiments with a cell in `stale` and breakdowns in their plan."""
     stale = [name for (name,) in engine.rows("SELECT DISTINCT experiment_id FROM stale")]
     found = engine.connection.execute(load(__package__, "with_breakdowns"), [stale]).fetchall()
     return registered_experiments(engine.connection, [name for (name,) in found]) if found else []
@@ -38,8 +38,8 @@ def keep_segments(
 
     Args:
         engine: Where the rows are, with the tables `stale` and `terms`.
-        experiments: Those of `asked`.
-        of_pairs: What their primary metrics need of a pair `p`, each `p.column` or `… AS column`.
+        experiments: The experiments of `asked`.
+        of_pairs: The columns of a pair `p` that their primary metrics need, each as `p.column` or `… AS column`.
     """
     _keep_market_groups(engine, experiments)
     paired = [item for item in experiments if item.paired]
@@ -82,12 +82,18 @@ def keep_segments(
 
 
 def segments_of_pairs(experiments: Sequence[RegisteredExperiment], metric: Metric, cells: str) -> str:
-    """The query for the cells of the breakdowns of experiments that compare pairs, out of that for their cells."""
+    """The query for the cells of breakdowns, for experiments that compare pairs.
+
+    Args:
+        experiments: The experiments.
+        metric: Only those with this primary metric are used.
+        cells: The query for the cells of this metric, from `segment_pairs`.
+    """
     return _of_primary([item for item in experiments if item.paired], metric, cells)
 
 
 def segments_of_trades(experiments: Sequence[RegisteredExperiment], metric: Metric) -> str:
-    """The same for experiments that compare all trades."""
+    """The query for the cells of breakdowns, for experiments with this primary metric that compare all trades."""
     cells = cells_of_trades(metric, source=TRADES, stale="segments", more=MORE)
     return _of_primary([item for item in experiments if not item.paired], metric, cells)
 
@@ -98,7 +104,7 @@ def _of_primary(experiments: Sequence[RegisteredExperiment], metric: Metric, cel
 
 
 def _dimensions(experiments: Sequence[RegisteredExperiment]) -> list[tuple[str, str]]:
-    """Each dimension that any of them asks for, with the condition that an experiment does."""
+    """Each dimension in the experiments' breakdowns, with the condition that an experiment has it."""
     names = dict.fromkeys(part.dimension for item in experiments for part in item.breakdowns)
     return [
         (
@@ -118,10 +124,10 @@ def _split(dimension: str, inside: str, time: str, extra: str, report: str | Non
 
     Args:
         dimension: The dimension.
-        inside: The condition that an experiment asks for it.
+        inside: The condition that an experiment has a breakdown by it.
         time: The column with the time of a pair or trade.
         extra: The column with the unknown fields of its report.
-        report: The query that joins that report; None where the column is there already.
+        report: The query that joins the report with that column; None if the row has the column already.
     """
     joined = ""
     if dimension.startswith(LABEL):
@@ -138,7 +144,7 @@ def _split(dimension: str, inside: str, time: str, extra: str, report: str | Non
 
 
 def _named(column: str) -> str:
-    """A column of `split_…` by its name there."""
+    """A column of a table `split_…`: its name there, from the expression with which it was made."""
     return f"p.{column.rpartition(' AS ')[2].rpartition('.')[2]}"
 
 

@@ -1,4 +1,4 @@
--- Cells of breakdowns: the pairs (or trades) of the stale cells, told apart by the values of a dimension.
+-- Cells of breakdowns: the pairs (or trades) of the stale cells, divided by the values of a dimension.
 
 -- name: with_breakdowns
 SELECT experiment_id FROM experiments
@@ -6,7 +6,7 @@ WHERE experiment_id IN (SELECT unnest(?::VARCHAR[])) AND coalesce(json_array_len
 ORDER BY experiment_id
 
 -- name: split_pairs
--- The pairs by one dimension. A value is the control's: what the variant did has no part in it.
+-- The pairs with their value of one dimension. The value is taken from the control's report, never from the variant's.
 SELECT p.experiment_id, p.block, p.market_id, '{dimension}' AS dimension, {value} AS value, {columns}
 FROM pairs AS p
 INNER JOIN stale AS s
@@ -16,7 +16,7 @@ INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
 WHERE t.matching <> 'arms' AND p.{inside}
 
 -- name: report_of_pair
--- A pair's control report: its labels stand nowhere else.
+-- A pair's control report, which alone has the labels.
 INNER JOIN reports AS r
     ON r.opportunity_key = p.opportunity_key AND r.report_id = p.control_report_id AND r.emitted_at = p.pair_time
 
@@ -24,7 +24,7 @@ INNER JOIN reports AS r
 INNER JOIN market_groups AS k ON k.experiment_id = p.experiment_id AND k.market_id = p.market_id
 
 -- name: split_trades
--- The trades by one dimension, where all trades of both arms are compared.
+-- The trades with their value of one dimension, where all trades of both arms are compared.
 SELECT p.experiment_id, p.block, p.market_id, '{dimension}' AS dimension, {value} AS value, p.arm, {columns}
 FROM ({trades}) AS p
 INNER JOIN stale AS s
@@ -34,7 +34,7 @@ INNER JOIN terms AS t ON t.experiment_id = p.experiment_id
 WHERE p.{inside}
 
 -- name: segments
--- The cells of the breakdowns, numbered as in `stale_now`.
+-- The cells of the breakdowns, with a number for each as in `stale_now`.
 SELECT
     row_number() OVER (ORDER BY experiment_id, block, market_id, dimension, value) AS cell,
     experiment_id, block, market_id, dimension, value
@@ -53,12 +53,3 @@ SELECT
     numerator_control, denominator_control, numerator_variant, denominator_variant, n_control, n_variant
 FROM ({cells}) AS cells
 WHERE {inside}
-
--- name: changed_segments
--- The cells of breakdowns that are not what they were, out of all those of some experiments.
-SELECT DISTINCT experiment_id, block, market_id
-FROM (
-    (SELECT * FROM made_segments EXCEPT SELECT * FROM segment_cells WHERE {inside})
-    UNION ALL
-    (SELECT * FROM segment_cells WHERE {inside} EXCEPT SELECT * FROM made_segments)
-) AS differing

@@ -1,4 +1,4 @@
-"""What both ways of matching share: what a step changed, the reports that count, pairs in and out."""
+"""Steps that both methods of matching use: find the reports that count, write pairs, remove pairs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
 
 BYTES_A_REPORT = 950
-"""Memory that a report takes while it is matched, with room to spare: measured at limits of 0.5 to 2 GB."""
+"""Memory that a report needs while it is matched, in bytes, with a reserve; measured with limits of 0.5 to 2 GB."""
 
 
 COUNTING = {"control": "controls", "variant": "variants", "replay": "replayed_controls"}
-"""Each arm's view of the reports that count, see `view_counting`."""
+"""The view with each arm's reports that count, see `view_counting`."""
 
 
 def same_opportunity(view: str, alias: str) -> str:
-    """The join that finds the report of a control's `c` opportunity among those of another arm."""
+    """The join that finds another arm's report of the same opportunity as the control `c`."""
     return f"""LEFT JOIN {view} AS {alias}
         ON {alias}.experiment_id = c.experiment_id AND {alias}.opportunity_key = c.opportunity_key
         AND {alias}.correlation_id = c.correlation_id AND {alias}.market_id = c.market_id
@@ -31,11 +31,11 @@ def same_opportunity(view: str, alias: str) -> str:
 
 
 REPLAYED = same_opportunity(COUNTING["replay"], "r")
-"""The join that finds what the backtester made of the control's own opportunity."""
+"""The join that finds the backtester's replay of the control `c`."""
 
 
 class Change(NamedTuple):
-    """Rows taken away and written by one step."""
+    """Numbers of rows that one step removed and wrote."""
 
     removed: int = 0
     pairs: int = 0
@@ -60,9 +60,9 @@ class Times(NamedTuple):
 
 
 def chunks(engine: Engine) -> int:
-    """Into how many parts everything is cut when all is paired again, so that one fits the memory limit.
+    """Into how many parts the reports are divided when everything is paired again, so that a part fits into memory.
 
-    A cluster cuts its work itself.
+    It is 1 on a cluster, which divides its work itself.
     """
     if not engine.local:
         return 1
@@ -74,11 +74,11 @@ def chunks(engine: Engine) -> int:
 
 
 def keep_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> int:
-    """Makes the temporary tables `behind` and `touched`: the opportunities with anything new.
+    """Makes the temporary tables `behind` and `touched`: the opportunities with new or removed reports.
 
     Args:
         engine: Where the rows are.
-        behind: Experiments and the newest batch their pairs know of.
+        behind: Experiments, each with the newest batch that its pairs include.
 
     Returns:
         The oldest of these batches.
@@ -94,15 +94,16 @@ def keep_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> int:
 
 
 def fetch_touched(engine: Engine, behind: Sequence[tuple[str, int]]) -> Times:
-    """Makes the temporary tables `behind`, `touched` and `fetched`: what is new, and all that it concerns.
+    """Makes the temporary tables `behind`, `touched` and `fetched`: new reports, and all reports of their
+    opportunities.
 
     Args:
         engine: Where the rows are.
-        behind: Experiments and the newest batch their pairs know of.
+        behind: Experiments, each with the newest batch that its pairs include.
 
     Returns:
-        The times of what was written for touched opportunities before: each was one of their reports' times,
-        so most of history need not be looked at.
+        The range of times of the rows that were written for these opportunities before. Each such time is the time of
+        one of their reports, so all rows outside the range can be ignored.
     """
     return fetch_opportunities(engine, keep_touched(engine, behind))
 
@@ -112,10 +113,10 @@ def fetch_opportunities(engine: Engine, after: int | None = None) -> Times:
 
     Args:
         engine: Where the rows are.
-        after: Reports that a conflict took out again in a later batch than this one count for the times.
+        after: Reports that a conflict removed in a later batch than this one are included in the times.
 
     Returns:
-        The times of what was written for them before, see `fetch_touched`.
+        The range of times of the rows that were written for them before, see `fetch_touched`.
     """
     fetch(engine, "opportunity_key IN (SELECT opportunity_key FROM touched)")
     displaced = "" if after is None else f" UNION ALL SELECT emitted_at FROM displaced WHERE batch > {after}"
@@ -126,19 +127,19 @@ def fetch_opportunities(engine: Engine, after: int | None = None) -> Times:
 
 
 def fetch(engine: Engine, condition: str) -> None:
-    """Keeps the reports that a condition holds for in the temporary table `fetched`.
+    """Makes the temporary table `fetched`: the reports for which a condition holds.
 
-    Their row numbers are found first, in the few columns of the condition; the many columns of a report are
-    read only where those rows lie, not through all history.
+    Their row numbers are found first, which reads only the few columns of the condition. Then the many columns of a
+    report are read only for these rows, and not for all reports.
     """
     rows = f"SELECT rowid FROM reports WHERE {condition}"
     engine.create_temp("fetched", f"SELECT * FROM reports WHERE rowid IN ({rows})")
 
 
 def gather(engine: Engine, reports: str, scope: str) -> None:
-    """Makes the temporary table `gathered`: the arms' reports out of a table of reports `r`, see the query `gather`.
+    """Makes the temporary table `gathered`: the arms' reports from a table of reports `r`, see the query `gather`.
 
-    A table and not a view: four queries read it, and writing it down once took less than reading four times.
+    It is a table and not a view, since four queries read it; to write it once was faster than to compute it four times.
     """
     engine.create_temp(
         "gathered", load(__package__, "gather", metrics=columns.METRICS, reports=reports, scope=scope)
@@ -147,7 +148,7 @@ def gather(engine: Engine, reports: str, scope: str) -> None:
 
 
 def view_counting(engine: Engine, counts: str) -> None:
-    """Makes the temporary views of `COUNTING`: what is gathered, counts, and is not superseded, by arm.
+    """Makes the temporary views of `COUNTING`: for each arm, the gathered reports that count and are not superseded.
 
     Args:
         engine: Where the rows are.
@@ -158,12 +159,12 @@ def view_counting(engine: Engine, counts: str) -> None:
 
 
 def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
-    """Writes the pairs that a way of matching made, and their cells to `stale_cells`; returns their number.
+    """Writes the pairs of a method of matching, and their cells to `stale_cells`; returns the number of pairs.
 
     Args:
         engine: Where the rows are, with the views of `view_counting`.
         partner: The join that finds a control's variant `v`.
-        candidates: How many controls the variant could have had.
+        candidates: The expression for the number of controls within the variant's reach.
     """
     engine.create_temp(
         "made",
@@ -187,20 +188,20 @@ def insert_pairs(engine: Engine, partner: str, candidates: str) -> int:
 def stale_experiments(
     connection: duckdb.DuckDBPyConnection, table: Literal["stale_cells", "stale_paths"]
 ) -> list[str]:
-    """The experiments that a step left something to do about: what their rows are has changed."""
+    """The experiments with rows in a table of stale cells or paths, which a later step has to compute again."""
     rows = connection.execute(f"SELECT DISTINCT experiment_id FROM {table} ORDER BY 1").fetchall()
     return [name for (name,) in rows]
 
 
 def view_stale(engine: Engine, trades: str | None = None) -> list[str]:
-    """Makes `stale_cells` known to an engine elsewhere: every cell of the experiments with a stale one.
+    """The experiments with a stale cell. On an engine elsewhere, also makes a view `stale_cells` with all their cells.
 
     Args:
         engine: Where the rows are.
-        trades: The query for trades that are in cells although they are in no pair, if there are any.
+        trades: The query for the trades, if all trades are compared in any experiment; these need not be in pairs.
 
     Returns:
-        These experiments.
+        The experiments.
     """
     experiments = stale_experiments(engine.connection, "stale_cells")
     if not engine.local:
@@ -211,7 +212,7 @@ def view_stale(engine: Engine, trades: str | None = None) -> list[str]:
 
 
 def remove_pairs(engine: Engine, condition: str) -> int:
-    """Takes away the pairs that a condition holds for and writes their cells to `stale_cells`."""
+    """Removes the pairs for which a condition holds, and writes their cells to `stale_cells`; returns their number."""
     count = engine.delete_returning("removed", "pairs", "experiment_id, block, market_id", condition)
     engine.insert("stale_cells", load(__package__, "stale", pairs="removed"))
     return count
