@@ -1,4 +1,4 @@
-"""Cells become interval paths, diagnostics, sample ratios and drift: what a verdict is made from.
+"""Computes interval paths, diagnostics, sample ratios and drift from cells: the evidence for verdicts.
 
 In: `cells` and registered experiments. Out: `interval_path`, `intervals`, `diagnostics`, `sample_ratio`, `drift`.
 """

@@ -1,8 +1,8 @@
 """Breakdowns: the uplift within each value of a dimension, e-BH over the values, and whether they differ at all.
 
-Exploratory: no verdict uses them. Each value's interval is made by the function that makes the experiment's own; the
-comparison of a value with all others is one of totals in the same blocks and markets, so what they have in common is
-known to its variance.
+They are exploratory: no verdict uses them. Each value's interval is computed by the same function as the experiment's
+own interval. A value is compared with all others by totals in the same blocks and markets, so the variance of the
+difference includes their correlation.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def write_breakdowns(
     experiments: Sequence[RegisteredExperiment],
     touched: Collection[str],
 ) -> None:
-    """Brings `breakdowns` up to date, inside the caller's transaction: for experiments with new cells or closed blocks.
+    """Updates `breakdowns` inside the caller's transaction, for experiments with new cells or newly closed blocks.
 
     Args:
-        connection: The warehouse, with the paths and which blocks are closed up to date.
-        experiments: Experiments to look at.
-        touched: Ids of those whose cells changed.
+        connection: The warehouse, in which paths and the marks of closed blocks are up to date.
+        experiments: The experiments.
+        touched: Ids of the experiments whose cells changed.
     """
     wanted = [item for item in experiments if item.breakdowns]
     if not wanted:
@@ -79,7 +79,7 @@ def breakdown_rows(
         frame: Cells of its segments, see the query `cells_of_segments`.
         as_of: End of the newest closed block with pairs.
     """
-    # a value has few blocks, and nobody decides at its looks: the interval is the one that is valid at every block end
+    # A value has few blocks and no looks of its own, so it gets the interval that is valid at every block end.
     series = PlannedSeries(experiment._replace(boundary="mixture"), UPLIFT.name, experiment.primary)
     rows: list[dict[str, Any]] = []
     for (dimension,), of_dimension in frame.group_by("dimension", maintain_order=True):
@@ -109,7 +109,7 @@ def breakdown_rows(
 
 
 def _row(series: PlannedSeries, part: pl.DataFrame, share: float) -> dict[str, Any]:
-    """One value's newest interval; `evidence` is its e-value, or none where nothing may be concluded yet."""
+    """One value's newest interval; `evidence` is its e-value, or null where nothing may be concluded yet."""
     last = path_frame(series, part).row(-1, named=True)
     figures = {name: last[name] for name in FIGURES}
     evidence = last["e_value"] if last["ready"] and last["e_value"] is not None else 0.0
@@ -117,7 +117,8 @@ def _row(series: PlannedSeries, part: pl.DataFrame, share: float) -> dict[str, A
 
 
 def _parts(of_dimension: pl.DataFrame) -> Iterator[tuple[str, tuple[pl.DataFrame, int]]]:
-    """The cells of each value of a dimension and how many values they hold; the rest of them as one."""
+    """The cells of each value of a dimension, with the number of values; beyond `MAX_VALUES`, all others as one
+    value."""
     sizes = of_dimension.group_by("value").agg(pl.sum("n")).sort(-pl.col("n").cast(pl.Int64), "value")
     shown = sizes["value"].head(MAX_VALUES) if len(sizes) > MAX_VALUES else sizes["value"]
     for value in shown.sort():
@@ -130,7 +131,7 @@ def _parts(of_dimension: pl.DataFrame) -> Iterator[tuple[str, tuple[pl.DataFrame
 
 
 def _merged(frame: pl.DataFrame) -> pl.DataFrame:
-    """Cells of several values as those of one, a row a block and market, in an order that is always the same."""
+    """Cells of several values as cells of one value: one row per block and market, always in the same order."""
     frame = frame.sort("block", "market", "value")
     keys, starts = np.unique(frame.select("block", "market").to_numpy(), axis=0, return_index=True)
     columns: dict[str, Any] = {"block": keys[:, 0], "market": keys[:, 1]}
@@ -160,10 +161,10 @@ def _merged(frame: pl.DataFrame) -> pl.DataFrame:
 def _heterogeneity(
     series: PlannedSeries, of_dimension: pl.DataFrame, parts: Sequence[pl.DataFrame]
 ) -> float | None:
-    """The e-value of "every value has the same uplift"; None with a single value.
+    """The e-value against "every value has the same uplift", at the newest closed block; None with a single value.
 
-    For each value the e-value of "its uplift is that of all others together", at the newest closed block; where all are
-    the same, all of these hold, and a mean of e-values is one, whatever they have in common.
+    It is the mean of one e-value for each value, against "its uplift is that of all others together". If all values
+    have the same uplift, all of these hypotheses are true, and a mean of e-values is an e-value under any dependence.
     """
     if len(parts) < 2:
         return None
@@ -173,18 +174,18 @@ def _heterogeneity(
 
 
 def _totals(series: PlannedSeries, frame: pl.DataFrame) -> RatioCells:
-    """Numerators and denominators by block and market; an uplift of pairs is a sum over a number."""
+    """Numerators and denominators by block and market; for a mean over pairs, these are sum and number of pairs."""
     if series.estimator in ("ratio", "arms"):
         return ratio_cells(
             series, frame, adjust=False
-        )  # what is predicted for a value differs from the whole
+        )  # without adjustment, since predictions within one value differ from those for all trades
     n = frame["n"].to_numpy().astype(np.float64)
     totals = np.column_stack((frame["sum"].to_numpy(), n))
     return RatioCells(frame["block"].to_numpy(), frame["market"].to_numpy(), n, totals)
 
 
 def _contrast(series: PlannedSeries, part: RatioCells, whole: RatioCells) -> float:
-    """The e-value of "the uplift within a value is that of the others"; 1 where nothing can be told yet."""
+    """The e-value against "the uplift within a value is that of the others"; 1 where nothing can be concluded yet."""
     own = np.zeros_like(whole.totals)
     keys = np.column_stack((whole.block, whole.market))
     places = {tuple(key): place for place, key in enumerate(keys.tolist())}

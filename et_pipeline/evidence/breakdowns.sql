@@ -5,7 +5,7 @@ WHERE {inside} AND closed AND comparison = '{uplift}' AND role = 'primary'
 GROUP BY experiment_id
 
 -- name: cells_of_segments
--- The cells of one experiment's breakdowns in closed blocks; markets as codes 0, 1, … by name.
+-- The cells of one experiment's breakdowns in closed blocks; markets are numbered 0, 1, … in the order of their names.
 WITH chosen AS (
     SELECT * FROM segment_cells
     WHERE experiment_id = $experiment_id AND metric = $metric AND block < $as_of

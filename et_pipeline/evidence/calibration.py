@@ -1,9 +1,10 @@
-"""Does the promised error hold on an experiment's own cells? Placebo paths whose true uplift is 0, made from them.
+"""Does the promised error rate hold on an experiment's own cells? Placebo paths with a true uplift of 0 are made of
+them.
 
-Each path is the experiment's own: the same blocks, markets, counts and sizes. Only the uplift is centred, and its sign
-is flipped at random, once for each market and, apart, once for each run of blocks. So what pairs of one market (or of
-neighbouring blocks) have in common stays, and a true uplift is gone. Every path goes through the function that decides
-the experiment; the share of paths that ever exclude 0 is held beside the plan's alpha.
+Each path has the experiment's own blocks, markets, counts and sizes. Only the uplift is centred, and its sign is
+flipped at random: in one scheme for each market, in the other for each run of neighbouring blocks. So the correlation
+of pairs of one market (or of neighbouring blocks) is preserved, and a true uplift is removed. Every path is computed by
+the same function as the experiment's own; the share of paths that ever exclude 0 is compared with the plan's alpha.
 """
 
 from __future__ import annotations
@@ -38,28 +39,29 @@ if TYPE_CHECKING:
     from et_pipeline.settings import Settings
 
 FLIPS = 500
-"""Placebo paths of a metric and scheme: a share of 0.05 then has a Monte Carlo error of 0.01."""
+"""Number of placebo paths for each metric and scheme; a share of 0.05 then has a Monte Carlo error of 0.01."""
 RUNS = 32
-"""Runs of blocks that are flipped as one: long enough to keep the blocks' memory, enough of them for chance to work."""
+"""Number of runs of blocks. The blocks of a run are flipped together; runs must be long enough to preserve the
+correlation of neighbouring blocks, and numerous enough for many different flips."""
 CHUNK = 25
-"""Paths that a process computes at once."""
+"""Number of paths that a process computes at once."""
 SCHEMES = ("markets", "blocks")
 
 
 class Calibrated(NamedTuple):
-    """The share of one metric's placebo paths that ever exclude 0; a row of `calibration`, but for who and when.
+    """The share of one metric's placebo paths that ever exclude 0: a row of `calibration` without experiment and time.
 
     Attributes:
         metric: The metric.
-        scheme: What is flipped as one: `markets`, or `blocks`: runs of neighbouring blocks.
+        scheme: What is flipped together: `markets`, or `blocks` (runs of neighbouring blocks).
         flips: Number of paths.
-        false_share: Share of them that ever exclude 0.
+        false_share: Share of the paths that ever exclude 0.
         mc_error: Monte Carlo standard error of the share.
-        alpha: What the plan promises at most.
-        run_blocks: Blocks of a run, None for markets.
+        alpha: The largest share that the plan promises.
+        run_blocks: Number of blocks of a run; None for markets.
         as_of: End of the newest block of the cells (UTC).
-        n_pairs: Pairs behind the cells.
-        method: How the intervals are made (`interval_path.method`).
+        n_pairs: Number of pairs in the cells.
+        method: How the intervals are computed (`interval_path.method`).
     """
 
     metric: str
@@ -75,7 +77,7 @@ class Calibrated(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the share is what was promised, as far as the number of paths can tell."""
+        """Whether the share is not above the promised one by more than its Monte Carlo error can explain."""
         return self.false_share <= self.alpha + 3 * self.mc_error
 
 
@@ -87,18 +89,18 @@ def calibrate(
     pool: Executor | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> list[Calibrated]:
-    """Placebo paths of one series by both schemes; the same cells give the same figures.
+    """Computes placebo paths of one series by both schemes. The same cells always give the same figures.
 
     Args:
         series: The series.
         frame: Its cells, see `paths.read_cells`.
-        flips: Paths of each scheme.
-        pool: Where the paths are computed; without one, here.
-        say: Told how far it is.
+        flips: Number of paths of each scheme.
+        pool: Where the paths are computed; by default in this process.
+        say: Called with sentences about the progress.
 
     Returns:
-        A result for each scheme; none where the cells do not suffice yet for any conclusion, so that there is nothing
-        to be wrong.
+        A result for each scheme. The list is empty where the cells do not suffice for any conclusion yet, so that no
+        conclusion could be false.
     """
     path = path_frame(series, frame) if len(frame) else None
     if path is None or not len(_conclusive(series, path)):
@@ -131,20 +133,20 @@ def calibrate(
 
 
 def run_length(blocks: int) -> int:
-    """Blocks that are flipped as one."""
+    """Number of blocks that are flipped together."""
     return max(1, round(blocks / RUNS))
 
 
 @contextmanager
 def processes(count: int) -> Iterator[Executor]:
-    """Processes for placebo paths, each computing on one thread; one alone works in this process."""
+    """Processes for placebo paths, each with one thread; if `count` is 1, the paths are computed in this process."""
     if count <= 1:
         with ThreadPoolExecutor(1) as pool:
             yield pool
         return
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))  # threads that wait for each other take ten times as long
+    os.environ.update(dict.fromkeys(names, "1"))  # several threads would wait for each other and take ten times as long
     try:
         with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
             yield pool
@@ -181,8 +183,8 @@ def placebo(series: PlannedSeries, frame: pl.DataFrame, scheme: str, number: int
     Args:
         series: The series.
         frame: Its cells.
-        scheme: What is flipped as one, see `SCHEMES`.
-        number: Which path; the same number gives the same flips.
+        scheme: What is flipped together, see `SCHEMES`.
+        number: Number of the path; the same number always gives the same flips.
     """
     seed = f"{series.experiment.experiment_id}/{series.terms.name}/{scheme}/{number}"
     digest = hashlib.sha256(seed.encode()).digest()
@@ -192,14 +194,14 @@ def placebo(series: PlannedSeries, frame: pl.DataFrame, scheme: str, number: int
         return _flipped_arms(frame, signs)
     n, total = frame["n"].to_numpy(), frame["sum"].to_numpy()
     mean = total.sum() / n.sum()
-    # A centred value may lie beyond the bounds that a betting interval takes for granted: then all are made smaller.
+    # A centred value may lie outside the bounds that a betting interval requires, so all values are scaled down for it.
     reach = series.terms.metric.uplift_range
     scale = reach / (reach + abs(mean)) if series.estimator == "bounded" else 1.0
     return frame.with_columns(sum=pl.Series(scale * signs * (total - n * mean)), m2=pl.col("m2") * scale**2)
 
 
 def _signs(frame: pl.DataFrame, scheme: str, generator: np.random.Generator) -> NDArray[np.float64]:
-    """A sign for each cell, the same within what is flipped as one."""
+    """A random sign for each cell, the same for all cells that are flipped together."""
     column = frame["market" if scheme == "markets" else "block"].to_numpy()
     values, group = np.unique(column, return_inverse=True)
     if scheme == "blocks":
@@ -209,7 +211,8 @@ def _signs(frame: pl.DataFrame, scheme: str, generator: np.random.Generator) -> 
 
 
 def _flipped_arms(frame: pl.DataFrame, signs: NDArray[np.float64]) -> pl.DataFrame:
-    """Cells with totals of both arms: the variant's ratio made the control's, what is left over flipped in each arm."""
+    """Cells with totals of both arms: the variant's ratio is set to the control's, and in each arm the deviations from
+    that ratio are flipped."""
     totals = frame.select(pl.sum("^(numerator|denominator)_(control|variant)$")).row(0, named=True)
     ratios = {
         arm: totals[f"numerator_{arm}"] / totals[f"denominator_{arm}"] for arm in ("control", "variant")
@@ -230,18 +233,18 @@ def calibrate_experiments(
     flips: int = FLIPS,
     say: Callable[[str], None] = lambda words: None,
 ) -> tuple[dict[str, list[Calibrated]], list[Failure]]:
-    """Calibrates the primary and the guardrails of experiments and keeps the results in the table `calibration`.
+    """Calibrates the primary and the guardrails of experiments and stores the results in the table `calibration`.
 
     The warehouse is open only to read the cells of one experiment and to write its results, so that ticks go on.
 
     Args:
         settings: Where the warehouse is.
         experiments: Ids of registered experiments.
-        flips: Paths of each metric and scheme.
-        say: Told how far it is.
+        flips: Number of paths for each metric and scheme.
+        say: Called with sentences about the progress.
 
     Returns:
-        By experiment its results, none where nothing could be concluded from its cells yet; and what failed.
+        The results by experiment (empty where its cells do not suffice for any conclusion yet), and the failures.
     """
     found: dict[str, list[Calibrated]] = {}
     failures: list[Failure] = []
@@ -275,5 +278,5 @@ def as_row(experiment_id: str, found: Calibrated, at: datetime) -> dict[str, Any
 
 
 def with_news(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Experiments with pairs that came since they were calibrated last, in order of the id."""
+    """Experiments that got pairs after their last calibration, in order of the id."""
     return [name for (name,) in connection.execute(load(__package__, "not_calibrated")).fetchall()]

@@ -1,5 +1,5 @@
 -- name: not_calibrated
--- Experiments with pairs that came since they were calibrated last.
+-- Experiments that got pairs after their last calibration.
 SELECT i.experiment_id
 FROM intervals AS i
 LEFT JOIN calibration AS c USING (experiment_id, metric)

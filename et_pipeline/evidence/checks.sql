@@ -1,6 +1,6 @@
 -- name: disagreements
--- Experiments and series whose cells, path and newest interval do not tell the same number of pairs. Of those
--- that failed they cannot, and `failures` says so.
+-- Experiments and series whose cells, path and newest interval do not have the same number of pairs. Experiments in
+-- `failures` are left out, since their figures are not up to date.
 WITH counted AS (
     SELECT experiment_id, comparison, metric, coalesce(least(sum(n_control), sum(n_variant)), sum(n)) AS n
     FROM series_cells WHERE comparison <> '{before}' GROUP BY ALL
@@ -16,8 +16,8 @@ WHERE (counted.n IS DISTINCT FROM path.n OR path.n IS DISTINCT FROM i.n_pairs)
 ORDER BY ALL
 
 -- name: unfaithful
--- Experiments whose backtester is shown not to be true about the control, by the primary metric. A gap without any
--- spread has no interval, and is its mean.
+-- Experiments whose backtester is shown to be unfaithful, by the primary metric of the replayed control. A gap without
+-- any spread has no interval; then its mean counts.
 SELECT f.experiment_id, f.metric, coalesce(ci_lower, mean_uplift), coalesce(ci_upper, mean_uplift), margin
 FROM replay_fidelity AS f
 INNER JOIN experiment_metrics AS m ON m.experiment_id = f.experiment_id AND m.metric = f.metric
@@ -25,8 +25,9 @@ WHERE m.role = 'primary' AND f.comparison = 'replay_gap' AND f.state = 'unfaithf
 ORDER BY ALL
 
 -- name: moved_gaps
--- Controls whose newest day's gap lies more than four standard errors from that of the days before, in a metric that
--- an experiment of theirs decides by. With fewer than 10 markets a day's standard error is not worth much.
+-- Controls whose newest day's gap differs from that of the days before by more than four standard errors, in the
+-- primary metric of one of their experiments. Days with fewer than 10 markets are left out, since their standard error
+-- is poor.
 WITH days AS (
     SELECT
         g.*, row_number() OVER (PARTITION BY strategy_id, config_version, metric ORDER BY day DESC) AS place
@@ -48,7 +49,8 @@ WHERE abs(gap - before) > 4 * sqrt(se * se + se_before * se_before)
 ORDER BY ALL
 
 -- name: groups_off
--- Where the split is not the planned one within markets or hours of the day: the three with the most evidence of each.
+-- The markets and hours of the day in which the split is not the planned one: of each, the three with the most
+-- evidence.
 SELECT g.experiment_id, g.dimension, g.value, g.observed_share, g.planned_share
 FROM sample_ratio_groups AS g
 WHERE (g.experiment_id, g.dimension) IN (SELECT experiment_id, dimension FROM sample_ratio_within WHERE alarm)

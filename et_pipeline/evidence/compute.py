@@ -1,4 +1,4 @@
-"""Cells → interval paths, diagnostics, sample ratio and drift: the tables that a verdict is made from."""
+"""Computes interval paths, diagnostics, sample ratio and drift from cells: the tables on which verdicts are based."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     import duckdb
 
 OTHER = {"uplift": "mean_uplift", "se": "se", "ci_lower": "ci_lower", "ci_upper": "ci_upper"}
-"""What is kept of the primary's mean by the weighting that does not decide, and its columns in a path."""
+"""The figures that are stored of the primary's mean with the other weighting, which does not decide, by its columns in
+a path."""
 _OF_SERIES = "experiment_id = $experiment_id AND comparison = $comparison AND metric = $metric"
 
 
@@ -63,17 +64,17 @@ def build_evidence(
     full: bool = False,
     engine: Engine | None = None,
 ) -> EvidenceResult:
-    """Brings intervals, diagnostics, drift and sample ratio up to date with the cells; one transaction.
+    """Updates intervals, diagnostics, drift and sample ratio from the cells, in one transaction.
 
-    The path is computed in one vectorised pass and written from the block before the first touched one on
-    (a metric without pairs in that block has its last row there). Which blocks are closed is told anew
-    for all of it: the arms may have moved on although no cell changed.
+    A path is computed in one vectorised pass, and is written from its last row before the first changed block on.
+    Which blocks are closed is determined again for the whole path, since the arms may have moved on in time although
+    no cell changed.
 
     Args:
         connection: The warehouse, outside any transaction.
-        experiments: Experiments to look at; only those with stale paths are computed.
-        full: Compute every path again, whatever is stale.
-        engine: Where the pairs are; without one, in the warehouse.
+        experiments: The experiments; only those with stale paths are computed.
+        full: Whether to compute every path again, whatever is stale.
+        engine: Where the pairs are; by default in the warehouse.
     """
     engine = engine or DuckDBEngine(connection)
     wanted = sorted(set(experiments))
@@ -114,7 +115,7 @@ def build_evidence(
 def read_series(
     connection: duckdb.DuckDBPyConnection, experiments: Sequence[RegisteredExperiment]
 ) -> list[PlannedSeries]:
-    """The experiments' series: those of the uplift, and every other one that has cells or had some."""
+    """The experiments' series: those of the uplift, and all others that have cells or had some before."""
     planned = {
         (item.experiment_id, terms.name): (item, terms) for item in experiments for terms in item.metrics
     }
@@ -164,14 +165,14 @@ def _rebuild_series(engine: Engine, series: PlannedSeries, since: datetime) -> i
 
 
 def _rewrite_from(path: pl.DataFrame | None, since: datetime, block_us: int) -> datetime:
-    """`as_of` of the first row to write: the last one before the first touched block, or that block's."""
+    """`as_of` of the first row to write: of the last row before the first changed block, else of that block."""
     touched = since + timedelta(microseconds=block_us)
     before = None if path is None else path.filter(pl.col("as_of") < touched)["as_of"].max()
     return before if isinstance(before, datetime) else touched
 
 
 def _without_values(engine: Engine, series: PlannedSeries, gaps: Gaps) -> None:
-    """The diagnostics of a metric that has pairs but not one value."""
+    """Writes the diagnostics of a metric for which there are pairs but not a single value."""
     as_of = (gaps.last_block or EPOCH) + timedelta(microseconds=series.experiment.time_block_us)
     row = {"as_of": as_of, "winsorised": 0, "longer_block_needed": False}
     _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, {}))
@@ -196,13 +197,13 @@ def _diagnose(
 
 
 def _counted(row: Mapping[str, Any]) -> dict[str, int]:
-    """Pairs with a value, or trades of each arm."""
+    """The number of pairs with a value, or of each arm's trades with a value."""
     names = ("n_control", "n_variant") if row["n_control"] is not None else ("n_pairs",)
     return {name: row[name] for name in names}
 
 
 def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict[str, Any]) -> dict[str, Any]:
-    """What is particular to a comparison of all trades: both arms' sample, and what the adjustment does."""
+    """The diagnostics that only a comparison of all trades has: each arm's sample, and the effect of the adjustment."""
     plain = path_frame(series, frame, adjust=False).row(-1, named=True)
     se, plain_se = last["se"], plain["se"]
     varies = spread(ratio_cells(series, frame), control=series.arms.index("control"))
@@ -227,11 +228,11 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
 def _without_largest(
     connection: duckdb.DuckDBPyConnection, series: PlannedSeries, frame: pl.DataFrame
 ) -> dict[str, Any]:
-    """The largest market of cells with totals of both arms, and what is left without it."""
+    """The largest market of cells with totals of both arms, its share, and the uplift without it."""
     by_size = series.terms.metric.weight is not None
     cells = ratio_cells(series, frame)
     size = cells.totals[:, 1::2].sum(axis=1) if by_size else frame["n"].to_numpy()
-    sizes = np.bincount(cells.market, weights=size)  # the first of the largest, in the order of their names
+    sizes = np.bincount(cells.market, weights=size)  # of equally large ones the first name
     largest, most, whole = int(sizes.argmax()), float(sizes.max()), float(sizes.sum())
     totals = cells.totals[cells.market != largest].sum(axis=0)
     return {
@@ -244,7 +245,7 @@ def _without_largest(
 
 
 def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[str, Any]) -> dict[str, Any]:
-    """What is particular to a comparison of pairs."""
+    """The diagnostics that only a comparison of pairs has."""
     found = diagnose(inference_cells(frame))
     row = _of_single_pairs(engine, series, frame) | {
         "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
@@ -266,7 +267,7 @@ def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[s
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
-    """The market of a code, see the query `cells_of_series`."""
+    """The name of the market with a code, see the query `cells_of_series`."""
     ((name,),) = connection.execute(
         f"SELECT DISTINCT market_id FROM series_cells WHERE {_OF_SERIES} ORDER BY market_id LIMIT 1 OFFSET $code",
         series.key | {"code": code},
@@ -275,7 +276,7 @@ def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, c
 
 
 def _of_single_pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame) -> dict[str, Any]:
-    """Median and standard deviation of single pairs, and each arm's mean; a ratio metric has only the last."""
+    """Median and standard deviation of single pairs, and each arm's mean; for a ratio metric only the arms' means."""
     metric = series.terms.metric
     if metric.is_ratio:
         return _levels(frame)
@@ -305,10 +306,10 @@ def _levels(frame: pl.DataFrame) -> dict[str, float | None]:
 def _drift(
     connection: duckdb.DuckDBPyConnection, series: PlannedSeries, frame: pl.DataFrame, first: datetime
 ) -> None:
-    """The detector on the primary and the guardrails, from `first` on; it looks back one window.
+    """Writes the drift detector's rows of the primary and the guardrails, from `first` on.
 
-    It runs over stretches of blocks that begin at multiples of the window, whatever `first` is: then each
-    row comes out the same, to the last bit, when it is computed again.
+    The detector uses the blocks of one window before each row. It is computed over stretches of blocks that begin at
+    multiples of the window, whatever `first` is, so that a row that is computed again is the same to the last bit.
     """
     if series.terms.role == "secondary" or series.estimator == "ratio":
         return
@@ -343,7 +344,7 @@ def _drift(
 
 
 def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
-    """Shares of unmatched opportunities, which may change although no cell does."""
+    """Updates the shares of unmatched opportunities, which may change although no cell does."""
     rates = engine.frame(load(__package__, "match_rates", inside=among(experiments)))
     stream = ArrowStream(rates)  # noqa: F841 - DuckDB scans it by its name
     engine.connection.execute(
@@ -357,7 +358,10 @@ def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:
 
 
 def _replays(engine: Engine, shadow: Sequence[RegisteredExperiment]) -> None:
-    """What the variant's reports say of the control's opportunities: it changes although no cell does."""
+    """Updates `replays`: how many of the control's opportunities the variant replayed, passed on, or did not report.
+
+    These numbers may change although no cell does.
+    """
     connection = engine.connection
     blocks = pl.DataFrame(
         [(item.experiment_id, item.time_block_us) for item in shadow],
@@ -376,5 +380,5 @@ def _replays(engine: Engine, shadow: Sequence[RegisteredExperiment]) -> None:
 
 
 def _number(value: Any) -> float | None:
-    """A number for the table: NaN says "cannot be estimated yet", which is null there."""
+    """A number for the table: NaN, which means "cannot be estimated yet", becomes null."""
     return None if math.isnan(value) else float(value)

@@ -19,7 +19,7 @@ FIGURES = ("mean_uplift", "se", "ci_lower", "ci_upper")
 
 
 def write_fidelity(connection: duckdb.DuckDBPyConnection, shadow: Sequence[RegisteredExperiment]) -> None:
-    """Writes the rows of experiments in shadow where they changed: blocks may close although no cell changes.
+    """Writes the rows of experiments in shadow that changed, which can happen without new cells when blocks close.
 
     Args:
         connection: The warehouse, inside the caller's transaction.

@@ -1,4 +1,4 @@
-"""Values that are not there: how many pairs have none, and whether that goes with what the other arm found."""
+"""Missing values: how many pairs lack a value, and whether that is related to the value of the other arm."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SAMPLES = ("n_control", "n_variant")
 
 
 class Gaps(NamedTuple):
-    """Pairs of one metric that have no value.
+    """How many pairs have no value of a metric.
 
     Attributes:
-        pairs: Pairs in which at least one arm's report has none.
-        control: Pairs in which the control's has none.
-        variant: Pairs in which the variant's has none.
+        pairs: Pairs in which at least one arm's report has no value.
+        control: Pairs in which the control's report has none.
+        variant: Pairs in which the variant's report has none.
         blocks: Blocks with such a pair.
-        last_block: Start of the last of them (UTC); None where there is none.
+        last_block: Start of the last such block (UTC); None where there is none.
         worst_share: Highest share of such pairs in one block.
         worst_block: Start of that block (UTC).
     """
@@ -50,7 +50,7 @@ class Gaps(NamedTuple):
 
 
 def read_gaps(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> Gaps:
-    """What is missing of one metric in all pairs, the newest ones too."""
+    """The missing values of one metric in all pairs, including those in open blocks."""
     found = connection.execute(
         load(__package__, "missing_values"),
         {"experiment_id": series.experiment.experiment_id, "metric": series.terms.name},
@@ -64,11 +64,11 @@ def missing_row(
     """The columns `missing_...` of `diagnostics`.
 
     Args:
-        engine: Where the pairs are. They are read only where a value is missing.
+        engine: Where the pairs are. They are read only if a value is missing.
         series: The series.
-        gaps: What is missing.
-        counted: What has a value: `n_pairs`; or, where all trades are compared, `n_control` and `n_variant`. Then
-            each arm's share is one of its own trades, and the larger one is the metric's.
+        gaps: The missing values.
+        counted: The numbers of existing values: `n_pairs`, or, where all trades are compared, `n_control` and
+            `n_variant`. In that case each arm's share is of its own trades, and the metric's share is the larger one.
     """
     if series.experiment.paired:
         shares = [share(missing, gaps.pairs + counted.get("n_pairs", 0)) for missing in gaps[:3]]
@@ -96,12 +96,12 @@ def missing_row(
 
 
 def share(part: int, whole: int) -> float:
-    """A part of a whole; 0 of nothing."""
+    """A part divided by the whole; 0 if the whole is 0."""
     return part / whole if whole else 0.0
 
 
 def _words(series: PlannedSeries, arm: str, other: str, difference: tuple[float, float, float] | None) -> str:
-    """What the comparison says to people."""
+    """The result of the comparison in words."""
     where = f"Where the {arm}'s report has no {series.terms.name}"
     if difference is None:
         return f"{where}, too little is known of the {other}'s to say whether the gaps go with what happened."
@@ -119,7 +119,8 @@ def _words(series: PlannedSeries, arm: str, other: str, difference: tuple[float,
 def _difference(
     engine: Engine, series: PlannedSeries, arm: str, other: str
 ) -> tuple[float, float, float] | None:
-    """`difference_of_means` of the other arm's value, where `arm` has none and where it has one."""
+    """The difference between the other arm's mean over pairs where `arm` has no value, and over those where it has
+    one."""
     metric = series.terms.metric
     frame = engine.frame(
         load(
@@ -150,22 +151,22 @@ def difference_of_means(
     alpha: float,
     g: float,
 ) -> tuple[float, float, float] | None:
-    """Mean of a value over some pairs less its mean over the others, and the ends of its interval.
+    """Mean of a value over some pairs minus its mean over the others, and the ends of its interval.
 
     Both means are ratios of totals, so their difference has the two-way, serially robust variance of
-    `inference.ratio`. Where gaps in one arm do not hang on what happened, the other arm's value knows
-    nothing of them, and the difference is 0.
+    `inference.ratio`. If the values of one arm are missing at random, the other arm's value does not depend on
+    whether they are missing, and the true difference is 0.
 
     Args:
         block: Each cell's block, ascending.
         market: Each cell's market.
-        missing: Each cell's sum of the value, and number of pairs, where the one arm has a gap.
-        present: The same where it has none.
+        missing: Each cell's sum of the value and number of pairs, over pairs in which the one arm has no value.
+        present: The same over pairs in which it has a value.
         alpha: Probability that the interval ever misses the truth.
         g: Tuning of the boundary.
 
     Returns:
-        Mean, lower and upper end; None where they cannot be told yet.
+        Difference, lower and upper end; None where they cannot be estimated yet.
     """
     totals = np.column_stack((*missing, *present)).astype(np.float64)
     if not (totals[:, 1].sum() and totals[:, 3].sum()):

@@ -1,6 +1,6 @@
 -- name: missing_values
--- Pairs without a value of one metric, whole and by block: in either arm, the control's, the variant's; blocks with
--- such a pair, the last one, and the one with the highest share of them.
+-- Numbers of pairs without a value of one metric: in either arm, in the control's, in the variant's report. Also the
+-- number of blocks with such a pair, the last of these blocks, and the block with the highest share of such pairs.
 WITH lacking AS (
     SELECT block, sum(pairs) AS pairs, sum(control) AS control, sum(variant) AS variant
     FROM missing_values
@@ -19,8 +19,8 @@ SELECT
 FROM shares
 
 -- name: other_arm
--- Per block and market: totals of one arm's value, and the pairs behind them, where the other arm has no value of
--- the metric and where it has one. Decimals add up exactly, in any order.
+-- For each block and market: totals of one arm's value and the numbers of pairs, once over pairs in which the other arm
+-- has no value of the metric, and once over pairs in which it has one. Decimals add up exactly, in any order.
 SELECT
     epoch_us(block) AS block, market_id,
     CAST(sum(CASE WHEN missing THEN CAST(value AS DECIMAL(38, 9)) ELSE 0 END) AS DOUBLE) AS sum_missing,
@@ -39,8 +39,8 @@ GROUP BY block, market_id
 ORDER BY block, market_id
 
 -- name: replays
--- What the variant's reports say of the opportunities that the control traded, per block. A missing replay counts by
--- its own reason, so a pair without a report of the variant is an assumed pass.
+-- For each block, how many of the opportunities that the control traded were replayed, passed on or not reported by the
+-- variant. A missing replay is counted from `unmatched`, so a pair without a report of the variant is an assumed pass.
 SELECT
     experiment_id, epoch_us(block) AS block, count(*) AS opportunities,
     CAST(sum(CASE WHEN kind = 'passed' THEN 1 ELSE 0 END) AS BIGINT) AS passed,
@@ -64,7 +64,7 @@ FROM (
 GROUP BY experiment_id, block
 
 -- name: replays_changed
--- The experiments of which the rows of `replays` are not what was counted now.
+-- The experiments whose stored rows of `replays` differ from what was counted now.
 SELECT DISTINCT experiment_id
 FROM (
     (SELECT * FROM counted EXCEPT ALL SELECT * FROM replays WHERE {inside})

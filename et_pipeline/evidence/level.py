@@ -1,8 +1,9 @@
-"""Did the control's own level move when the variant began? Where it did, the variant may act on its control.
+"""Did the control's own level change when the variant began? If it did, the variant may influence its control.
 
-The split of the traffic makes the arms alike, but not apart: a variant that takes the best prices away, or moves the
-market, changes what the control earns, and the uplift then compares with a control that the experiment made. Trades of
-the control from before show that. It is a hint and blocks nothing: markets change by themselves too.
+The random split makes the arms comparable, but not independent of each other: a variant that takes the best prices, or
+    moves the market, changes what the control earns. Then the control is not what it would be without the experiment. A
+    comparison with the control's trades from before the experiment shows this. The result is a hint and prevents no
+    verdict, since markets change for other reasons too.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def control_level(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> dict[str, Any]:
-    """The columns `control_...` of `diagnostics`: the control's mean since the beginning less its mean before.
+    """The columns `control_...` of `diagnostics`: the control's mean since the start minus its mean before.
 
     Both are ratios of totals of one arm, at different times, so their difference has the two-way, serially robust
-    variance of `inference.ratio`. Its interval is valid at every block end, for ever. Nothing is adjusted: the
-    question is about the level.
+    variance of `inference.ratio`. Its interval is valid at every block end, for ever. There is no
+    adjustment for market and hour, since the level itself is of interest.
     """
     frame = pl.DataFrame(
         connection.sql(load(__package__, "control_level"), params=series.key | {"before": BEFORE})
@@ -57,7 +58,7 @@ def control_level(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) 
 def _sentence(
     series: PlannedSeries, n_before: int, n_since: int, moved: tuple[float, float, float] | None
 ) -> str:
-    """What the comparison says to people."""
+    """The result of the comparison in words."""
     began = f"{series.experiment.starts_at:%Y-%m-%d %H:%M} UTC"
     name = series.terms.name
     if not n_before:

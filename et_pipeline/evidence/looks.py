@@ -1,4 +1,4 @@
-"""A plan's looks, and how many pairs are missing until one of them decides; without the tables."""
+"""A plan's looks, and how many further pairs are needed until one of them decides; it reads no tables."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def horizon_of(plan: RegisteredExperiment) -> Horizon | None:
 
 
 def further_pairs(plan: RegisteredExperiment, terms: MetricTerms, row: Mapping[str, Any]) -> int | None:
-    """Pairs still to come until a decision at the present mean and spread.
+    """Further pairs that are needed until a decision, if mean and spread stay as they are.
 
     Args:
         plan: The experiment.
-        terms: What it says of the metric.
+        terms: The plan's terms for the metric.
         row: The metric's row of `interval_path`.
 
     Returns:
-        None where no decision is in sight, or nobody can tell.
+        The number of pairs; None where no decision is to be expected, or where it cannot be computed yet.
     """
     mean, se = row["mean_uplift"], row["se"]
     if mean is None or not se:

@@ -1,4 +1,4 @@
-"""One series' cells → its interval path: picks the plan's estimator and lays the result out as columns."""
+"""Computes the interval path of one series from its cells, by the plan's estimator, as columns of a table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METHODS = {
     ("horizon", "ratio"): "two-way t at the plan's looks, delta method",
     ("horizon", "bounded"): "hull of two-way t at the plan's looks and betting",
 }
-"""By boundary and estimator, what `interval_path.method` says."""
+"""The text of `interval_path.method`, by boundary and estimator."""
 
 
 class PlannedSeries(NamedTuple):
@@ -44,7 +44,7 @@ class PlannedSeries(NamedTuple):
     Attributes:
         experiment: The experiment.
         comparison: Which arms it compares, see `contracts.series`.
-        terms: What the plan says of its metric.
+        terms: The plan's terms for its metric.
     """
 
     experiment: RegisteredExperiment
@@ -55,7 +55,7 @@ class PlannedSeries(NamedTuple):
     def estimator(self) -> str:
         """How its path is computed: by the metric's own estimator, `arms`, or `markets`.
 
-        Where all trades are compared it is `arms`; where the plan weighs by market, the primary's is `markets`.
+        Where all trades are compared it is `arms`. For the primary of a plan with `weighting: markets` it is `markets`.
         """
         if not self.experiment.paired:
             return "arms"
@@ -70,7 +70,7 @@ class PlannedSeries(NamedTuple):
 
     @property
     def otherwise(self) -> PlannedSeries:
-        """The same series by the weighting that does not decide."""
+        """The same series with the other weighting, which does not decide."""
         plan = json.loads(self.experiment.plan)
         other = "pairs" if self.experiment.weighting == "markets" else "markets"
         return self._replace(
@@ -79,7 +79,7 @@ class PlannedSeries(NamedTuple):
 
     @property
     def arms(self) -> tuple[str, str]:
-        """The arms compared, the one first whose larger value is the better news for the variant."""
+        """The two arms in the order of the subtraction: first minus second is positive where the variant is better."""
         return ("variant", "control") if self.terms.metric.direction == 1 else ("control", "variant")
 
     @property
@@ -107,7 +107,7 @@ def read_cells(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> 
 
 
 def inference_cells(frame: pl.DataFrame) -> Cells:
-    """The frame's columns as the inference takes them."""
+    """The frame's columns as `Cells` for the inference."""
     n = frame["n"].to_numpy()
     return as_cells(
         frame["block"].to_numpy(),
@@ -124,11 +124,11 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tru
     Args:
         series: The series.
         frame: The series' cells, at least one, see `read_cells`.
-        adjust: Whether all trades of both arms are compared after the adjustment that decides.
+        adjust: Whether trades are adjusted for market and hour, where all trades of both arms are compared.
 
     Returns:
-        One row per block that has pairs, in time order. Numbers that do not exist yet are null, ends that are
-        not bounded yet too.
+        One row per block that has pairs, in time order. Numbers that cannot be computed yet, and ends that are
+        infinite, are null.
     """
     path, alarm = _estimate(series, frame, adjust)
     fixed_lower, fixed_upper = single_look(path, alpha=series.experiment.alpha)
@@ -167,10 +167,10 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tru
 
 
 def finite(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows as tables have them: no number is NaN or infinite.
+    """Replaces NaN and infinity by null, as the tables require.
 
-    An average over a column would be neither a number nor an error where one row says infinite. What is not
-    known or not bounded is null; evidence beyond what a double holds is the largest double.
+    A single infinite row would make an average over the column infinite or NaN, without an error. Unknown and unbounded
+    values are null; an infinite e-value is replaced by the largest floating-point number.
     """
     bounded = frame.with_columns(pl.col("^e_value$").clip(upper_bound=np.finfo(np.float64).max))
     floats = pl.selectors.float()
@@ -187,7 +187,7 @@ def _trades(series: PlannedSeries, frame: pl.DataFrame) -> dict[str, pl.Series]:
 
 
 def _looks(horizon: Horizon | None, path: IntervalPath) -> dict[str, pl.Series]:
-    """Where each row stands among the plan's looks; null where the boundary is valid at every row."""
+    """The columns that place each row among the plan's looks; null where the boundary is valid at every row."""
     if horizon is None:
         nothing = pl.Series([None] * len(path.block), dtype=pl.Int64)
         return dict.fromkeys(("look", "looks", "next_look_at"), nothing) | {
@@ -204,7 +204,7 @@ def _looks(horizon: Horizon | None, path: IntervalPath) -> dict[str, pl.Series]:
 
 
 def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple[IntervalPath, Ends]:
-    """The path by the plan's estimator and boundary, and its ends at the alpha of an alarm."""
+    """The path by the plan's estimator and boundary, and the ends of its intervals at the alpha of an alarm."""
     plan = series.experiment
     if series.estimator in ("ratio", "arms"):
         path = ratio_path(
@@ -234,7 +234,7 @@ def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple
 
 
 def ratio_cells(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = True) -> RatioCells:
-    """Totals of both arms, the better-when-larger one first, so that positive is good for the arm compared.
+    """Totals of both arms in the order of `PlannedSeries.arms`, so that a positive difference is good for the variant.
 
     Args:
         series: The series, of a ratio metric or of an experiment that compares all trades.

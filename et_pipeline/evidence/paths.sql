@@ -1,12 +1,12 @@
 -- name: other_series
--- The series of some experiments, besides those of the uplift, that have cells or had some.
+-- The series of some experiments other than the uplift that have cells or had some before.
 SELECT experiment_id, comparison, metric FROM series_cells
 WHERE comparison NOT IN ('{uplift}', '{before}') AND {inside}
 UNION
 SELECT experiment_id, comparison, metric FROM series_intervals WHERE comparison <> '{uplift}' AND {inside}
 
 -- name: cells_of_series
--- Cells of one series, in time order; markets as codes 0, 1, … by name.
+-- Cells of one series, in time order; markets are numbered 0, 1, … in the order of their names.
 WITH chosen AS (
     SELECT * FROM series_cells
     WHERE experiment_id = $experiment_id AND comparison = $comparison AND metric = $metric
@@ -22,7 +22,8 @@ INNER JOIN codes USING (market_id)
 ORDER BY 1, 2
 
 -- name: control_level
--- One metric's totals of the control, before the experiment began and since then, in time order; see `cells_of_series`.
+-- The control's totals of one metric, before the start of the experiment and since, in time order; see
+-- `cells_of_series`.
 SELECT
     epoch_us(block) AS block, dense_rank() OVER (ORDER BY market_id) AS market,
     coalesce(sum(numerator_control) FILTER (comparison <> $before), 0) AS sum_since,
@@ -38,8 +39,8 @@ GROUP BY block, market_id
 ORDER BY 1, 2
 
 -- name: closed_until
--- Up to where each experiment's blocks are closed: its arms have reported an opportunity from after them. Where the
--- backtester replays the control, its replays are waited for, until the variant itself is a day ahead of them.
+-- The time up to which each experiment's blocks are closed: its arms have reported later opportunities. Where the
+-- control is replayed too, a block also waits for these replays, but only until the variant is a day ahead of them.
 SELECT
     experiment_id,
     least(
@@ -50,7 +51,7 @@ FROM arm_progress
 WHERE control_until IS NOT NULL AND variant_until IS NOT NULL
 
 -- name: close_blocks
--- Which blocks are closed. One may be opened again where the report that told so turns out to be none.
+-- Marks the blocks that are closed. A block becomes open again if the report by which it was closed is removed.
 UPDATE {table} AS p
 SET closed = a.reached
 FROM (
@@ -66,7 +67,7 @@ WHERE
     AND p.as_of = a.as_of AND p.closed <> a.reached
 
 -- name: spread
--- Median and spread of single pairs' uplift, and the mean of each arm.
+-- Median and standard deviation of single pairs' uplift, and the mean of each arm.
 SELECT median(uplift), stddev_samp(uplift), avg(control), avg(variant)
 FROM (
     SELECT {uplift} AS uplift, {control} AS control, {variant} AS variant

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import duckdb
 
 FALSE_GROUPS = 0.05
-"""Share of false ones among the groups that are told as off, at most. Where the mean of all e-values has reached the
-alarm, at least one group is told: else the mean would be below 20·(1 + ln K)."""
+"""Largest expected share of false discoveries among the groups that are reported to deviate. If the mean of all
+e-values has reached the alarm, at least one group is reported; otherwise the mean would be below 20·(1 + ln K)."""
 
 WITHIN = pl.DataFrame(
     schema={"dimension": pl.String, "as_of": pl.Datetime("us"), "e_value": pl.Float64, "alarm": pl.Boolean}
@@ -40,7 +40,7 @@ GROUPS = pl.DataFrame(
 
 
 def write_sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) -> None:
-    """Brings `sample_ratio` and `sample_ratio_groups` up to date, from all blocks: it is a sum over them."""
+    """Updates `sample_ratio`, `sample_ratio_within` and `sample_ratio_groups` from all blocks, since they are sums."""
     connection = engine.connection
     inside = among(item.experiment_id for item in live)
     splits = pl.DataFrame(connection.sql(load(__package__, "splits", inside=inside)))
@@ -59,7 +59,7 @@ def write_sample_ratios(engine: Engine, live: Sequence[RegisteredExperiment]) ->
 def _replace(
     connection: duckdb.DuckDBPyConnection, table: str, name: str, rows: pl.DataFrame, stored: pl.DataFrame
 ) -> None:
-    """Writes an experiment's rows where they are not those that are stored."""
+    """Replaces an experiment's rows if they differ from the stored ones."""
     rows = rows.with_columns(experiment_id=pl.lit(name)).select(stored.columns)
     if not rows.equals(stored):
         connection.execute(f"DELETE FROM {table} WHERE experiment_id = ?", [name])
@@ -71,8 +71,8 @@ def _of_one(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """The rows of one experiment in the three tables.
 
-    A change of the split lies somewhere after the tick that last saw the old one, so in one of the blocks that end
-    after it, and before the tick that recorded it.
+    A change of the split happened after the tick that last read the old split and before the tick that recorded the
+    change, so it lies in one of the blocks between these two.
 
     Args:
         item: The experiment.
@@ -122,7 +122,7 @@ def _of_one(
 def _within(
     counts: pl.DataFrame, value: pl.Expr, blocks: Ints, split: float, changes: Sequence[SplitChange]
 ) -> tuple[GroupRatios, pl.Series]:
-    """The split within groups, and their names in order; blocks in which it may have changed say nothing."""
+    """The split within groups, and their names in order; blocks in which the split may have changed are left out."""
     planned = np.full(len(blocks), float(split))
     for change in changes:
         planned[max(change.first, 0) :] = change.split
@@ -141,14 +141,14 @@ def _within(
 
 
 def _path(dimension: str, found: GroupRatios, ends: pl.Series) -> pl.DataFrame:
-    """Rows of `sample_ratio_within`, of one dimension."""
+    """The rows of `sample_ratio_within` for one dimension."""
     path = pl.DataFrame({"as_of": ends, "e_value": found.mean_e_value})
     alarm = pl.col("e_value").cum_max() >= 1 / ALPHA
     return path.with_columns(dimension=pl.lit(dimension), alarm=alarm).select(WITHIN.columns)
 
 
 def _groups(dimension: str, found: GroupRatios, names: pl.Series) -> pl.DataFrame:
-    """Rows of `sample_ratio_groups`, of one dimension."""
+    """The rows of `sample_ratio_groups` for one dimension."""
     return pl.DataFrame(
         {
             "dimension": [dimension] * len(names),

@@ -1,5 +1,5 @@
 -- name: opportunities
--- Opportunities of each arm per block and market: what was paired, and what found no partner.
+-- Number of opportunities of each arm per block and market: those that were paired, and those without a partner.
 SELECT experiment_id, epoch_us(block) AS block, market_id, sum(control)::BIGINT AS control, sum(variant)::BIGINT AS variant
 FROM (
     SELECT experiment_id, block, market_id, 1 AS control, CASE WHEN variant_report_id IS NULL THEN 0 ELSE 1 END AS variant
@@ -18,7 +18,7 @@ ORDER BY experiment_id, block, market_id
 
 -- name: splits
 -- The planned split of each experiment as it was registered, and every later change of it, in order of time. A change
--- lies after the tick that last saw the plan without it and before the one that recorded it.
+-- happened after the tick that last read the plan without it and before the tick that recorded it.
 WITH plans AS (
     SELECT
         experiment_id, seq, recorded_at, action,
