@@ -1,6 +1,6 @@
-"""What governance says: the reason codes, drift signals and review requests of an experiment.
+"""Builds the messages of an experiment: reason codes, drift signals and review requests.
 
-Each builder is pure. The ids come from what a message tells, so telling it twice gives the same message.
+Each builder is pure. A message's id is derived from its content, so the same event always gives the same message.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 SAMPLE = "Its reports are sample data: generated, evidence of nothing."
-"""What is said of a plan with `sample: true`."""
+"""The sentence in messages about a plan with `sample: true`."""
 MAX_LOG_EVIDENCE = 700.0
-"""Evidence beyond e^700 is sent as e^700: a double holds no more."""
+"""Larger evidence is sent as e^700, since a floating-point number cannot be much larger."""
 
 
 def started(experiment: RegisteredExperiment, at: datetime) -> Event:
@@ -103,7 +103,7 @@ def stalled(experiment: RegisteredExperiment, at: datetime, outage: Outage) -> E
 def result(
     experiment: RegisteredExperiment, at: datetime, assessment: Assessment, evidence_hash: str
 ) -> Event:
-    """There is a verdict; once per verdict, and an experiment has one."""
+    """There is a verdict; once per experiment, since it has only one verdict."""
     return _report(
         reason_codes.RESULT,
         experiment,
@@ -123,7 +123,7 @@ def result(
 
 
 def _replay_fidelity(experiment: RegisteredExperiment, sample: Sample) -> dict[str, Any] | None:
-    """Whether the replay that a verdict rests on is true; None in limited live."""
+    """Whether the replay on which a verdict is based is faithful, as part of a message; None in limited live."""
     fidelity = fidelity_of(experiment, sample)
     if fidelity is None:
         return None
@@ -143,10 +143,10 @@ def review(
     Args:
         experiment: The experiment.
         at: When it is sent.
-        evidence_hash: What they are asked about.
-        about: Of which opportunities the evidence speaks and what is known of the replay, see `about_sentence`.
-        already_there: Share of the pairs that were there before it was registered, None where that is no matter.
-        discovery: Whether the discovery stands when all experiments are counted.
+        evidence_hash: Hash of the evidence that they are asked to judge.
+        about: Which opportunities the evidence covers and what is known of the replay, see `about_sentence`.
+        already_there: Share of the pairs that existed before the registration; None if it was not in hindsight.
+        discovery: A sentence that says whether the discovery stands when all experiments are counted.
     """
     notes = [discovery] if discovery else []
     if experiment.registered_in_hindsight:
@@ -170,7 +170,7 @@ def review(
 def interval_signal(
     experiment: RegisteredExperiment, at: datetime, alarm: Alarm, since: datetime | None
 ) -> DriftSignal:
-    """A metric's interval lies below what it may lose; once per experiment, metric and trigger."""
+    """A metric's interval lies below minus its margin; once per experiment, metric and trigger."""
     point = alarm.point
     return DriftSignal(
         signal_id=_signal_id(experiment, point.metric, alarm.trigger),
@@ -195,7 +195,7 @@ def interval_signal(
 def detector_signal(
     experiment: RegisteredExperiment, at: datetime, drift: Drift, point: Point | None
 ) -> DriftSignal:
-    """The change detector says that a metric fell; once per experiment and metric.
+    """The change detector found that a metric fell; once per experiment and metric.
 
     Args:
         experiment: The experiment.
@@ -229,7 +229,7 @@ def detector_signal(
 
 
 def signal_sentence(signal: DriftSignal) -> str:
-    """A drift signal for people."""
+    """A drift signal as a sentence for people."""
     unit = metric_of(signal.metric).unit
     mean = "" if signal.uplift is None else f", by {text.number(signal.uplift, 3)} {unit} on average so far"
     since = (

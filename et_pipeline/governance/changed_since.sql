@@ -1,6 +1,6 @@
 -- name: changed_since
 -- Whether reports of an experiment's arms came after its verdict was announced, and which keys of its plan were
--- amended since then. Where reports lie elsewhere, a snapshot with reports counts as such.
+-- amended since then. If reports are stored elsewhere, any snapshot with reports counts.
 WITH announced AS (
     SELECT max(seq) AS seq, max(recorded_at) AS at, max((detail->>'$.batch')::BIGINT) AS batch
     FROM audit_log WHERE experiment_id = $id AND action = 'transition' AND to_state = 'concluded'

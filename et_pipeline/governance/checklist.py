@@ -38,9 +38,9 @@ def checklist(
 
     Args:
         experiment: The experiment.
-        sample: What is known at the moment that is judged.
+        sample: The intervals and missing values at the moment that is judged.
         standings: Each metric's standing at that moment.
-        like_for_like: The same of the metrics that decide, in the comparison of the two replays.
+        like_for_like: The standings of primary and guardrails in the comparison of the two replays.
         state: The experiment's state.
         sample_ratio: The newest shares of the arms; None where they are not compared.
         split_approved: Whether a human approved a large split.
@@ -75,7 +75,7 @@ def _metric_condition(experiment: RegisteredExperiment, standing: Standing) -> C
 def _replay_conditions(
     experiment: RegisteredExperiment, sample: Sample, like_for_like: Sequence[Standing]
 ) -> list[Condition]:
-    """What a verdict needs beside the uplift: the same like for like, and what the plan asks of the backtester."""
+    """The conditions on replays: the plan's requirements, and the same verdict in the comparison like for like."""
     fidelity = fidelity_of(experiment, sample)
     if fidelity is None:
         return []

@@ -1,4 +1,4 @@
-"""The bot's contract as one document: what `et spec` prints and what strategies are held to."""
+"""The bot's contract as one document, which `et spec` prints. Strategies pass shadow under one version of it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def contract_fingerprint() -> str:
 
 
 def parameters() -> list[dict[str, Any]]:
-    """Every parameter of a plan with default, warning and hard limits, read off the plan's schema."""
+    """Every parameter of a plan with default, warning and hard limits, taken from the plan's schema."""
     plan = Plan.model_fields
     return [
         _parameter(

@@ -1,8 +1,8 @@
-"""One evaluation of everything: what follows from reports, plans and sign-offs, written in one transaction.
+"""One evaluation of experiments: all that follows from reports, plans and sign-offs is written in one transaction.
 
-States move, verdicts are announced, events go into the outbox, and each of it stands in the audit log.
-Nothing here asks another system to change anything; the furthest an experiment gets is `signed_off`, and only
-valid signatures get it there.
+It changes states, announces verdicts, writes events into the outbox, and records all of it in the audit log.
+Nothing here asks another system to change anything. The last state of an experiment is `signed_off`, which it reaches
+only by valid signatures.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ NOT_DECIDING = {
     "split_declined": "A human declined the split: nothing is sampled under it.",
     "stalled": "Reports cannot be read: sampling and verdicts pause until they can.",
 }
-"""Why a state, or a declined split while the state waits for it, gives no verdict, whatever the reports say."""
+"""States without a verdict, whatever the reports contain, each with the reason; also for a split that was declined."""
 
 
 class DecideResult(NamedTuple):
     """What one evaluation changed.
 
     Attributes:
-        states: State of every experiment looked at.
+        states: State of every evaluated experiment.
         transitions: Changes of state: experiment, from, to.
-        events: Events written into the outbox.
-        signals: Drift signals among them.
-        refused_sign_offs: Sign-off files that do not count, and why.
-        contradicted: Experiments whose announced verdict no longer follows.
-        outages: Why reports cannot be read, empty where they can.
+        events: Number of events written into the outbox.
+        signals: Number of drift signals among them.
+        refused_sign_offs: Sign-off files that do not count, each with the reason.
+        contradicted: Experiments whose announced verdict no longer follows from the evidence.
+        outages: The reasons why reports cannot be read; empty if they can.
     """
 
     states: dict[str, str]
@@ -77,26 +77,26 @@ class DecideResult(NamedTuple):
 
 
 def together(parts: Sequence[DecideResult]) -> DecideResult:
-    """What several looks at different experiments changed, as one."""
+    """The results of evaluations of different experiments as one result."""
     states: dict[str, str] = {}
     for part in parts:
         states |= part.states
     _, *lists = ([item for found in column for item in found] for column in zip(*parts, strict=True))
     transitions, events, signals, refused, contradicted, outages = lists
-    once = list(dict.fromkeys(refused)), contradicted, list(dict.fromkeys(outages))  # of no experiment
+    once = list(dict.fromkeys(refused)), contradicted, list(dict.fromkeys(outages))  # each part has these
     return DecideResult(states, transitions, events, signals, *once)
 
 
 def admit(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
 ) -> list[tuple[str, str | None, str]]:
-    """Moves new experiments on to sampling, by way of a sign-off where the split is large; one transaction.
+    """Lets new experiments begin sampling, after a sign-off where the split is large; one transaction.
 
-    It comes before pairing, so that a sign-off counts in the tick that finds it.
+    It runs before pairing, so that a sign-off has its effect in the tick that finds it.
 
     Args:
         connection: The warehouse, outside any transaction.
-        settings: Where sign-offs and allowed signers stand, and the mode.
+        settings: The places of sign-offs and allowed signers, and the allowed mode.
         now: The moment of the evaluation.
         experiments: Ids of the experiments to evaluate.
 
@@ -122,11 +122,11 @@ def admit(
 def decide(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime, experiments: Sequence[str]
 ) -> DecideResult:
-    """Evaluates the experiments and writes all that follows; one transaction.
+    """Evaluates the experiments and writes all results in one transaction.
 
     Args:
         connection: The warehouse, outside any transaction.
-        settings: Where snapshots, sign-offs and allowed signers stand, and the mode.
+        settings: The places of snapshots, sign-offs and allowed signers, and the allowed mode.
         now: The moment of the evaluation.
         experiments: Ids of the experiments to evaluate.
 
@@ -160,12 +160,13 @@ def decide(
 def _read_sign_offs(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime
 ) -> list[SignOff]:
-    """The files that do not count yet; outside the transaction, since `ssh-keygen` takes its time."""
+    """The sign-off files that do not count yet. It runs outside the transaction, since `ssh-keygen` is slow."""
     return read_sign_offs(settings, now, records.owners(connection), records.counted_hashes(connection))
 
 
 def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> list[str]:
-    """Moves one experiment as far as it goes now; returns its id where its verdict is contradicted."""
+    """Evaluates one experiment; returns a list with its id if its announced verdict is contradicted, else an empty
+    one."""
     declined = _before_sampling(work, experiment)
     _stall_or_resume(work, experiment)
     identifier = experiment.experiment_id
@@ -224,9 +225,10 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
 def _already_there(
     experiment: RegisteredExperiment, path: list[Point], until: datetime | None
 ) -> float | None:
-    """Of a window that began before its registration: the share of pairs in blocks that had begun by then.
+    """The share of the pairs that lie in blocks which began before the registration.
 
-    Of the pairs up to the decision where there is one; None where there are none, or nothing is in hindsight.
+    Only pairs up to the decision count, if there is one. It is None if there are no pairs, or if the window did not
+    begin before the registration.
     """
     if not experiment.registered_in_hindsight:
         return None
@@ -243,7 +245,8 @@ def _already_there(
 
 
 def _before_sampling(work: UnitOfWork, experiment: RegisteredExperiment) -> bool:
-    """From a new plan to sampling, by way of a sign-off where the split is large; whether one declined it."""
+    """Lets a new experiment begin sampling, after a sign-off if its split is large; returns whether that was
+    declined."""
     identifier = experiment.experiment_id
     evidence = split_evidence(identifier, experiment.traffic_split_pct)
     if work.states.get(identifier) is None:
@@ -285,7 +288,7 @@ def _stall_or_resume(work: UnitOfWork, experiment: RegisteredExperiment) -> None
 def _insufficient(
     work: UnitOfWork, experiment: RegisteredExperiment, assessment: Assessment, ended: bool
 ) -> None:
-    """Says once a day, and at the end, which minimum is missing."""
+    """Emits once per day, and at the end, which minimum is missing."""
     minimums = (NO_PAIRS, "too_few_pairs", "too_few_clusters", "too_few_blocks")
     missing = [item for item in assessment.missing if item.condition in minimums]
     if missing:
@@ -321,7 +324,7 @@ def _signals(
     assessment: Assessment,
     drifts: list[Drift],
 ) -> None:
-    """Tells the registry where the variant underperforms; once per metric and trigger."""
+    """Emits drift signals to the registry for metrics that underperform; once per metric and trigger."""
     since = {drift.metric: drift.since for drift in drifts}
     for alarm in assessment.alarms:
         work.signal(announce.interval_signal(experiment, work.now, alarm, since.get(alarm.point.metric)))
@@ -343,10 +346,10 @@ def _review(
     contradicted: bool,
     already_there: float | None,
 ) -> int:
-    """Asks humans about a better variant and takes their answer; a contradicted verdict is not signed off.
+    """Asks humans to review a better variant and carries out their answer; never for a contradicted verdict.
 
     Returns:
-        How many people approved so far.
+        How many people have approved so far.
     """
     identifier = experiment.experiment_id
     better = announced is not None and announced.verdict == "variant_better"

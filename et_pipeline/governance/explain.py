@@ -1,4 +1,4 @@
-"""Verdicts, and why there is none yet, in sentences for people who are no statisticians."""
+"""Verdicts, and the reasons why there is none yet, in sentences for people who are not statisticians."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from et_pipeline.inference.horizon import MIN_BLOCKS
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION, MIN_CLUSTERS
 
 NO_PAIRS = "no_pairs"
-"""What keeps a verdict away from an experiment that ended without a single pair."""
+"""The condition that is not met by an experiment that ended without a single pair."""
 BASIC = ("sample_ratio_alarm", "replays_missing", "values_missing")
-"""Conditions that come before a sample that is too small: more of the same would not help."""
+"""Conditions that are named before a sample that is too small, since more pairs would not help with them."""
 TELLING = ("replays_missing", "values_missing", "replay_disagrees", "replay_unknown", "replay_unfaithful")
-"""Conditions that are the reason of an experiment that ends because of them."""
+"""Conditions that become the reason of the result if an experiment ends without a verdict because of them."""
 
 
 def missing_conditions(
     experiment: RegisteredExperiment, sample: Sample, sample_ratio_alarm: datetime | None
 ) -> list[Missing]:
-    """Every condition that keeps a verdict away, the most basic first; never empty."""
+    """Every condition that is not met, the most basic first. The list is never empty."""
     found: list[Missing] = []
     if sample_ratio_alarm is not None:
         found.append(
@@ -93,13 +93,14 @@ def missing_conditions(
         item._replace(sentence=item.sentence + _expectation(experiment, item.further_pairs)) for item in found
     ]
     found = [*_disagreement(experiment, sample), *found]
-    if not found:  # what was missing at the newest look is there by now
+    if not found:  # all conditions are met now, but were not at the newest look
         found.append(Missing("waits_for_look", None, "A verdict falls at a look only.", None))
     return found
 
 
 def _disagreement(experiment: RegisteredExperiment, sample: Sample) -> list[Missing]:
-    """Where the uplift and the comparison like for like do not say the same, or too little is known of the replay."""
+    """The conditions on replays: both comparisons have to give the same verdict, and the plan may require a true
+    replay."""
     fidelity, found = fidelity_of(experiment, sample), concludes(experiment, sample)
     primary = experiment.primary.name
     if fidelity is None:
@@ -125,7 +126,7 @@ def _disagreement(experiment: RegisteredExperiment, sample: Sample) -> list[Miss
 
 
 def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> str:
-    """Whether the replay that a verdict rests on is true, for people."""
+    """Whether the replay on which a verdict is based is faithful, in sentences for people."""
     primary = experiment.primary
     if fidelity.state == "unknown":
         share = "none" if not fidelity.coverage else text.percent(fidelity.coverage)
@@ -159,7 +160,7 @@ def _like_for_like(experiment: RegisteredExperiment, fidelity: Fidelity) -> str:
 
 
 def about_sentence(experiment: RegisteredExperiment, sample: Sample) -> str:
-    """What a reader of a verdict has to know of the replays it rests on; empty in limited live."""
+    """What a reader of a verdict has to know about the replays on which it is based; empty in limited live."""
     fidelity = fidelity_of(experiment, sample)
     told = "" if fidelity is None else f" {fidelity_sentence(experiment, fidelity)}"
     return replays_sentence(experiment, sample.replays) + told
@@ -191,11 +192,11 @@ def _replays_missing(sample: Sample) -> Missing:
 
 
 def replays_sentence(experiment: RegisteredExperiment, replays: Replays | None) -> str:
-    """Of which of the control's opportunities a verdict speaks, where it is not all of them; else empty.
+    """A sentence that says which of the control's opportunities a verdict covers; empty if it covers all of them.
 
     Args:
-        experiment: What the plan fixes.
-        replays: What the variant's reports say of these opportunities at the decision.
+        experiment: The experiment.
+        replays: How many of these opportunities the variant reported up to the decision.
     """
     if replays is None:
         return ""
@@ -245,7 +246,7 @@ def _values_missing(experiment: RegisteredExperiment, sample: Sample, metric: st
 
 
 def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sample) -> Missing | None:
-    """The first minimum that one metric's sample misses, None where it is healthy."""
+    """The first minimum that one metric's sample does not reach; None if it reaches all of them."""
     name, point = terms.name, sample.of(terms.name)
     least = experiment.min_samples_for_decision
     if point is None or point.n_pairs < least:
@@ -290,7 +291,7 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
 
 
 def _before_a_look(experiment: RegisteredExperiment, point: Point) -> Missing:
-    """Why a sample that is large enough by now has no interval yet, where intervals are made at looks only."""
+    """Why a sample that is large enough has no interval yet, in a plan that has intervals only at its looks."""
     if point.n_blocks < MIN_BLOCKS:
         return Missing(
             "too_few_blocks",
@@ -305,11 +306,11 @@ def _before_a_look(experiment: RegisteredExperiment, point: Point) -> Missing:
 
 
 def next_look_sentence(looks: int | None, at: datetime | None) -> str:
-    """When the next look of a plan is; empty where there is none any more, or every row is one.
+    """A sentence that says when a plan's next look is; empty after the last look, or for a plan without looks.
 
     Args:
-        looks: Looks of the plan.
-        at: End of the block at which the next one falls (UTC).
+        looks: Number of the plan's looks; None for a plan without looks.
+        at: End of the block with the next look (UTC).
     """
     return (
         "" if looks is None or at is None else f"The next of its {looks} looks is at {at:%Y-%m-%d %H:%M} UTC."
@@ -332,7 +333,7 @@ def _expectation(experiment: RegisteredExperiment, further: int | None) -> str:
 
 
 def _further(experiment: RegisteredExperiment, terms: MetricTerms, point: Point) -> int | None:
-    """Pairs until a decision at the present mean and variance, None where none is in sight."""
+    """Further pairs until a decision at the present mean and variance; None if no decision is to be expected."""
     return None if never_varies(point) else further_pairs(experiment, terms, point._asdict())
 
 
@@ -343,14 +344,14 @@ def verdict_sentence(
     missing: Sequence[Missing],
     alarms: Sequence[Alarm],
 ) -> str:
-    """The verdict for a non-statistician.
+    """The verdict in sentences for people who are not statisticians.
 
     Args:
-        experiment: What the plan fixes.
+        experiment: The experiment.
         verdict: The verdict.
         points: Each metric's interval at the decision.
-        missing: What was missing, for `inconclusive`.
-        alarms: Which metrics alarmed at the decision, for `variant_worse`.
+        missing: The conditions that were not met, for `inconclusive`.
+        alarms: The alarms at the decision, for `variant_worse`.
     """
     name = experiment.primary.name
     if verdict == "inconclusive":
@@ -371,11 +372,11 @@ def verdict_sentence(
 
 
 def what_changed(reports: bool, amended: Sequence[str]) -> str:
-    """Why an announced verdict no longer follows.
+    """Why an announced verdict no longer follows from the evidence.
 
     Args:
-        reports: Whether reports of its arms came after it was announced.
-        amended: Keys of its plan that were amended since then.
+        reports: Whether reports of the experiment's arms came after the announcement.
+        amended: Keys of its plan that were amended after the announcement.
     """
     amendment = f"an amendment of the plan ({', '.join(amended)})" if amended else ""
     causes = " and ".join(filter(None, ("reports that came later" if reports else "", amendment)))
@@ -385,7 +386,7 @@ def what_changed(reports: bool, amended: Sequence[str]) -> str:
 
 
 def weakened_sentence(experiment: RegisteredExperiment, present: Sample) -> str:
-    """What a reviewer has to know where the present interval no longer supports the verdict."""
+    """What a reviewer has to know if the present interval no longer supports the verdict."""
     name = experiment.primary.name
     point = present.points[name]
     return (

@@ -1,7 +1,7 @@
 """What is stored beside a verdict: the checklist behind it, how each metric stands, and what a person does next.
 
-`standing.py` makes it, in the transaction of the verdict. Pages, `et show`, `et status` and the index read it from
-here and judge nothing themselves, so they cannot say anything else than the verdict does.
+`standing.py` computes it, and it is written in the transaction of the verdict. Pages, `et show`, `et status` and the
+index read it with this module and judge nothing themselves, so they cannot contradict the verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIGURES = (
     "method", "look", "looks", "next_look_at", "carried",
     "n_control", "n_variant",
 )  # fmt: skip
-"""What is kept of a metric's interval, under the names of `interval_path`."""
+"""The figures of a metric's interval that are stored, by their names in `interval_path`."""
 WORDS = {"good": "met", "bad": "failed", "open": "not yet", "calm": "does not apply"}
 
 
@@ -29,11 +29,11 @@ class Condition(NamedTuple):
     """One line of the checklist.
 
     Attributes:
-        label: What is asked.
-        found: What was found.
-        needed: What is needed.
-        tone: How it stands: `good`, `bad`, `open` (not known yet) or `calm` (nothing to judge).
-        source: Where the figure is in the database.
+        label: Name of the condition.
+        found: The present value, in words.
+        needed: The required value, in words.
+        tone: `good` (met), `bad` (failed), `open` (not known yet) or `calm` (does not apply).
+        source: Tables and columns in which the figures are found.
     """
 
     label: str
@@ -44,7 +44,7 @@ class Condition(NamedTuple):
 
     @property
     def word(self) -> str:
-        """How it stands, as a word."""
+        """The tone in words, see `WORDS`."""
         return WORDS[self.tone]
 
 
@@ -53,14 +53,14 @@ class Standing(NamedTuple):
 
     Attributes:
         name: The metric.
-        role: Its part in the decision.
+        role: `primary`, `guardrail` or `secondary`.
         unit: Its unit.
-        point: Its interval: `as_of` and `FIGURES`, each None where it is unknown or unbounded.
-        missing_share: Share of the pairs up to then that have no value of it.
-        limit: What a guardrail must stay above, None elsewhere.
-        equal: The primary's margin of equivalence, None where there is none.
-        tone: How it stands, see `Condition`.
-        says: The same in words.
+        point: Its interval: `as_of` and `FIGURES`, each None where it is unknown or infinite.
+        missing_share: Share of the pairs up to that moment without a value of this metric.
+        limit: For a guardrail, minus its margin, above which the interval must stay; None for other roles.
+        equal: The primary's margin of equivalence; None where there is none.
+        tone: Whether its condition is met, see `Condition`.
+        says: The tone in words for this metric.
     """
 
     name: str
@@ -79,13 +79,13 @@ class Replay(NamedTuple):
 
     Attributes:
         state: `faithful`, `unfaithful`, `not_yet` or `unknown`, see `inference.fidelity`.
-        coverage: Share of the pairs of which the control was replayed too.
-        margin: How large the primary's gap may be, None where the plan names none.
-        required: Whether the plan asks for a replay that is neither unknown nor unfaithful.
-        sentence: The same for people.
+        coverage: Share of the pairs whose control was replayed too.
+        margin: How large the primary's gap may be; None where the plan names no limit.
+        required: Whether the plan requires a replay that is neither unknown nor unfaithful.
+        sentence: All of this in sentences for people.
         todo: What a person does about it.
-        gap: The primary's interval of the replayed control against the live one; as a `Standing`'s point.
-        like: The primary's interval of the variant's replay against the replayed control.
+        gap: The primary's interval of the replayed control minus the live one, in the form of a `Standing`'s point.
+        like: The primary's interval of the variant's replay against the replayed control, in the same form.
     """
 
     state: str
@@ -102,11 +102,11 @@ class Reading(NamedTuple):
     """The primary's interval in the comparison that counts: like for like where enough of the control is replayed.
 
     Attributes:
-        as_of: The moment that it speaks of (UTC).
+        as_of: End of the block up to which pairs were used (UTC).
         comparison: `uplift` or `like_for_like`.
         mean_uplift: Mean uplift.
         ci_lower: Lower end of its interval.
-        ci_upper: Upper end of it.
+        ci_upper: Upper end of its interval.
     """
 
     as_of: datetime
@@ -120,21 +120,21 @@ class Judgement(NamedTuple):
     """What is stored beside a verdict (`verdicts.standing`).
 
     Attributes:
-        as_of: The moment that the figures speak of (UTC): the decision, or the end of the newest closed block;
-            None before the first.
-        closed_until: End of the newest closed block (UTC); what comes after it may still change.
+        as_of: The moment for which the figures hold (UTC): the decision, or the end of the newest closed block;
+            None before the first closed block.
+        closed_until: End of the newest closed block (UTC); figures after it may still change.
         standings: Each metric, the primary first.
         conditions: The checklist.
         next_step: What a person does now.
         command: The command for it, None where nobody has to sign.
-        present: Each metric at the newest closed block, where the decision came before it; else empty.
-        weakened: Whether the verdict would not be drawn from `present`.
-        review: How the review of a better variant stands, in a few words; empty where there is none.
+        present: Each metric at the newest closed block, if the decision was made before it; else empty.
+        weakened: Whether the figures in `present` would not give the verdict.
+        review: The progress of the review of a better variant, in a few words; empty where there is no review.
         replay: What is known of the backtester; None in limited live.
-        money: The uplift in money; None where the plan has no metric of it, or no report carries it.
-        unbiased: The primary's estimate at a verdict, less what stopping adds to the mean; None without one.
-        promised: What a better variant promises, by the figures of the decision; None where there is none.
-        observed: What is seen at the newest closed block, of an experiment that follows another; else None.
+        money: The uplift in money; None if the plan has no metric in money, or no report contains it.
+        unbiased: The primary's estimate at a verdict, corrected for stopping early; None without a verdict.
+        promised: The uplift that a better variant promises, from the figures of the decision; None for other verdicts.
+        observed: The uplift at the newest closed block of an experiment that follows another one; None for others.
     """
 
     as_of: datetime | None
@@ -154,28 +154,28 @@ class Judgement(NamedTuple):
 
     @property
     def primary(self) -> Standing | None:
-        """The primary metric's standing at the moment that the figures speak of."""
+        """The primary metric's standing at the moment `as_of`."""
         return _primary(self.standings)
 
     @property
     def now(self) -> Standing | None:
-        """The primary metric's standing at the newest closed block; None where the decision did not come before it."""
+        """The primary metric's standing at the newest closed block; None if there was no decision before it."""
         return _primary(self.present)
 
     @property
     def worth(self) -> list[str]:
-        """What the uplift is worth, in sentences: in money, and less what stopping adds to it."""
+        """What the uplift is worth, in sentences: in money, and corrected for stopping early."""
         return [part.sentence for part in (self.money, self.unbiased) if part is not None]
 
     @property
     def methods(self) -> list[str]:
-        """How the intervals are computed, each way once."""
+        """The methods by which the intervals are computed, each of them once."""
         named = (standing.point.get("method") for standing in self.standings)
         return list(dict.fromkeys(method for method in named if method))
 
     @property
     def next_look(self) -> str:
-        """When the plan's next look is, in a sentence; empty where there is none any more, or every row is one."""
+        """A sentence that says when the plan's next look is; empty after the last look, or for a plan without looks."""
         point = {} if self.primary is None else self.primary.point
         return next_look_sentence(point.get("looks"), point.get("next_look_at"))
 
@@ -185,14 +185,14 @@ def _primary(standings: list[Standing]) -> Standing | None:
 
 
 NOT_LOOKED_AT = Judgement(None, None, [], [], next_step(None, None, ()), None, [], False, "")
-"""What stands for the judgement of an experiment that no tick has looked at yet."""
+"""The judgement of an experiment that no tick has evaluated yet."""
 
 
 def halted(judgement: Judgement, *, failing: bool) -> Judgement:
-    """The judgement; where a stage raised an error since it was stored, with the step that comes before any other.
+    """The judgement; if a stage raised an error, its next step is that somebody corrects the error.
 
     Args:
-        judgement: The stored one.
+        judgement: The stored judgement.
         failing: Whether a stage raised an error for the experiment (`failures`).
     """
     return judgement._replace(next_step=MEND, command=None) if failing else judgement
@@ -202,8 +202,8 @@ def stored_judgement(row: Mapping[str, Any]) -> tuple[Judgement, str]:
     """The judgement of an experiment and its group in `next_steps.GROUPS`, for `et status` and the index.
 
     Args:
-        row: Its `state`, `verdict`, `reason`, `weakened` and `standing` of `verdicts`, each None before the first tick
-            that looked at it, and its `failures`, which is empty or None where no stage raised an error for it.
+        row: Its `state`, `verdict`, `reason`, `weakened` and `standing` from the table `verdicts` (each None before its
+            first evaluation), and its `failures`, which is empty or None if no stage raised an error for it.
     """
     failing = bool(row["failures"])
     judgement = halted(loads(row["standing"]), failing=failing)
@@ -218,7 +218,7 @@ def stored_judgement(row: Mapping[str, Any]) -> tuple[Judgement, str]:
 
 
 def dumps(judgement: Judgement) -> str:
-    """The judgement as text, for the table `verdicts`."""
+    """The judgement as JSON, for the table `verdicts`."""
     document = judgement._asdict() | {
         "standings": [standing._asdict() for standing in judgement.standings],
         "present": [standing._asdict() for standing in judgement.present],
@@ -246,7 +246,7 @@ def loads(stored: str | None) -> Judgement:
     )
     for standing in (*standings, *present):
         standing.point.update(
-            {name: standing.point.get(name) for name in FIGURES}  # one that was stored before has fewer
+            {name: standing.point.get(name) for name in FIGURES}  # rows of older versions have fewer figures
             | {name: _moment(standing.point.get(name)) for name in ("as_of", "next_look_at")}
         )
     return Judgement(

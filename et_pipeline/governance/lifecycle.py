@@ -1,7 +1,7 @@
-"""The life of an experiment as an explicit state machine; its history is the audit log.
+"""The lifecycle of an experiment as an explicit state machine; its history is the audit log.
 
-A state is stored nowhere: it is the `to_state` of the experiment's newest transition in the log. A change
-of state that the table below does not allow, or one that needs a human and has no valid sign-off, raises.
+A state is not stored by itself: it is the `to_state` of the experiment's newest transition in the log. A change
+of state raises an error if the table below does not allow it, or if it needs a valid sign-off that is missing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STATES: dict[State, str] = {
 }
 """Every state and what it means."""
 BEFORE_SAMPLING: tuple[State | None, ...] = (None, "registered", "awaiting_sign_off")
-"""Where a split may still wait for a human; None is a plan that no look has seen yet."""
+"""The states in which a large split may still need a sign-off; None for a plan that was not evaluated yet."""
 
 
 class Transition(NamedTuple):
@@ -51,8 +51,8 @@ class Transition(NamedTuple):
         from_state: State before; None for a plan that was just registered.
         to_state: State after.
         trigger: What causes it.
-        meaning: What it says, for people.
-        purpose: The sign-off without which it cannot happen; None where it needs none.
+        meaning: What it means, for people.
+        purpose: The purpose of the sign-off that it requires; None if it requires none.
     """
 
     from_state: State | None
@@ -114,11 +114,11 @@ TRANSITIONS: tuple[Transition, ...] = (
         "promotion",
     ),
 )
-"""Every allowed change of state; whatever is not here cannot happen."""
+"""Every allowed change of state; no other change is possible."""
 
 
 class IllegalTransitionError(RuntimeError):
-    """A change of state that the table does not allow, or one without the sign-off that it needs."""
+    """A change of state that the table does not allow, or that lacks the required sign-off."""
 
 
 def find(from_state: State | None, trigger: str) -> Transition:
@@ -163,17 +163,17 @@ def advance(
 
     Args:
         connection: The warehouse.
-        at: When it is decided.
+        at: The time of the decision.
         experiment_id: The experiment.
         trigger: What happened; see `TRANSITIONS`.
-        detail: Particulars for the audit log. A transition that needs sign-offs names the content hashes of
-            those it rests on under `sign_offs`.
+        detail: Further facts for the audit log. For a transition that requires sign-offs, their content hashes are
+            given under `sign_offs`.
 
     Returns:
-        The state after.
+        The new state.
 
     Raises:
-        IllegalTransitionError: The table does not allow it now, or a sign-off it needs is missing.
+        IllegalTransitionError: The table does not allow it in the present state, or a required sign-off is missing.
     """
     transition = find(state_of(connection, experiment_id), trigger)
     if transition.purpose is not None:
@@ -193,7 +193,7 @@ def advance(
 def _require_sign_offs(
     connection: duckdb.DuckDBPyConnection, experiment_id: str, transition: Transition, hashes: list[str]
 ) -> None:
-    """Raises unless every sign-off named is recorded as valid for this purpose, plan and decision."""
+    """Raises an error unless all given sign-offs are recorded as valid for this purpose, plan and decision."""
     decision = "decline" if transition.to_state == "declined" else "approve"
     rows = connection.execute(
         "SELECT count(DISTINCT s.content_hash) FROM sign_offs AS s "

@@ -28,9 +28,9 @@ OF_FOLLOWER = {
     "variant_worse": "Nothing to do: the promoted strategy does better than the one that it replaced.",
     "equivalent": "The promoted strategy and the one that it replaced differ by no more than the plan calls equal.",
 }
-"""The same of an experiment that follows another one: its variant is the strategy that was replaced."""
+"""The same for an experiment that follows another one; its variant is the strategy that was replaced."""
 CONTRADICTED = ("verdict_withdrawn", "verdict_contradicted")
-"""Reasons of an announced verdict that no longer follows: now nothing does, or another verdict does."""
+"""The reasons if an announced verdict no longer follows from the evidence: now no verdict follows, or another one."""
 WRONG_SPLIT = (
     "Find out why the arms got other shares than planned, before another run under a new experiment id."
 )
@@ -39,7 +39,7 @@ OF_CONTRADICTED = {
     "signed_off": "Humans approved evidence that no longer holds: tell them, and think again about the promotion.",
     "declined": "A human declined the promotion, so the control keeps trading.",
 }
-"""What a person does, by state, where an announced verdict no longer follows."""
+"""What a person does if an announced verdict no longer follows from the evidence, by state."""
 NEW_ID = "Another answer needs a new experiment id."
 FIND_OUT = (
     "The announced verdict no longer follows from the evidence: do not act on it, and find out what changed."
@@ -52,7 +52,7 @@ OF_REPLAY = {
     "unknown": "Have the backtester replay the control's own trades too, with their correlation_id and mode replay: "
     "only then can be seen what it flatters.",
 }
-"""What a person does about a backtester, by what is known of it."""
+"""What a person does about the backtester, by the state of its fidelity."""
 OF_CHECK = {
     "no_pairs": "Find out why there is nothing to compare: did both arms report, on the same opportunities where pairs "
     "are compared, and do strategy_id and config_version in the reports agree with the plan? Reports that come now are "
@@ -68,7 +68,7 @@ OF_CHECK = {
     "longer_time_block_needed": "Neighbouring blocks move together: plan a longer time_block under a new id.",
     "change_refused": "A changed plan was refused, the old one is in force: put the file back, or give it a new id.",
 }
-"""What a person does while sampling goes on, by what is wrong."""
+"""What a person does while sampling goes on, by the check that fails or the condition that is not met."""
 WEAKENED = (
     "The present interval no longer supports the verdict: an approval has to say that its signer knows that."
 )
@@ -76,13 +76,13 @@ MEND = (
     "Its figures are not up to date, since the program raised an error for it: whoever runs the pipeline finds the "
     "error in the table failures. It is tried again by itself. Decide nothing before it works."
 )
-"""What a person does where a stage raised an error for the experiment (`failures`)."""
+"""What a person does if a stage raised an error for the experiment (table `failures`)."""
 SPLIT_DECLINED = (
     f"Lower traffic_split_pct in the plan to {LARGE_SPLIT_PCT:g} or less, "
     "or plan it under a new experiment id."
 )
 DECIDES = ("awaiting_sign_off", "promotion_review")
-"""States in which a human's signature is waited for."""
+"""The states in which an experiment waits for a human's signature."""
 
 
 def next_step(
@@ -93,14 +93,14 @@ def next_step(
     *,
     follows: bool = False,
 ) -> str:
-    """The sentence.
+    """The sentence that says what a person does next about an experiment.
 
     Args:
-        state: State of the experiment; None before the first tick that looked at it.
-        verdict: Its verdict, None where there is none.
-        missing: The conditions that keep a better answer away, and the checks that fail (the query `failing`).
-        reason: Why it stands as it does (`verdicts.reason`).
-        follows: Whether it watches the promise of another experiment.
+        state: State of the experiment; None before its first evaluation.
+        verdict: Its verdict; None if there is none.
+        missing: The conditions that are not met, and the checks that fail (the query `failing`).
+        reason: The reason of its verdict or state (`verdicts.reason`).
+        follows: Whether it follows another experiment to check its promise.
     """
     if reason == "split_declined":
         return SPLIT_DECLINED
@@ -119,21 +119,21 @@ def next_step(
 
 
 def word(state: str | None, verdict: str | None, reason: str | None) -> str:
-    """How an experiment stands, in one word of the database: for tables in a terminal."""
+    """The reason, verdict or state of an experiment, whichever says most, for tables in a terminal."""
     return reason if reason in (*CONTRADICTED, "no_pairs") else verdict or state or "registered"
 
 
 def command(experiment_id: str, state: str | None, reason: str | None = None) -> str | None:
-    """The command that carries it out, None where nobody has to sign or an approval would not count."""
+    """The command that carries out the next step; None if nobody has to sign, or an approval would not count."""
     signs = state in DECIDES and reason not in ("split_declined", *CONTRADICTED)
     return f"et sign-off {experiment_id} approve" if signs else None
 
 
 class Group(NamedTuple):
-    """Experiments that ask the same of a person.
+    """A group of experiments about which a person has the same thing to do.
 
     Attributes:
-        title: What people call it.
+        title: Its title on the page.
         needs_me: Whether somebody has to do something.
     """
 
@@ -152,13 +152,13 @@ GROUPS = {
     "decided": Group("Decided by humans", needs_me=False),
     "concluded": Group("Concluded", needs_me=False),
 }
-"""What is asked of a person, the most urgent first."""
+"""All groups by key, the most urgent first."""
 
 
 def group(
     state: str | None, verdict: str | None, reason: str | None, *, step: str, weakened: bool, failing: bool
 ) -> str:
-    """To which of `GROUPS` an experiment belongs.
+    """The key in `GROUPS` of the group to which an experiment belongs.
 
     Args:
         state: As for `next_step`.

@@ -1,6 +1,7 @@
-"""What people may be told although no message to another system says it: contradicted verdicts, failed checks and runs.
+"""Notices for people about events that are not in any message to other systems: contradicted verdicts, failed checks,
+runs.
 
-A notice is written in the transaction that found it out. Whom it reaches is decided later, see
+A notice is written in the transaction that discovers the event. To whom it is sent is decided later, see
 `publishing.people`.
 """
 
@@ -26,11 +27,11 @@ class Notice(NamedTuple):
     """One notice.
 
     Attributes:
-        topic: What it is about.
-        experiment_id: The experiment, None where it is about none.
+        topic: What kind of event it is about.
+        experiment_id: The experiment; None if it is about no single experiment.
         severity: `WARN` or `ERROR`.
         message: One plain sentence.
-        period: What makes it another one than the notice before it, for example a moment.
+        period: What distinguishes it from earlier notices of this topic and experiment, for example a time.
     """
 
     topic: NoticeTopic
@@ -46,7 +47,7 @@ class FailedCheck(NamedTuple):
     Attributes:
         name: The asset and its check.
         warning: Whether it only warns.
-        problems: A sentence for each thing that is wrong; those of one experiment begin with its id.
+        problems: A sentence for each problem; a problem of one experiment begins with its id.
     """
 
     name: str
@@ -55,7 +56,7 @@ class FailedCheck(NamedTuple):
 
 
 def write(connection: duckdb.DuckDBPyConnection, notice: Notice, now: datetime) -> bool:
-    """Writes a notice in the caller's transaction, unless it was written before; says whether it is new."""
+    """Writes a notice in the caller's transaction, unless it was written before; returns whether it is new."""
     identifier = event_id(notice.experiment_id or "", notice.topic, "", notice.period)
     known = connection.execute("SELECT 1 FROM notices WHERE notice_id = ?", [identifier]).fetchone()
     if known is not None:
@@ -68,12 +69,13 @@ def write(connection: duckdb.DuckDBPyConnection, notice: Notice, now: datetime) 
 
 
 def note_checks(connection: duckdb.DuckDBPyConnection, failed: Collection[FailedCheck], now: datetime) -> int:
-    """Brings `failing_checks` up to date in the caller's transaction, with a notice for each that is new.
+    """Updates `failing_checks` in the caller's transaction, and writes a notice for each check that is new there.
 
-    A check that goes on failing for the same experiment is told once; so is one that is about no experiment.
+    There is one notice as long as a check fails for the same experiment, or, if it is about no experiment, as long as
+    it fails.
 
     Returns:
-        How many rows of `failing_checks` came and went.
+        How many rows were added to or removed from `failing_checks`.
     """
     registered = {row[0] for row in connection.execute("SELECT experiment_id FROM experiments").fetchall()}
     failing: dict[tuple[str, str], tuple[bool, list[str]]] = {}
@@ -102,9 +104,9 @@ def note_checks(connection: duckdb.DuckDBPyConnection, failed: Collection[Failed
 
 
 def run_failed(connection: duckdb.DuckDBPyConnection, job: str, step: str, error: str, now: datetime) -> bool:
-    """Writes the notice of a failed run in the caller's transaction; one a job, step and UTC day.
+    """Writes the notice of a failed run in the caller's transaction; one per job, step and UTC day.
 
-    A delivery that fails all night would otherwise tell its own failures every half minute.
+    Otherwise a delivery that fails all night would write a notice every half minute.
 
     Returns:
         Whether it is new.

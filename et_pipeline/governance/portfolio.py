@@ -1,7 +1,8 @@
-"""All experiments counted together: which discoveries stand, in the portfolio and in each family.
+"""Multiple testing: which discoveries stand when all experiments are counted, in the portfolio and in each family.
 
-The tables `portfolio` and `families` are a function of plans and verdicts, and of the deployment's two settings. They
-block nothing: a verdict is one experiment's own, and this says how much of it is left when the others are counted.
+The tables `portfolio` and `families` are a function of plans and verdicts, and of two settings of the deployment. They
+prevent no verdict: a verdict is about one experiment alone, and these tables say whether it is still convincing among
+many experiments.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ DAY_US = 86_400_000_000
 
 
 class Member(NamedTuple):
-    """One experiment, as it is counted; times are UTC, naive, and figures are the primary metric's.
+    """One experiment and its figures for the count; times are naive UTC, figures are those of the primary metric.
 
     Attributes:
         experiment_id: The experiment.
-        family: Variants it is judged with, None where the plan names none.
-        sample: Whether its reports are generated: those are counted apart.
+        family: The family of variants with which it is judged; None where the plan names none.
+        sample: Whether its reports are generated; such experiments are counted separately.
         ends_at: End of its window.
-        verdict: Its verdict, None while it goes on.
-        closed_until: End of its newest closed block, None before the first.
-        as_of: The moment of the figures: the verdict's, or the newest closed block's.
+        verdict: Its verdict; None before there is one.
+        closed_until: End of its newest closed block; None before the first.
+        as_of: The moment for which the figures hold: the verdict, or the newest closed block.
         metric: The primary metric.
-        n_pairs: Pairs behind the figures.
+        n_pairs: Number of pairs from which the figures are computed.
         mean_uplift: Mean uplift.
         se: Its standard error.
         ci_lower: Lower end of the interval.
-        ci_upper: Upper end of it.
-        evidence: The mixture's e-value, which counts both directions as evidence.
+        ci_upper: Upper end of the interval.
+        evidence: The mixture's e-value, which is large for uplifts in both directions.
     """
 
     experiment_id: str
@@ -63,29 +64,30 @@ class Member(NamedTuple):
 
     @property
     def e_value(self) -> float:
-        """Evidence against "not better": the mixture's where the estimate is positive, 0 elsewhere.
+        """Evidence against "not better": the mixture's e-value where the estimate is positive, 0 elsewhere.
 
-        At every stopping time its expectation is at most 1 where the variant is not better. Twice the value, by
-        symmetry, would not have that.
+        If the variant is not better, its expectation is at most 1 at every stopping time. This would not be true for
+        twice the value, although the mixture is symmetric.
         """
         return (self.evidence or 0.0) if (self.mean_uplift or 0.0) > 0 else 0.0
 
     @property
     def better(self) -> bool:
-        """Whether it is a discovery."""
+        """Whether its verdict is `variant_better`, a discovery."""
         return self.verdict == "variant_better"
 
 
 def portfolio_rows(members: Sequence[Member], *, delta: float, window_us: int) -> list[dict[str, Any]]:
     """The rows of `portfolio`.
 
-    Counted are the experiments with a closed block whose planned window reaches into the trailing one, which ends with
-    the newest closed block of any experiment. That hangs on plans alone: an experiment cannot leave the count by
-    how it went. Only what was called better can stand, so the share of false ones among what stands is held.
+    All experiments are counted that have a closed block and whose planned window overlaps the trailing window, which
+    ends with the newest closed block of any experiment. This depends on plans alone, so the result of an experiment
+    cannot remove it from the count. Only experiments with the verdict `variant_better` can stand, so the expected share
+    of false discoveries among those that stand is at most `delta`.
 
     Args:
         members: Every registered experiment, in order of the id.
-        delta: Bound of the expected share of false ones among the discoveries that stand.
+        delta: Largest expected share of false discoveries among those that stand.
         window_us: Length of the trailing window, in microseconds.
     """
     moment = max((member.closed_until for member in members if member.closed_until), default=None)
@@ -123,7 +125,7 @@ def portfolio_rows(members: Sequence[Member], *, delta: float, window_us: int) -
 
 
 def family_rows(members: Iterable[Member], *, delta: float) -> list[dict[str, Any]]:
-    """The rows of `families`: the variants of each side by side, those with a closed block counted together."""
+    """The rows of `families`: the variants of each family; those with a closed block are counted together."""
     rows = []
     named = sorted(
         (member for member in members if member.family is not None), key=lambda member: str(member.family)
@@ -147,11 +149,11 @@ def family_rows(members: Iterable[Member], *, delta: float) -> list[dict[str, An
 SHOWN = (
     "family", "experiment_id", "verdict", "as_of", "metric", "n_pairs", "mean_uplift", "se", "ci_lower", "ci_upper",
 )  # fmt: skip
-"""What a family's page shows of each variant as it is."""
+"""The columns of a variant that a family's page shows unchanged."""
 NOT_BETTER = {"rank": None, "threshold": None, "stands": False}
-"""What is said of an experiment that was not called better."""
+"""The columns of an experiment without the verdict `variant_better`."""
 NOT_COUNTED = {"counted": None, "rank": None, "threshold": None, "stands": None}
-"""What is said of an experiment that has no closed block yet, or whose window is over for long."""
+"""The columns of an experiment that has no closed block yet, or whose window ended before the trailing window."""
 
 
 def _judged(counted: Sequence[Member], delta: float) -> dict[str, dict[str, Any]]:
@@ -166,7 +168,7 @@ def _judged(counted: Sequence[Member], delta: float) -> dict[str, dict[str, Any]
 
 
 def _shrunk(measured: Sequence[Member]) -> dict[str, float]:
-    """The James–Stein estimate of each variant's uplift, where it has one."""
+    """The James–Stein estimate of the uplift of each variant that has an estimate."""
     known = [
         (member.experiment_id, member.mean_uplift, member.se)
         for member in measured
@@ -177,7 +179,7 @@ def _shrunk(measured: Sequence[Member]) -> dict[str, float]:
 
 
 def discovery_sentence(row: dict[str, Any]) -> str | None:
-    """What a person reads about one discovery, from its row of `portfolio`; None for what was not called better."""
+    """A sentence about one discovery, from its row of `portfolio`; None for an experiment that is not a discovery."""
     if row["verdict"] != "variant_better":
         return None
     if row["counted"] is None:
@@ -200,7 +202,7 @@ def discovery_sentence(row: dict[str, Any]) -> str | None:
 def summary(rows: Sequence[dict[str, Any]]) -> str | None:
     """The portfolio in one sentence, from the rows of `portfolio`; None where nothing is counted.
 
-    Sample data are told of only where there is nothing else.
+    Experiments with sample data are mentioned only if there are no others.
     """
     counted = [row for row in rows if row["counted"] is not None]
     counted = [row for row in counted if not row["sample"]] or counted
@@ -218,21 +220,21 @@ def summary(rows: Sequence[dict[str, Any]]) -> str | None:
 
 
 def span(microseconds: int) -> str:
-    """The length of the window, as a sentence has it."""
+    """The length of the window in the words of a sentence."""
     days, rest = divmod(microseconds, DAY_US)
     return text.duration(microseconds) if rest else "day" if days == 1 else f"{days} days"
 
 
 def refresh(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> dict[str, str]:
-    """Brings `portfolio` and `families` up to date with the verdicts; in the caller's transaction.
+    """Updates `portfolio` and `families` from the verdicts, in the caller's transaction.
 
     Args:
         connection: The warehouse.
-        settings: The deployment's choice of `portfolio_delta` and `portfolio_window_us`.
-        now: When a change of that choice is noted in the audit log.
+        settings: The deployment's `portfolio_delta` and `portfolio_window_us`.
+        now: The time with which a change of these settings is recorded in the audit log.
 
     Returns:
-        For each discovery, what a person reads about it.
+        For each discovery a sentence about it.
     """
     delta, window_us = settings.portfolio_delta, settings.portfolio_window_us
     _record_rule(connection, now, delta, window_us)
@@ -244,7 +246,7 @@ def refresh(connection: duckdb.DuckDBPyConnection, settings: Settings, now: date
 
 
 def _record_rule(connection: duckdb.DuckDBPyConnection, now: datetime, delta: float, window_us: int) -> None:
-    """Notes in the audit log when the deployment's choice has changed."""
+    """Records in the audit log if the deployment's settings changed."""
     rule = {"delta": delta, "window_days": window_us / DAY_US}
     (found,) = connection.execute(
         "SELECT arg_max(detail, seq) FROM audit_log WHERE action = 'portfolio_rule'"

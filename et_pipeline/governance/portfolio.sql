@@ -1,6 +1,6 @@
 -- name: members
--- Every experiment that a tick has looked at, with the primary metric's figures at the verdict or at the end of the
--- newest closed block.
+-- Every experiment that was evaluated, with the primary metric's figures at the verdict or at the end of the newest
+-- closed block.
 WITH judged AS (
     SELECT experiment_id, verdict, (standing->>'$.closed_until')::TIMESTAMP AS closed_until,
            standing->'$.standings[0]' AS primary_metric, standing->'$.standings[0].point' AS point,
@@ -13,7 +13,7 @@ SELECT
     (j.point->>'$.n_pairs')::BIGINT AS n_pairs, (j.point->>'$.mean_uplift')::DOUBLE AS mean_uplift,
     (j.point->>'$.se')::DOUBLE AS se, (j.point->>'$.ci_lower')::DOUBLE AS ci_lower,
     (j.point->>'$.ci_upper')::DOUBLE AS ci_upper,
-    -- where the control is replayed, both comparisons have to say better, so the weaker evidence is what there is
+    -- If the control is replayed, both comparisons have to show a better variant, so the smaller evidence counts.
     CASE
         WHEN NOT j.replayed THEN (j.point->>'$.e_value')::DOUBLE
         WHEN coalesce((j.alike->>'$.mean_uplift')::DOUBLE, 0) <= 0 THEN 0.0

@@ -1,7 +1,7 @@
-"""After a promotion: whether the uplift that was promised before it is kept, for experiments that follow another one.
+"""After a promotion: does the promoted strategy keep the promised uplift? For experiments that follow another one.
 
-Such a plan has the promoted strategy, which trades now, as its control, and the one that it replaced, which is only
-replayed, as its variant. So minus its uplift is what the promotion brings. The table `promises` is a function of plans
+In such a plan the control is the promoted strategy, which trades now, and the variant is the strategy that it replaced,
+which is only replayed. So the effect of the promotion is minus the uplift. The table `promises` is a function of plans
 and verdicts.
 """
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 Ends = tuple[float, float]
 State = Literal["kept", "not_kept", "not_yet", "nothing_promised"]
 WORDS = {"kept": "promise kept", "not_kept": "promise not kept"}
-"""States that a list of experiments tells, in words."""
+"""The states that are shown in a list of experiments, in words."""
 
 
 def promise_state(promised: Ends | None, observed: Ends | None) -> State:
     """Whether a promise is kept.
 
-    Where the uplift is what it was, `not_kept` needs one of the two intervals to miss the truth on one side: a
-    probability of at most alpha/2 of the one plan and alpha/2 of the other, over all experiments that are begun. Where
-    the promoted strategy is no better than the one that it replaced, `kept` has a probability of at most alpha/2 of the
-    plan that follows.
+    If the uplift did not change, `not_kept` is possible only if one of the two intervals misses the truth on one side.
+    The probability of that is at most alpha/2 of the one plan plus alpha/2 of the other, over all experiments that are
+    begun. If the promoted strategy is no better than the one that it replaced, `kept` has a probability of at most
+    alpha/2 of the plan that follows.
 
     Args:
-        promised: The interval of the verdict that promised; None where none did.
-        observed: The interval of the same uplift since the promotion; None where nothing is known yet.
+        promised: The interval of the verdict before the promotion; None if there is no such verdict.
+        observed: The interval of the same uplift since the promotion; None if nothing is known yet.
 
     Returns:
-        `not_kept` where all of the observed interval lies below the promised one; else `kept` where it lies above
-        zero; else `not_yet`.
+        `not_kept` if the whole observed interval lies below the promised one; otherwise `kept` if it lies above
+        zero; otherwise `not_yet`.
 
     >>> [promise_state((3.0, 6.0), observed) for observed in ((1.0, 4.0), (1.0, 2.5), (-1.0, 4.0))]
     ['kept', 'not_kept', 'not_yet']
@@ -53,7 +53,7 @@ def promise_state(promised: Ends | None, observed: Ends | None) -> State:
 
 
 def refresh(connection: duckdb.DuckDBPyConnection) -> None:
-    """Brings `promises` up to date with the verdicts; in the caller's transaction."""
+    """Updates `promises` from the verdicts, in the caller's transaction."""
     rows = row_dicts(connection, load(__package__, "followers"))
     replace_rows(connection, "promises", [_row(**row) for row in rows])
 
@@ -98,7 +98,7 @@ def _sentence(
     verdict: str | None,
     contradicted: bool,
 ) -> str:
-    """The same for people."""
+    """The state of a promise in a sentence for people."""
     if promised is None:
         why = f"its verdict is {verdict}" if verdict else "it has no verdict yet"
         if contradicted:

@@ -1,5 +1,5 @@
 -- name: followers
--- Each experiment that follows another one, with what the other one concluded and what is seen since.
+-- Each experiment that follows another one, with the other one's verdict and its own present judgement.
 SELECT e.experiment_id, e.follows, m.metric, v.verdict, coalesce(v.contradicted, false) AS contradicted,
        v.standing AS promise, o.standing
 FROM experiments AS e

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Announced(NamedTuple):
-    """The verdict that was announced; from the audit log, so it stays what it was.
+    """The announced verdict. It is read from the audit log, so it never changes.
 
     Attributes:
         verdict: The verdict.
-        decided_as_of: End of the block that decided, as text (ISO-8601, UTC).
+        decided_as_of: End of the block at which it was decided, as text (ISO-8601, UTC).
         evidence_hash: Hash of its evidence.
-        trigger: What concluded the experiment: `verdict`, or `ended` before sampling began.
+        trigger: The transition that concluded the experiment: `verdict`, or `ended` if sampling never began.
     """
 
     verdict: str
@@ -39,8 +39,8 @@ class SampleRatio(NamedTuple):
     Attributes:
         observed: The variant's share up to the newest block.
         planned: The planned share.
-        alarm_since: From when on the share is wrong, as a whole or within groups; None where it is not.
-        within: Within which groups the share is wrong, as words: markets, hours of the day, both, or none of them.
+        alarm_since: Since when there is an alarm, for the whole or within groups; None without an alarm.
+        within: The groups in which there is an alarm, in words: markets, hours of the day, or both; empty without one.
     """
 
     observed: float | None
@@ -50,13 +50,13 @@ class SampleRatio(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a verdict on one experiment is made from, and what is told beside it.
+    """All facts from which one experiment is judged.
 
     Attributes:
         path: Every series' interval path, in order of time.
-        gaps: Pairs without a value, in order of time.
-        replays: What the variant's reports say of the control's opportunities, in order of time.
-        sample_ratio: The arms' newest shares, None where they are not compared.
+        gaps: Numbers of pairs without a value, in order of time.
+        replays: How many of the control's opportunities the variant replayed or passed on, in order of time.
+        sample_ratio: The arms' newest shares of the opportunities; None where they are not compared.
         drifts: Alarms of the change detector, in order of time.
         split_approved: Whether a human approved a large split.
         failing: Checks that fail for this experiment, see the query `failing`.
@@ -72,7 +72,7 @@ class Facts(NamedTuple):
 
 
 def facts(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, Facts]:
-    """The facts of every experiment; each kind is asked for at once."""
+    """The facts of every experiment; each kind of fact is read by one query for all of them."""
     paths, lacking = points(connection, identifiers), gaps(connection, identifiers)
     replayed = replays(connection, identifiers)
     ratios, alarms = sample_ratios(connection), drift_alarms(connection)
@@ -101,7 +101,7 @@ def points(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) ->
 
 
 def gaps(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, list[Gap]]:
-    """Every experiment's pairs without a value by metric and block, in order of time."""
+    """Every experiment's numbers of pairs without a value, by metric and block, in order of time."""
     found: dict[str, list[Gap]] = {identifier: [] for identifier in identifiers}
     for identifier, *row in connection.execute(load(__package__, "gaps"), [list(identifiers)]).fetchall():
         found[identifier].append(Gap(*row))
@@ -109,7 +109,8 @@ def gaps(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> d
 
 
 def replays(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, list[Replays]]:
-    """What each shadow variant's reports say of the control's opportunities, up to each block's end."""
+    """For each shadow experiment, how many of the control's opportunities the variant reported, up to each block's
+    end."""
     found: dict[str, list[Replays]] = {identifier: [] for identifier in identifiers}
     for identifier, *row in connection.execute(load(__package__, "replays"), [list(identifiers)]).fetchall():
         found[identifier].append(Replays(*row))
@@ -117,13 +118,13 @@ def replays(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -
 
 
 def sample_ratios(connection: duckdb.DuckDBPyConnection) -> dict[str, SampleRatio]:
-    """The arms' newest shares of the opportunities, of experiments in which they are compared."""
+    """The arms' newest shares of the opportunities, for the experiments in which these are compared."""
     rows = connection.execute(load(__package__, "sample_ratios")).fetchall()
     return {identifier: SampleRatio(*row) for identifier, *row in rows}
 
 
 def failing(connection: duckdb.DuckDBPyConnection, identifiers: Sequence[str]) -> dict[str, set[str]]:
-    """What fails of the checks for each experiment where any does, see the query `failing`."""
+    """The failing checks of each experiment that has any, see the query `failing`."""
     found: dict[str, set[str]] = {}
     for identifier, condition in connection.execute(
         load(__package__, "failing"), {"experiments": list(identifiers), "most_unmatched": MAX_UNMATCHED}
@@ -138,7 +139,7 @@ def changed_since_announced(
     """What changed since a verdict was announced, see the query `changed_since`.
 
     Returns:
-        Whether reports of its arms came, and the amended keys of the plan that may change evidence.
+        Whether new reports of its arms came, and the amended keys of its plan that can change the evidence.
     """
     ((reports, keys),) = connection.execute(
         load(__package__, "changed_since"), {"id": experiment_id}
@@ -165,7 +166,7 @@ def drift_alarms(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Drift]
 
 
 def closed_until(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
-    """Up to where each experiment's blocks are closed, of those that have a closed one."""
+    """The end of the newest closed block of each experiment that has one."""
     return dict(connection.execute(load("et_pipeline.evidence", "closed_until")).fetchall())
 
 
@@ -188,7 +189,8 @@ def verdicts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]
 
 
 def owners(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
-    """Everybody who owns or ever owned an experiment's plan: handing it on makes nobody a stranger to it."""
+    """All present and former owners of each experiment's plan; a former owner still counts as an owner for
+    sign-offs."""
     found: dict[str, set[str]] = {}
     for identifier, *names in connection.execute(
         "SELECT experiment_id, owner, NULL FROM experiments UNION ALL "

@@ -12,7 +12,7 @@ WHERE list_contains(?, experiment_id)
 ORDER BY experiment_id, as_of, comparison, metric
 
 -- name: gaps
--- Pairs without a value by metric and block, in order of time.
+-- Numbers of pairs without a value, by metric and block, in order of time.
 SELECT
     m.experiment_id, m.block + to_microseconds(e.time_block_us) AS as_of, m.metric,
     sum(m.pairs)::BIGINT, sum(m.control)::BIGINT, sum(m.variant)::BIGINT
@@ -23,7 +23,7 @@ GROUP BY m.experiment_id, m.metric, m.block, e.time_block_us
 ORDER BY m.experiment_id, as_of, m.metric
 
 -- name: replays
--- What the variant's reports say of the control's opportunities, from the first block up to each one's end.
+-- How many of the control's opportunities the variant reported, from the first block up to the end of each block.
 SELECT
     experiment_id, as_of,
     CAST(sum(opportunities) OVER so_far AS BIGINT), CAST(sum(passed) OVER so_far AS BIGINT),
@@ -34,8 +34,8 @@ WINDOW so_far AS (PARTITION BY experiment_id ORDER BY as_of)
 ORDER BY experiment_id, as_of
 
 -- name: failing
--- Checks that fail for single experiments, by the names of the conditions that keep a verdict away; with the limits
--- that the checks themselves have.
+-- Checks that fail for single experiments, under the names of the conditions of a verdict. The limits are the same as
+-- in the checks themselves.
 WITH chosen AS (
     SELECT unnest($experiments::VARCHAR[]) AS experiment_id
 ), paired AS (
@@ -77,8 +77,8 @@ SELECT experiment_id, 'change_refused' FROM plan_refusals WHERE experiment_id IN
 SELECT check_name, experiment_id, since FROM failing_checks
 
 -- name: sample_ratios
--- Each limited-live experiment's newest shares; since when its split is another one than planned, as a whole or within
--- markets or hours of the day; and within which of these.
+-- Each limited-live experiment's newest shares; since when there is an alarm that the split differs from the plan, for
+-- the whole or within markets or hours of the day; and within which of these.
 SELECT
     r.experiment_id, r.observed, r.planned, least(r.since, w.since) AS since, coalesce(w.within, '')
 FROM (

@@ -1,4 +1,4 @@
-"""Tables that tell about the bot itself: its reason codes, who uses it, and the mode it is allowed."""
+"""Tables about the bot itself: its reason codes, the strategies that use it, and the allowed mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def record_mode(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> None:
-    """Notes in the audit log when the mode that the configuration allows has changed."""
+    """Records in the audit log if the mode that the configuration allows changed."""
     row = connection.execute(
         "SELECT arg_max(detail->>'$.mode', seq) FROM audit_log WHERE action = 'mode'"
     ).fetchone()
@@ -27,7 +27,7 @@ def record_mode(connection: duckdb.DuckDBPyConnection, settings: Settings, now: 
 
 
 def fill_reason_codes(connection: duckdb.DuckDBPyConnection) -> None:
-    """The table `reason_codes`, word for word as the contract has them."""
+    """Fills the table `reason_codes`, word for word as in the contract."""
     connection.execute("DELETE FROM reason_codes")
     connection.executemany(
         "INSERT INTO reason_codes VALUES (?, ?, ?, ?)", [list(code) for code in REASON_CODES]
@@ -35,7 +35,7 @@ def fill_reason_codes(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def fill_strategy_usage(connection: duckdb.DuckDBPyConnection) -> None:
-    """The reverse index of who uses this bot, see the query `strategy_usage`."""
+    """Fills the table `strategy_usage`: which strategies use this bot, see the query of that name."""
     connection.execute("DELETE FROM strategy_usage")
     connection.execute(
         f"INSERT INTO strategy_usage {load(__package__, 'strategy_usage')}",

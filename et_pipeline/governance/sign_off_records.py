@@ -1,4 +1,4 @@
-"""The sign-offs of one evaluation: each file is judged once, recorded, and counted for what was asked."""
+"""The sign-offs of one evaluation: each file is judged once, recorded, and counted for the question that was asked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What humans validly said to one question.
+    """The answer of humans to one question, from their valid sign-offs.
 
     Attributes:
         approved: Whether enough different people approved, and nobody declined.
@@ -37,10 +37,10 @@ class Answer(NamedTuple):
 
 
 class SignOffJudge:
-    """Judges sign-off files and keeps the table `sign_offs`.
+    """Judges sign-off files and writes the table `sign_offs`.
 
-    A sign-off that counted once goes on counting: a key that expires later, or late reports that change the
-    evidence a little, do not undo what a person decided. One that does not count is looked at anew each time.
+    A sign-off that counted once continues to count: a person's decision is not undone by a key that expires later, or
+    by late reports that change the evidence a little. A sign-off that does not count is judged again each time.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, now: datetime, checked: list[SignOff]) -> None:
@@ -51,7 +51,7 @@ class SignOffJudge:
         self._open = [item for item in checked if item.content_hash not in known]
 
     def answer(self, asked: Asked) -> Answer:
-        """Judges the files that speak of what is asked and says what follows."""
+        """Judges the files about a question and returns the answer that follows from them."""
         remaining = []
         for item in self._open:
             document = item.document
@@ -88,11 +88,11 @@ class SignOffJudge:
         )
 
     def close(self, experiments: Collection[str]) -> list[tuple[str, str]]:
-        """Records every file that does not count, and why.
+        """Records every file that does not count, with the reason.
 
         Args:
-            experiments: The experiments that were looked at; files about other registered ones are left as
-                they were recorded.
+            experiments: The experiments that were evaluated; the records of files about other registered experiments
+                stay as they are.
 
         Returns:
             Path and sentence of each refused file.

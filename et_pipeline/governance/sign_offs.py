@@ -1,8 +1,9 @@
 """Sign-offs: a human's decision as a small JSON file with a detached SSH signature.
 
-`NAME.json` holds the decision, `NAME.json.sig` what `ssh-keygen -Y sign -n et-sign-off NAME.json` writes. The
-signature covers the file's bytes exactly as they are. `ssh-keygen -Y verify` checks it against
-`data/allowed_signers`; nothing here knows cryptography. A sign-off that does not count says why.
+`NAME.json` contains the decision, `NAME.json.sig` the signature that `ssh-keygen -Y sign -n et-sign-off NAME.json`
+writes. The signature covers the exact bytes of the file. `ssh-keygen -Y verify` checks it against
+`data/allowed_signers`; this module has no cryptography of its own. For a sign-off that does not count, the reason is
+recorded.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
 NAMESPACE = "et-sign-off"
 MAX_BYTES = 16 * 1024
-"""What a sign-off, and its signature, may be large."""
+"""Largest size of a sign-off, and of its signature, in bytes."""
 TIMEOUT_S = 20
 _FINGERPRINT = re.compile(r"key (SHA256:\S+)")
 _PRINCIPALS = re.compile(r'^([ \t]*)("[^"\r\n]*"|[^ \t\r\n#"][^ \t\r\n]*)', re.MULTILINE)
-"""The names at the start of a line of `allowed_signers`, separated by commas, in quotation marks or not."""
+"""The names at the start of a line of `allowed_signers`, separated by commas, with or without quotation marks."""
 
 REFUSALS: dict[str, str] = {
     "not_a_file": "It is not a plain file; links and folders are not read.",
@@ -65,7 +66,7 @@ class SignOffError(RuntimeError):
 
 
 class Document(BaseModel):
-    """What a human decided; the file's content."""
+    """A human's decision: the content of a sign-off file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,7 +86,7 @@ class Document(BaseModel):
         """Reads a sign-off.
 
         Raises:
-            ValueError: It is none; the message says why.
+            ValueError: It is not a sign-off; the message says why.
         """
         try:
             return cls.model_validate(json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated))
@@ -108,11 +109,11 @@ class SignOff(NamedTuple):
     Attributes:
         path: File name within the folder of sign-offs.
         content_hash: Hash of the file and its signature.
-        document: What it says, None where it cannot be read.
-        key_fingerprint: Key that made the signature, None where the signature does not hold.
-        by_owner: Whether the key belongs to somebody who owns or owned the plan.
-        refusal: Key of `REFUSALS`, None where it counts.
-        sentence: The outcome for people.
+        document: Its content; None if it cannot be read.
+        key_fingerprint: Fingerprint of the key that made the signature; None if the signature is not valid.
+        by_owner: Whether the key belongs to a present or former owner of the plan.
+        refusal: Why it does not count, a key of `REFUSALS`; None if it counts.
+        sentence: The result in a sentence for people.
     """
 
     path: str
@@ -124,7 +125,7 @@ class SignOff(NamedTuple):
     sentence: str
 
     def refused(self, refusal: str, detail: str = "") -> SignOff:
-        """The same one, not counting, with the reason."""
+        """A copy of this sign-off that does not count, with the reason."""
         return self._replace(refusal=refusal, sentence=f"{REFUSALS[refusal]} {detail}".strip())
 
 
@@ -135,7 +136,7 @@ class Asked(NamedTuple):
         experiment_id: The experiment.
         purpose: `split` or `promotion`.
         plan_hash: The plan in force.
-        evidence_hashes: What a sign-off may be given for; the first is the one that was announced.
+        evidence_hashes: Hashes of evidence for which a sign-off counts; the first is the announced one.
         allow_self_approval: Whether the plan's owner may approve.
         approvers: How many different people have to approve.
         weakened: Whether the present interval no longer supports the verdict: an approval has to say so.
@@ -151,7 +152,8 @@ class Asked(NamedTuple):
 
 
 def split_evidence(experiment_id: str, traffic_split_pct: float) -> str:
-    """What a sign-off for a large split is given for: approving 60 % approves nothing else."""
+    """The evidence hash of a sign-off for a large split; it depends on the split, so approving 60 % approves no
+    other."""
     return content_hash({"experiment_id": experiment_id, "traffic_split_pct": float(traffic_split_pct)})
 
 
@@ -164,14 +166,14 @@ def read_sign_offs(
     """Reads every sign-off in the folder that does not count yet and checks its signature.
 
     Args:
-        settings: Where sign-offs and allowed signers stand.
-        now: The moment at which keys have to be valid.
-        owners: Everybody who owned an experiment's plan, by experiment.
-        counted: Content hashes of those that count already; they are left out.
+        settings: The places of sign-offs and allowed signers.
+        now: The time at which keys have to be valid.
+        owners: All present and former owners of the plans, by experiment.
+        counted: Content hashes of sign-offs that count already; these files are left out.
 
     Returns:
-        One entry a file, in order of signing; those with a `refusal` do not count. Whether the others fit
-        what is asked is for `judge` to say.
+        One entry per file, in order of signing. Those with a `refusal` do not count; whether the others answer the
+        question that is asked is decided by `judge`.
     """
     folder = settings.sign_offs_dir
     if not folder.is_dir():
@@ -190,12 +192,12 @@ def read_sign_off(
 
 
 def judge(sign_off: SignOff, asked: Asked | None, counted: Iterable[SignOff]) -> SignOff:
-    """Whether a sign-off with a good signature counts for what is asked.
+    """Decides whether a sign-off with a valid signature counts for a question.
 
     Args:
-        sign_off: One whose signature holds.
-        asked: What is asked about its experiment and purpose; None where there is no such experiment.
-        counted: Those that count already.
+        sign_off: The sign-off.
+        asked: The question about its experiment and purpose; None if there is no such experiment.
+        counted: The sign-offs that count already.
     """
     document = sign_off.document
     if sign_off.refusal is not None or document is None:
@@ -224,7 +226,7 @@ def _misfit(sign_off: SignOff, document: Document, asked: Asked) -> str | None:
 
 
 def _same_person(sign_off: SignOff, other: SignOff, asked: Asked) -> bool:
-    """Whether two sign-offs say the same of the same thing by one person: one name, or one key."""
+    """Whether two sign-offs are the same decision on the same question by the same person (same name, or same key)."""
     ours, theirs = sign_off.document, other.document
     return (
         ours is not None
@@ -248,13 +250,13 @@ def write_sign_off(
     """Signs a decision with the person's own key and puts it among the sign-offs.
 
     Args:
-        settings: Where sign-offs stand.
+        settings: The place of sign-offs.
         document: The decision.
-        key: A private key file, or the public key of one that an SSH agent holds.
-        counts: Says of the signed draft whether it would count; without it, that is left to the next tick.
+        key: A private key file, or a public key whose private key an SSH agent has.
+        counts: Called with the signed draft to find out whether it would count; without it, the next tick finds out.
 
     Returns:
-        The file written; its signature stands beside it.
+        The path of the file; its signature is beside it.
 
     Raises:
         SignOffError: The key cannot be used, the sign-off would not count, or such a file is there already.
@@ -298,7 +300,7 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 class _Reader(NamedTuple):
-    """Reads files and says everything that can be said without knowing the experiment."""
+    """Reads sign-off files and checks everything that can be checked without knowing the experiment."""
 
     settings: Settings
     now: datetime
@@ -306,7 +308,7 @@ class _Reader(NamedTuple):
     counted: frozenset[str]
 
     def read(self, path: Path) -> SignOff:
-        """One file, with the reason where it does not count; one that counts already is not checked again."""
+        """Reads one file, with the reason if it does not count; one that counts already is not checked again."""
         name = shown(path.name)
         found = SignOff(name, content_hash([name]), None, None, False, None, "The signature holds.")
         try:
@@ -341,10 +343,10 @@ class _Reader(NamedTuple):
 
 
 def with_name_keys(allowed_signers: bytes) -> bytes:
-    """The content of `allowed_signers` with every person's name as `name_key` has it.
+    """The content of `allowed_signers` with every person's name in the form of `name_key`.
 
-    `ssh-keygen` itself tells `Anna` from `anna`; given this copy and a name's key, it no longer does. Patterns
-    (`*@desk`) and exclusions (`!eve@desk`) keep their meaning.
+    `ssh-keygen` treats `Anna` and `anna` as different names. With this copy and a name in the same form, it does not.
+    Patterns (`*@desk`) and exclusions (`!eve@desk`) keep their meaning.
     """
     text = allowed_signers.decode("utf-8", "surrogateescape")
     folded = _PRINCIPALS.sub(lambda found: found[1] + ",".join(map(_pattern_key, found[2].split(","))), text)
@@ -352,7 +354,7 @@ def with_name_keys(allowed_signers: bytes) -> bytes:
 
 
 def _pattern_key(pattern: str) -> str:
-    """One pattern with its name's key, unless that made a new pattern of it: a wide asterisk is no asterisk."""
+    """One pattern in the form of `name_key`, unless that would add wildcards: a full-width asterisk is not one."""
     key = name_key(pattern)
     return pattern if any(key.count(sign) > pattern.count(sign) for sign in ',*?!" ') else key
 
@@ -365,7 +367,7 @@ class _RefusedError(Exception):
 
 
 def _both_files(path: Path) -> tuple[bytes, bytes]:
-    """Content and signature (empty where there is none), never through a link."""
+    """Content and signature (empty if there is none); links are not followed."""
     signature = path.with_name(f"{path.name}.sig")
     if any(item.is_symlink() or (item.exists() and not item.is_file()) for item in (path, signature)):
         raise _RefusedError("not_a_file")
@@ -373,7 +375,7 @@ def _both_files(path: Path) -> tuple[bytes, bytes]:
 
 
 def _bounded_bytes(path: Path) -> bytes:
-    # Neither a link nor a pipe that somebody put there since it was looked at.
+    # These flags refuse a link, and do not wait for a pipe, that somebody put there after the file was checked.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -382,7 +384,7 @@ def _bounded_bytes(path: Path) -> bytes:
 
 
 class _Verifier(NamedTuple):
-    """The real `ssh-keygen` on one file's bytes and signature."""
+    """Calls `ssh-keygen` to check one file's bytes against its signature."""
 
     content: bytes
     signature: Path
@@ -390,7 +392,7 @@ class _Verifier(NamedTuple):
     now: datetime
 
     def check(self, found: SignOff, document: Document, owners: Collection[str]) -> SignOff:
-        """The sign-off with the key that made it, or with why the signature does not hold."""
+        """The sign-off with the key that signed it, or with the reason why the signature is not valid."""
         try:
             verified = self._verify(document.signer)
             if verified.returncode != 0:
@@ -441,5 +443,5 @@ class _Verifier(NamedTuple):
 
 
 def _search_path() -> str:
-    """The process's search path; nothing else of the environment reaches `ssh-keygen`."""
+    """The search path of this process, the only variable of its environment that `ssh-keygen` gets."""
     return os.environ.get("PATH", os.defpath)

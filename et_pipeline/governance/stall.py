@@ -1,4 +1,5 @@
-"""Outages of what reports come from: opened when seen, closed when over, one row each in `outages`."""
+"""Outages of the sources of reports: each is one row in `outages`, opened when it is seen and closed when it is
+over."""
 
 from __future__ import annotations
 
@@ -22,9 +23,9 @@ class Outage(NamedTuple):
     """One outage that is not over.
 
     Attributes:
-        source: What is out, for example `report_bus`.
-        since: Since when (UTC, naive).
-        reason: Why, for people.
+        source: The source that cannot be read, for example `report_bus`.
+        since: Its beginning (naive UTC).
+        reason: The reason, for people.
     """
 
     source: str
@@ -39,17 +40,17 @@ def record_outage(
     now: datetime,
     since: datetime | None = None,
 ) -> bool:
-    """Opens an outage unless one of this source is open.
+    """Opens an outage, unless this source has an open one.
 
     Args:
         connection: The warehouse.
-        source: What is out.
-        reason: Why, for people.
-        now: When it was seen.
-        since: When it began, where that is known.
+        source: The source that cannot be read.
+        reason: The reason, for people.
+        now: When the outage was seen.
+        since: When it began, if that is known.
 
     Returns:
-        Whether it is a new one.
+        Whether a new outage was opened.
     """
     if any(outage.source == source for outage in open_outages(connection)):
         return False
@@ -81,19 +82,19 @@ def open_outages(connection: duckdb.DuckDBPyConnection) -> list[Outage]:
 
 
 def stalling(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Outage]:
-    """The open outages that pause sampling: those of sources that are configured.
+    """The open outages that pause sampling: only those of sources that are configured.
 
-    A bus that was tried once, and is not configured any more, comes back for nobody: it would pause for ever.
+    The outage of a bus that is not configured any more would never end, so it would pause sampling for ever.
     """
     configured = {REPORT_BUS} if settings.nats is None else {REPORT_BUS, NATS}
     return [outage for outage in open_outages(connection) if outage.source in configured]
 
 
 def watch_report_bus(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> str | None:
-    """Looks at the folder of snapshots, and opens or closes its outage accordingly.
+    """Checks the folder of snapshots, and opens or closes its outage.
 
     Returns:
-        Why it is out, None where it is not.
+        Why the folder cannot be read; None if it can.
     """
     fault = folder_fault(settings)
     since = None
@@ -110,7 +111,7 @@ def watch_report_bus(connection: duckdb.DuckDBPyConnection, settings: Settings, 
 
 
 def folder_fault(settings: Settings) -> str | None:
-    """Why the folder of snapshots cannot be listed, None where it can."""
+    """Why the folder of snapshots cannot be listed; None if it can."""
     try:
         with os.scandir(settings.report_bus_dir):
             return None
@@ -121,7 +122,7 @@ def folder_fault(settings: Settings) -> str | None:
 
 
 def _last_sign_of_life(connection: duckdb.DuckDBPyConnection) -> datetime | None:
-    """When the newest snapshot was taken in, or else the first experiment registered."""
+    """When the newest snapshot was ingested; without one, when the first experiment was registered."""
     row = connection.execute(
         "SELECT coalesce((SELECT max(ingested_at) FROM snapshots), "
         "(SELECT min(registered_at) FROM experiments))"

@@ -50,20 +50,20 @@ def judge(
     approvals: int = 0,
     path: Sequence[Point] = (),
 ) -> Judgement:
-    """The checklist and each metric's standing, in words.
+    """Judges one experiment: its checklist, each metric's standing, and what a person does next.
 
     Args:
         experiment: The experiment.
-        assessment: What follows from its paths.
+        assessment: The verdict that follows from its paths, or what is missing.
         state: Its state.
-        reason: Why it stands as it does (`verdicts.reason`).
-        decided: Whether the assessment's verdict stands in `verdicts`.
+        reason: The reason of its verdict or state (`verdicts.reason`).
+        decided: Whether the assessment's verdict is the one in `verdicts`.
         closed_until: End of the newest closed block.
-        sample_ratio: The newest shares of the arms, None where they are not compared.
+        sample_ratio: The newest shares of the arms; None where they are not compared.
         split_approved: Whether a human approved a large split.
         failing: Checks that fail for this experiment, see the query `failing`.
         approvals: How many people approved the promotion.
-        path: The interval paths that the assessment follows from.
+        path: The interval paths from which the assessment was made.
     """
     sample = assessment.sample
     metrics = sorted(experiment.metrics, key=lambda terms: (ROLES.index(terms.role), terms.name))
@@ -113,7 +113,7 @@ def judge(
 
 
 def _reading(experiment: RegisteredExperiment, sample: Sample) -> Reading | None:
-    """The primary's interval in the comparison that counts, None where nothing may be concluded from it."""
+    """The primary's interval in the comparison that counts; None if nothing may be concluded from it."""
     alike, name = judged(experiment, sample), experiment.primary.name
     if replays_missing(experiment, sample) or not healthy(experiment, alike, name):
         return None
@@ -129,7 +129,7 @@ REVIEWED = {
     "signed_off": "Approved by humans",
     "declined": "Declined by a human",
 }
-"""States of a better variant that humans were asked about, in words."""
+"""The states after humans were asked to review a better variant, in words."""
 
 
 def _standing(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> Standing:
@@ -155,7 +155,7 @@ def _figures(point: Point | None) -> dict[str, Any]:
 
 
 def _judged(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> tuple[str, str]:
-    """Tone and words of a metric, by the very conditions that a verdict is made of."""
+    """Tone and words of a metric, from the same conditions as the verdict."""
     point, guard = sample.of(terms.name), terms.role == "guardrail"
     if values_missing(experiment, sample, terms.name):
         return ("calm" if terms.role == "secondary" else "bad"), "too many values missing"

@@ -1,6 +1,6 @@
 -- name: strategy_usage
--- Which strategies use this bot: state of their newest experiment, last message about them, and the contract
--- under which they last passed shadow (before the first conclusion: under which they were registered).
+-- Which strategies use this bot: the state of their newest experiment, the last message about them, and the contract
+-- under which they last passed shadow (before the first conclusion, the one under which they were registered).
 WITH arms AS (
     SELECT experiment_id, control_strategy_id AS strategy_id, registered_at, mode FROM experiments
     UNION

@@ -1,4 +1,5 @@
-"""What a decision is made from: the interval paths, what may be missing, and what both mean under a plan."""
+"""The facts on which decisions are based (intervals, missing values, replays), and the conditions on them under a
+plan."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ MAX_MISSING_REPLAYS = 0.1
 
 
 class Point(NamedTuple):
-    """One series' interval at the end of one block; a row of `series_interval_path`, units are the metric's own."""
+    """One series' interval at the end of one block: a row of `series_interval_path`, in the metric's unit."""
 
     metric: str
     as_of: datetime
@@ -53,21 +54,21 @@ class Point(NamedTuple):
 
     @property
     def sample(self) -> str:
-        """How much it rests on, in words: pairs, or the trades of each arm where all of them are compared."""
+        """The size of its sample in words: pairs, or the trades of each arm where all trades are compared."""
         if self.n_control is None:
             return f"{self.n_pairs:,} matched pairs"
         return f"{self.n_control:,} control and {self.n_variant:,} variant trades"
 
 
 class Gap(NamedTuple):
-    """Pairs of one metric in one block that have no value of it.
+    """How many pairs of one block have no value of a metric.
 
     Attributes:
         as_of: End of the block (UTC).
         metric: The metric.
-        pairs: Pairs in which at least one arm's report has none.
-        control: Pairs in which the control's has none.
-        variant: Pairs in which the variant's has none.
+        pairs: Pairs in which at least one arm's report has no value.
+        control: Pairs in which the control's report has none.
+        variant: Pairs in which the variant's report has none.
     """
 
     as_of: datetime
@@ -78,14 +79,14 @@ class Gap(NamedTuple):
 
 
 class Gaps(NamedTuple):
-    """Pairs of one metric without a value, from the first block up to a moment; see `Gap`."""
+    """How many pairs have no value of a metric, from the first block up to a moment; see `Gap`."""
 
     pairs: int = 0
     control: int = 0
     variant: int = 0
 
     def plus(self, gap: Gap) -> Gaps:
-        """With one more block."""
+        """The numbers with those of one more block added."""
         return Gaps(self.pairs + gap.pairs, self.control + gap.control, self.variant + gap.variant)
 
 
@@ -100,14 +101,14 @@ class Drift(NamedTuple):
 
 
 class Replays(NamedTuple):
-    """What the variant's reports say of the opportunities that the control traded, up to a moment.
+    """How many of the opportunities that the control traded the variant reported, up to a moment.
 
     Attributes:
-        as_of: End of the newest block that counts (UTC).
+        as_of: End of the newest block that is included (UTC).
         opportunities: Opportunities that the control traded.
-        passed: On how many of them the variant says that it passed.
-        assumed: On how many it is assumed to have passed, because it sent no report.
-        missing: How many have no report of the variant and count for nothing.
+        passed: On how many of these the variant reported that it passed.
+        assumed: On how many the variant is assumed to have passed, since it sent no report.
+        missing: How many have no report of the variant and are left out.
     """
 
     as_of: datetime
@@ -123,13 +124,13 @@ class Replays(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What is known of an experiment at the end of a closed block.
+    """The facts about an experiment at the end of a closed block.
 
     Attributes:
-        points: Each metric's newest interval of the uplift; a metric without a value so far has none.
-        gaps: What is missing of each metric; one that misses nothing may be left out.
-        replays: What the variant's reports say of the control's opportunities; None in limited live.
-        compared: The same of the comparisons with the replayed control, by their name.
+        points: Each metric's newest interval of the uplift; a metric without any value yet has none.
+        gaps: Each metric's numbers of missing values; a metric without any may be left out.
+        replays: How many of the control's opportunities the variant reported; None in limited live.
+        compared: The newest intervals of the comparisons with the replayed control, by comparison and metric.
     """
 
     points: dict[str, Point]
@@ -138,7 +139,7 @@ class Sample(NamedTuple):
     compared: Mapping[str, dict[str, Point]] = MappingProxyType({})
 
     def plus(self, points: Iterable[Point]) -> Sample:
-        """With newer intervals."""
+        """The sample with newer intervals."""
         compared = {name: dict(found) for name, found in self.compared.items()}
         for point in points:
             compared.setdefault(point.comparison, {})[point.metric] = point
@@ -147,22 +148,22 @@ class Sample(NamedTuple):
 
     @property
     def like_for_like(self) -> Sample:
-        """The same where the variant's replay is compared with the replayed control.
+        """The sample of the comparison of the variant's replay with the replayed control.
 
-        What has no value there is no gap of its own: what is missing of the pairs is told of the uplift.
+        It has no missing values of its own, since these are counted for the uplift.
         """
         return Sample(self.compared.get(LIKE_FOR_LIKE.name, {}), {})
 
     def gap(self, metric: str) -> Point | None:
-        """A metric's newest interval of the replayed control against the live one."""
+        """A metric's newest interval of the replayed control minus the live one; None where there is none."""
         return self.compared.get(REPLAY_GAP.name, {}).get(metric)
 
     def of(self, metric: str) -> Point | None:
-        """A metric's newest interval."""
+        """A metric's newest interval; None where there is none."""
         return self.points.get(metric)
 
     def missing(self, metric: str) -> Gaps:
-        """What is missing of a metric."""
+        """A metric's numbers of missing values."""
         return self.gaps.get(metric, Gaps())
 
     def missing_share(self, metric: str) -> float:
@@ -179,14 +180,14 @@ class Sample(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """One condition that keeps a verdict away.
+    """One condition that is not met, so that there is no verdict.
 
     Attributes:
         condition: Machine-readable name.
-        metric: The metric concerned, None for the whole sample.
-        sentence: The same for people.
-        further_pairs: Pairs expected to be needed at the present variance, None where more pairs do not help
-            or nobody can tell.
+        metric: The metric concerned; None for the whole sample.
+        sentence: The condition in a sentence for people.
+        further_pairs: Further pairs that are expected to be needed at the present variance; None where more pairs do
+            not help, or where it cannot be estimated.
     """
 
     condition: str
@@ -196,7 +197,7 @@ class Missing(NamedTuple):
 
 
 class Alarm(NamedTuple):
-    """The first moment at which an interval said that the variant underperforms.
+    """The first moment at which an interval showed that the variant underperforms.
 
     Attributes:
         trigger: `interval` for the primary, `guardrail` for a guardrail.
@@ -208,7 +209,7 @@ class Alarm(NamedTuple):
 
 
 def below_minimum(experiment: RegisteredExperiment, point: Point | None) -> bool:
-    """Whether the primary's sample is too small to conclude anything from."""
+    """Whether a sample is smaller than the minimum from which anything may be concluded."""
     return (
         point is None
         or point.n_pairs < experiment.min_samples_for_decision
@@ -219,15 +220,15 @@ def below_minimum(experiment: RegisteredExperiment, point: Point | None) -> bool
 def values_missing(experiment: RegisteredExperiment, sample: Sample, metric: str) -> bool:
     """Whether too many pairs have no value of a metric.
 
-    Then neither a good word nor an alarm about it stands: which trades have a value may hang on how they went
-    (a variant that leaves its losing trades out looks better, one that leaves its winning trades out worse),
-    and nobody can tell from the values that are there.
+    If so, neither a good result nor an alarm of this metric counts: whether a trade has a value may depend on its
+        result (a variant that does not report its losing trades looks better, one that does not report its winning
+        trades looks worse), and the existing values cannot show this.
     """
     return sample.missing_share(metric) > experiment.max_missing
 
 
 def healthy(experiment: RegisteredExperiment, sample: Sample, metric: str) -> bool:
-    """Whether a metric may be concluded from."""
+    """Whether conclusions may be drawn from a metric."""
     point = sample.of(metric)
     return (
         point is not None
@@ -238,10 +239,11 @@ def healthy(experiment: RegisteredExperiment, sample: Sample, metric: str) -> bo
 
 
 def replays_missing(experiment: RegisteredExperiment, sample: Sample) -> bool:
-    """Whether so many replays are missing that the others may mislead.
+    """Whether so many replays are missing that the existing ones may be misleading.
 
-    Where passes are said, an opportunity without a report was not replayed yet. Where they are not, the two
-    cannot be told apart, and the verdict says of which opportunities it speaks instead.
+    If the plan counts passes, the variant reports them, so an opportunity without a report was not replayed yet. In
+    other plans a pass cannot be distinguished from a missing replay; there the verdict says which opportunities it
+    covers.
     """
     found = sample.replays
     return (
@@ -252,13 +254,13 @@ def replays_missing(experiment: RegisteredExperiment, sample: Sample) -> bool:
 
 
 class Fidelity(NamedTuple):
-    """What is known of the backtester that a verdict in shadow rests on, from the primary metric.
+    """What the primary metric shows about the backtester on which a verdict in shadow is based.
 
     Attributes:
-        state: What its gap says, see `inference.fidelity`.
-        coverage: Share of the pairs of which the control was replayed too.
-        margin: How large the gap may be, None where the plan names none.
-        gap: The interval of the replayed control against the live one.
+        state: `faithful`, `unfaithful`, `not_yet` or `unknown`, see `inference.fidelity`.
+        coverage: Share of the pairs whose control was replayed too.
+        margin: How large the gap may be; None where the plan names no limit.
+        gap: The interval of the replayed control minus the live one.
         like: The interval of the variant's replay against the replayed control.
     """
 
@@ -270,7 +272,7 @@ class Fidelity(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Whether so many pairs have a replay of the control that a verdict needs both comparisons."""
+        """Whether enough pairs have a replay of the control, so that a verdict needs both comparisons."""
         return self.state != "unknown"
 
 
@@ -288,13 +290,14 @@ def fidelity_of(experiment: RegisteredExperiment, sample: Sample) -> Fidelity | 
 
 
 def judged(experiment: RegisteredExperiment, sample: Sample) -> Sample:
-    """The comparison that alarms are raised on: like for like where enough of the control is replayed."""
+    """The comparison by which alarms are raised: like for like if enough of the control is replayed, else the
+    uplift."""
     fidelity = fidelity_of(experiment, sample)
     return sample.like_for_like if fidelity is not None and fidelity.counts else sample
 
 
 def concludes(experiment: RegisteredExperiment, sample: Sample) -> Verdict | None:
-    """What one comparison says by itself, None where it says nothing."""
+    """The verdict of one comparison by itself; None if it concludes nothing."""
     decisive = (experiment.primary, *experiment.guardrails)
     if any(alarms(experiment, sample, terms) for terms in decisive):
         return "variant_worse"
@@ -304,10 +307,10 @@ def concludes(experiment: RegisteredExperiment, sample: Sample) -> Verdict | Non
 
 
 def verdict_at(experiment: RegisteredExperiment, sample: Sample) -> Verdict | None:
-    """The verdict at one moment, None where nothing is concluded.
+    """The verdict at one moment; None if nothing is concluded.
 
-    Where enough of the control is replayed, both comparisons have to say the same; only the alarm is raised like
-    for like alone, unless the uplift says the opposite.
+    If enough of the control is replayed, both comparisons have to give the same verdict. Only `variant_worse` follows
+    from the comparison like for like alone, unless the uplift gives the opposite verdict.
     """
     found, fidelity = concludes(experiment, sample), fidelity_of(experiment, sample)
     if fidelity is not None and fidelity.counts:
@@ -318,7 +321,7 @@ def verdict_at(experiment: RegisteredExperiment, sample: Sample) -> Verdict | No
 
 
 def untrusted(experiment: RegisteredExperiment, fidelity: Fidelity | None) -> bool:
-    """Whether the plan asks for more than is known of the backtester."""
+    """Whether the plan requires a faithful replay and the replay is unknown or unfaithful."""
     return experiment.replay_required and fidelity is not None and fidelity.state in ("unknown", "unfaithful")
 
 
@@ -333,15 +336,15 @@ def below(value: float | None, bound: float) -> bool:
 
 
 def never_varies(point: Point) -> bool:
-    """Whether every pair has the same uplift, but for the rounding of the values themselves."""
+    """Whether every pair has the same uplift, apart from rounding errors."""
     return same_everywhere(point.mean_uplift, point.se)
 
 
 def within_without_spread(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:
-    """Whether a metric has the same uplift in every pair, and that lies within its margin.
+    """Whether a metric has the same uplift in every pair, and this uplift lies within its margin.
 
-    Without any spread there is no interval, and none is needed: what never differs does not differ. A plan
-    that wants to hear of what has not been seen yet says `estimator: bounded`, whose interval stands.
+    Without any spread there is no interval, and none is needed. This takes no account of outcomes that have not
+    happened yet; a plan that needs this chooses `estimator: bounded`, which always has an interval.
     """
     point = sample.of(terms.name)
     if point is None or point.ready or below_minimum(experiment, point) or not never_varies(point):
@@ -355,21 +358,21 @@ def within_without_spread(experiment: RegisteredExperiment, sample: Sample, term
 
 
 def alarms(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:
-    """Whether a metric's interval at the alarm's alpha lies below what it may lose."""
+    """Whether a metric's interval at the alarm's alpha lies below minus its margin."""
     return healthy(experiment, sample, terms.name) and below(
         sample.points[terms.name].alarm_ci_upper, -terms.margin
     )
 
 
 def holds(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms) -> bool:
-    """Whether a metric is shown to be good enough for a better variant: above zero, or within its margin."""
+    """Whether a metric is good enough for `variant_better`: the primary above zero, a guardrail within its margin."""
     if healthy(experiment, sample, terms.name) and above(sample.points[terms.name].ci_lower, -terms.margin):
         return True
     return terms.role == "guardrail" and within_without_spread(experiment, sample, terms)
 
 
 def equal(experiment: RegisteredExperiment, sample: Sample) -> bool:
-    """Whether the primary lies within what the plan calls equal."""
+    """Whether the primary's interval lies within the margin of equivalence."""
     terms = experiment.primary
     margin = terms.equivalence_margin
     if margin is None:

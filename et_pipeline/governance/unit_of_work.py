@@ -1,4 +1,4 @@
-"""One evaluation of all experiments: what is known at its beginning, and the writing of what follows."""
+"""One evaluation of experiments: the facts at its beginning, and methods that write its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class UnitOfWork:
-    """What is known and what was changed in one evaluation; its methods write in the caller's transaction.
+    """The facts and the changes of one evaluation; its methods write in the caller's transaction.
 
     Attributes:
         connection: The warehouse.
@@ -32,15 +32,15 @@ class UnitOfWork:
         states: State of every experiment.
         emitted: Ids of the events that were emitted before.
         sign_offs: Judges the sign-off files.
-        outages: Why reports cannot be read now.
-        closed_until: Up to where each experiment's blocks are closed, by the opportunities its arms reported.
+        outages: The outages because of which reports cannot be read now.
+        closed_until: End of each experiment's newest closed block.
         announced: The announced verdicts, by experiment.
         verdicts: The rows of `verdicts`, by experiment.
         transitions: Changes of state in this evaluation.
-        events: Events written in this evaluation.
-        signals: Drift signals among them.
-        reviews: Reviews to ask for once all verdicts of this evaluation are known, by experiment; each makes its
-            message from what is said of the discovery when all experiments are counted.
+        events: Number of events written in this evaluation.
+        signals: Number of drift signals among them.
+        reviews: Reviews that are requested after all verdicts of this evaluation are known, by experiment. Each makes
+            its message from the sentence that says whether the discovery stands when all experiments are counted.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -65,7 +65,7 @@ class UnitOfWork:
         self.transitions.append((experiment.experiment_id, before, after))
 
     def emit(self, event: Event) -> bool:
-        """Writes an event into the outbox unless it was emitted before; says whether it is new."""
+        """Writes an event into the outbox, unless it was emitted before; returns whether it is new."""
         if event.event_id in self.emitted:
             return False
         self.emitted.add(event.event_id)
@@ -101,9 +101,10 @@ class UnitOfWork:
             self.signals.append(signal)
 
     def ended(self, experiment: RegisteredExperiment) -> bool:
-        """Whether an experiment is over: its arms reported from after it, or a block has passed since.
+        """Whether an experiment is over: its arms have reported later opportunities, or a block has passed since its
+        end.
 
-        Never before `ends_at`: a clock that runs ahead ends nothing.
+        It is never over before `ends_at`, even if reports with later times have come.
         """
         since = naive_utc(self.now) - experiment.ends_at
         moved_on = self.closed_until.get(experiment.experiment_id, datetime.min) >= experiment.ends_at
@@ -117,13 +118,13 @@ def begin_work(
     checked: list[SignOff],
     outages: list[stall.Outage],
 ) -> UnitOfWork:
-    """Reads what is known so far.
+    """Reads the facts at the beginning of an evaluation.
 
     Args:
         connection: The warehouse.
         now: The moment of the evaluation.
         checked: The sign-offs that do not count yet.
-        outages: Why reports cannot be read now.
+        outages: The outages because of which reports cannot be read now.
     """
     emitted = connection.execute("SELECT event_id FROM events").fetchall()
     return UnitOfWork(

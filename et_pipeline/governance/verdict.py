@@ -1,23 +1,24 @@
-"""The verdict rules: interval paths → the first verdict along them, or what is still missing.
+"""The verdict rules: they find the first verdict along the interval paths, or what is still missing.
 
-Pure: no database, no clock. The rules (design, "Verdict"):
+This module is pure: it uses no database and no clock. The rules:
 
 - `variant_better`: the primary's lower end is above 0, and every guardrail's lower end is above minus its
-  margin. All must pass, so no correction is needed.
+  margin. All must pass, so no correction for multiple tests is needed.
 - `variant_worse`: the primary's upper end is below 0, or a guardrail's upper end is below minus its margin.
-  Any may alarm, so these intervals are taken at `alpha / (1 + guardrails)`.
+  Any of them may raise the alarm, so these intervals have the alpha `alpha / (1 + guardrails)`.
 - `equivalent`: the primary's interval lies within plus and minus `equivalence_margin`.
 - `inconclusive`: the experiment ended without one of these.
 
-Where the backtester also replays the control, for at least half of the pairs, this is asked twice: of the uplift and
-like for like (the variant's replay against the replayed control), and both have to give the same answer. The alarm is
-raised like for like, unless the uplift calls the variant better. Where they disagree, nothing is concluded.
+If the backtester also replays the control, for at least half of the pairs, these rules are applied to two comparisons:
+to the uplift, and like for like (the variant's replay against the replayed control). Both have to give the same
+verdict. Only `variant_worse` follows from the comparison like for like alone, unless the uplift calls the variant
+better. If the two disagree, nothing is concluded.
 
-The verdict is the first one along the path: at a look of the plan (with the boundary that is valid for ever: at the
-end of any block), when its block is closed, from a healthy sample: enough pairs, enough effective clusters, no
-sample-ratio alarm. About a metric that too many pairs have no value of nothing is concluded, neither good nor bad: a
-guardrail then holds back `variant_better`, the primary also `equivalent` and its own `variant_worse`. What another
-guardrail with all its values lost is told all the same.
+The verdict is the first one along the path. It can fall at a look of the plan (with the boundary that is valid for
+ever: at the end of any block), when that block is closed, and if the sample is healthy: enough pairs, enough effective
+clusters, no sample-ratio alarm. If too many pairs have no value of a metric, nothing good or bad is concluded about
+that metric. For a guardrail this prevents `variant_better`; for the primary also `equivalent` and its own
+`variant_worse`. An alarm of another guardrail whose values are complete still counts.
 """
 
 from __future__ import annotations
@@ -64,29 +65,30 @@ from et_pipeline.governance.terms import alarms as is_alarming
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
 NOT_EVIDENCE = ("closed", "metric", "comparison", "fixed_ci_lower", "fixed_ci_upper", "next_look_at")
-"""What of an interval decides nothing, or is its key."""
+"""The columns of an interval that are not part of the evidence: they have no influence on a verdict, or are its key."""
 OF_LOOKS = ("look", "looks", "carried", "degrees_of_freedom")
-"""What only intervals of a plan with looks have: evidence without looks keeps the hash that it always had."""
+"""The columns that only intervals of plans with looks have. They are left out of the evidence of other plans, so that
+its hash does not change."""
 OF_TRADES = ("n_control", "n_variant")
-"""What only intervals of a comparison of all trades have, for the same reason."""
+"""The columns that only comparisons of all trades have; they are left out elsewhere for the same reason."""
 SIGNIFICANT_DIGITS = 9
-"""Figures in evidence are rounded, so that its hash does not hang on the order of floating-point sums."""
+"""Figures in the evidence are rounded, so that its hash does not depend on the order of floating-point sums."""
 
 
 class Assessment(NamedTuple):
-    """What follows from the paths.
+    """The result of the verdict rules for one experiment.
 
     Attributes:
-        verdict: The first verdict along the path, None where there is none yet.
-        reason: Machine-readable: why this verdict, or the first condition that is missing.
-        sentence: The same for a non-statistician.
-        decided_as_of: End of the block that decided.
-        sample: Each metric's interval and gaps at the decision, or at the newest closed block.
-        present: The same at the newest closed block, also where the decision came before it.
-        weakened: Whether the verdict would not be drawn from `present`; a verdict is not undone by it.
-        missing: What keeps a verdict away; empty where there is one.
-        alarms: Where the variant underperformed, one for each metric.
-        evidence: The figures behind the verdict, ready to be hashed; None without a verdict.
+        verdict: The first verdict along the path; None if there is none yet.
+        reason: The reason of the verdict, or the first condition that is not met, as a machine-readable name.
+        sentence: The result in sentences for people who are not statisticians.
+        decided_as_of: End of the block at which the verdict fell.
+        sample: The facts at the decision, or at the newest closed block if there is none.
+        present: The facts at the newest closed block, also if the decision was made before it.
+        weakened: Whether the facts in `present` would not give the verdict; this does not undo the verdict.
+        missing: The conditions that are not met; empty if there is a verdict.
+        alarms: The first alarm of each metric that showed that the variant underperforms.
+        evidence: The figures from which the verdict follows, ready to be hashed; None without a verdict.
     """
 
     verdict: Verdict | None
@@ -116,17 +118,17 @@ def assess(
     ended: bool = False,
     without_pairs: bool = False,
 ) -> Assessment:
-    """Walks along the interval paths to the first verdict.
+    """Finds the first verdict along the interval paths.
 
     Args:
-        experiment: What the plan fixes.
+        experiment: The experiment.
         points: Every metric's path, in order of `as_of`.
-        gaps: Pairs without a value, by metric and block, in order of `as_of`.
-        replays: What the variant's reports say of the control's opportunities, in order of `as_of`.
-        sample_ratio_alarm: From when on the sample ratio is wrong, None where it is not.
-        ended: Whether the experiment is over; then every block counts as closed.
-        without_pairs: Whether it may end without a single pair: it was not allowed to sample, or it was announced
-            before. Otherwise nothing is concluded from nothing: its reports may be on their way.
+        gaps: Numbers of pairs without a value, by metric and block, in order of `as_of`.
+        replays: How many of the control's opportunities the variant reported, in order of `as_of`.
+        sample_ratio_alarm: Since when there is a sample-ratio alarm; None without one.
+        ended: Whether the experiment is over; if so, every block counts as closed.
+        without_pairs: Whether it may end without a single pair, because it was not allowed to sample or its verdict was
+            announced before. Otherwise there is no verdict without pairs, since its reports may still come.
 
     Returns:
         The verdict, or what is missing.
@@ -210,16 +212,16 @@ def first_alarms(
     drifts: Iterable[Drift],
     replays: Sequence[Replays] = (),
 ) -> list[Drift]:
-    """Each metric's first alarm of the change detector at which neither values nor replays were missing.
+    """Each metric's first alarm of the change detector at which neither too many values nor replays were missing.
 
-    Where enough of the control is replayed, the detector that counts is the one of `like_for_like`.
+    If enough of the control is replayed, the detector of the comparison `like_for_like` counts.
 
     Args:
-        experiment: What the plan fixes.
+        experiment: The experiment.
         points: Every metric's path, in order of `as_of`.
-        gaps: Pairs without a value, in order of `as_of`.
+        gaps: Numbers of pairs without a value, in order of `as_of`.
         drifts: The detector's alarms, in order of `as_of`.
-        replays: What the variant's reports say of the control's opportunities, in order of `as_of`.
+        replays: How many of the control's opportunities the variant reported, in order of `as_of`.
     """
     found: dict[str, Drift] = {}
     for drift in drifts:
@@ -239,13 +241,13 @@ def first_alarms(
 
 
 def _until(replays: Sequence[Replays], as_of: datetime) -> Replays | None:
-    """What was said up to a moment."""
+    """The newest numbers up to a moment."""
     place = bisect_right(replays, as_of, key=lambda item: item.as_of)
     return replays[place - 1] if place else None
 
 
 def _add(gaps: dict[str, Gaps], waiting: deque[Gap], as_of: datetime) -> dict[str, Gaps]:
-    """The gaps with those of the blocks up to a moment, which wait no longer."""
+    """The gaps after those of the blocks up to a moment were added; these are removed from `waiting`."""
     found = dict(gaps)
     while waiting and waiting[0].as_of <= as_of:
         gap = waiting.popleft()
@@ -254,7 +256,7 @@ def _add(gaps: dict[str, Gaps], waiting: deque[Gap], as_of: datetime) -> dict[st
 
 
 def _alarms(experiment: RegisteredExperiment, sample: Sample) -> list[Alarm]:
-    """Metrics that say that the variant underperforms."""
+    """An alarm for each metric that shows that the variant underperforms."""
     return [
         Alarm("interval" if terms.role == "primary" else "guardrail", sample.points[terms.name])
         for terms in (experiment.primary, *experiment.guardrails)
@@ -263,7 +265,7 @@ def _alarms(experiment: RegisteredExperiment, sample: Sample) -> list[Alarm]:
 
 
 def _reason(verdict: Verdict, alarms: list[Alarm]) -> str:
-    """Why a verdict fell, in one word."""
+    """The reason of a verdict, as a machine-readable name."""
     if verdict == "variant_worse":
         primary = any(alarm.trigger == "interval" for alarm in alarms)
         return "primary_below_zero" if primary else "guardrail_below_margin"
@@ -271,7 +273,7 @@ def _reason(verdict: Verdict, alarms: list[Alarm]) -> str:
 
 
 def _supports(experiment: RegisteredExperiment, sample: Sample, verdict: Verdict) -> bool:
-    """Whether a verdict would be drawn from a sample, whatever else would be."""
+    """Whether a verdict still follows from a sample."""
     alike = judged(experiment, sample)
     if verdict == "variant_worse":
         return bool(_alarms(experiment, alike))
@@ -283,14 +285,14 @@ def _supports(experiment: RegisteredExperiment, sample: Sample, verdict: Verdict
 
 
 def rounded(value: float | None) -> float | None:
-    """A figure as evidence carries it: finite and rounded, else None."""
+    """A figure in the form for the evidence: rounded; None if it is unknown or infinite."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 def point_evidence(point: Point) -> dict[str, Any]:
-    """One interval as evidence carries it."""
+    """One interval in the form for the evidence."""
     left_out = NOT_EVIDENCE if point.looks is not None else (*NOT_EVIDENCE, *OF_LOOKS)
     if point.n_control is None:
         left_out = (*left_out, *OF_TRADES)
@@ -298,19 +300,20 @@ def point_evidence(point: Point) -> dict[str, Any]:
 
 
 def _missing_evidence(gaps: Gaps) -> dict[str, int]:
-    """Pairs without a value, where there are any: evidence without gaps keeps the hash that it always had."""
+    """The numbers of pairs without a value. Zeros are left out, so that hashes of older evidence do not change."""
     return {f"missing_{name}": count for name, count in gaps._asdict().items()} if gaps.pairs else {}
 
 
 def _replays_evidence(replays: Replays | None) -> dict[str, Any]:
-    """What is not both arms' trade, where there is any; see `_missing_evidence`."""
+    """The numbers of passes and missing replays; zeros are left out as in `_missing_evidence`."""
     if replays is None or replays.traded == replays.opportunities:
         return {}
     return {"replays": {name: _plain(value) for name, value in replays._asdict().items()}}
 
 
 def _fidelity_evidence(experiment: RegisteredExperiment, sample: Sample) -> dict[str, Any]:
-    """What the replayed control says, where it was replayed; see `_missing_evidence`."""
+    """The intervals of comparisons with the replayed control; left out if it was not replayed, see
+    `_missing_evidence`."""
     fidelity = fidelity_of(experiment, sample)
     if fidelity is None or fidelity.like is None:
         return {}

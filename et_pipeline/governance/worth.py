@@ -1,4 +1,4 @@
-"""What an uplift is worth: in money, and after what stopping adds to it is taken off."""
+"""What an uplift is worth: in money, and corrected for the bias that stopping early causes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Money(NamedTuple):
     """The uplift in money, per opportunity and per week.
 
     Attributes:
-        metric: The metric that it is told in; unit USD.
+        metric: The metric from which it is computed; its unit is USD.
         per_opportunity: Mean uplift of an opportunity; where all trades are compared, of a trade.
-        lower: Lower end of its interval, None where there is none yet.
-        upper: Upper end of it.
-        opportunities_per_week: Opportunities a week at the rate observed from the start of the plan on.
-        per_week: Mean uplift of a week at that rate.
-        week_lower: Lower end of its interval.
-        week_upper: Upper end of it.
-        sentence: The same for people.
+        lower: Lower end of its interval; None if there is none yet.
+        upper: Upper end of its interval.
+        opportunities_per_week: Opportunities per week at the rate observed since the start of the plan.
+        per_week: Mean uplift per week at that rate.
+        week_lower: Lower end of the interval of `per_week`.
+        week_upper: Upper end of that interval.
+        sentence: All of this in a sentence for people.
     """
 
     metric: str
@@ -45,13 +45,13 @@ class Money(NamedTuple):
 
 
 class Unbiased(NamedTuple):
-    """The primary's estimate at a verdict, less what stopping adds to the mean.
+    """The primary's estimate at a verdict, corrected for the bias that stopping early causes.
 
     Attributes:
         metric: The primary metric.
         mean: The mean at the decision.
         estimate: The median-unbiased estimate.
-        sentence: Both, for people.
+        sentence: Both in a sentence for people.
     """
 
     metric: str
@@ -61,7 +61,7 @@ class Unbiased(NamedTuple):
 
 
 def money(experiment: RegisteredExperiment, sample: Sample) -> Money | None:
-    """The uplift in money; None where the plan has no metric of it, or no report carries it."""
+    """The uplift in money; None if the plan has no metric in money, or no report contains it."""
     if MONEY not in {terms.name for terms in experiment.metrics}:
         return None
     point = sample.of(MONEY)
@@ -87,12 +87,13 @@ def unbiased(
 
     Args:
         experiment: The experiment.
-        verdict: Its verdict, None without one.
-        sample: What it fell at.
-        path: The interval paths that it was looked for in, in order of time.
+        verdict: Its verdict; None without one.
+        sample: The facts at the decision.
+        path: Its interval paths, in order of time.
 
     Returns:
-        None without such a verdict, where another metric than the primary made it, and where the plan has no looks.
+        The estimate; None without such a verdict, if another metric than the primary led to it, and for a plan without
+        looks.
     """
     point = sample.of(experiment.primary.name)
     if verdict not in ("variant_better", "variant_worse") or point is None or point.looks is None:
