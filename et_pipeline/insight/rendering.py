@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from et_pipeline.common import text
@@ -18,11 +22,25 @@ GLOSSARY_FILE = "_glossary.html"
 _HASH = re.compile(r"[0-9a-f]{40,}")
 
 
+KEPT = Path(__file__).parent / "__pycache__"
+"""Where compiled templates are kept: beside compiled modules."""
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Keeps compiled templates, as far as `KEPT` may be written: compiling them takes 0.1 s of processor time."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().dump_bytecode(bucket)
+
+
 @cache
 def environment() -> Environment:
-    """The templates, compiled once a process, with the filters that write figures as people read them."""
+    """The templates, compiled, with the filters that write figures as people read them."""
     made = Environment(
         loader=PackageLoader("et_pipeline.insight"),
+        bytecode_cache=None if sys.dont_write_bytecode else _Compiled(str(KEPT), "%s.jinja"),
+        optimized=False,  # else what a filter made of a constant would be kept, and outlive a change of the filter
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
