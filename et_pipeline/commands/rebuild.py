@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,21 +109,17 @@ def compare(
 
     The registered plans, the states and the verdicts are taken over: they are history, not a function of today's files.
     """
-    import duckdb
-
     from et_pipeline.evidence.compute import build_evidence
     from et_pipeline.ingest.ingest import ingest
     from et_pipeline.pairing.cells import build_cells
     from et_pipeline.pairing.pairs import build_pairs
-    from et_pipeline.warehouse.connection import WarehouseError, locked, open_warehouse
+    from et_pipeline.warehouse.connection import locked, open_warehouse
 
-    with locked(present), open_warehouse(present, path=scratch) as connection:
-        try:
-            connection.execute(f"ATTACH '{_quoted(present.warehouse_path)}' AS present (READ_ONLY)")
-        except duckdb.Error as error:
-            raise WarehouseError(
-                f"{present.warehouse_path} cannot be opened; restore it from a backup: {error}"
-            ) from error
+    with (
+        locked(present),
+        open_warehouse(present, path=scratch) as connection,
+        _attached(connection, present.warehouse_path),
+    ):
         for table in ("experiments", "experiment_metrics", "audit_log"):
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM present.{table}")
         say("Reading the snapshots")
@@ -146,6 +143,23 @@ def compare(
         _count_together(connection, present)
         say("Comparing")
         return [_difference(connection, table, columns) for table, columns in TOLERANT.items()]
+
+
+@contextmanager
+def _attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
+    """Gives the present warehouse the name `present`, for reading."""
+    import duckdb
+
+    from et_pipeline.warehouse.connection import WarehouseError, quoted
+
+    try:
+        connection.execute(f"ATTACH {quoted(path)} AS present (READ_ONLY)")
+    except duckdb.Error as error:
+        raise WarehouseError(f"{path} cannot be opened; restore it from a backup: {error}") from error
+    try:
+        yield
+    finally:
+        connection.execute("DETACH present")
 
 
 def _count_together(connection: duckdb.DuckDBPyConnection, present: Settings) -> None:
@@ -180,7 +194,3 @@ def _difference(connection: duckdb.DuckDBPyConnection, table: str, columns: str)
     ).fetchone()
     assert row is not None
     return Difference(table, *row)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

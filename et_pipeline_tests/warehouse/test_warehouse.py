@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -182,6 +183,28 @@ def test_a_transaction_is_all_or_nothing(settings: Settings):
         with transaction(connection):
             connection.execute("INSERT INTO stale_paths VALUES ('x', '2026-10-01')")
         assert connection.execute("SELECT count(*) FROM stale_paths").fetchone() == (1,)
+
+
+def test_a_disk_that_was_full_at_a_commit_leaves_a_warehouse_that_opens_again(settings: Settings):
+    with open_warehouse(settings):
+        pass
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (settings.warehouse_path.stat().st_size + 300_000, limits[1]))
+    try:
+        with (
+            pytest.raises(duckdb.Error, match="File too large"),
+            open_warehouse(settings) as connection,
+            transaction(connection),
+        ):
+            connection.execute(
+                "INSERT INTO stale_paths SELECT hash(i), '2026-10-01' FROM range(300_000) t(i)"
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for rows in (0, 1):
+        with open_warehouse(settings) as connection:
+            assert connection.execute("SELECT count(*) FROM stale_paths").fetchone() == (rows,)
+            connection.execute("INSERT INTO stale_paths VALUES ('x', '2026-10-01')")
 
 
 DIES_AFTER_A_COMMIT = """
