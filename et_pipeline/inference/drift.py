@@ -101,19 +101,20 @@ def drift_path(
     totals, interval = _ratio(cells) if isinstance(cells, RatioCells) else _mean(cells)
     # Tables always have the width of the window, even with few blocks: the rounding of a sum depends on its width.
     for line, start, moments in _stretches(cells.block, cells.market, totals, window):
-        stretch = interval(moments)
-        usable = stretch.ready & (start >= 0).ravel()
-        log_e = np.full(start.size, -np.inf)
+        stretch, there = interval(moments), start >= 0
+        log_e = np.full(len(stretch.mean), -np.inf)
+        usable = stretch.ready
         log_e[usable] = log_e_below(
             stretch.mean[usable] + margin, stretch.se[usable], stretch.clusters[usable]
         )
-        table = log_e.reshape(start.shape)
+        table, mean = np.full(start.shape, -np.inf), np.full(start.shape, np.nan)
+        table[there], mean[there] = log_e, stretch.mean
         best = table.argmax(axis=1, keepdims=True)
         found = np.isfinite(np.take_along_axis(table, best, 1)[:, 0])
         path.log_m[line[found]] = logsumexp(table[found], axis=1)
         for column, values in (
             (path.since, blocks[np.maximum(start, 0)]),
-            (path.mean_since, stretch.mean.reshape(start.shape)),
+            (path.mean_since, mean),
             (path.log_e_since, table),
         ):
             column[line[found]] = np.take_along_axis(values, best, 1)[found, 0]
@@ -187,8 +188,8 @@ def _stretches(
     Whatever is kept for each start s is in column s modulo window.
 
     Yields:
-        Rows t; their starts, rows × window, −1 where there is none yet; the moments of rows × window
-        flattened (where there is no start yet, those of start 0).
+        Rows t; their starts, rows × window, below 0 where there is none yet; the moments of those there are, row
+        after row.
     """
     _, first, position = np.unique(block, return_index=True, return_inverse=True)
     markets, market = np.unique(market, return_inverse=True)
@@ -209,9 +210,9 @@ def _stretches(
     seen = np.full(len(markets), -window)
     product, count = np.zeros((window, len(packed))), np.zeros(window, dtype=np.int64)
     column = np.arange(window)
-    lag = np.arange(1, LAGS + 1)[:, None, None]
+    lag = np.arange(1, LAGS + 1)[:, None]
     for chunk in range(0, len(first), _CHUNK):
-        row = np.arange(chunk, min(chunk + _CHUNK, len(first)))
+        row: Ints = np.arange(chunk, min(chunk + _CHUNK, len(first)))
         market_products = np.empty((len(row), window, len(packed)))
         n_markets = np.empty((len(row), window), dtype=np.int64)
         for line, t in enumerate(row):
@@ -236,23 +237,24 @@ def _stretches(
             market_products[line], n_markets[line] = product, count
         end = row[:, None]
         start = end - (end - column) % window
-        s = np.maximum(start, 0)
+        there = start >= 0
+        s, last = start[there], np.broadcast_to(end, start.shape)[there]
         # The product of block b with block b − lag belongs to a stretch that begins at s only if b ≥ s + lag.
-        lagged = lagged_to[lag - 1, end] - lagged_to[lag - 1, np.minimum(s + lag - 1, end)]
+        lagged = lagged_to[lag - 1, last] - lagged_to[lag - 1, np.minimum(s + lag - 1, last)]
         yield (
             row,
             start,
             twoway.Moments(
-                block=np.broadcast_to(end, s.shape).ravel(),
-                total=(total_to[end + 1] - total_to[s]).reshape(-1, k),
+                block=last,
+                total=total_to[last + 1] - total_to[s],
                 squares=twoway.Ways(
-                    market_products.reshape(-1, len(packed)),
-                    (block_to[end + 1] - block_to[s]).reshape(-1, len(packed)),
-                    (cell_to[end + 1] - cell_to[s]).reshape(-1, len(packed)),
+                    market_products[there],
+                    block_to[last + 1] - block_to[s],
+                    cell_to[last + 1] - cell_to[s],
                 ),
-                lagged=lagged.reshape(LAGS, -1, len(packed)),
-                n_markets=n_markets.ravel(),
-                n_blocks=(end - s + 1).ravel(),
-                n_cells=(cells_to[end + 1] - cells_to[s]).ravel(),
+                lagged=lagged,
+                n_markets=n_markets[there],
+                n_blocks=last - s + 1,
+                n_cells=cells_to[last + 1] - cells_to[s],
             ),
         )
