@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._from_yaml = inst_data
-        self._engines: OrderedDict[str, sqlalchemy.Engine] = OrderedDict()
-        self._tables: set[str] = set()
+        self._connections: OrderedDict[str, sqlalchemy.Connection] = OrderedDict()
+        self._found: set[str] = set()
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -57,19 +57,33 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         super().register_instance(instance)
 
     def has_table(self, table_name: str) -> bool:
-        """Whether Dagster has made a table; it asks with every event, and a table that is there stays."""
-        if table_name not in self._tables and super().has_table(table_name):
-            self._tables.add(table_name)
-        return table_name in self._tables
+        """Whether Dagster has made a table."""
+        return self._has(table_name, lambda: super(OpenSqliteEventLogStorage, self).has_table(table_name))
+
+    def has_secondary_index(self, name: str) -> bool:
+        """Whether Dagster has finished a migration of its rows."""
+        return self._has(name, lambda: super(OpenSqliteEventLogStorage, self).has_secondary_index(name))
+
+    def _has_asset_key_col_on_connection(self, conn: sqlalchemy.Connection, column_name: str) -> bool:
+        ask = super()._has_asset_key_col_on_connection
+        return self._has(f"asset_keys.{column_name}", lambda: ask(conn, column_name))
+
+    def _has(self, name: str, ask: Callable[[], bool]) -> bool:
+        """Whether something is in the files: Dagster asks with every event, and what is there stays."""
+        if name not in self._found and ask():
+            self._found.add(name)
+        return name in self._found
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sqlalchemy.Connection]:
-        with self._db_lock, self._engine(shard).connect() as connection, connection.begin():
-            yield connection
+        with self._db_lock:
+            connection = self._connection(shard)
+            with connection.begin():
+                yield connection
 
-    def _engine(self, shard: str) -> sqlalchemy.Engine:
-        engine = self._engines.pop(shard, None)
-        if engine is None:
+    def _connection(self, shard: str) -> sqlalchemy.Connection:
+        connection = self._connections.pop(shard, None)
+        if connection is None:
             engine = sqlalchemy.create_engine(
                 self.conn_string_for_shard(shard),
                 poolclass=sqlalchemy.StaticPool,  # one connection: `_db_lock` lets one thread in at a time
@@ -78,25 +92,31 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
             sqlalchemy.event.listen(engine, "connect", _wait_for_no_disk)
             if not _has_tables(engine):
                 self._initdb(engine)
-        self._engines[shard] = engine
-        while len(self._engines) > OPEN_FILES:
-            self._engines.popitem(last=False)[1].dispose()
-        return engine
+            connection = engine.connect()
+        self._connections[shard] = connection
+        while len(self._connections) > OPEN_FILES:
+            _close(self._connections.popitem(last=False)[1])
+        return connection
 
     def wipe(self) -> None:
         """Lets go of the files, and of what is in them."""
-        self._close()
-        self._tables.clear()
+        self._close_files()
+        self._found.clear()
         super().wipe()
 
     def dispose(self) -> None:
         """Closes the files."""
         super().dispose()
-        self._close()
+        self._close_files()
 
-    def _close(self) -> None:
-        while self._engines:
-            self._engines.popitem()[1].dispose()
+    def _close_files(self) -> None:
+        while self._connections:
+            _close(self._connections.popitem()[1])
+
+
+def _close(connection: sqlalchemy.Connection) -> None:
+    connection.close()
+    connection.engine.dispose()
 
 
 def _wait_for_no_disk(connection: sqlite3.Connection, _: object) -> None:
