@@ -1,4 +1,4 @@
-"""Snapshot files become reports; every line that is no sound report goes to quarantine with its reason.
+"""Reads snapshot files into reports; every line that is not a valid report goes to quarantine with its reason.
 
-In: files of the report bus. Out: the tables `snapshots`, `reports`, `quarantine` and their books.
+In: files of the report bus. Out: the tables `snapshots`, `reports` and `quarantine`, and the counts of lines.
 """

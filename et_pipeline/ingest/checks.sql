@@ -1,6 +1,6 @@
 -- name: unbalanced
--- Readings of snapshots whose lines are not all in exactly one place. The sum is checked for every reading,
--- the rows themselves are counted for what is new.
+-- Readings of snapshots whose lines are not all in exactly one place. The sum of counts is checked for every reading;
+-- the rows themselves are counted only for new readings.
 WITH
 refused AS (SELECT snapshot_id, count(*) AS n FROM quarantine GROUP BY ALL),
 passed AS (SELECT snapshot_id, sum(lines) AS n FROM skipped GROUP BY ALL),
@@ -29,7 +29,8 @@ SELECT snapshot_id, count(*) AS n FROM reports WHERE batch >= {first} GROUP BY s
 SELECT * FROM reports WHERE batch >= {first} LIMIT {rows}
 
 -- name: repeated_ids
--- Report ids that stand more than once, where at least one of them is new. Keys first: they are numbers.
+-- Report ids that exist more than once, where at least one of the reports is new. Keys are compared first, since they
+-- are numbers.
 WITH repeated AS (
     SELECT report_key
     FROM reports
@@ -45,7 +46,7 @@ HAVING count(*) > 1
 ORDER BY report_id
 
 -- name: waiting
--- Whose reports wait because their time lies ahead of the clock.
+-- The emitters whose reports wait since their time is ahead of the clock.
 SELECT bot_id, count(*) AS lines, min(emitted_at) AS first_due, max(emitted_at) AS last_due
 FROM early_reports
 GROUP BY bot_id

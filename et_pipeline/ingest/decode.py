@@ -1,4 +1,4 @@
-"""NDJSON chunks to columns: lines that look alike at once, every other line exactly and by itself."""
+"""Converts chunks of NDJSON to columns: lines of the same form all at once, every other line by the exact reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from et_pipeline.ingest.sources import LongLine
 from et_pipeline.ingest.templates import Template, read_alike
 
 RAW_CHARACTERS = 4000
-"""How much of a bad line quarantine keeps."""
+"""Number of characters of a bad line that are stored in quarantine."""
 
 ROWS_SCHEMA = {
     **dict.fromkeys((*TEXTS, *OPTIONAL), pl.String),
@@ -22,13 +22,13 @@ ROWS_SCHEMA = {
     "extra": pl.String,
     "line": pl.Int64,
 }
-"""Columns of reports before their rules are checked; `emitted_at` is still a text."""
+"""The columns of reports before the rules are checked; `emitted_at` is still a text."""
 
 _FEW_LINES = 64
 
 
 class BadLine(NamedTuple):
-    """A line for quarantine: its number (from 1), why, and its text, shortened."""
+    """A line for quarantine: its number (from 1), the reason, and its shortened text."""
 
     line: int
     reason: str
@@ -46,7 +46,7 @@ class Rows:
     """
 
     def __init__(self, templates: list[Template]) -> None:
-        """Starts empty; `templates` are the forms of lines known so far, to which it adds."""
+        """Starts without rows; `templates` are the known forms of lines, to which new ones are added."""
         self.bad: list[BadLine] = []
         self.skipped: Counter[str] = Counter()
         self.count = 0
@@ -55,7 +55,7 @@ class Rows:
         self._documents: list[tuple[Document, int]] = []
 
     def add_block(self, block: bytes | LongLine, first: int) -> int:
-        """Takes a block whose first line has the number `first`; returns how many lines it has."""
+        """Adds a block whose first line has the number `first`; returns the number of its lines."""
         if isinstance(block, LongLine):
             self._add_bad(first, too_long(block.length), block.head)
             lines = 1
@@ -104,6 +104,6 @@ class Rows:
 
 
 def raw_text(line: bytes) -> str:
-    """A line as quarantine keeps it: bytes that are not UTF-8 as escapes, shortened."""
+    """A line in the form for quarantine: bytes that are not UTF-8 are escaped, and it is shortened."""
     text = line[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace")
     return text if len(text) <= RAW_CHARACTERS else text[:RAW_CHARACTERS] + "…"

@@ -1,7 +1,9 @@
-"""One line, strictly: the slow and exact way, for lines that the fast decoder does not vouch for.
+"""The exact reader: it reads one line strictly, which is slow; for lines that the fast reader cannot read with
+certainty.
 
-The standard library's decoder is the one that sees repeated keys and keeps whole numbers exact; what it
-lets through (NaN, Infinity, numbers beyond a double, lone surrogates, NUL) is refused by its hooks.
+It uses the decoder of the standard library, which can find repeated keys and keeps whole numbers exact. What this
+decoder allows although it is not valid here (NaN, Infinity, numbers that are too large, lone surrogates, NUL) is
+refused by its hooks.
 """
 
 from __future__ import annotations
@@ -34,9 +36,9 @@ from et_pipeline.contracts.report import (
 from et_pipeline.ingest.sources import MAX_LINE_BYTES
 
 TEXTS = (*STRINGS, "emitted_at")
-"""The text fields of a report, as the reader's columns have them."""
+"""The text fields of a report, in the order of the reader's columns."""
 OWN_KIND = f"{KIND} (own)"
-"""Under which kind our own emitted reports are counted when they come back over the bus."""
+"""The kind under which the pipeline's own emitted reports are counted when they come back on the bus."""
 
 _KNOWN = frozenset((*FIELDS, *OPTIONAL))
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -52,17 +54,17 @@ _TYPE_NAMES = {
 
 
 class Skipped(NamedTuple):
-    """A message that is not ours to read."""
+    """A message of another kind, which is not read."""
 
     kind: str
 
 
 class Document(NamedTuple):
-    """A report whose types are right; its values are for the schema to judge.
+    """A report whose types are valid; its values are checked later by the schema.
 
     Attributes:
         texts: `STRINGS` and `emitted_at`, null where missing.
-        decision: What the strategy did with the opportunity; `traded` where the report does not say.
+        decision: What the strategy did with the opportunity; `traded` if the report does not say.
         metrics: The metrics in catalogue order, null where missing.
         extra: Labels and unknown fields as canonical JSON.
     """
@@ -152,7 +154,7 @@ def _whole(text: str) -> int:
 
 
 def judge(document: Any) -> Document | Skipped | Fault:
-    """Sorts a decoded document: a report with sound types, a message of another kind, or a fault."""
+    """Classifies a decoded document: a report with valid types, a message of another kind, or a fault."""
     if not isinstance(document, dict):
         return Fault("not_an_object", f"the line is {_type_name(document)}; allowed: one JSON object")
     kind = document.get("kind")
@@ -194,7 +196,7 @@ def judge(document: Any) -> Document | Skipped | Fault:
 
 
 def _fault_of_texts(document: dict[str, Any]) -> Fault | None:
-    """The first field that should be a text and is none."""
+    """The fault of the first field that should be a text but is not; None if there is no such field."""
     for name in (*TEXTS, *OPTIONAL):
         if not isinstance(document.get(name), str | None):
             return _wrong_type(name, document[name], "text")
@@ -202,7 +204,7 @@ def _fault_of_texts(document: dict[str, Any]) -> Fault | None:
 
 
 def _fault_of_labels(labels: Any) -> Fault | None:
-    """What is wrong with a report's labels, if anything is; null counts as none."""
+    """The fault of a report's labels; None if they are valid or null."""
     if labels is None:
         return None
     if not isinstance(labels, dict):
@@ -221,7 +223,8 @@ def _fault_of_labels(labels: Any) -> Fault | None:
 
 
 def canonical_extra(document: dict[str, Any]) -> str | None:
-    """Labels and the fields that this version does not know, as JSON with sorted keys; null ones count as absent."""
+    """Labels and the fields that this version does not know, as JSON with sorted keys; fields that are null are left
+    out."""
     extra = {name: value for name, value in document.items() if name not in _KNOWN and value is not None}
     labels = {name: value for name, value in (extra.pop(LABELS, None) or {}).items() if value is not None}
     if labels:

@@ -1,4 +1,4 @@
-"""New and changed snapshots into the warehouse, in transactions of a bounded size."""
+"""Reads new and changed snapshots into the warehouse, in transactions of limited size."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 GROUP_BYTES = 256 * 1024 * 1024
-"""A transaction takes files up to this size together, at least one."""
+"""Largest total size of the files that are read in one transaction; it reads at least one file."""
 
 GROUP_FILES = 1000
 
 FINAL = ("broken_stream", "compression_bomb", "broken_parquet")
-"""Why a file stays unreadable until it changes; for any other reason it is tried again at every tick."""
+"""The reasons for which a file is not tried again until it changes; for other reasons it is tried again at every
+tick."""
 
 
 class Reading(NamedTuple):
-    """The latest reading of a path: what the file was then, and the numbers it got.
+    """One reading of a snapshot file, usually the latest one of its path.
 
     Attributes:
-        stamp: Size and time of the file.
-        content_hash: Hash of its bytes; empty where it has to be read once more, whatever it holds.
-        revision: How often the path was read, this time included.
+        stamp: Size and time of modification of the file.
+        content_hash: Hash of its bytes; empty if it has to be read once more, whatever its content.
+        revision: How often the path has been read, including this time.
         snapshot_id: Number of the reading.
         changed: Whether the reading before found other content.
     """
@@ -58,11 +59,12 @@ class Reading(NamedTuple):
 
 Failure = tuple[SnapshotFile, UnreadableError]
 ReadFiles = Callable[["Ingest", list[SnapshotFile], dict[str, Reading]], list[Failure]]
-"""Reads files into the warehouse or a data set, for an ingest that knows these readings; those that it cannot read."""
+"""A function that reads files into the warehouse or a data set. Its arguments are the ingest, the files, and the latest
+reading of each path; it returns the files that cannot be read."""
 
 
 class _FileError(Exception):
-    """A file of a group cannot be read: the group is rolled back and read again without it."""
+    """A file of a group cannot be read, so the group is rolled back and read again without it."""
 
     def __init__(self, file: SnapshotFile, cause: UnreadableError) -> None:
         super().__init__(str(cause))
@@ -78,27 +80,28 @@ def ingest(
 ) -> IngestResult:
     """Reads every new or changed snapshot of the bus into the warehouse.
 
-    A transaction takes a group of files with all their reports, quarantine rows and counts; a crash leaves
-    whole groups only. A file that cannot be read stands in `unreadable` and does not stop the others.
+    One transaction reads a group of files with all their reports, quarantine rows and counts, so after a crash each
+    group is stored completely or not at all. A file that cannot be read is listed in `unreadable` and does not stop the
+    others.
 
     Args:
         connection: The warehouse, outside a transaction.
-        settings: Where the bus is, how far clocks may be apart.
-        now: The present (UTC).
-        progress: Called while it goes on.
+        settings: The folder of the bus, and how far clocks may differ.
+        now: The present time (UTC).
+        progress: Called again and again with the progress.
 
     Returns:
-        What was done. A missing bus folder is no error here: it stands in `unreadable` under the path `""`.
+        What was done. A missing bus folder raises no error: it is listed in `unreadable` with the path `""`.
     """
     return Ingest(connection, settings, now, progress).run(_read_in_groups)
 
 
 class Ingest:
-    """One ingest: which files are new, the books about them and what was done.
+    """One ingest: it finds the new files, records what became of their lines, and collects the result.
 
     Attributes:
         connection: The warehouse.
-        latest: The latest moment (UTC) that a report may name; those that name a later one wait.
+        latest: The latest time (UTC) that a report may have; reports with a later one wait.
         result: What was done so far.
     """
 
@@ -119,7 +122,7 @@ class Ingest:
         self._to_do: list[SnapshotFile] = []
 
     def run(self, read: ReadFiles) -> IngestResult:
-        """Reads what is new, in the way that `read` does it; see `ingest`."""
+        """Reads new files with the function `read`; see `ingest`."""
         listing = list_snapshots(self._settings.report_bus_dir)
         known = latest_readings(self.connection)
         failures = [
@@ -134,14 +137,15 @@ class Ingest:
         return self.result
 
     def any_due(self) -> bool:
-        """Whether reports wait whose time has come."""
+        """Whether there are waiting reports whose time has come."""
         query = "SELECT EXISTS (FROM early_reports WHERE emitted_at <= $latest)"
         return self.connection.execute(query, {"latest": self.latest}).fetchall() == [(True,)]
 
     def _without_touched(
         self, files: list[SnapshotFile], known: dict[str, Reading], failures: list[Failure]
     ) -> list[SnapshotFile]:
-        """The files to read: a known file with a new time but its old content only gets its new stamp."""
+        """The files to read. A file with a new time of modification but the same content is not read; its stamp is
+        updated."""
         to_read = []
         for file in files:
             before = known.get(file.path)
@@ -158,7 +162,7 @@ class Ingest:
         return to_read
 
     def record(self, ledger: Ledger, readings: list[Reading], batch: int) -> None:
-        """Notes the readings of a transaction and where their lines went."""
+        """Stores the readings of a transaction, with the counts of their lines."""
         snapshots, skipped = [], []
         for reading in readings:
             tally = ledger.tallies[reading.snapshot_id]
@@ -191,11 +195,16 @@ class Ingest:
             self.connection.execute(load(__package__, "supersede"))
 
     def path(self, file: SnapshotFile) -> Path:
-        """Where a file of the bus lies."""
+        """The path of a file of the bus."""
         return self._settings.report_bus_dir / file.path
 
     def report(self, ledger: Ledger, files: int) -> None:
-        """Tells how far the ingest is: with a transaction not counted yet, and so many files of it done."""
+        """Reports the progress of the ingest.
+
+        Args:
+            ledger: The present transaction, which is not in the result yet.
+            files: Number of files of that transaction that are finished.
+        """
         done = self.result
         self._progress(
             Progress(
@@ -209,7 +218,8 @@ class Ingest:
         )
 
     def _record_failures(self, failures: list[Failure], listed: set[str]) -> None:
-        """Notes what cannot be read now: files of this tick, and those given up before that lie there still."""
+        """Stores which files cannot be read: those of this tick, and earlier ones that still exist and are not tried
+        again."""
         tried = {file.path for file in self._to_do}
         with transaction(self.connection):
             kept = [
@@ -227,7 +237,7 @@ class Ingest:
 
 
 def _read_in_groups(run: Ingest, files: list[SnapshotFile], known: dict[str, Reading]) -> list[Failure]:
-    """Takes in what is due and reads files; returns those that cannot be read."""
+    """Adds waiting reports whose time has come, then reads the files; returns the files that cannot be read."""
     if run.any_due():
         _take_due(run)
     failures = []
@@ -251,7 +261,7 @@ def _take_due(run: Ingest) -> None:
 
 
 def _read_all(run: Ingest, remaining: list[SnapshotFile], known: dict[str, Reading]) -> None:
-    """Takes group by group off `remaining`, each in a transaction of its own."""
+    """Reads the files group by group, each in its own transaction, and removes them from `remaining`."""
     sizes = [(run.path(file), file.size) for file in remaining]
     with (
         closing(read_files(sizes, worker_count())) as contents,
@@ -301,7 +311,7 @@ def _blaming(file: SnapshotFile) -> Iterator[None]:
 
 
 def reading_of(file: SnapshotFile, digest: str, known: Mapping[str, Reading], number: int) -> Reading:
-    """The reading of a file, with the number of times that its path was read so far."""
+    """The new reading of a file; its revision is one more than that of the latest reading of its path."""
     before = known.get(file.path)
     if before is None:
         return Reading(file.stamp, digest, 1, number)
@@ -309,13 +319,13 @@ def reading_of(file: SnapshotFile, digest: str, known: Mapping[str, Reading], nu
 
 
 def content_hash(path: Path) -> str:
-    """XXH3 (128 bits) of a file's bytes: it notices a change, it does not defend against a forger."""
+    """XXH3 (128 bits) of a file's bytes. It finds changes, but it is not secure against a deliberate forgery."""
     with unreadable(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
 
 
 def grouped(files: list[SnapshotFile]) -> Iterator[list[SnapshotFile]]:
-    """Files in groups of up to `GROUP_BYTES` and `GROUP_FILES`, at least one file each."""
+    """Divides files into groups of at most `GROUP_BYTES` and `GROUP_FILES`, with at least one file each."""
     group: list[SnapshotFile] = []
     size = 0
     for file in files:
@@ -335,7 +345,8 @@ def latest_readings(connection: DuckDBPyConnection) -> dict[str, Reading]:
 
 
 def known_stamps(connection: DuckDBPyConnection, known: dict[str, Reading]) -> dict[str, Stamp]:
-    """Stamps of the files that need no reading: those read, and those unreadable until they change."""
+    """Stamps of the files that need not be read: those that were read, and those that are unreadable until they
+    change."""
     query = "SELECT path, size, mtime_ns FROM unreadable WHERE list_contains($final, reason)"
     rows = connection.execute(query, {"final": list(FINAL)}).fetchall()
     unreadable_ones = {path: (size, mtime_ns) for path, size, mtime_ns in rows}

@@ -1,8 +1,8 @@
 """Stable 64-bit keys of reports: the same on every machine and with every version of the libraries.
 
-Texts are hashed with XXH3 (64 bits, seed 0, UTF-8), numbers are taken as their bits, and both are mixed
-with the finaliser of SplitMix64 (Steele, Lea, Flood 2014). A key only narrows a search: whoever finds two
-equal report keys compares the ids themselves.
+Texts are hashed with XXH3 (64 bits, seed 0, UTF-8), numbers are used as their bits, and both are mixed
+with the finaliser of SplitMix64 (Steele, Lea, Flood 2014). A key only makes a search faster: where two
+report keys are equal, the ids themselves are compared.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _ALWAYS = (
     "filled_size",
     "asked_size",
 )
-"""Metrics whose absence is a part of a content's hash; one that came to the catalogue later is so only where it is
-there. A report without it has the hash that it had before."""
+"""Metrics that are always part of a content's hash, even where they are missing. A metric that was added to the
+catalogue later is part of it only where it exists, so that the hash of a report without it does not change."""
 _SEPARATOR = "\x1f"
-"""Between the texts that are hashed as one: a control character, which no identifier holds."""
+"""Separates texts that are hashed together: a control character, which no identifier contains."""
 
 
 def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
@@ -50,7 +50,7 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
         )
     content = _mixed(content, reports["emitted_at"].to_physical().to_numpy().view(np.uint64))
     passed = (reports["decision"] == PASSED).to_numpy()
-    if passed.any():  # a trade has the hash that it had before a report could say that there was none
+    if passed.any():  # only passes are mixed in, so that the hash of a trade does not change
         content = np.where(passed, _mixed(content, np.full_like(content, _NULL)), content)
     for name in REPORT_METRICS:
         values = reports[name]
@@ -72,7 +72,7 @@ def _texts(texts: pl.Series) -> Keys:
 
 
 def _repeated_texts(reports: pl.DataFrame, columns: tuple[str, ...]) -> Keys:
-    """Hashes of several columns as one text, of which many are equal: each distinct one is hashed once."""
+    """Hashes of several columns as one text. Many rows are equal, so each distinct text is hashed only once."""
     texts = reports.select(pl.concat_str(columns, separator=_SEPARATOR).alias("text"))
     distinct = texts.unique()
     hashes = pl.Series("hash", _texts(distinct["text"]), dtype=pl.UInt64)
@@ -89,7 +89,7 @@ def _doubles(values: pl.Series) -> Keys:
 
 
 def _mixed(left: Keys, right: Keys) -> Keys:
-    """One key out of two; not symmetric, so the order of fields counts."""
+    """Combines two keys into one. The result depends on their order, and so on the order of fields."""
     with np.errstate(over="ignore"):
         z = left * np.uint64(0xD1342543DE82EF95) + right + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,5 @@
-"""Where the lines of one ingest transaction went: tallies, quarantine and counts, whatever holds the reports."""
+"""Records what became of the lines of one ingest transaction: quarantine and counts, wherever the reports are
+stored."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """Where the lines of one reading of a snapshot went; each in exactly one place."""
+    """What became of the lines of one reading of a snapshot; each line is counted exactly once."""
 
     path: str
     lines: int = 0
@@ -31,13 +32,13 @@ class Tally:
 
 
 class Ledger:
-    """The books of one transaction.
+    """The counts of one transaction.
 
     Attributes:
-        tallies: Per snapshot id what became of its lines.
-        displaced: Reports that were taken out again.
-        due: Reports that waited and whose time has come.
-        reasons: Lines put into quarantine, per reason.
+        tallies: What became of the lines of each snapshot, by snapshot id.
+        displaced: Number of stored reports that were removed again.
+        due: Number of reports that waited and whose time has come.
+        reasons: Number of lines put into quarantine, by reason.
         bytes: Bytes of text read.
     """
 
@@ -64,13 +65,14 @@ class Ledger:
         )
 
     def take_back(self, reports: pl.DataFrame) -> None:
-        """Puts stored reports that lost a conflict into quarantine, under the file and line they came from."""
+        """Puts stored reports that lost a conflict into quarantine, with the file and line from which they came."""
         self.displaced += len(reports)
         self.quarantine_conflicts(reports)
         self.count("reports", reports, -1)
 
     def repeat(self, reports: pl.DataFrame) -> None:
-        """Counts stored reports as duplicates, because an arrival with the same content and a finer time is stored."""
+        """Counts stored reports as duplicates, since a new one with the same content and a more precise time replaces
+        them."""
         self.count("reports", reports, -1)
         self.count("duplicates", reports)
 
@@ -101,7 +103,8 @@ class Ledger:
             append(self._connection, "early_reports", reports)
 
     def take_due(self, latest: datetime) -> pl.DataFrame:
-        """Takes the reports out of `early_reports` that name a moment up to this one (UTC); they are arrivals now."""
+        """Removes the reports with a time up to `latest` (UTC) from `early_reports` and returns them as new
+        arrivals."""
         due = "FROM early_reports WHERE emitted_at <= $latest"
         reports = pl.DataFrame(self._connection.sql(f"SELECT * {due}", params={"latest": latest}))
         if len(reports):
@@ -112,12 +115,18 @@ class Ledger:
         return reports
 
     def count(self, what: str, lines: pl.DataFrame, sign: int = 1) -> None:
-        """Notes what became of lines: they are `what`, an attribute of `Tally`; with sign -1, they no longer are."""
+        """Counts lines by what became of them.
+
+        Args:
+            what: An attribute of `Tally`.
+            lines: The lines, with their `snapshot_id`.
+            sign: 1 to add them, -1 to take them back.
+        """
         for snapshot_id, number in _per_snapshot(lines):
             self.add(snapshot_id, what, sign * number)
 
     def add(self, snapshot_id: int, what: str, lines: int) -> None:
-        """Notes that so many lines of a reading are `what`, also where an earlier transaction read them."""
+        """Adds a number of lines to the count `what` of a reading, which may belong to an earlier transaction."""
         tally = self.tallies.get(snapshot_id)
         if tally is not None:
             setattr(tally, what, getattr(tally, what) + lines)

@@ -1,12 +1,13 @@
 -- name: readings
--- The latest reading of every path: what is known of the files in the bus.
+-- The latest reading of every path of the bus.
 SELECT path, size, mtime_ns, content_hash, revision, snapshot_id
 FROM snapshots
 QUALIFY row_number() OVER (PARTITION BY path ORDER BY revision DESC) = 1
 
 -- name: supersede
--- A file that was read again: its refused and skipped lines count where they were read last, whatever became of
--- them there; in the readings before they are repetitions. Conflicts stay: they are known by their content.
+-- For a file that was read again, its refused and skipped lines count only in the latest reading, whatever became of
+-- them there; in earlier readings they become repetitions. Conflicts stay as they are, since they are known by their
+-- content.
 CREATE OR REPLACE TEMP TABLE read_again AS
 SELECT s.snapshot_id, coalesce(refused.n, 0) AS refused
 FROM (

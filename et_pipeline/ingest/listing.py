@@ -1,4 +1,4 @@
-"""Which snapshots lie in the bus. Nothing heavy is imported: a listing is cheap."""
+"""Lists the snapshots in the bus. It imports no large library, so that listing is fast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Stamp = tuple[int, int]
 
 
 class SnapshotFile(NamedTuple):
-    """A snapshot as it lies in the bus.
+    """A snapshot file in the bus.
 
     Attributes:
         path: Path below the bus folder, with `/`.
@@ -34,12 +34,12 @@ class SnapshotFile(NamedTuple):
 
     @property
     def stamp(self) -> Stamp:
-        """What tells that a file is another one."""
+        """Size and time of modification; if they differ, the file was changed."""
         return self.size, self.mtime_ns
 
 
 class Listing(NamedTuple):
-    """What lies in the bus.
+    """The content of the bus.
 
     Attributes:
         files: Visible snapshots, sorted by path.
@@ -54,10 +54,10 @@ class Listing(NamedTuple):
 def list_snapshots(folder: Path) -> Listing:
     """Lists every snapshot below a folder.
 
-    Names that begin with a dot or end otherwise than with `SUFFIXES` (for example `*.tmp`, still being
-    written) are no snapshots; neither is anything that is no regular file. One that looks like a snapshot to a
-    person (`a.jsonl`, `b.NDJSON`) stands among the errors. A link to a file of the bus is
-    one, a link that leads out of the bus stands among the errors; links to folders are not followed.
+    Files whose name begins with a dot or does not end with one of `SUFFIXES` (for example `*.tmp`, which is still being
+    written) are not snapshots, nor is anything that is not a regular file. Files that look like a snapshot to a
+    person (`a.jsonl`, `b.NDJSON`) are listed in `errors`. A link to a file of the bus is a snapshot; a link that leads
+    out of the bus is listed in `errors`. Links to folders are not followed.
     """
     errors: dict[str, str] = {}
     files = [
@@ -114,5 +114,5 @@ def looks_like_a_snapshot(name: str) -> bool:
 
 
 def pending(files: list[SnapshotFile], known: Mapping[str, Stamp]) -> list[SnapshotFile]:
-    """The files whose stamp is not the known one."""
+    """The files whose stamp differs from the known one."""
     return [file for file in files if known.get(file.path) != file.stamp]

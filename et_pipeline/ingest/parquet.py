@@ -1,4 +1,5 @@
-"""Parquet snapshots: the same fields as NDJSON, `metrics` a struct, `emitted_at` a text or a zoned time."""
+"""Reads Parquet snapshots: they have the same fields as NDJSON; `metrics` is a struct, `emitted_at` a text or a
+time."""
 
 from __future__ import annotations
 
@@ -25,19 +26,19 @@ from et_pipeline.ingest.sources import Fuse, UnreadableError, unreadable
 
 BATCH_ROWS = 50_000
 MAX_GROUP_VALUES = 4 * 1024 * 1024
-"""A row group is unpacked as a whole; usual writers put at most a million rows into one."""
+"""Largest number of values in a row group, since a row group is unpacked as a whole; usual ones have a million rows."""
 
 
 class ParquetRows(NamedTuple):
-    """Rows of a Parquet file before the schema judges them.
+    """Rows of a Parquet file before the schema checks them.
 
     Attributes:
-        frame: Rows with sound types, with the columns `ROWS_SCHEMA`; `line` is the row number from 1.
+        frame: Rows with valid types, with the columns `ROWS_SCHEMA`; `line` is the row number from 1.
         bad: Rows for quarantine.
         skipped: Rows of other kinds.
         lines: Rows read.
-        size: Bytes they take in memory.
-        raw: Gives the JSON text of a row by its number.
+        size: Their size in memory, in bytes.
+        raw: Returns the JSON text of a row by its number.
     """
 
     frame: pl.DataFrame
@@ -52,9 +53,9 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
     """Reads a Parquet snapshot in batches.
 
     Raises:
-        UnreadableError: It vanished, may not be read, or is no sound Parquet file.
+        UnreadableError: It does not exist any more, may not be read, or is not a valid Parquet file.
     """
-    with unreadable(path), path.open("rb") as file:  # polars words a missing permission less well
+    with unreadable(path), path.open("rb") as file:  # opened here for a clear message about missing permissions
         size = os.fstat(file.fileno()).st_size
     _refuse_bomb(path, size)
     fuse = Fuse(path, size)
@@ -70,12 +71,13 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
 
 
 def _refuse_bomb(path: Path, size: int) -> None:
-    """Asks the file's own table of contents, before anything is unpacked, how much would come out.
+    """Reads from the file's metadata, before anything is unpacked, how large the unpacked data would be.
 
-    A column of one repeated value takes a few bytes, whatever its length.
+    This is necessary since a column of one repeated value takes only a few bytes, whatever its length.
 
     Raises:
-        UnreadableError: More than reports can, more at once than memory may hold, or no sound Parquet.
+        UnreadableError: It is larger than reports can be, a row group is too large for the memory, or the file is not
+            valid Parquet.
     """
     import duckdb
 
@@ -100,7 +102,7 @@ def _unsound(path: Path, error: Exception) -> str:
 
 
 def _text_bytes(part: pl.DataFrame) -> int:
-    """How long the texts are altogether: a dictionary stores one once and shows it in every row."""
+    """The total length of all texts; in the file a dictionary may store a text once for many rows."""
     texts = [part[name].str.len_bytes() for name, kind in part.schema.items() if kind == pl.String]
     texts += [part[name].bin.size() for name, kind in part.schema.items() if kind == pl.Binary]
     return sum(int(lengths.sum()) for lengths in texts)
@@ -135,9 +137,9 @@ def _rows(rows: pl.DataFrame, first: int) -> ParquetRows:
 
 
 def _plain(rows: pl.DataFrame) -> pl.Series:
-    """Which rows need no look at each of them: reports with columns of the right types and no unknown fields.
+    """Which rows can be converted all at once: reports with columns of the right types and no unknown fields.
 
-    Nothing is added to the rows: every name that a column of ours could have may be an unknown field's.
+    It adds no columns to the rows, since any name of a new column might be the name of an unknown field.
     """
     schema = rows.schema
     metrics = schema.get("metrics")
@@ -158,14 +160,14 @@ def _plain(rows: pl.DataFrame) -> pl.Series:
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Such rows as `ROWS_SCHEMA` has them, without their numbers."""
+    """The rows of `_plain` with the columns `ROWS_SCHEMA`, without `line`."""
     moment = _moment(rows.schema.get("emitted_at"))
     metrics = rows.schema.get("metrics")
     if rows.is_empty() or moment is None or not isinstance(metrics, pl.Struct):
         return pl.DataFrame(schema={name: kind for name, kind in ROWS_SCHEMA.items() if name != "line"})
     present = {field.name: field.dtype for field in metrics.fields}
     values = {name: pl.col("metrics").struct.field(name) for name in present}
-    # by its text a decimal becomes the nearest double; a division rounds twice
+    # A decimal is converted by way of its text, which gives the nearest floating-point number; a division rounds twice.
     exact = {name: values[name].cast(pl.String) for name, kind in present.items() if kind.is_decimal()}
     return rows.select(
         *STRINGS,
@@ -181,7 +183,7 @@ def _decision(schema: pl.Schema) -> pl.Expr:
 
 
 def _moment(kind: pl.DataType | None) -> pl.Expr | None:
-    """`emitted_at` as a text; None where its type does not say which moment it is."""
+    """`emitted_at` as a text; None if its type is not a time with a time zone."""
     if kind == pl.String:
         return pl.col("emitted_at")
     if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
@@ -191,12 +193,12 @@ def _moment(kind: pl.DataType | None) -> pl.Expr | None:
 
 
 def _as_document(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as the JSON object it stands for."""
+    """A row as the JSON object that has the same content."""
     document = {name: _as_json(value) for name, value in row.items()}
     moment, metrics = row.get("emitted_at"), row.get("metrics")
     if isinstance(moment, datetime):
         document["emitted_at"] = moment.isoformat(timespec="microseconds")
-    if isinstance(metrics, dict):  # NaN and infinity stay numbers here: the schema names them out of bounds
+    if isinstance(metrics, dict):  # NaN and infinity stay numbers; the schema refuses them as out of bounds
         document["metrics"] = {
             n: v if n in REPORT_METRICS and isinstance(v, float) else _as_json(v) for n, v in metrics.items()
         }
@@ -204,7 +206,7 @@ def _as_document(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """A value as it would stand in JSON; what JSON has no word for becomes text."""
+    """A value in the form of JSON; a value that JSON cannot represent becomes a text."""
     if isinstance(value, dict):
         return {name: _as_json(item) for name, item in value.items()}
     if isinstance(value, Decimal):

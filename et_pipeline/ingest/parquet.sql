@@ -1,5 +1,5 @@
 -- name: parquet_values
--- The most values that a column of a Parquet file has altogether, and in one row group.
+-- The largest number of values of any column of a Parquet file: in total, and in one row group.
 SELECT coalesce(max(of_column), 0)::BIGINT, coalesce(max(of_group), 0)::BIGINT
 FROM (
     SELECT

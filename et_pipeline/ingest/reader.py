@@ -1,4 +1,4 @@
-"""The strict reader: one snapshot file to batches of columns, with every line accounted for. Pure."""
+"""The strict reader: converts one snapshot file to batches of columns and counts every line. It writes nothing."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Batch(NamedTuple):
     """A part of a snapshot; `lines == len(reports) + len(bad) + sum(skipped.values())`.
 
     Attributes:
-        reports: Good reports: the columns of the warehouse's `reports` up to `line`.
+        reports: Valid reports, with the columns of the warehouse's `reports` up to `line`.
         bad: Lines for quarantine: `line`, `reason`, `sentence`, `raw`.
-        skipped: Lines per kind that is not ours.
-        lines: Lines read.
-        size: Bytes of text read (of Parquet: of its columns in memory).
+        skipped: Number of lines of other kinds, by kind.
+        lines: Number of lines read.
+        size: Bytes of text read (for Parquet, size of its columns in memory).
     """
 
     reports: pl.DataFrame
@@ -49,13 +49,13 @@ def read_snapshot(path: Path, section: Section | None = None) -> Iterator[Batch]
 
     Args:
         path: File with one of the endings `SUFFIXES`.
-        section: Only this part of a plain NDJSON file; line numbers then count from its first line.
+        section: Reads only this part of a plain NDJSON file; line numbers then count from its first line.
 
     Yields:
-        Batches in the file's order, each about `BATCH_BYTES` of text: memory stays bounded.
+        Batches in the file's order, each with about `BATCH_BYTES` of text, so that memory stays bounded.
 
     Raises:
-        UnreadableError: The file as a whole cannot be read; what was yielded before is to be dropped.
+        UnreadableError: The file as a whole cannot be read; the batches that were yielded before must be discarded.
     """
     if path.name.endswith(".parquet"):
         for rows in read_parquet(path):
@@ -66,7 +66,7 @@ def read_snapshot(path: Path, section: Section | None = None) -> Iterator[Batch]
 
 
 def read_lines(read: Read, *, at_start: bool = True) -> Iterator[Batch]:
-    """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its start is passed over."""
+    """Reads a stream of NDJSON; see `read_snapshot`. A byte order mark at its start is ignored."""
     templates: list[Template] = []
     rows, kept, first = Rows(templates), _Kept(), 1
     for number, found in enumerate(piece for block in blocks(read) for piece in _pieces(block)):
@@ -85,9 +85,9 @@ def read_lines(read: Read, *, at_start: bool = True) -> Iterator[Batch]:
 
 
 def _pieces(block: bytes | LongLine) -> Iterator[bytes | LongLine]:
-    """The block itself, or smaller ones of whole lines where its lines are too short to be reports.
+    """The block itself, or smaller blocks of whole lines if its lines are too short to be reports.
 
-    A line that goes to quarantine takes a hundred times the memory of an empty line's one byte.
+    A line in quarantine needs a hundred times as much memory as the single byte of an empty line.
     """
     if isinstance(block, LongLine) or block.count(b"\n") <= MAX_BAD_LINES:
         yield block
@@ -100,7 +100,7 @@ def _pieces(block: bytes | LongLine) -> Iterator[bytes | LongLine]:
 
 
 class _Kept:
-    """The blocks behind a batch, to show the text of a line that the schema refuses."""
+    """The blocks of a batch, kept to show the text of a line that the schema refuses."""
 
     def __init__(self) -> None:
         self._blocks: list[tuple[int, bytes]] = []
@@ -133,7 +133,7 @@ def _judged(
     size: int,
     raw: Callable[[int], str],
 ) -> Batch:
-    """Holds the rows to the schema: the good ones get their keys, the others go to quarantine."""
+    """Checks the rows against the schema: valid ones get their keys, the others go to quarantine."""
     times = frame["emitted_at"]
     frame = frame.with_columns(parse_times(times))
     found = faults(frame.drop("extra", "line"), report_schema(), times)

@@ -1,9 +1,9 @@
-"""Duplicates and conflicts: which reports stay, as a pure function of the set of reports.
+"""Duplicates and conflicts: decides which reports stay.
 
-The same id with the same content is a duplicate. Of several contents under one id the one with the smallest
-(`emitted_at`, `content_hash`) stays; every other content goes to quarantine once. A content that stays has the most
-digits below the microsecond with which it came: a copy may have lost them on its way. All of this depends on the
-set of reports alone, never on the order in which they came.
+A report with the same id and the same content as another is a duplicate. If reports with the same id have different
+contents, the content with the smallest (`emitted_at`, `content_hash`) stays, and every other content goes to quarantine
+once. Of several copies of the content that stays, the one with the most digits below the microsecond is stored, since
+other copies may have lost them. The result depends on the set of reports alone, never on the order in which they came.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CONFLICT_SENTENCE = (
 
 
 class Resolution(NamedTuple):
-    """What becomes of arrivals.
+    """What becomes of newly arrived reports.
 
     Attributes:
-        kept: Arrivals that become reports.
-        duplicates: Arrivals that are dropped: their content is known.
+        kept: Arrivals that are stored as reports.
+        duplicates: Arrivals that are dropped, since their content is known.
         conflicts: Arrivals that go to quarantine.
-        displaced: Stored reports that go to quarantine, because an arrival takes their place.
-        replaced: Stored reports that an arrival with the same content and a finer time makes duplicates.
+        displaced: Stored reports that go to quarantine, since an arrival takes their place.
+        replaced: Stored reports that become duplicates, since an arrival has the same content and a more precise time.
     """
 
     kept: pl.DataFrame
@@ -44,13 +44,13 @@ _STORED, _QUARANTINED, _ARRIVED = 0, 1, 2
 
 
 def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFrame) -> Resolution:
-    """Decides about arrivals.
+    """Decides what becomes of arrivals.
 
     Args:
-        arrivals: Reports with `report_id`, `report_key`, `emitted_at`, `emitted_below_us`, `content_hash`, and
-            whatever else.
-        stored: The stored reports that share a `report_key` with an arrival; the same columns.
-        quarantined: `report_id` and `content_hash` of the conflicts in quarantine that share an id with one.
+        arrivals: Reports with `report_id`, `report_key`, `emitted_at`, `emitted_below_us`, `content_hash`, and any
+            other columns.
+        stored: The stored reports with the `report_key` of an arrival; the same columns.
+        quarantined: `report_id` and `content_hash` of the conflicts in quarantine that have the id of an arrival.
     """
     unique_keys = arrivals["report_key"].n_unique() == len(arrivals)
     if stored.is_empty() and unique_keys:
@@ -77,7 +77,7 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
         ]
     )
     contents = candidates.sort("source", "row").unique(["report_id", "content_hash"], keep="first")
-    # a quarantined content lost to a stored one already: it cannot win, and its time is not needed
+    # A content in quarantine has lost against a stored one already, so it cannot win and its time is not needed.
     winners = (
         contents.filter(pl.col("source") != _QUARANTINED)
         .sort("emitted_at", "content_hash")
@@ -98,16 +98,20 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
 
 
 def _finer(suspects: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the suspects that tell the time of a stored report more finely (`row`), and of that (`replaced`)."""
+    """Duplicates whose time is more precise than that of the stored report.
+
+    Returns:
+        Their rows in `suspects` (`row`), and the rows of these reports in `stored` (`replaced`).
+    """
     own = ["report_id", "content_hash"]
-    # null is what a cluster's files from before this column have
+    # It is null in files of a cluster that were written before this column existed.
     known = stored.select(*own, replaced="row", known=pl.col(BELOW).fill_null(0))
     finer = suspects.select(*own, "row", BELOW).join(known, on=own).filter(pl.col(BELOW) > pl.col("known"))
     return finer.sort("row").unique("replaced", keep="first").select("row", "replaced")
 
 
 def rebuilt_raw(report: dict[str, object]) -> str:
-    """The JSON text of a report, from its columns: the same whatever text it was read from."""
+    """The JSON text of a report, made from its columns, so that it does not depend on the text that was read."""
     document = {name: report[name] for name in FIELDS if name not in ("kind", "metrics", "emitted_at")}
     document["kind"] = KIND
     document["emitted_at"] = f"{report['emitted_at'].isoformat(timespec='microseconds')}Z"  # type: ignore[attr-defined]

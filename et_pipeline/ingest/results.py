@@ -1,4 +1,4 @@
-"""What an ingest tells: its progress while it runs, and what it did."""
+"""The progress of an ingest while it runs, and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Progress(NamedTuple):
         lines: Lines read.
         bytes: Bytes of text read (after decompression).
         quarantined: Lines put into quarantine.
-        seconds: Since the beginning.
+        seconds: Seconds since the beginning.
     """
 
     files: int
@@ -46,11 +46,11 @@ class IngestResult:
 
     Attributes:
         files: Snapshots read.
-        changed: Of these, the ones whose content changed since they were read first.
-        lines, reports, duplicates, skipped, quarantined: Lines, and where they went; `skipped` per kind.
-        waiting: Reports that wait, because their time lies ahead of the clock.
-        due: Reports that waited before and were taken in: they stand in no other count.
-        displaced: Stored reports that a conflict put into quarantine.
+        changed: How many of these have another content than when they were read before.
+        lines, reports, duplicates, skipped, quarantined: Lines, and what became of them; `skipped` by kind.
+        waiting: Reports that wait, since their time is ahead of the clock.
+        due: Reports that had waited and were stored now; they are in no other count.
+        displaced: Stored reports that were moved to quarantine because of a conflict.
         reasons: Lines put into quarantine, per reason.
         unreadable: Files that cannot be read now, with the reason.
         bytes: Bytes of text read (after decompression).

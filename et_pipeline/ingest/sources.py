@@ -1,4 +1,4 @@
-"""Snapshot files as bounded blocks of whole lines, whatever their compression."""
+"""Reads snapshot files as blocks of whole lines of limited size, whatever their compression."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from et_pipeline.common.untrusted import shown
 
 BLOCK_BYTES = 4 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
-"""A longer line is quarantined without being held in memory."""
+"""Largest length of a line; a longer one goes to quarantine and is not kept in memory."""
 BOMB_BYTES = 256 * 1024 * 1024
 BOMB_RATIO = 200
-"""A file that grows by more than this factor, past `BOMB_BYTES`, is no snapshot: reports have unique ids."""
+"""Largest factor by which a file may grow when it is unpacked, once it is above `BOMB_BYTES`. Reports have unique ids,
+so a real snapshot does not grow more."""
 BOMB_LINES = 100_000
-"""A packed file with more lines than this, and than it has bytes, is no snapshot for the same reason."""
+"""A packed file with more lines than this, and with more lines than bytes, is not a snapshot for the same reason."""
 
 _ZSTD_FEED = 2048
-"""Compressed bytes at a time: at most 64 MiB come out of them, however hostile they are."""
+"""Compressed bytes that are unpacked at a time; even in a malicious file they give at most 64 MiB."""
 _ZSTD_WINDOW = 128 * 1024 * 1024
 
 Read = Callable[[int], bytes]
@@ -36,11 +37,11 @@ class UnreadableError(Exception):
     Attributes:
         reason: Machine-readable reason: `not_readable`, `vanished`, `broken_stream`, `compression_bomb`,
             `changed_while_reading`, `broken_parquet`.
-        sentence: The same for people.
+        sentence: The reason for people.
     """
 
     def __init__(self, reason: str, sentence: str) -> None:
-        sentence = shown(sentence)  # a library's words may quote bytes of the file
+        sentence = shown(sentence)  # the message of a library may contain bytes of the file
         super().__init__(reason, sentence)
         self.reason = reason
         self.sentence = sentence
@@ -57,13 +58,13 @@ class LongLine(NamedTuple):
 
 
 def blocks(read: Read) -> Iterator[bytes | LongLine]:
-    """Cuts a stream into blocks of whole lines.
+    """Divides a stream into blocks of whole lines.
 
     Args:
-        read: Gives up to so many bytes, none at the end.
+        read: Returns up to the given number of bytes, and none at the end.
 
     Yields:
-        Blocks that end with a line end (the last one of the stream may not), shorter than
+        Blocks that end with a line end (the last one may not), shorter than
         `MAX_LINE_BYTES + BLOCK_BYTES`; or a line that is too long, without its text.
     """
     rest = b""
@@ -91,7 +92,7 @@ def _skip_line(head: bytes, read: Read) -> tuple[LongLine, bytes]:
 
 
 class Section(NamedTuple):
-    """A part of a file: the lines that begin at these bytes, from `start` up to before `end`."""
+    """A part of a file: the lines whose first byte is at a position from `start` to `end` − 1."""
 
     start: int
     end: int
@@ -99,14 +100,14 @@ class Section(NamedTuple):
 
 @contextmanager
 def opened(path: Path, section: Section | None = None) -> Iterator[Read]:
-    """Opens an NDJSON snapshot by the ending of its name and decompresses as it is read.
+    """Opens an NDJSON snapshot; the ending of its name says how it is decompressed while it is read.
 
     Args:
         path: The file.
-        section: Only these lines; for files that are not compressed.
+        section: Reads only these lines; for files that are not compressed.
 
     Raises:
-        UnreadableError: It vanished, may not be read, its stream is broken or a bomb.
+        UnreadableError: It does not exist any more, may not be read, is damaged, or becomes too large when unpacked.
     """
     with unreadable(path), path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
@@ -121,7 +122,8 @@ def opened(path: Path, section: Section | None = None) -> Iterator[Read]:
 
 
 def _refuse_packed(path: Path, file: BinaryIO) -> None:
-    """Raises `UnreadableError` where a file that should be plain text is packed: that is one fault, not thousands."""
+    """Raises `UnreadableError` if a file that should be plain text is packed, instead of a fault for each of its
+    lines."""
     head = file.read(_ZSTD_FEED)
     file.seek(-min(4, len(head)), os.SEEK_END)
     kind = "Parquet" if head.startswith(b"PAR1") and file.read() == b"PAR1" else _packing(head)
@@ -135,7 +137,7 @@ def _refuse_packed(path: Path, file: BinaryIO) -> None:
 
 
 def _packing(head: bytes) -> str | None:
-    """How a file is packed, told from its beginning: the first bytes name it, and do unpack."""
+    """How a file is packed: its first bytes name a format and can be unpacked by it; None if it is not packed."""
     try:
         if head.startswith(b"\x1f\x8b") and zlib.decompressobj(wbits=31).decompress(head):
             return "gzip"
@@ -147,7 +149,7 @@ def _packing(head: bytes) -> str | None:
 
 
 def _section(file: BinaryIO, section: Section) -> Read:
-    """A reader of the lines that begin within a section: the last one is read to its end beyond it."""
+    """A reader of the lines that begin within a section; the last one is read to its end, even beyond the section."""
     position = _first_line(file, section)
     file.seek(position)
     done = position >= section.end
@@ -171,7 +173,7 @@ def _section(file: BinaryIO, section: Section) -> Read:
 
 
 def _first_line(file: BinaryIO, section: Section) -> int:
-    """Where the first line of a section begins; its end where none does."""
+    """The position at which the first line of a section begins; the section's end if no line begins there."""
     if section.start == 0:
         return 0
     position = section.start - 1
@@ -186,7 +188,7 @@ def _first_line(file: BinaryIO, section: Section) -> int:
 
 @contextmanager
 def unreadable(path: Path) -> Iterator[None]:
-    """Turns what the operating system and the decompressors raise into `UnreadableError`."""
+    """Converts the errors of the operating system and of the decompressors to `UnreadableError`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -202,7 +204,7 @@ def stamp_of(path: Path) -> tuple[int, int]:
     """Size in bytes and time of modification in nanoseconds of a file.
 
     Raises:
-        UnreadableError: It vanished or may not be looked at.
+        UnreadableError: It does not exist any more, or may not be accessed.
     """
     with unreadable(path):
         status = path.stat()
@@ -210,10 +212,10 @@ def stamp_of(path: Path) -> tuple[int, int]:
 
 
 def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:
-    """Whoever reads a file calls this once, when everything of it was read and hashed.
+    """Refuses a file that was changed while it was read; it is called once after the whole file was read.
 
     Raises:
-        UnreadableError: The file has no longer the size or the time of modification that it had before.
+        UnreadableError: The size or the time of modification of the file is not the same as before.
     """
     if stamp_of(path) != stamp:
         raise UnreadableError(
@@ -223,7 +225,7 @@ def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:
 
 
 class Fuse:
-    """Counts what comes out of a packed file, and refuses it where that cannot be reports."""
+    """Counts the unpacked bytes and lines of a file, and refuses it when there are more than reports can have."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._what = f"{path.name} ({size} bytes)"
@@ -231,10 +233,10 @@ class Fuse:
         self._lines_left = max(BOMB_LINES, size)
 
     def count(self, size: int, lines: int) -> None:
-        """Takes so many bytes and lines.
+        """Adds a number of bytes and lines.
 
         Raises:
-            UnreadableError: They are more than a snapshot of the file's size can hold.
+            UnreadableError: There are more than a snapshot of this file size can have.
         """
         self._bytes_left -= size
         self._lines_left -= lines
@@ -258,7 +260,7 @@ def _defused(path: Path, size: int, read: Read) -> Read:
 
 
 def _zstd(file: BinaryIO) -> Read:
-    """A reader that, unlike the library's own, notices a frame that ends too early."""
+    """A reader that, unlike that of the library, raises an error for a frame that ends too early."""
     pieces = _zstd_pieces(file)
     rest = bytearray()
 

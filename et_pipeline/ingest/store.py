@@ -1,4 +1,4 @@
-"""Batches of reports into the warehouse, inside the caller's transaction."""
+"""Writes batches of reports into the warehouse, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 STORE_ROWS = 250_000
-"""Arrivals are gathered up to this number before they are stored: small files share a statement, and of two row
-groups (of 122,880) at once DuckDB writes each on a core of its own, at two thirds of the cost."""
+"""Arrivals are collected up to this number before they are stored, so that several small files share one statement. Two
+row groups (of 122,880 rows) at once are written by DuckDB on two cores, at two thirds of the cost."""
 
 
 class Store:
-    """One transaction's worth of arrivals, on their way into the warehouse.
+    """Stores the reports that arrive in one transaction.
 
     Attributes:
-        ledger: Where the lines of the transaction went.
+        ledger: Records what became of the lines of the transaction.
     """
 
     def __init__(self, connection: DuckDBPyConnection, batch: int, latest: datetime) -> None:
-        """Starts empty; reports that name a moment after `latest` (UTC) wait."""
+        """Starts without reports; reports with a time after `latest` (UTC) wait."""
         self.ledger = Ledger(connection, batch)
         self._connection = connection
         self._batch = batch
@@ -37,7 +37,7 @@ class Store:
         self._rows = 0
 
     def add_batch(self, snapshot_id: int, batch: Batch) -> None:
-        """Takes a batch of a snapshot that has its tally."""
+        """Adds a batch of a snapshot; its counts must exist in the ledger."""
         tally = self.ledger.tallies[snapshot_id]
         tally.lines += batch.lines
         self.ledger.bytes += batch.size
@@ -51,7 +51,7 @@ class Store:
         self._arrive(reports)
 
     def add_due(self) -> None:
-        """Takes the reports whose time has come."""
+        """Adds the waiting reports whose time has come."""
         self._arrive(self.ledger.take_due(self._latest))
 
     def _arrive(self, reports: pl.DataFrame) -> None:
@@ -62,7 +62,7 @@ class Store:
             self.flush()
 
     def flush(self) -> None:
-        """Stores the arrivals gathered so far."""
+        """Stores the arrivals that were collected so far."""
         if not self._arrived:
             return
         frame, self._arrived, self._rows = pl.concat(self._arrived, how="diagonal"), [], 0
@@ -88,7 +88,7 @@ class Store:
             append(self._connection, "reports", reports.with_columns(batch=batch))
 
     def _take_out(self, reports: pl.DataFrame) -> None:
-        """Takes stored reports out again, and notes them for pairing."""
+        """Removes stored reports again, and records this for pairing."""
         if not len(reports):
             return
         losers = ArrowStream(reports.select("report_key", "report_id", "content_hash"))  # noqa: F841

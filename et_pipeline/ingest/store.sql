@@ -1,18 +1,18 @@
 -- name: stored
--- The stored reports that share a key with an arrival. Rows are found in a scan of one column of 64-bit numbers
--- and then fetched by their row numbers: the cost hardly grows with what is stored.
+-- The stored reports with the same key as an arrival. Their rows are found by a scan of one column of 64-bit numbers
+-- and then read by their row numbers, so the cost hardly grows with the number of stored reports.
 SELECT * EXCLUDE (batch)
 FROM reports
 WHERE rowid IN (SELECT rowid FROM reports WHERE report_key IN (SELECT report_key FROM arrivals))
 
 -- name: quarantined
--- Contents that lost a conflict before, of the ids that come again.
+-- Contents that lost a conflict before, for ids that arrive again.
 SELECT DISTINCT report_id, content_hash
 FROM quarantine
 WHERE reason = 'conflict' AND report_id IN (SELECT report_id FROM arrivals)
 
 -- name: displace
--- Notes reports that are taken out again, for pairing to rework their opportunities.
+-- Records reports that are removed again, so that pairing matches their opportunities again.
 INSERT INTO displaced
 SELECT report_id, strategy_id, config_version, mode, correlation_id, market_id, outcome_id, side, emitted_at,
        opportunity_key, $batch

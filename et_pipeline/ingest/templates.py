@@ -1,11 +1,11 @@
-"""The fast way through lines that all look alike: cut them apart, put them together again, and compare.
+"""The fast reader, for lines of the same form: it divides a line into pieces, puts them together again, and compares.
 
-An emitter writes its reports with the same keys in the same order. From one sound line a template is learned:
-its keys, their order and punctuation as constants, with places for the values. A line is cut at its quotation
-marks; where the template, filled with the line's own pieces, gives the line again, and the pieces are sound
-values (texts without escapes or control characters, JSON numbers), the line is strict JSON with nothing
-repeated, and its pieces are its values. Lines for which that fails are for the exact reader (`documents`); a
-template decides about speed, never about what is accepted.
+An emitter writes its reports with the same keys in the same order. From one valid line a template is learned: its keys,
+their order and the punctuation are constants, with places for the values between them. Each further line is divided at
+its quotation marks. If the template, filled with the line's own pieces, gives the same line again, and the pieces are
+valid values (texts without escapes or control characters, JSON numbers), then the line is strict JSON without repeated
+keys, and the pieces are its values. All other lines are read by the exact reader (`documents`). So a template decides
+how fast a line is read, never whether it is accepted.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _WORTH_A_TEMPLATE = 64
 
 
 class Template(NamedTuple):
-    """A form of lines. When such a line is cut at its quotation marks, each value is a piece of its own.
+    """A form of lines. If such a line is divided at its quotation marks, each value is a piece of its own.
 
     Attributes:
-        parts: The line as constant texts and, between them, the numbers of the pieces that hold values.
-        numbers: Regular expression of the pieces that hold metrics, one after the other.
-        texts: The piece each text field stands in.
-        metrics: The piece each of its metrics stands in, with the punctuation around it.
-        unknown: The piece each unknown field stands in; all of them are texts.
-        labels: The piece each label stands in.
-        decision: What all lines of this form say that the strategy did: with it go the metrics.
+        parts: The line as constant texts and, between them, the numbers of the pieces that contain values.
+        numbers: Regular expression that the pieces with metrics match when they are put together.
+        texts: The number of the piece with each text field.
+        metrics: The number of the piece with each metric and the punctuation around it.
+        unknown: The number of the piece with each unknown field; all of these are texts.
+        labels: The number of the piece with each label.
+        decision: The decision in all lines of this form, since it determines whether there are metrics.
     """
 
     parts: tuple[str | int, ...]
@@ -58,15 +58,15 @@ class Template(NamedTuple):
 
     @property
     def pieces(self) -> set[int]:
-        """Every piece that holds a value."""
+        """The numbers of all pieces that contain a value."""
         named = (self.texts, self.metrics, self.unknown, self.labels)
         return {piece for pieces in named for piece in pieces.values()}
 
     def matches(self) -> pl.Expr:
-        """Whether `text` is a line of this form, cut into its pieces; null where it has too few of them."""
+        """Whether `text`, with its pieces, is a line of this form; null if it has too few pieces."""
         filled = [pl.lit(part) if isinstance(part, str) else pl.col(_name(part)) for part in self.parts]
         is_same = pl.concat_str(filled) == pl.col("text")
-        for piece in self.labels.values():  # what is wrong with another one is for the exact reader to say
+        for piece in self.labels.values():  # the exact reader says what is wrong with others
             text = pl.col(_name(piece)).str
             is_same &= text.len_chars().is_between(1, MAX_LABEL) & ~text.contains(CONTROL_CHARACTERS)
         if not self.metrics:
@@ -104,7 +104,7 @@ def _json_object(fields: dict[str, pl.Expr]) -> pl.Expr:
 
 
 def learn(line: bytes) -> Template | None:
-    """The form of a line; None where it is no report, or too odd to be worth a template."""
+    """The form of a line; None if it is not a report, or too unusual for a template."""
     if b"\\" in line or not isinstance(parse_line(line), Document):
         return None
     document: dict[str, Any] = json.loads(line)
@@ -115,7 +115,7 @@ def learn(line: bytes) -> Template | None:
 
 def _form(document: dict[str, Any], pieces: list[str]) -> Template | None:
     form = Template((), "", {}, {}, {}, {})
-    key = 1  # the piece that the key at hand stands in; piece 0 is the opening brace
+    key = 1  # the number of the piece with the present key; piece 0 is the opening brace
     for name, value in document.items():
         if name == "metrics":
             if value is None or not value.keys() <= set(REPORT_METRICS) or None in value.values():
@@ -148,7 +148,7 @@ def _literal(punctuation: str) -> str:
 
 
 def _parts(pieces: list[str], values: set[int]) -> tuple[str | int, ...]:
-    """The line in its pieces, with the ones between values put together again."""
+    """The pieces of the line; those between values are put together again."""
     parts: list[str | int] = []
     constant = ""
     for number, piece in enumerate(pieces):
@@ -162,11 +162,11 @@ def _parts(pieces: list[str], values: set[int]) -> tuple[str | int, ...]:
 
 
 class Alike(NamedTuple):
-    """What templates took out of a chunk.
+    """The result of reading a chunk with templates.
 
     Attributes:
-        rows: Per template texts, `decision`, metrics, `extra` and `line` (from 0) of the lines that match it.
-        others: The lines that match none: `line` and `text` (null where empty).
+        rows: For each template: texts, `decision`, metrics, `extra` and `line` (from 0) of the lines that match it.
+        others: The lines that match no template: `line` and `text` (null if empty).
     """
 
     rows: list[pl.DataFrame]
@@ -174,16 +174,16 @@ class Alike(NamedTuple):
 
 
 def read_alike(chunk: bytes, lines: int, templates: list[Template]) -> Alike | None:
-    """Takes the lines of a chunk that match a template.
+    """Reads the lines of a chunk that match a template.
 
     Args:
         chunk: Whole lines.
-        lines: How many.
-        templates: The forms known so far; the chunk's own are added, up to `MAX_TEMPLATES`.
+        lines: Number of lines.
+        templates: The known forms; new forms in the chunk are added, up to `MAX_TEMPLATES`.
 
     Returns:
-        What was taken and what is left; None where the chunk as a whole cannot be taken apart like this
-        (bytes that are not UTF-8, for one), though smaller chunks of it may.
+        The lines that were read and those that were not. None if the chunk as a whole cannot be read in this way (for
+        instance because of bytes that are not UTF-8); smaller parts of it may still be.
     """
     if chunk.startswith(_BOM):
         return None
@@ -203,7 +203,7 @@ def read_alike(chunk: bytes, lines: int, templates: list[Template]) -> Alike | N
 
 
 def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Alike | None:
-    """Takes the lines by one template after the other; `templates` are put in the order of their success."""
+    """Reads the lines with one template after the other; `templates` are then sorted by the number of their lines."""
     sound = pl.col("text").str.len_bytes() <= MAX_LINE_BYTES
     if OWN_BOT_ID.encode() in chunk:
         sound &= ~pl.col("text").str.contains(OWN_BOT_ID, literal=True)
@@ -238,7 +238,7 @@ def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Ali
 
 
 def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
-    """Of each line whether it has neither a backslash nor a control character (a line end is none)."""
+    """For each line, whether it has neither a backslash nor a control character (the line end does not count)."""
     data = np.frombuffer(chunk, np.uint8)
     odd = np.flatnonzero(((data < ord(" ")) & (data != ord("\n"))) | (data == ord("\\")))
     odd = odd[(data[odd] != ord("\r")) | (data[np.minimum(odd + 1, len(data) - 1)] != ord("\n"))]
@@ -249,7 +249,7 @@ def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
 
 
 def _learn_from(text: pl.Series, templates: list[Template], *, new: bool) -> bool:
-    """Adds the form of the first line that has one; not for the sake of a few lines."""
+    """Adds the form of the first line that has one, unless there are only a few lines."""
     if len(templates) >= MAX_TEMPLATES or (new and len(text) < _WORTH_A_TEMPLATE):
         return False
     for line in text.head(_TRIES).drop_nulls():
@@ -261,7 +261,7 @@ def _learn_from(text: pl.Series, templates: list[Template], *, new: bool) -> boo
 
 
 def _cut(chunk: bytes, separator: str, pieces: list[int]) -> pl.DataFrame:
-    """Cuts every line at a separator: the pieces asked for, null where a line has fewer."""
+    """Divides every line at a separator and returns the given pieces; they are null where a line has fewer."""
     return (
         pl.scan_csv(
             chunk,

@@ -1,4 +1,4 @@
-"""ISO-8601 texts to UTC microseconds, and to the digits beyond them, vectorised."""
+"""Converts ISO-8601 texts to UTC microseconds, and to the digits beyond microseconds, vectorised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RFC_3339 = (
     r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-"""The form that nearly all texts have, and in which the others are brought."""
+"""The form that nearly all texts have, and to which the others are converted."""
 _DATE = r"^([0-9]{4})-?([0-9]{2})-?([0-9]{2})"
 _TIME = r"[Tt ]([0-9]{2}):?([0-9]{2}):?([0-9]{2})?([.,][0-9]{1,6})?"
 _OFFSET = r"([+-][0-9]{2}):?([0-9]{2})?$"
@@ -22,14 +22,14 @@ _DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 def parse_times(texts: pl.Series) -> pl.Series:
-    """Moments of ISO-8601 texts with an offset.
+    """The times of ISO-8601 texts with an offset.
 
     Args:
         texts: Texts, null where missing.
 
     Returns:
-        Naive UTC datetimes in microseconds; null where the text names no moment (a wrong form, no offset,
-        an impossible day). Digits beyond microseconds are cut; `picoseconds` has them.
+        Naive UTC datetimes in microseconds; null where the text is not a valid time (a wrong form, no offset,
+        an impossible day). Digits beyond microseconds are cut off; `picoseconds` returns them.
     """
     sound = texts.str.contains(_RFC_3339).fill_null(value=False)
     if not sound.all():
@@ -51,24 +51,24 @@ def parse_times(texts: pl.Series) -> pl.Series:
 
 
 def picoseconds(texts: pl.Series) -> pl.Series:
-    """What the microseconds of ISO-8601 texts leave out.
+    """The part of ISO-8601 texts below one microsecond.
 
     Args:
-        texts: Texts, null where missing; only those that name a moment count.
+        texts: Texts, null where missing; only those that are a valid time matter.
 
     Returns:
-        Picoseconds (Int32, 0 to 999,999) beyond the microseconds that `parse_times` gives: all twelve digits that a
-        fraction may have. No offset changes them.
+        Picoseconds (Int32, 0 to 999,999) beyond the microseconds of `parse_times`; a fraction has at most twelve
+        digits. An offset does not change them.
     """
     if not texts.str.contains(
         _BELOW
-    ).any():  # nearly always: this costs half as much as to look for the digits
+    ).any():  # this is nearly always the case, and takes half the time of extracting the digits
         return pl.repeat(0, len(texts), dtype=pl.Int32, eager=True)
     return texts.str.extract(_BELOW).str.pad_end(6, "0").cast(pl.Int32).fill_null(0)
 
 
 def _as_rfc_3339(text: pl.Expr) -> pl.Expr:
-    """A text that `TIME_PATTERN` allows as RFC 3339 has it."""
+    """A text that `TIME_PATTERN` allows, in the form of RFC 3339."""
 
     def part(pattern: str, group: int, default: str = "") -> pl.Expr:
         return text.str.extract(pattern, group).fill_null(default)
@@ -82,7 +82,8 @@ def _as_rfc_3339(text: pl.Expr) -> pl.Expr:
 def _utc_microseconds(texts: pl.Series) -> pl.Series:
     """Microseconds since 1970 of texts in UTC that all have the same length; null for an impossible day.
 
-    Days from a calendar date after Hinnant, "chrono-compatible low-level date algorithms" (`days_from_civil`).
+    Days are computed from the calendar date as in Hinnant, "chrono-compatible low-level date algorithms"
+    (`days_from_civil`).
     """
     digits = np.frombuffer(texts.str.join("").item().encode(), dtype=np.uint8).reshape(len(texts), -1) - 48
 

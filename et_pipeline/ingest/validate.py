@@ -1,4 +1,4 @@
-"""What the strict reader makes of one snapshot, without ingesting it."""
+"""Checks one snapshot with the strict reader, without ingesting it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from et_pipeline.settings import Settings
 
 SNAPSHOT_SUFFIXES = SUFFIXES
 MAX_ROWS = 1000
-"""How many bad lines are listed; all are counted."""
+"""Largest number of bad lines that are listed; all are counted."""
 
 
 class Validation(NamedTuple):
-    """What was found in a snapshot.
+    """The result of checking a snapshot.
 
     Attributes:
         lines: Lines read.
-        reports: Lines that are sound reports; whether an id is used twice only an ingest can tell.
-        skipped: Lines per kind that is not ours.
+        reports: Lines that are valid reports; whether an id is used twice is found only by an ingest.
+        skipped: Lines of other kinds, by kind.
         quarantined: Lines that would go to quarantine.
-        waiting: Sound reports, counted in `reports` too, that would wait: their time lies ahead of the clock.
-        quarantine: The first `MAX_ROWS` of them. A file that cannot be read as a whole is line 0.
+        waiting: Valid reports, also counted in `reports`, that would wait since their time is ahead of the clock.
+        quarantine: The first `MAX_ROWS` lines that would go to quarantine; line 0 means the file as a whole.
     """
 
     lines: int
@@ -44,7 +44,7 @@ def validate_snapshot(path: Path, settings: Settings) -> Validation:
 
     Args:
         path: The file.
-        settings: How far `emitted_at` may lie in the future.
+        settings: They say how far `emitted_at` may be in the future.
     """
     latest = naive_utc(settings.now()) + timedelta(microseconds=settings.max_clock_skew_us)
     lines = reports = quarantined = waiting = 0

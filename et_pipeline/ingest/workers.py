@@ -1,4 +1,4 @@
-"""Reading on every core: threads that parse and validate, feeding the one that writes the warehouse."""
+"""Reads on all cores: several threads parse and validate, and one thread writes the warehouse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from et_pipeline.ingest.sources import Section
 SECTION_BYTES = 32 * 1024 * 1024
 MAX_WORKERS = 4
 _AHEAD = 2
-"""Batches of a task that may wait."""
+"""Largest number of batches of a task that wait in its queue."""
 
 
 class Task(NamedTuple):
@@ -30,7 +30,7 @@ class Task(NamedTuple):
 
 
 def tasks_of(path: Path, size: int) -> list[Task]:
-    """A file as tasks: sections of a plain file, the whole of any other."""
+    """The tasks of a file: sections of a plain file, the whole file if it is compressed or Parquet."""
     if not path.name.endswith(".ndjson") or size <= SECTION_BYTES:
         return [Task(path, None)]
     starts = range(0, size, SECTION_BYTES)
@@ -51,10 +51,12 @@ def read_files(files: list[tuple[Path, int]], workers: int) -> Generator[Iterato
         workers: How many threads.
 
     Yields:
-        Per file its batches, to be read before the next one; line numbers count through the file.
+        For each file its batches, which must be read before those of the next file. Line numbers count from the
+        beginning of the file.
 
     Raises:
-        UnreadableError: While the batches of a file are read; then the whole reading is over.
+        UnreadableError: A file cannot be read. It is raised while its batches are read, and ends the reading of all
+            files.
     """
     per_file = [tasks_of(path, size) for path, size in files]
     with _Pool([task for tasks in per_file for task in tasks], workers) as pool:
@@ -63,7 +65,7 @@ def read_files(files: list[tuple[Path, int]], workers: int) -> Generator[Iterato
 
 
 def _joined(pool: _Pool, sections: int) -> Iterator[Batch]:
-    """The sections of one file as one, with line numbers that count through it."""
+    """The batches of all sections of a file, with line numbers that count from the beginning of the file."""
     offset = 0
     for _ in range(sections):
         lines = 0
@@ -81,7 +83,7 @@ def _moved(batch: Batch, offset: int) -> Batch:
 class _Pool:
     """Threads that read tasks ahead, in order; each task has a short queue of batches.
 
-    Threads are enough: cutting, matching and converting columns happen in polars, outside the interpreter's lock.
+    Threads are enough, since most of the work is done in polars, which releases the interpreter's lock.
     """
 
     def __init__(self, tasks: list[Task], workers: int) -> None:
