@@ -1,9 +1,9 @@
 """Copies a DuckDB file by writing only the blocks that differ from an earlier copy.
 
-A DuckDB file is a head of three pages and then blocks of one size, each led by the checksum of what is in
-it. Two files agree in a block where these eight bytes agree, so finding what changed reads eight bytes a
-block, and a tick that adds little copies little however large the file has grown. Nothing else of the
-format is assumed; a test holds the copy equal to the original byte for byte.
+A DuckDB file has a header of three pages and then blocks of equal size; each block begins with the checksum of its
+content. Two files have the same content in a block if these eight bytes are the same. So only eight bytes per block are
+read to find what changed, and a tick that adds little copies little, however large the file is. Nothing else is assumed
+about the format; a test checks that the copy is equal to the original byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _AT_ONCE = 64
 
 
 def copy_whole(source: Path, target: Path) -> int:
-    """Copies a file, sharing its blocks where the file system can (`copy_file_range`), and syncs it.
+    """Copies a file and syncs it; where the file system can, the copy shares its blocks (`copy_file_range`).
 
     Returns:
         Bytes copied.
@@ -37,7 +37,7 @@ def _copy_some(reader: int, writer: int, count: int) -> int:
         try:
             return os.copy_file_range(reader, writer, count)
         except OSError as error:
-            if error.errno != errno.EXDEV:  # the two lie on different disks
+            if error.errno != errno.EXDEV:  # EXDEV: the files are on different disks
                 raise
     return os.write(writer, os.read(reader, min(count, 1 << 20)))
 
@@ -65,7 +65,7 @@ def copy_difference(source: Path, target: Path, block_size: int) -> int:
 
 
 def same(source: Path, target: Path, block_size: int) -> bool:
-    """Whether two DuckDB files hold the same, by their heads and the checksums of their blocks."""
+    """Whether two DuckDB files have the same content, by their headers and the checksums of their blocks."""
     with source.open("rb") as one, target.open("rb") as other:
         size = os.fstat(one.fileno()).st_size
         return size == os.fstat(other.fileno()).st_size and not _different(
@@ -74,7 +74,7 @@ def same(source: Path, target: Path, block_size: int) -> bool:
 
 
 def _different(one: int, other: int, size: int, block_size: int) -> list[tuple[int, int]]:
-    """Where two files differ: offset and length of runs of blocks, in order."""
+    """The places where two files differ: offset and length of runs of blocks, in order."""
     runs: list[tuple[int, int]] = []
     if os.pread(one, HEAD, 0) != os.pread(other, HEAD, 0):
         runs.append((0, min(HEAD, size)))

@@ -1,7 +1,7 @@
-"""The index for hundreds of experiments: groups by what a person must do, filters, and orders within a group.
+"""The index page for hundreds of experiments: groups by what a person must do, filters, and orders within a group.
 
-The page has no script. Each filter and each order is a choice of a list on the page, and a rule of the style sheet
-that looks at what is chosen; so what a row has to match and its place in each order are written into the row.
+The page has no script. Each filter and each order is a choice in a list on the page, and the style sheet has rules that
+depend on what is chosen. So each row contains the classes that filters match, and its position in each order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Section(NamedTuple):
         key: Its name in `GROUPS`.
         title: Its heading.
         needs_me: Whether somebody has to do something.
-        rows: Its experiments, each as `_shown` made it.
+        rows: Its experiments: rows of `read_index` with what `_show` added.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Filter(NamedTuple):
     Attributes:
         name: Its id on the page.
         label: What is written beside it.
-        choices: Class of the rows that match, and the choice's words.
+        choices: For each choice, the class of the rows that match and the text of the choice.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Order(NamedTuple):
     Attributes:
         name: Its name on the page.
         label: What is written in the list.
-        key: What a row is ordered by.
+        key: Returns the value by which a row is sorted.
     """
 
     name: str
@@ -73,7 +73,7 @@ ORDERS = (
     ),
     Order("look", "next look first", lambda row: (row["next_look"] or FAR, row["experiment_id"])),
 )
-"""The orders, the first of them unless another is chosen."""
+"""All orders; the first one is used unless another is chosen."""
 
 
 def sections(experiments: Sequence[Row], as_of: datetime | None) -> list[Section]:
@@ -81,7 +81,7 @@ def sections(experiments: Sequence[Row], as_of: datetime | None) -> list[Section
 
     Args:
         experiments: Rows of `read_index`.
-        as_of: The newest moment that any figure speaks of (UTC); None where there is no figure.
+        as_of: The newest moment for which there is any figure (UTC); None where there is no figure.
     """
     owners = _numbered(row["owner"] for row in experiments)
     for row in experiments:
@@ -95,7 +95,7 @@ def sections(experiments: Sequence[Row], as_of: datetime | None) -> list[Section
 
 
 def filters(experiments: Sequence[Row]) -> list[Filter]:
-    """The lists of choices, of what `sections` has looked at."""
+    """The lists of choices, made from rows after `sections` has added to them."""
     owners = _numbered(row["owner"] for row in experiments)
     states = {_of_state(row): _state(row).replace("_", " ") for row in experiments}
     labels = {_of_label(row): row["label"] for row in experiments}
@@ -107,7 +107,7 @@ def filters(experiments: Sequence[Row]) -> list[Filter]:
 
 
 def _numbered(owners: Any) -> dict[str, str]:
-    """A class for each owner: what people write is no name of a class."""
+    """A CSS class for each owner, since an owner's name may not be a valid name of a class."""
     return {
         owner: f"o-{number}"
         for number, owner in enumerate(sorted(set(owners), key=lambda name: name.casefold()))
@@ -132,7 +132,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 
 def _show(row: Row, as_of: datetime | None) -> None:
-    """Adds what the index shows of one experiment."""
+    """Adds to a row everything else that the index shows of one experiment."""
     row["label"], row["tone"] = badge(row["verdict"], row["state"], row["reason"], row["follows"])
     row["untrue"] = bool(row["replay"]) and row["replay"].state == "unfaithful"
     row["notes"] = [
@@ -159,7 +159,7 @@ def _mark(primary: Standing | None, shown: dict[str, Any]) -> Chart | None:
 
 
 def _age(row: Row, as_of: datetime | None) -> tuple[int | None, int]:
-    """Days that an experiment has run, up to its decision; None before its start, and the days of its window."""
+    """Days that an experiment has run, up to its decision (None before its start), and the days of its window."""
     day = timedelta(days=1)
     until = min(row["decided_as_of"] or as_of or row["starts_at"], row["ends_at"])
     begun = as_of is not None and as_of > row["starts_at"]

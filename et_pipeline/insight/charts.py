@@ -1,7 +1,7 @@
-"""The charts of a review page: values become shapes and words at coordinates, which `templates/chart.svg` draws.
+"""The charts of a review page: values become shapes and texts at coordinates, which `templates/chart.svg` draws.
 
-Nothing here knows colours or fonts: a shape has the name of its look, and the template gives it one that follows
-the page in light, in dark and on paper.
+This module has no colours and fonts. A shape has the name of a style, which the template defines for light mode, for
+dark mode and for print.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from et_pipeline.insight.scales import Scale, time_ticks, value_ticks
 
 POINTS = 400
-"""Points of a path that a chart shows; more cannot be told apart."""
+"""Number of points of a path that a chart shows; more could not be distinguished."""
 _DIGIT, _LINE = 6.9, 16
-"""Room for one digit of a tick's label and for a line of text, in pixels."""
+"""Width of one digit of a tick's label, and height of a line of text, in pixels."""
 
 
 class Shape(NamedTuple):
     """One line, area or dot.
 
     Attributes:
-        look: Name of its look in `templates/chart.svg`.
+        look: Name of its style in `templates/chart.svg`.
         path: SVG path data.
     """
 
@@ -37,10 +37,10 @@ class Words(NamedTuple):
     """One piece of text.
 
     Attributes:
-        look: Name of its look in `templates/chart.svg`.
-        x: Pixel from the left.
-        y: Pixel of the baseline from the top.
-        text: What it says.
+        look: Name of its style in `templates/chart.svg`.
+        x: Distance from the left, in pixels.
+        y: Distance of the baseline from the top, in pixels.
+        text: The text.
     """
 
     look: str
@@ -55,10 +55,10 @@ class Chart(NamedTuple):
     Attributes:
         width: Width in pixels at which text has its natural size.
         height: Height in the same unit.
-        box: Left, top, width and height of the field to which `inside` is cut off.
-        inside: Shapes, in coordinates of the field, the undermost first.
-        above: Shapes over them that may reach beyond the field, in the same coordinates.
-        words: Text, in coordinates of the whole chart.
+        box: Left, top, width and height of the plot area; shapes in `inside` are clipped to it.
+        inside: Shapes in coordinates of the plot area, those in the background first.
+        above: Shapes in front of them that may extend beyond the plot area, in the same coordinates.
+        words: Texts, in coordinates of the whole chart.
     """
 
     width: int
@@ -70,13 +70,13 @@ class Chart(NamedTuple):
 
 
 class Series(NamedTuple):
-    """One metric's interval path, in the metric's unit; NaN where nothing can be said.
+    """One metric's interval path, in the metric's unit; NaN where a value is unknown.
 
     Attributes:
         as_of: Block ends (UTC).
         mean: Mean uplift.
         lower: Lower end of the interval.
-        upper: Upper end of it.
+        upper: Upper end of the interval.
     """
 
     as_of: NDArray[np.datetime64]
@@ -85,7 +85,7 @@ class Series(NamedTuple):
     upper: NDArray[np.float64]
 
     def thinned(self) -> Series:
-        """At most about `POINTS` points, the last one always among them."""
+        """The path with at most about `POINTS` points, always including the last one."""
         step = max(1, len(self.as_of) // POINTS)
         keep = np.unique(np.append(np.arange(0, len(self.as_of), step), len(self.as_of) - 1))
         return Series(*(column[keep] for column in self))
@@ -99,9 +99,9 @@ class Bar(NamedTuple):
         text: The interval as text.
         mean: Mean uplift.
         lower: Lower end of the interval.
-        upper: Upper end of it.
-        limit: What a guardrail must stay above (minus its margin), None elsewhere.
-        equal: Margin of equivalence, None where there is none.
+        upper: Upper end of the interval.
+        limit: For a guardrail, minus its margin, above which the interval must stay; None for other roles.
+        equal: Margin of equivalence; None where there is none.
         tone: `good`, `bad`, `open` or `calm`.
     """
 
@@ -116,12 +116,12 @@ class Bar(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """An empty chart with a time axis, a value axis and a grid; `chart` holds these.
+    """An empty chart with axes and a grid.
 
     Attributes:
-        chart: The chart.
-        x: Moments as microseconds since 1970 → pixels of the field.
-        y: Values → pixels of the field.
+        chart: The chart with the axes and the grid.
+        x: Converts values of the horizontal axis to pixels of the plot area; times are microseconds since 1970.
+        y: Converts values of the vertical axis to pixels of the plot area.
     """
 
     chart: Chart
@@ -132,7 +132,7 @@ class _Frame(NamedTuple):
         return self.x(_microseconds(moments))
 
     def level(self, look: str, value: float) -> Shape:
-        """A horizontal line through the field."""
+        """A horizontal line through the plot area."""
         return Shape(look, f"M0,{self.y(value):.1f}H{self.chart.box[2]:.0f}")
 
 
@@ -146,7 +146,8 @@ def path_chart(
     limits: Sequence[float] = (),
     what: str = "uplift",
 ) -> Chart:
-    """The interval path of an uplift, or of what else: band, mean, zero, margins, and the moment of decision."""
+    """The interval path of an uplift or another difference: band, mean, zero line, margins, and the time of the
+    decision."""
     shown = series.thinned()
     frame = _frame(width, height, f"{what}, {unit}", (shown.as_of[0], shown.as_of[-1]),
                    _vertical_range(series, limits))  # fmt: skip
@@ -171,14 +172,15 @@ def path_chart(
 
 
 def _vertical_range(series: Series, limits: Sequence[float]) -> tuple[float, float]:
-    """What to show: all but the first tenth of the intervals, which are so wide that they hide the rest."""
+    """The vertical range: it ignores the first tenth of the intervals, which are too wide to show details of the
+    others."""
     known = np.flatnonzero(np.isfinite(series.lower))
     late = known[len(known) // 10 :]
     return _range([*series.lower[late], *series.upper[late], *series.mean[-1:], 0.0, *limits], 0.06)
 
 
 def _range(values: Iterable[float], room: float) -> tuple[float, float]:
-    """The ends of the finite values, and a share of their distance more on both sides."""
+    """The smallest and largest finite value, with a margin of a share of their distance on both sides."""
     finite = [value for value in values if np.isfinite(value)]
     low, high = min(finite), max(finite)
     more = room * (high - low) or 1.0
@@ -186,7 +188,7 @@ def _range(values: Iterable[float], room: float) -> tuple[float, float]:
 
 
 def forest_chart(bars: Sequence[Bar], *, width: int) -> Chart:
-    """Every metric's interval on its own scale, all with zero in the middle and better to the right."""
+    """Every metric's interval on its own scale; zero is in the middle and a better variant is to the right."""
     pitch, side = 56, 8.0
     height = pitch * len(bars) + 30
     middle, bottom = width / 2, pitch * len(bars) + 6
@@ -208,7 +210,8 @@ def forest_chart(bars: Sequence[Bar], *, width: int) -> Chart:
 
 
 def multiples_chart(bars: Sequence[Bar], *, width: int) -> Chart:
-    """Intervals of one metric under each other, all on one scale with zero in the middle and better to the right."""
+    """Intervals of one metric below each other on one scale; zero is in the middle, a better variant is to the
+    right."""
     pitch, side = 44, 8.0
     height = pitch * len(bars) + 26
     middle, bottom = width / 2, pitch * len(bars) + 4
@@ -231,7 +234,7 @@ def multiples_chart(bars: Sequence[Bar], *, width: int) -> Chart:
 
 
 def interval_mark(bar: Bar, *, width: int = 132, height: int = 18) -> Chart:
-    """One interval without any words, for a table: zero stands in the middle, better is to the right."""
+    """One interval without any text, for a table; zero is in the middle, a better variant is to the right."""
     field = (0.0, 0.0, float(width), float(height))
     chart = Chart(width, height, field, [Shape("zero", f"M{width / 2:.1f},0V{height}")], [], [])
     _draw_bar(chart, bar, 6.0, height / 2, half=7)
@@ -241,7 +244,7 @@ def interval_mark(bar: Bar, *, width: int = 132, height: int = 18) -> Chart:
 def _draw_bar(
     chart: Chart, bar: Bar, side: float, y: float, *, half: int, reach: float | None = None
 ) -> None:
-    """The margins, the interval and the mean of one bar; on a scale of its own, or on one that has a reach."""
+    """Draws the margins, the interval and the mean of one bar; on a scale of its own unless `reach` gives its end."""
     figures = [bar.mean, bar.lower, bar.upper, bar.limit, bar.equal] if reach is None else [reach]
     span = 1.12 * max((abs(value) for value in figures if value is not None), default=1.0) or 1.0
     x = Scale(-span, span, side, chart.width - side)
@@ -260,7 +263,7 @@ def _draw_bar(
 def counts_chart(
     starts: NDArray[np.datetime64], counts: NDArray[np.int64], *, width: int, height: int
 ) -> Chart:
-    """Pairs over time, as bars that stand for equal spans of time."""
+    """Numbers of pairs over time, as bars for equal spans of time."""
     span = (starts[1] - starts[0]) if len(starts) > 1 else np.timedelta64(1, "h")
     frame = _frame(width, height, "pairs", (starts[0], starts[-1] + span),
                    (0.0, 1.05 * max(1.0, float(counts.max()))))  # fmt: skip
@@ -270,7 +273,7 @@ def counts_chart(
 def histogram_chart(
     starts: NDArray[np.float64], counts: NDArray[np.int64], *, unit: str, width: int, height: int
 ) -> Chart:
-    """Pairs by a value, as bars of one width; a line stands at zero."""
+    """Histogram of pairs by a value, with bars of equal width and a line at zero."""
     bar = float(starts[1] - starts[0])
     ends = float(starts[0]), float(starts[-1]) + bar
 
@@ -307,7 +310,7 @@ def line_chart(
     width: int,
     height: int,
 ) -> Chart:
-    """One figure over time against the value it is held to."""
+    """One figure over time, with a line for the value with which it is compared."""
     frame = _frame(width, height, label, (as_of[0], as_of[-1]), _range([*values, reference], 0.12))
     chart, (left, top, *_) = frame.chart, frame.chart.box
     chart.inside.extend([
@@ -325,7 +328,7 @@ def _frame(
     moments: tuple[np.datetime64, np.datetime64],
     values: tuple[float, float],
 ) -> _Frame:
-    """Axes over time."""
+    """Axes for values over time."""
     first, last = (moment.astype("datetime64[us]") for moment in moments)
     edge = (last - first) // 100
     first, last = first - edge, last + edge
@@ -346,14 +349,14 @@ def _axes(
     ticks: Callable[[int], list[tuple[float, str]]],
     values: tuple[float, float],
 ) -> _Frame:
-    """Axes with their ticks, grid and label; the field is what their words leave free.
+    """Axes with their ticks, grid and label; the plot area is the room that their texts leave.
 
     Args:
-        width: Of the chart.
-        height: Of the chart.
-        label: Along the vertical axis.
+        width: Width of the chart.
+        height: Height of the chart.
+        label: Label of the vertical axis.
         ends: Ends of the horizontal axis.
-        ticks: Its ticks with their words, at most so many.
+        ticks: Returns the ticks of the horizontal axis with their labels, at most the given number.
         values: Ends of the vertical axis.
     """
     marks = value_ticks(*values)
@@ -377,7 +380,7 @@ def _microseconds(moments: NDArray[np.datetime64] | np.datetime64) -> NDArray[np
 
 
 def _runs(*columns: NDArray[np.float64]) -> list[slice]:
-    """The stretches in which every column has a value."""
+    """The ranges of rows in which every column has a value."""
     known = np.isfinite(np.vstack(columns)).all(axis=0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
     return [slice(first, end) for first, end in edges.reshape(-1, 2).tolist()]
@@ -388,12 +391,12 @@ def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
 
 
 def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    """A line that is broken where there is no value."""
+    """A line with gaps where there is no value."""
     return "".join(f"M{_points(x[run], y[run])}" for run in _runs(y))
 
 
 def _band(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> str:
-    """The area between two lines, wherever both have a value."""
+    """The area between two lines, where both have a value."""
     return "".join(
         f"M{_points(x[run], upper[run])}L{_points(x[run][::-1], lower[run][::-1])}z"
         for run in _runs(lower, upper)
@@ -401,5 +404,5 @@ def _band(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.
 
 
 def _dot(tone: str, x: float, y: float) -> list[Shape]:
-    """A dot with a rim in the colour of the paper: lines without length, and with round ends."""
+    """A dot with a border in the colour of the background, drawn as lines of length 0 with round ends."""
     return [Shape("rim", f"M{x:.1f},{y:.1f}h0"), Shape(f"dot-{tone}", f"M{x:.1f},{y:.1f}h0")]

@@ -1,6 +1,6 @@
-"""The data dictionary: every table and column of the analyst database, from the comments in it.
+"""The data dictionary: every table and column of the analyst database, from the comments in the database.
 
-`python -m et_pipeline.insight.dictionary > docs/data-dictionary.md` writes it anew.
+`python -m et_pipeline.insight.dictionary > docs/data-dictionary.md` writes the page again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
 
 TECHNICAL = "Technical: "
-"""How the comment of a table begins that only the pipeline itself needs."""
+"""Beginning of the comment of a table that only the pipeline itself needs."""
 
 
 class Column(NamedTuple):

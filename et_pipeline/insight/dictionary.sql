@@ -1,8 +1,8 @@
 -- The data dictionary.
 
 -- name: columns
--- Every column with the comments on it and on its table, tables in the order of their creation. A view of the tables
--- of series stands before the table it shows.
+-- Every column with its comment and the comment of its table, tables in the order of their creation. A view of a table
+-- of series comes before that table.
 WITH found AS (
     SELECT table_oid AS oid, table_name, comment, table_oid AS place FROM duckdb_tables()
     WHERE database_name = current_database() AND NOT internal

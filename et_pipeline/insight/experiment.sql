@@ -1,7 +1,7 @@
 -- What the Dagster UI shows of one experiment.
 
 -- name: noted
--- How each experiment stands, in the figures that the UI shows on its partition of `experiment`.
+-- The state of each experiment in the figures that the UI shows on its partition of `experiment`.
 SELECT v.experiment_id, v.state, v.verdict, v.sentence,
     i.metric, i.n_pairs, i.effective_clusters, i.mean_uplift, i.ci_lower, i.ci_upper
 FROM verdicts AS v

@@ -1,4 +1,4 @@
-"""Rows of one experiment → the charts of its page."""
+"""Makes the charts of an experiment's page from its rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from et_pipeline.insight.findings import Findings, shown_path
 from et_pipeline.insight.read import ExperimentData, Row
 
 SMALL = (430, 220)
-"""Width and height of the charts that stand two in a row."""
+"""Width and height of the charts of which two are beside each other."""
 
 
 class Figure(NamedTuple):
@@ -28,9 +28,9 @@ class Figure(NamedTuple):
         name: Prefix of every id in it, unique on the page.
         title: Its heading.
         note: How to read it.
-        description: What it says, for those who cannot see it.
-        source: Where its figures are in the database.
-        wide: The chart; for narrow screens too where there is no other.
+        description: Its content in words, for people who cannot see it.
+        source: Tables and columns in which its figures are found.
+        wide: The chart; it is also used for narrow screens if there is no other.
         narrow: The chart for narrow screens, or None.
     """
 
@@ -44,7 +44,7 @@ class Figure(NamedTuple):
 
 
 def series_of(rows: list[Row]) -> Series:
-    """One metric's rows of `interval_path` as arrays; unknown and unbounded ends are NaN."""
+    """One metric's rows of `interval_path` as arrays; unknown and infinite ends are NaN."""
 
     def column(name: str) -> np.ndarray:
         values = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
@@ -58,7 +58,7 @@ def _times(rows: list[Row], name: str) -> np.ndarray:
 
 
 def path_figures(data: ExperimentData, findings: Findings) -> dict[str, Figure]:
-    """The interval path of each metric that has at least two points; the primary's also for narrow screens."""
+    """The interval path of each metric with at least two points; for the primary also a chart for narrow screens."""
     decided = data.verdict["decided_as_of"]
     found = {}
     for standing in findings.standings:
@@ -85,7 +85,7 @@ def path_figures(data: ExperimentData, findings: Findings) -> dict[str, Figure]:
 
 
 def gap_figure(data: ExperimentData, findings: Findings) -> Figure | None:
-    """The path of what the backtester flatters in the primary metric; None before it has two points."""
+    """The path of the replay gap in the primary metric; None before it has two points."""
     head, replay = findings.headline, findings.replay
     rows = [] if head is None else shown_path(data, findings, head.name, REPLAY_GAP.name)
     if head is None or replay is None or len(rows) < 2:
@@ -123,7 +123,7 @@ def _described(standing: Standing, series: Series, decided: datetime | None) -> 
 
 
 def forest_figure(findings: Findings) -> Figure | None:
-    """Every metric's interval against its margin; None before there is any."""
+    """Every metric's interval with its margin; None before there is any interval."""
     bars = [
         Bar(
             f"{standing.name} · {standing.role}",
@@ -154,7 +154,7 @@ def forest_figure(findings: Findings) -> Figure | None:
 
 
 def breakdown_figures(data: ExperimentData) -> list[Figure]:
-    """The uplift within each value of each dimension that the plan asks for, a chart a dimension."""
+    """The uplift within each value of each dimension of the plan's breakdowns, one chart per dimension."""
     found = []
     for number, (dimension, of_dimension) in enumerate(
         groupby(data.tables["breakdowns"], key=lambda row: row["dimension"])
@@ -193,7 +193,7 @@ def breakdown_figures(data: ExperimentData) -> list[Figure]:
 
 
 def _value(row: Row) -> str:
-    """A value of a dimension, short enough for a chart."""
+    """A value of a dimension, shortened for a chart."""
     value = f"{row['value']}:00 UTC" if row["dimension"] == "hour" else str(row["value"])
     if row["n_values"] > 1:
         return f"{text.number(row['n_values'])} others"
@@ -201,7 +201,7 @@ def _value(row: Row) -> str:
 
 
 def sample_figures(data: ExperimentData) -> list[Figure]:
-    """Single uplifts, pairs over time, the traffic split, and the change detector, where there is some to show."""
+    """The charts of single uplifts, pairs over time, traffic split and change detector, as far as there are figures."""
     found = []
     if data.uplifts:
         found.append(_uplifts(data))

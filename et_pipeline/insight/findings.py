@@ -1,7 +1,7 @@
-"""What a page says of one experiment: the stored judgement (`governance/judgement.py`), with the words of its badge.
+"""What a page says about one experiment: the stored judgement (`governance/judgement.py`), and the words of its badge.
 
-Pure: rows in, words and tones out. Nothing is judged here. A tone is `good`, `bad`, `open` (not known yet) or `calm`
-(nothing to judge).
+This module is pure: rows in, words and tones out. Nothing is judged here. A tone is `good`, `bad`, `open` (not known
+    yet) or `calm` (nothing to judge).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OF_FOLLOWER = {
     "variant_better": ("The replaced strategy is better", "bad"),
     "variant_worse": ("The promoted strategy is better", "good"),
 }
-"""The same of an experiment that follows another one: its variant is the strategy that was replaced."""
+"""The same for an experiment that follows another one; its variant is the strategy that was replaced."""
 CONTRADICTED = {
     "verdict_withdrawn": ("Verdict withdrawn", "bad"),
     "verdict_contradicted": ("Verdict contradicted", "bad"),
@@ -41,26 +41,26 @@ STATES = {
 
 
 class Findings(NamedTuple):
-    """What a page says.
+    """What a page says about one experiment.
 
     Attributes:
-        label: The badge.
-        tone: Its tone.
-        sentence: Verdict, or why there is none yet, in one sentence.
+        label: The words of the badge.
+        tone: The tone of the badge.
+        sentence: The verdict, or why there is none yet, in one sentence.
         next_step: What a person does now.
-        command: The command for it, None where nobody has to sign.
-        as_of: The moment that the figures speak of.
+        command: The command for it; None where nobody has to sign.
+        as_of: The moment for which the figures hold.
         closed_until: End of the newest closed block.
-        standings: Each metric.
+        standings: Each metric's standing.
         conditions: The checklist.
-        missing: What is still missing, sentences.
+        missing: Sentences about the conditions that are not met.
         headline: The primary metric's standing.
-        methods: How the intervals are computed, each way once.
-        now: The same at the newest closed block, where the decision came before it.
-        weakened: Whether the verdict would not be drawn from it.
-        review: How the review of a better variant stands; empty where there is none.
+        methods: The methods by which the intervals are computed, each of them once.
+        now: The primary metric's standing at the newest closed block, if the decision was made before it.
+        weakened: Whether the present figures would not give the verdict.
+        review: The progress of the review of a better variant; empty where there is no review.
         replay: What is known of the backtester; None in limited live.
-        worth: What the uplift is worth, in sentences: in money, and less what stopping adds to it.
+        worth: What the uplift is worth, in sentences: in money, and corrected for stopping early.
     """
 
     label: str
@@ -90,15 +90,15 @@ def badge(
         return CONTRADICTED[reason]
     if verdict is not None:
         return (VERDICTS | OF_FOLLOWER if follows else VERDICTS)[verdict]
-    if reason in STATES:  # it says more than the state does
+    if reason in STATES:  # more specific than the state
         return STATES[reason]
     return STATES.get(state or "registered", ("Not decided yet", "calm"))
 
 
 def find(data: ExperimentData) -> Findings:
-    """What the rows of one experiment say."""
+    """Makes the findings from the rows of one experiment."""
     verdict = data.verdict
-    failing = any(row["stage"] != "page" for row in data.tables["failures"])  # a page that is drawn works
+    failing = any(row["stage"] != "page" for row in data.tables["failures"])  # this page is being drawn again now
     judgement = halted(loads(verdict["standing"]), failing=failing)
     missing: list[Row] = json.loads(verdict["missing"] or "[]")
     label, tone = badge(verdict["verdict"], verdict["state"], verdict["reason"], data.experiment["follows"])
@@ -126,7 +126,7 @@ def find(data: ExperimentData) -> Findings:
 def shown_path(
     data: ExperimentData, findings: Findings, metric: str, comparison: str = UPLIFT.name
 ) -> list[Row]:
-    """A series' interval path up to the newest closed block: what comes after it may still change."""
+    """A series' interval path up to the newest closed block, since later rows may still change."""
     until = findings.closed_until
     table = "interval_path" if comparison == UPLIFT.name else "replay_path"
     return [

@@ -1,7 +1,7 @@
 """What the words of pages, commands and messages mean.
 
-`python -m et_pipeline.insight.glossary > docs/glossary.md` writes the page of the documentation anew; each page that
-people read links to the same words.
+`python -m et_pipeline.insight.glossary > docs/glossary.md` writes the page of the documentation again. Each review page
+links to a page with the same terms.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ TERMS = {
     ),
     "winsorised": "A value beyond a limit of the plan counts as that limit.",
 }
-"""A meaning for each word, in plain sentences; what stands between backticks is a name."""
+"""The meaning of each term in plain sentences; a text between backticks is a name."""
 
 
 def markdown() -> str:

@@ -1,4 +1,4 @@
-"""The review pages: one self-contained HTML file an experiment, and an index, from the analyst database alone."""
+"""The review pages: one self-contained HTML file per experiment, and an index, made from the analyst database alone."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _MESSAGES = re.compile(b"<!-- messages -->.*?<!-- end of messages -->", re.DOTAL
 
 
 class Pages(NamedTuple):
-    """What writing the pages did.
+    """The result of writing the pages.
 
     Attributes:
-        folder: Where they stand.
+        folder: The folder of the pages.
         drawn: Experiments whose page was written, since something in it changed.
-        refreshed: Those of them in which only the deliveries of messages changed; all else was left as it was.
-        kept: Experiments whose page is as it was.
-        removed: Pages of experiments that are no more.
-        failures: Experiments whose page could not be drawn; a page that says so stands in its place.
-        failing: A sentence for every error that stands, of whatever stage.
+        refreshed: Those of them in which only deliveries of messages changed; the rest of the page was kept.
+        kept: Experiments whose page was not changed.
+        removed: Pages that were removed, since their experiment does not exist any more.
+        failures: Experiments whose page could not be drawn; a page that says so was written instead.
+        failing: A sentence for every present error, of any stage.
     """
 
     folder: Path
@@ -59,12 +59,12 @@ class Pages(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What a page was drawn from.
+    """The state from which a page was drawn.
 
     Attributes:
-        figure: Changes whenever something else than a delivery changes the page.
-        run_id: The run that decided what it says.
-        deliveries: Changes whenever a delivery changes the page.
+        figure: A fingerprint of everything on the page except deliveries.
+        run_id: The run that decided the content of the page.
+        deliveries: A fingerprint of the deliveries on the page.
     """
 
     figure: str
@@ -73,11 +73,11 @@ class Note(NamedTuple):
 
 
 def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
-    """Brings the review pages up to date with the published analyst database.
+    """Updates the review pages from the published analyst database.
 
     Args:
-        settings: Where the published files lie, and where people open the Dagster UI.
-        run_id: The Dagster run that decided what is new; where left out, pages keep the run they name.
+        settings: The folder of published files, and the address of the Dagster UI.
+        run_id: The Dagster run that decided what is new; without it, pages keep the run that they name.
 
     Raises:
         FileNotFoundError: Nothing has been published yet.
@@ -113,7 +113,7 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
                 write_atomically(folder / f"{name}.html", page.encode(), public=True)
 
         _, failures = attempt("page", whole, draw)
-        for failure in failures:  # an earlier page would be taken for what is so now
+        for failure in failures:  # an earlier page would look as if it were up to date
             name = failure.experiment_id
             write_atomically(folder / f"{name}.html", _failed_page(connection, failure).encode(), public=True)
             now[name] = now[name]._replace(figure="")  # so that it is tried again
@@ -131,7 +131,7 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
 
 
 def publish_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
-    """Brings the pages up to date, and notes those that could not be drawn where analysts read it too.
+    """Updates the pages, and publishes again if some could not be drawn, so that `failures` shows them to analysts too.
 
     Args:
         settings: As for `write_pages`.
@@ -149,7 +149,7 @@ def publish_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
 
 
 def _refresh(path: Path, messages: list[read.Row]) -> bool:
-    """Writes the part about messages into a page that is there; False where it has no such part."""
+    """Replaces the part about messages in an existing page; returns False if the page has no such part."""
     new = part("messages.html", "messages", messages).encode()
     page, found = _MESSAGES.subn(lambda _: new, path.read_bytes())
     if found == 1:
@@ -196,7 +196,7 @@ def _page(data: read.ExperimentData, *, run_id: str | None, dagster_url: str) ->
 
 
 def _failed_page(connection: duckdb.DuckDBPyConnection, failure: Failure) -> str:
-    """What stands in place of a page that could not be drawn, with what failed before it."""
+    """The page that is shown instead of one that could not be drawn, with the earlier failures."""
     before = row_dicts(
         connection,
         "SELECT sentence FROM failures WHERE experiment_id = ? AND stage <> 'page' ORDER BY since, stage",
@@ -240,12 +240,12 @@ def family_page(family: str, rows: list[read.Row]) -> str:
 
 
 def glossary_page() -> str:
-    """What the words of the other pages mean, as HTML."""
+    """The page with the meanings of terms, as HTML."""
     return environment().get_template("glossary.html").render(terms=TERMS)
 
 
 def _write_families(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """The page of each family, and none of a family that is no more."""
+    """Writes the page of each family, and removes the pages of families that do not exist any more."""
     pages = {family_file(name): family_page(name, rows) for name, rows in read.families(connection).items()}
     for path in folder.glob(family_file("*")):
         if path.name not in pages:
@@ -255,12 +255,13 @@ def _write_families(connection: duckdb.DuckDBPyConnection, folder: Path) -> None
 
 
 def family_file(family: str) -> str:
-    """The file of a family's page; no experiment's id begins with an underscore."""
+    """The file name of a family's page. It begins with an underscore, which no experiment's id does."""
     return f"_family-{family}.html"
 
 
 def _notes(folder: Path) -> dict[str, Note]:
-    """What the pages were drawn from; nothing where the notes are missing or damaged: all are drawn again."""
+    """The state from which each page was drawn; empty if the file is missing or damaged, so that all are drawn
+    again."""
     try:
         notes = json.loads((folder / PAGE_NOTES).read_text(encoding="utf-8"))
         return {experiment_id: Note(*note) for experiment_id, note in notes.items()}
@@ -270,7 +271,7 @@ def _notes(folder: Path) -> dict[str, Note]:
 
 @cache
 def _program() -> str:
-    """A hash of this package: a page drawn by another version is drawn again."""
+    """A hash of this package, so that a page which another version drew is drawn again."""
     root = Path(__file__).parent
     parts = sorted(
         path for path in root.rglob("*") if path.suffix in (".py", ".sql", ".html", ".svg", ".css")

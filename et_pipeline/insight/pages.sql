@@ -1,7 +1,7 @@
 -- What the review pages and their index show.
 
 -- name: index
--- One row an experiment for the index of the review pages, the newest first.
+-- One row per experiment for the index of the review pages, the newest experiment first.
 SELECT e.experiment_id, e.title, e.owner, e.mode, e.starts_at, e.ends_at, v.state, v.verdict, v.reason,
        v.decided_as_of, v.standing, v.registered_in_hindsight, v.weakened, e.follows, q.state AS promise,
        coalesce((e.plan->>'$.sample')::BOOLEAN, false) AS sample,
@@ -13,7 +13,7 @@ LEFT JOIN promises AS q USING (experiment_id)
 ORDER BY e.starts_at DESC, e.experiment_id
 
 -- name: families
--- The variants of each family side by side, the largest uplift first.
+-- The variants of each family, the largest uplift first.
 SELECT f.*, e.title, e.owner, e.control_strategy_id, e.control_config_version, e.follows, v.state, v.reason
 FROM families AS f
 JOIN experiments AS e USING (experiment_id)
@@ -21,9 +21,9 @@ LEFT JOIN verdicts AS v USING (experiment_id)
 ORDER BY f.family, f.mean_uplift DESC NULLS LAST, f.experiment_id
 
 -- name: fingerprints
--- For each experiment two figures that change whenever its page would: the second one follows the deliveries of
--- its messages, the first one everything else. Paths are not read: what changes them changes the latest
--- interval too. Pairs are counted.
+-- Two fingerprints of the content of each experiment's page: the second one of the deliveries of its messages, the
+-- first one of everything else. Paths are not read, since any change of them also changes the latest interval. Pairs
+-- are only counted.
 WITH parts AS (
     SELECT experiment_id, hash(1, t) AS part FROM experiments AS t
     UNION ALL SELECT experiment_id, hash(2, t) FROM experiment_metrics AS t
@@ -73,14 +73,14 @@ WHERE e.experiment_id IN (SELECT unnest($ids))
 ORDER BY e.emitted_at, e.seq
 
 -- name: outages
--- Outages that overlap each experiment.
+-- Outages that overlap each experiment's window.
 SELECT e.experiment_id, o.*
 FROM experiments AS e JOIN outages AS o ON o.since < e.ends_at AND coalesce(o.until, e.ends_at) > e.starts_at
 WHERE e.experiment_id IN (SELECT unnest($ids))
 ORDER BY o.since
 
 -- name: pairs_over_time
--- Pairs of each experiment in at most about 60 equal spans of whole blocks.
+-- Numbers of pairs of each experiment in at most about 60 equal spans of whole blocks.
 WITH span AS (
     SELECT experiment_id, block, count(*) AS pairs FROM pairs WHERE experiment_id IN (SELECT unnest($ids)) GROUP BY ALL
     UNION ALL
@@ -97,7 +97,8 @@ FROM filled AS f LEFT JOIN span AS s ON s.experiment_id = f.experiment_id AND ep
 GROUP BY f.experiment_id, number, us ORDER BY f.experiment_id, number
 
 -- name: uplifts
--- Pairs by their uplift in bars of one width, the outermost with all beyond; {metric} is a name of the catalogue.
+-- Histogram of pairs by their uplift, with bars of equal width; the first and the last bar include all values beyond
+-- them. {metric} is a name of the catalogue.
 WITH known AS (
     SELECT {metric}_uplift AS uplift FROM pairs WHERE experiment_id = $id AND {metric}_uplift IS NOT NULL
 ), counted AS (
@@ -109,7 +110,7 @@ FROM range($first, $last + 1) AS bars (number) LEFT JOIN counted USING (number)
 ORDER BY number
 
 -- name: unmatched
--- Reports without a pair of each experiment, by arm and reason.
+-- Numbers of each experiment's reports without a pair, by arm and reason.
 SELECT experiment_id, arm, reason, count(*) AS reports FROM unmatched
 WHERE experiment_id IN (SELECT unnest($ids)) GROUP BY ALL
 UNION ALL
@@ -117,7 +118,7 @@ SELECT experiment_id, arm, reason, reports FROM unmatched_elsewhere WHERE experi
 ORDER BY ALL
 
 -- name: replay_gaps
--- The gap of each control by day, of the metrics that its experiments decide by, as rows of a path.
+-- The replay gap of each control by day, for the primary metrics of its experiments, in the columns of a path.
 SELECT
     strategy_id, metric, day::TIMESTAMP AS as_of,
     sum(n_pairs * mean_gap) / sum(n_pairs) AS mean_uplift,

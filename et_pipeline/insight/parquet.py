@@ -1,7 +1,7 @@
-"""Parquet beside the analyst database, for those who use other tools; only what changed is written.
+"""Parquet files of the analyst database, for people who use other tools; only changed files are written.
 
-Small tables are one file each. Tables that grow with the reports are one file a day, so that a tick writes
-the days it touched. What a file was made from is noted as a fingerprint of its rows.
+Small tables are one file each. Tables that grow with the reports are one file per day, so that a tick writes only
+the days that changed. A fingerprint of the rows of each file is stored, to find out what changed.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ BY_DAY = {
     "unmatched": ("emitted_at", "experiment_id, arm, reason, report_id"),
     "cells": ("block", "experiment_id, metric, block, market_id, n, sum, m2"),
 }
-"""Tables with one file a day: the time that says which day, and the columns by which a row's change shows.
+"""Tables with one file per day: the column with the time, and the columns that show whether a row changed.
 
-A report's content hash and `emitted_below_us`, and a pair's two report ids, stand for the columns left out: these
-follow from them.
+The other columns of a report are determined by its content hash and `emitted_below_us`, those of a pair by its two
+report ids.
 """
 NOTES = ".written.json"
 
 
 class Export(NamedTuple):
-    """What writing the files did.
+    """The result of writing the files.
 
     Attributes:
-        folder: Where they stand.
-        written: Files written, relative to the folder.
-        kept: Number of files that are as they were.
+        folder: The folder of the files.
+        written: Files that were written, relative to the folder.
+        kept: Number of files that were not changed.
     """
 
     folder: Path
@@ -48,9 +48,10 @@ class Export(NamedTuple):
 
 
 def write_parquet(settings: Settings) -> Export:
-    """Brings the Parquet files up to date with the published analyst database.
+    """Updates the Parquet files from the published analyst database.
 
-    Each file is replaced atomically; a crash leaves old or new files, and the next run writes the rest.
+    Each file is replaced atomically. After a crash each file is the old or the new one, and the next run writes the
+    rest.
 
     Raises:
         FileNotFoundError: Nothing has been published yet.
@@ -75,7 +76,7 @@ def write_parquet(settings: Settings) -> Export:
 
 
 def _fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """For each file a figure that changes when its rows do."""
+    """A fingerprint of the rows of each file."""
     tables = connection.execute(
         "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal "
         "UNION ALL "
@@ -114,7 +115,8 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> No
 
 
 def _notes(folder: Path) -> dict[str, str]:
-    """What the files were made from; nothing where the notes are missing or damaged: all are written again."""
+    """The stored fingerprints of the files; empty if they are missing or damaged, so that all files are written
+    again."""
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

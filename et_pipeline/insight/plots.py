@@ -17,7 +17,7 @@ from et_pipeline.insight.rendering import part
 from et_pipeline.settings import Settings
 
 SHOWN_CONTROLS = 5
-"""Pictures on the asset `replay_gaps`, the first controls by name; the table has all."""
+"""Number of controls with a picture on the asset `replay_gaps`, the first ones by name; the table has all of them."""
 
 
 def interval_path_svg(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> str | None:
@@ -47,7 +47,7 @@ def interval_path_svg(connection: duckdb.DuckDBPyConnection, experiment_id: str)
 
 
 def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id: str) -> str | None:
-    """The same as Markdown with the image in it, as the Dagster UI shows it; None where there is none."""
+    """The interval path as Markdown with the image in it, for the Dagster UI; None where there is no image."""
     image = interval_path_svg(connection, experiment_id)
     if image is None:
         return None
@@ -56,9 +56,9 @@ def interval_path_markdown(connection: duckdb.DuckDBPyConnection, experiment_id:
 
 
 def replay_gaps_markdown(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """What backtesters flatter, by day, as Markdown with an image for each control; None where none was replayed.
+    """The replay gaps by day, as Markdown with an image for each control; None where no control was replayed.
 
-    The band is two standard errors on both sides; a day of a single market has none.
+    The band has a width of two standard errors on both sides; a day with a single market has none.
     """
     images = []
     for (strategy, metric), rows in _gaps_by_control(connection).items():
@@ -83,10 +83,10 @@ def _gaps_by_control(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, s
 def interval_path_plots(
     settings: Settings, experiments: Sequence[str]
 ) -> tuple[dict[str, str], list[Failure]]:
-    """The same for several experiments of the published database; those without a path are left out.
+    """The Markdown with the interval path for several experiments; those without a path are left out.
 
     Returns:
-        The plots by experiment, and what the drawing of others raised.
+        The plots by experiment, and the failures of experiments whose plot could not be drawn.
     """
     with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
 

@@ -1,7 +1,7 @@
-"""The analyst database: an exact copy of the warehouse, swapped in atomically after each tick.
+"""The analyst database: an exact copy of the warehouse, which replaces the earlier copy atomically after each tick.
 
-Readers never meet a lock: they open a file no one writes to, and keep it until they reopen. The copy before
-the present one is kept beside it as a base, so that the next copy writes only what has changed since.
+Readers never meet a lock: they open a file to which nobody writes, and keep it until they open it again. The previous
+copy is kept beside the present one. The next copy is made from it, so that only what has changed since is written.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import checkpointed, locked
 
 READ_ONLY = 0o444
-"""A copy opened for writing by mistake would lock other readers out."""
+"""Copies are read-only, since a reader that opened one for writing by mistake would lock out the others."""
 
 
 class Publication(NamedTuple):
-    """What publishing did.
+    """The result of publishing.
 
     Attributes:
         path: The analyst database.
-        replaced: Whether there was anything new.
+        replaced: Whether the database was replaced, since something was new.
         size: Its size in bytes.
-        written: Bytes written for it.
-        current: Whether the database that lies there now holds what the warehouse holds.
+        written: Bytes that were written for it.
+        current: Whether its content now is that of the warehouse.
     """
 
     path: Path
@@ -40,20 +40,20 @@ class Publication(NamedTuple):
 
 
 def publish_analyst_database(settings: Settings) -> Publication:
-    """Replaces the analyst database by the warehouse as it is now.
+    """Replaces the analyst database by a copy of the present warehouse.
 
-    The warehouse must not be open in this process: copying its file would drop the connection's lock.
-    A crash at any point leaves the old database or the new one. After a crash just before the swap, the
-    spare is the published file itself and is left alone.
+    The warehouse must not be open in this process, since copying its file would release the connection's lock.
+    After a crash at any point, the analyst database is either the old or the new one. After a crash just before the
+    exchange of files, the previous copy may be the published file itself; then it is not used.
 
     Args:
-        settings: Where warehouse and published files lie.
+        settings: The places of warehouse and published files.
 
     Returns:
-        What was written; nothing where the published copy is the same already.
+        What was written; nothing if the published copy has the same content already.
 
     Raises:
-        WarehouseError: The warehouse is held by another process, or did not write its log into its file.
+        WarehouseError: Another process has the warehouse open, or its write-ahead log was not written into its file.
     """
     target = settings.analyst_path
     public_folder(target.parent)
@@ -81,7 +81,7 @@ def publish_analyst_database(settings: Settings) -> Publication:
 
 
 def holds(settings: Settings, source: Path, block_size: int) -> bool:
-    """Whether the published copy holds what a warehouse holds that is `locked` and not open."""
+    """Whether the published copy has the same content as a warehouse that is `locked` and not open."""
     return settings.analyst_path.exists() and same(source, settings.analyst_path, block_size)
 
 
@@ -94,9 +94,9 @@ def _usable(spare: Path, target: Path) -> bool:
 
 
 def _free(path: Path) -> bool:
-    """Whether no reader holds a file open any more (readers of DuckDB hold a shared lock on it).
+    """Whether no reader has a file open any more (readers of DuckDB hold a shared lock on it).
 
-    On Linux the lock is asked for as an open-file one, which also sees readers in this very process.
+    On Linux an open-file-description lock is requested, which also conflicts with readers in this process.
     """
     import fcntl
 

@@ -1,4 +1,4 @@
-"""What is published for people, and whether it is still there and up to date."""
+"""Checks whether the files that are published for people still exist and are up to date."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from et_pipeline.common.files import follows
 from et_pipeline.settings import Settings
 
 PAGE_NOTES = ".drawn.json"
-"""Beside the review pages: what each was drawn from, so that only changed ones are drawn again."""
+"""File beside the review pages with the state from which each was drawn, so that only changed ones are drawn again."""
 
 
 def missing_publications(settings: Settings) -> list[Path]:
-    """Published files that somebody took away: the analyst database, the index, and every page that was drawn."""
+    """Published files that somebody removed: the analyst database, the index, or a page that was drawn."""
     pages = settings.pages_dir
     try:
         drawn = json.loads((pages / PAGE_NOTES).read_text(encoding="utf-8"))
@@ -24,5 +24,5 @@ def missing_publications(settings: Settings) -> list[Path]:
 
 
 def pages_follow(settings: Settings) -> bool:
-    """Whether the pages were brought up to date after the analyst database was last replaced."""
+    """Whether the pages were updated after the analyst database was last replaced."""
     return follows(settings.pages_dir / PAGE_NOTES, settings.analyst_path)

@@ -1,4 +1,4 @@
-"""What a review page is made from: rows of the published analyst database, nothing else."""
+"""Reads the rows from which the review pages are made, from the published analyst database alone."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ TABLES = {
     "breakdowns": "dimension, value = '(other)', value",
     "promises": "follows",
 }
-"""Tables with a row or more for each experiment, and their order on the page."""
+"""Tables with rows for each experiment, each with the order of these rows on the page."""
 BARS = 24
-"""Bars of the picture of single uplifts; one more where the first begins within its width."""
+"""Number of bars in the histogram of single uplifts; there may be one more."""
 AT_ONCE = 10
-"""Experiments that one query reads: enough to share its cost, few enough that their rows fit into memory."""
+"""Number of experiments that one query reads: several share its cost, and their rows still fit into memory."""
 _OF_THESE = "SELECT * FROM {} WHERE experiment_id IN (SELECT unnest($ids))"
 
 
@@ -51,13 +51,13 @@ class ExperimentData(NamedTuple):
 
     Attributes:
         experiment: Its row of `experiments`.
-        verdict: Its row of `verdicts`; every value is None before the first tick that looked at it.
-        tables: The rows of each of `TABLES`.
-        events: Its messages, each with how its delivery stands.
-        unmatched: Reports without a pair by arm and reason: `arm, reason, reports`.
-        pairs_over_time: Pairs in equal spans of time: `start, pairs`.
-        uplifts: Pairs by the uplift of the primary metric, in bars of one width: `start, pairs`.
-        outages: Outages that overlap it.
+        verdict: Its row of `verdicts`; every value is None before its first evaluation.
+        tables: Its rows in each of `TABLES`.
+        events: Its messages, each with its newest delivery attempt.
+        unmatched: Numbers of reports without a pair, by arm and reason: `arm, reason, reports`.
+        pairs_over_time: Numbers of pairs in equal spans of time: `start, pairs`.
+        uplifts: Histogram of the pairs by the uplift of the primary metric: `start, pairs`.
+        outages: Outages that overlap its window.
     """
 
     experiment: Row
@@ -73,7 +73,7 @@ class ExperimentData(NamedTuple):
 def read_experiments(
     connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]
 ) -> Iterator[ExperimentData]:
-    """Reads what the pages of experiments show, several experiments with one query a table.
+    """Reads what the pages of experiments show, with one query per table for several experiments.
 
     Raises:
         KeyError: The database has no such experiment.
@@ -124,9 +124,9 @@ def read_experiment(connection: duckdb.DuckDBPyConnection, experiment_id: str) -
 def _uplifts(
     connection: duckdb.DuckDBPyConnection, experiment_id: str, diagnostics: list[Row], primary: str | None
 ) -> list[Row]:
-    """Single uplifts of the primary metric by size, three standard deviations around their median.
+    """Histogram of the single uplifts of the primary metric, up to three standard deviations around their median.
 
-    None of a metric that a plan derives: a share has no sizes, and `pairs` has no column of it.
+    It is empty for a metric that a plan derives: single pairs of a share have no sizes, and `pairs` has no such column.
     """
     if primary is None or not metric_of(primary).reported:
         return []
@@ -141,14 +141,14 @@ def _uplifts(
 
 
 def messages(connection: duckdb.DuckDBPyConnection, experiments: Sequence[str]) -> dict[str, list[Row]]:
-    """The messages of each experiment that has any, each with how its delivery stands."""
+    """The messages of each experiment that has any, each with its newest delivery attempt."""
     return _each(connection, load(__package__, "events"), experiments)
 
 
 def _each(
     connection: duckdb.DuckDBPyConnection, query: str, experiments: Sequence[str]
 ) -> dict[str, list[Row]]:
-    """The rows of a query by their experiment."""
+    """The rows of a query, by experiment."""
     found: dict[str, list[Row]] = {}
     for row in row_dicts(connection, query, {"ids": list(experiments)}):
         found.setdefault(row["experiment_id"], []).append(row)
@@ -156,7 +156,8 @@ def _each(
 
 
 def read_index(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-    """One row an experiment, as the index shows it; what needs a human comes first."""
+    """One row per experiment for the index, the newest experiment first, each with its stored judgement and its
+    group."""
     found = row_dicts(connection, load(__package__, "index"))
     for row in found:
         judgement, row["group"] = stored_judgement(row)
@@ -175,15 +176,15 @@ def families(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
 
 
 def fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
-    """For each experiment two figures that change whenever its page would; see the query `fingerprints`.
+    """Two fingerprints of the content of each experiment's page; see the query `fingerprints`.
 
-    The second one follows the deliveries of its messages, the first one everything else.
+    The second one is of the deliveries of its messages, the first one of everything else.
     """
     found = connection.execute(load(__package__, "fingerprints")).fetchall()
     return {experiment_id: (figure, deliveries) for experiment_id, figure, deliveries in found}
 
 
 def latest_time(connection: duckdb.DuckDBPyConnection) -> datetime | None:
-    """The newest moment that any interval speaks of (UTC)."""
+    """The newest moment for which there is an interval (UTC)."""
     row = connection.execute("SELECT max(as_of) FROM intervals").fetchone()
     return None if row is None else row[0]

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from et_pipeline.common import text
 
 GLOSSARY_FILE = "_glossary.html"
-"""The page of words; no experiment's id begins with an underscore."""
+"""The page with the meanings of terms. Its name begins with an underscore, which no experiment's id does."""
 _HASH = re.compile(r"[0-9a-f]{40,}")
 
 
@@ -36,7 +36,7 @@ class _Compiled(FileSystemBytecodeCache):
 
 @cache
 def environment() -> Environment:
-    """The templates, compiled, with the filters that write figures as people read them."""
+    """The templates, compiled, with the filters that format figures for people."""
     made = Environment(
         loader=PackageLoader("et_pipeline.insight"),
         bytecode_cache=None if sys.dont_write_bytecode else _Compiled(str(KEPT), "%s.jinja"),
@@ -61,7 +61,7 @@ def environment() -> Environment:
 
 
 def part(template: str, macro: str, *values: object, **named: object) -> str:
-    """What one macro of a template makes of its arguments, as markup."""
+    """The markup that one macro of a template makes from its arguments."""
     return str(getattr(environment().get_template(template).module, macro)(*values, **named))
 
 
@@ -71,7 +71,7 @@ def _difference(mean: float | None, point: Mapping[str, Any]) -> str:
 
 
 def _facts(detail: str) -> list[tuple[str, str]]:
-    """The figures of an audit row as names and values: hashes by their beginning, nothing nested (a whole plan)."""
+    """The facts of an audit row as names and values; hashes are shortened, nested values (a whole plan) left out."""
     return [
         (name.replace("_", " "), f"{value[:16]}…" if _HASH.fullmatch(str(value)) else str(value))
         for name, value in json.loads(detail or "{}").items()

@@ -1,4 +1,4 @@
-"""Where values and moments stand on an axis, and which of them get a tick."""
+"""Scales of axes: positions of values and times on an axis, and their ticks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def value_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str
     Args:
         low: Lower end.
         high: Upper end, above `low`.
-        most: The range has at most so many steps; it has at least two fifths as many, rounded down.
+        most: Largest number of steps; there are at least two fifths as many, rounded down.
 
     Returns:
         Multiples of 1, 2 or 5 times a power of ten, ascending, each with as many decimals as the step has.
@@ -71,7 +71,7 @@ def round_up(value: float) -> float:
 
 
 def _value_label(value: float, step: float, largest: float) -> str:
-    """With the decimals of the step, or by powers of ten where those would be too many digits."""
+    """The label with the decimals of the step, or with a power of ten if it would have too many digits."""
     decimals = max(0, -math.floor(math.log10(step * (1 + 1e-9))))
     if decimals > 6 or largest >= 1e9:
         return text.number(value + 0.0, 1 + math.ceil(math.log10(largest / step)))
@@ -84,10 +84,10 @@ def time_ticks(start: datetime, end: datetime, most: int = 7) -> list[tuple[date
     Args:
         start: The first moment.
         end: The last one, after `start`.
-        most: The range has at most so many steps.
+        most: Largest number of steps.
 
     Returns:
-        Moments at whole units of the clock, of the month or of the year, ascending.
+        Times at whole hours, days, months or similar units, ascending.
     """
     span = end - start
     for clock in _CLOCK:
@@ -120,7 +120,7 @@ def _clock_label(moment: datetime, step: timedelta) -> str:
 
 
 def _firsts(start: datetime, end: datetime, months: int) -> Iterator[datetime]:
-    """Each first of a month up to `end`, in steps that divide or are divided by a year."""
+    """The first days of months up to `end`, in steps of months that divide a year or are whole years."""
     number = (12 * start.year + start.month - 1) // months * months
     while number // 12 <= end.year:
         year, month = divmod(number, 12)
@@ -130,7 +130,8 @@ def _firsts(start: datetime, end: datetime, months: int) -> Iterator[datetime]:
 
 
 def _days_of_months(start: datetime, end: datetime, step: int) -> Iterator[datetime]:
-    """Every `step`-th day of each month from its first on; none that the next first follows too closely."""
+    """Every `step`-th day of each month, beginning with the first, except days too close to the first of the next
+    month."""
     for first in _firsts(start, end, 1):
         following = (first + timedelta(days=31)).replace(day=1)
         for day in range(0, 31, step):
