@@ -1,9 +1,9 @@
-"""Snapshots from the report bus on NATS: the durable consumer behind `et bus snapshot`.
+"""Writes snapshots of the report bus on NATS, with a durable consumer; used by `et bus snapshot`.
 
-Reports are written to `report_bus/nats/` as immutable NDJSON files and acknowledged only after file and
-folder are synced. A process killed before that gets the same reports again and writes them again; ingest
-knows duplicates by their `report_id`. A process killed after it leaves a file that is complete. So a report
-may be written twice, but is never lost.
+Reports are written to `report_bus/nats/` as immutable NDJSON files, and acknowledged only after file and folder are
+synced. If the process is killed before that, the next one gets the same reports and writes them again; ingest
+recognises duplicates by their `report_id`. If it is killed later, the file is complete. So a report may be written
+twice, but is never lost.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from et_pipeline.settings import NatsSettings, Settings, SettingsError
 from et_pipeline.warehouse.connection import open_warehouse, transaction
 
 FOLDER = "nats"
-"""Folder under `report_bus/` that the snapshots go to."""
+"""Folder under `report_bus/` into which the snapshots are written."""
 ACK_WAIT_S = 120.0
-"""Seconds after which the server offers an unacknowledged report again; far above one batch's time."""
+"""Seconds after which the server sends an unacknowledged report again; much longer than one batch takes."""
 _FETCH = 200
 _STREAM_NOT_FOUND = 10059
 
 
 class Limits(NamedTuple):
-    """When a snapshot is full; whichever comes first.
+    """The limits of one snapshot; it is full when the first of them is reached.
 
     Attributes:
-        messages: So many messages.
-        size: So many bytes, exceeded by at most what came in one fetch of up to 200 messages.
-        seconds: So long after its first message.
-        idle_s: Seconds without a new message after which the bus counts as read to its end.
+        messages: Number of messages.
+        size: Number of bytes; it may be exceeded by the messages of one fetch, which are up to 200.
+        seconds: Seconds since its first message.
+        idle_s: Seconds without a new message after which the end of the bus counts as reached.
     """
 
     messages: int = 10_000
@@ -57,10 +57,10 @@ class Snapshot(NamedTuple):
     """One batch taken from the bus.
 
     Attributes:
-        path: The file, None where the batch held nothing to write.
-        messages: Messages taken and acknowledged.
-        lines: Lines written; a message may hold several.
-        own: Messages of our own among them, which are not written.
+        path: The file; None if the batch had nothing to write.
+        messages: Messages that were read and acknowledged.
+        lines: Lines written; a message may have several.
+        own: How many of the messages were sent by this pipeline itself; these are not written.
         size: Bytes written.
     """
 
@@ -72,18 +72,18 @@ class Snapshot(NamedTuple):
 
 
 def bus_snapshot(settings: Settings, limits: Limits | None = None) -> list[Snapshot]:
-    """`et bus snapshot`: reads the bus to its present end, and notes when it is out and when it is back.
+    """`et bus snapshot`: reads the bus to its present end, and records the beginning and end of its outages.
 
-    An outage is an open row of `outages`; while there is one, governance pauses sampling and verdicts and
-    says EXPERIMENT_STALLED. The backlog comes with the first snapshot after it.
+    An outage is an open row of `outages`. While there is one, governance pauses sampling and verdicts and emits
+    EXPERIMENT_STALLED. The first snapshot after an outage has all messages that were sent meanwhile.
 
     Args:
         settings: The bus and the folder that ingest reads.
-        limits: When a file is full.
+        limits: The limits of one file.
 
     Raises:
-        SettingsError: No bus is connected.
-        UnavailableError: The bus is out; the outage is recorded.
+        SettingsError: No bus is configured.
+        UnavailableError: The bus cannot be reached; the outage is recorded.
         OSError: A file cannot be written; nothing in it was acknowledged.
     """
     if settings.nats is None:
@@ -104,10 +104,12 @@ def bus_snapshot(settings: Settings, limits: Limits | None = None) -> list[Snaps
 
 
 def forget_outage(settings: Settings) -> Outage | None:
-    """`et bus forget`: ends the open outage of the bus, whether or not it is back; the next reading may open another.
+    """`et bus forget`: ends the open outage of the bus, whether or not the bus can be reached.
+
+    The next reading may open another outage.
 
     Returns:
-        The outage; None where none was open.
+        The outage; None if none was open.
     """
     with open_warehouse(settings) as connection, transaction(connection):
         found = next((outage for outage in open_outages(connection) if outage.source == NATS), None)
@@ -117,7 +119,8 @@ def forget_outage(settings: Settings) -> Outage | None:
 
 
 def _outage_note(settings: Settings) -> Path:
-    """A file beside the snapshots while the bus is out: its coming and going makes a tick due."""
+    """A file that exists beside the snapshots during an outage of the bus; when it appears or disappears, a tick is
+    due."""
     return settings.report_bus_dir / FOLDER / "outage.txt"
 
 
@@ -127,10 +130,10 @@ def take_snapshots(settings: NatsSettings, report_bus: Path, limits: Limits | No
     Args:
         settings: The bus.
         report_bus: The folder that ingest reads.
-        limits: When a file is full.
+        limits: The limits of one file.
 
     Returns:
-        What was written, in order; empty where there was nothing new.
+        The snapshots that were written, in order; empty if there was nothing new.
 
     Raises:
         UnavailableError: The bus cannot be reached, its stream is missing, or the connection broke.
@@ -145,7 +148,7 @@ async def _take_all(settings: NatsSettings, folder: Path, limits: Limits) -> lis
     async with connected(settings) as client:
         try:
             subscription, waiting = await _subscribe(client, settings)
-            # Only as many as were there at the start: a busy bus must not keep a tick waiting for ever.
+            # It reads only as many messages as waited at the start, so that it ends even if messages come all the time.
             while sum(snapshot.messages for snapshot in taken) < waiting:
                 batch = await _collect(client, settings, subscription, limits)
                 if not batch:
@@ -161,7 +164,7 @@ async def _take_all(settings: NatsSettings, folder: Path, limits: Limits) -> lis
 
 
 async def _subscribe(client: Client, settings: NatsSettings) -> tuple[JetStreamContext.PullSubscription, int]:
-    """The durable consumer, made on first use, and how many messages wait for it."""
+    """The durable consumer, which is created on first use, and the number of messages that wait for it."""
     jetstream = client.jetstream(timeout=settings.timeout_s)
     try:
         info = await jetstream.consumer_info(settings.stream, settings.durable)
@@ -204,7 +207,7 @@ async def _collect(
         batch += new
         size += sum(len(message.data) for message in new)
     if not client.is_connected:
-        # Without this a broken connection would look like a bus read to its end.
+        # Without this check, a broken connection would look like the end of the bus.
         raise UnavailableError(f"the connection to NATS at {settings.url} broke while reading")
     return batch
 
@@ -228,10 +231,10 @@ def write_snapshot(batch: list[Msg], settings: NatsSettings, folder: Path) -> Sn
 
 
 def as_lines(payload: bytes) -> bytes:
-    """A message as lines of NDJSON: a document on several lines is put on one, anything else stays as it is.
+    """A message as lines of NDJSON: a document on several lines is put on one line, anything else is not changed.
 
-    What is no JSON document as a whole (several documents, broken ones) keeps its lines, and ingest judges
-    each: joining them could turn a broken line into a valid one.
+    A message that is not one JSON document (several documents, or damaged ones) keeps its lines, and ingest checks
+    each of them. If they were joined, an invalid line could become a valid one.
     """
     payload = payload.strip(b"\r\n")
     if b"\n" in payload and _is_document(payload):

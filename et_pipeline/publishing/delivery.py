@@ -1,4 +1,4 @@
-"""Sending what is pending: retries with backoff and jitter, dead letters, one deliverer at a time."""
+"""Sends pending messages: retries with backoff and jitter, dead letters, and only one process at a time."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class DeliveryBusyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Policy:
-    """How stubborn delivery is.
+    """How often and how long delivery is tried again.
 
     Attributes:
-        tries: Attempts in a row within one round, as long as the destination answered so far.
-        first_wait_s: Wait before the second of them; it doubles, with jitter.
-        longest_wait_s: No wait within a round is longer, not even one that the destination asks for.
-        first_pause_s: Pause before the next round; it doubles with every failed round, with jitter.
-        longest_pause_s: No pause between rounds is longer, unless the destination asks for it.
-        rounds: Failed rounds after which a message is a dead letter.
-        give_up_after: Messages in a row that a destination could not take, after which the round ends for it.
-        batch: Messages sent before what became of them is recorded.
+        tries: Attempts for one message within one round, as long as the destination took the earlier messages.
+        first_wait_s: Wait before the second attempt, in seconds; it doubles each time, with jitter.
+        longest_wait_s: Longest wait within a round, even if the destination asks for a longer one.
+        first_pause_s: Pause before the next round, in seconds; it doubles with every failed round, with jitter.
+        longest_pause_s: Longest pause between rounds, unless the destination asks for a longer one.
+        rounds: Failed rounds after which a message becomes a dead letter.
+        give_up_after: Number of messages in a row that a destination could not take, after which its round ends.
+        batch: Number of messages that are sent before their outcomes are recorded.
     """
 
     tries: int = 4
@@ -60,7 +60,7 @@ class Policy:
 
 
 class Delivery(NamedTuple):
-    """What one round did.
+    """The result of one round.
 
     Attributes:
         outcomes: Every attempt, in the order of sending.
@@ -69,7 +69,7 @@ class Delivery(NamedTuple):
     outcomes: list[Outcome]
 
     def with_status(self, status: str) -> list[Outcome]:
-        """The attempts that ended so: `delivered`, `failed` or `dead`."""
+        """The attempts with a status: `delivered`, `failed` or `dead`."""
         return [outcome for outcome in self.outcomes if outcome.status == status]
 
 
@@ -85,21 +85,22 @@ def deliver(
     clock: Callable[[], datetime] = _utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Delivery:
-    """One round: sends what is due and records what became of it.
+    """One round: sends the messages that are due and records the outcomes.
 
-    The warehouse is open only to read what is due and to record outcomes, never during a network wait.
+    The warehouse is open only while due messages are read and outcomes are recorded, never while waiting for the
+    network.
 
     Args:
-        settings: Where warehouse and destinations are.
-        destinations: Destination behind each name of `ROUTES`, and nobody else; None for those the settings ask
-            for, people among them.
-        policy: How stubborn to be.
-        clock: The real time; backoff is about the world outside, so a fixed `ET_NOW` does not stop it.
-        sleep: Waits that many seconds.
+        settings: The places of warehouse and destinations.
+        destinations: The destination for each name of `ROUTES`, and no others; None for those of the settings,
+            including people.
+        policy: How often and how long delivery is tried again.
+        clock: The real time. Backoff depends on the world outside, so a fixed `ET_NOW` does not stop it.
+        sleep: Waits the given number of seconds.
 
     Raises:
-        DeliveryBusyError: Another process was delivering all along.
-        WarehouseError: The warehouse could not be opened; what was sent meanwhile is sent again next time.
+        DeliveryBusyError: Another process was delivering during the whole time.
+        WarehouseError: The warehouse could not be opened; messages sent meanwhile are sent again next time.
     """
     found = configured(settings) if destinations is None else destinations
     chosen = {str(name): destination for name, destination in found.items()}
@@ -120,22 +121,22 @@ def deliver(
 
 
 def deliver_to_files(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Delivery:
-    """Sends what is due and goes to files: part of a tick, since nobody has to be waited for.
+    """Sends the due messages whose destination is a file; this is part of a tick, since it does not wait for a network.
 
-    What people have to be told is put together too, so that `publish` has nothing to do where nobody is to be told.
-    What cannot be written at the first try stays as it was, and so does everything while another process
-    delivers: `deliver` does the rest.
+    It also makes the notifications for people, so that the job `publish` has nothing to do if there are none.
+    A message that cannot be written at the first attempt stays pending, and so do all messages while another process
+    delivers; `deliver` sends them later.
 
     Args:
         connection: The warehouse.
-        settings: Where the outbox is.
+        settings: The place of the outbox.
     """
     here: dict[str, Destination] = dict(files(settings).items())
     policy = Policy(tries=1, give_up_after=1)
     sent: list[tuple[Pending, Outcome]] = []
     try:
         with _only_deliverer(settings, 0):
-            with suppress(DirectoryError):  # `publish` fails by it, where a person sees it
+            with suppress(DirectoryError):  # the job `publish` then fails with it, where people see it
                 address(connection, settings, _utc_now())
             due = sorted(pending(connection, here, _utc_now()), key=_destination)
             for name, group in groupby(due, key=_destination):
@@ -151,7 +152,7 @@ def deliver_to_files(connection: duckdb.DuckDBPyConnection, settings: Settings) 
 
 
 class _Round:
-    """One round at one destination: how it fared so far decides how patient it still is."""
+    """One round at one destination; the outcomes so far decide how often later messages are tried."""
 
     def __init__(
         self,
@@ -165,7 +166,7 @@ class _Round:
         self._down: UnavailableError | None = None
 
     def send(self, batch: Sequence[Pending]) -> list[Outcome]:
-        """What became of each message of a batch."""
+        """Sends the messages of a batch and returns the outcome of each."""
         outcomes: list[Outcome] = []
         with ExitStack() as stack:
             send = self._connect(stack)
@@ -264,7 +265,7 @@ def _batches(items: Sequence[Pending], size: int) -> Iterator[Sequence[Pending]]
 
 @contextmanager
 def _only_deliverer(settings: Settings, patience_s: float) -> Iterator[None]:
-    """Holds the delivery lock: two deliverers at once would only send everything twice."""
+    """Holds the delivery lock, since two processes that deliver at once would send everything twice."""
     path = settings.warehouse_path.with_name("delivery.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=patience_s)

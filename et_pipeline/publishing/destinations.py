@@ -1,4 +1,4 @@
-"""What every destination of messages is: report bus, StrategyRegistry, the files that stand in for them."""
+"""The interface of all destinations of messages: report bus, StrategyRegistry, people, and files in place of these."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MessageKind = Kind | Literal["notification"]
 
 
 class Message(NamedTuple):
-    """One message on its way out.
+    """One message that is to be sent.
 
     Attributes:
         event_id: The idempotency key.
-        kind: Which kind of message.
-        experiment_id: The experiment it speaks of, None where there are several or none.
+        kind: Which kind of message it is.
+        experiment_id: The experiment that it is about; None if it is about several or none.
         reason_code: The code, for a reason code.
         body: The whole message as JSON; the same bytes at every attempt.
     """
@@ -31,14 +31,14 @@ class Message(NamedTuple):
 
 
 class RefusedError(Exception):
-    """The destination will never take this message as it is: no retry, but the dead-letter list."""
+    """The destination will never take this message, so it becomes a dead letter and is not tried again."""
 
 
 class UnavailableError(Exception):
     """The destination cannot take the message now.
 
     Attributes:
-        retry_after_s: Seconds the destination asked to wait; None where it did not say.
+        retry_after_s: Seconds that the destination asked to wait; None if it did not say.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -51,10 +51,10 @@ Send = Callable[[Message], str]
 
 
 class Destination(Protocol):
-    """Somewhere messages go. Taking the same event id twice must be harmless there."""
+    """A place to which messages are sent. To receive the same event id twice must do no harm there."""
 
     def open(self) -> AbstractContextManager[Send]:
-        """Connects, for a handful of messages.
+        """Connects, to send some messages.
 
         Raises:
             UnavailableError: It cannot be reached, or cannot take a message now.

@@ -1,4 +1,4 @@
-"""Who is told what: `notifications.yaml`, with addresses and the routes to them."""
+"""Who gets which notifications: `notifications.yaml`, with addresses and the routes to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Topic = Literal[
     "run_failed",
 ]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
-"""What people can be told about: the kinds of a route."""
+"""The topics of notifications: the kinds that a route may have."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
@@ -42,11 +42,12 @@ class _Strict(BaseModel):
 
 
 class Address(_Strict):
-    """Where the address itself stands, an Apprise URL: it holds passwords and tokens, so never in this file.
+    """The place of an address. The address itself is an Apprise URL with passwords or tokens, so it is not in this
+    file.
 
     Attributes:
-        env: The environment variable that holds it.
-        file: The file whose first line it is, relative to the folder of `notifications.yaml`.
+        env: The environment variable with the address.
+        file: The file with the address in its first line, relative to the folder of `notifications.yaml`.
     """
 
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
@@ -63,7 +64,7 @@ class Address(_Strict):
 
 
 class Route(_Strict):
-    """Which of what happens goes to which addresses; what is left out matches everything.
+    """Which notifications go to which addresses; a condition that is left out matches everything.
 
     Attributes:
         to: Names of addresses.
@@ -78,7 +79,7 @@ class Route(_Strict):
     experiments: list[str] | None = None
 
     def takes(self, topic: str, owner: str | None, experiment_id: str | None) -> bool:
-        """Whether something goes this way; what is about no experiment goes where neither owner nor id is asked for."""
+        """Whether a notification takes this route. One about no experiment takes only routes without owners and ids."""
         return (
             (self.kinds is None or topic in self.kinds)
             and _matches(self.owners, owner)
@@ -110,8 +111,8 @@ class Directory(NamedTuple):
     """Addresses and routes.
 
     Attributes:
-        path: The file they come from.
-        addresses: Where each address stands.
+        path: The file from which they were read.
+        addresses: The place of each address.
         routes: The routes, in the order of the file.
     """
 
@@ -120,7 +121,7 @@ class Directory(NamedTuple):
     routes: list[Route]
 
     def recipients(self, topic: str, owner: str | None, experiment_id: str | None) -> list[str]:
-        """Names of the addresses that something goes to, each once."""
+        """Names of the addresses to which a notification is sent, each of them once."""
         found = [
             name for route in self.routes if route.takes(topic, owner, experiment_id) for name in route.to
         ]
@@ -131,7 +132,7 @@ class Directory(NamedTuple):
 
         Raises:
             KeyError: There is no such address.
-            DirectoryError: Its variable or file is not there, or empty.
+            DirectoryError: Its variable or file does not exist, or is empty.
         """
         address = self.addresses[name]
         if address.env is not None:
@@ -155,10 +156,10 @@ class Directory(NamedTuple):
 
 
 def read_directory(settings: Settings) -> Directory:
-    """Who is told what; nobody is where there is no file.
+    """Reads `notifications.yaml`; without this file there are no addresses and no routes.
 
     Raises:
-        DirectoryError: The file cannot be read, or holds what is not allowed.
+        DirectoryError: The file cannot be read, or its content is not allowed.
     """
     path = settings.notify_path
     try:
@@ -198,5 +199,5 @@ def parse_directory(content: bytes, path: Path) -> Directory | list[Refusal]:
 
 
 def _shy(problem: Any) -> dict[str, Any]:
-    """A fault without the values of what stands under addresses: somebody may have put the secret itself there."""
+    """A fault without any values under `addresses`, since somebody may have written the secret itself there."""
     return {**problem, "input": "(not shown)"} if problem["loc"][:1] == ("addresses",) else dict(problem)

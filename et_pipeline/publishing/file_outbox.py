@@ -1,4 +1,4 @@
-"""The embedded destination: one message a file under `outbox/`, where no real destination is connected."""
+"""The built-in destination, if no real one is connected: each message becomes a file under `outbox/`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class FileOutbox:
-    """Messages as `<event_id>.json`; a file that is there already is the same message and stays as it is."""
+    """Writes messages as `<event_id>.json`. An existing file is the same message, so it is not written again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @contextmanager
     def open(self) -> Iterator[Send]:
-        """Nothing to connect; the folder is made with the first message."""
+        """Needs no connection; the folder is created with the first message."""
         yield self._send
 
     def _send(self, message: Message) -> str:

@@ -1,7 +1,7 @@
 """The house metrics as a Prometheus text file, `published/metrics.prom`.
 
-Everything is counted in the warehouse, not in the process, so counters survive restarts and agree with the
-tables. Point the textfile collector of a node exporter at the folder.
+Everything is counted in the warehouse and not in the process, so counters survive restarts and agree with the
+tables. The textfile collector of a node exporter can read the folder.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ INPUTS = (REPORT_BUS, NATS)
 
 
 class HouseMetrics(Collector):
-    """Reads the metrics out of the warehouse whenever they are collected."""
+    """Reads the metrics from the warehouse each time they are collected."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         self._connection, self._settings = connection, settings
 
     def collect(self) -> Iterator[Metric]:
-        """The five families of the house."""
+        """The five families of metrics that all bots of the team have."""
         yield self._invocations()
         yield self._errors()
         yield self._latency()
@@ -116,7 +116,7 @@ def _gauge(name: str, help_text: str, label: str, values: dict[str, int]) -> Met
 
 
 def write_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Path:
-    """Writes the metrics as they stand in the warehouse; a reader sees the old file or the new one.
+    """Writes the metrics from the warehouse; a reader sees either the old file or the new one.
 
     Returns:
         The file.

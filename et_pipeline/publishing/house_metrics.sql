@@ -7,7 +7,7 @@ FROM deliveries WHERE status IN ('delivered', 'failed', 'dead')
 GROUP BY destination ORDER BY destination
 
 -- name: house_errors
--- What went wrong, by kind; every kind has a row, so that a rate starts from 0.
+-- Numbers of errors by kind; every kind has a row, so that a rate starts from 0.
 SELECT 'quarantined_line' AS error, coalesce(sum(quarantined), 0)::BIGINT AS errors FROM snapshots
 UNION ALL
 SELECT 'delivery_failed', count(*) FILTER (status = 'failed') FROM deliveries
@@ -16,14 +16,15 @@ SELECT 'delivery_dead', count(*) FILTER (status = 'dead') FROM deliveries
 ORDER BY error
 
 -- name: house_invocations
--- Messages by what they say. The decision is the authority's, Explain, for a reason code; else the message's kind.
+-- Numbers of messages. The label `decision` is the bot's authority (Explain) for reason codes, else the message's kind.
 SELECT CASE kind WHEN 'reason_code' THEN 'explain' ELSE kind END AS decision,
     coalesce(reason_code, '') AS reason_code,
     count(*) AS messages
 FROM events GROUP BY ALL ORDER BY ALL
 
 -- name: house_latency
--- Seconds from the decision to its first delivery: how many messages took at most so long, and their total.
+-- Seconds from the decision to the first delivery: for each bound how many messages took at most that long, and the
+-- total.
 WITH first AS (
     SELECT event_id, destination, min(attempted_at) AS delivered_at
     FROM deliveries WHERE status = 'delivered' GROUP BY ALL

@@ -1,4 +1,4 @@
-"""The StrategyRegistry over HTTP: where drift signals go."""
+"""The StrategyRegistry over HTTP, the destination of drift signals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from et_pipeline.publishing.destinations import Message, RefusedError, Send, Una
 from et_pipeline.settings import RegistrySettings, Secret
 
 RETRIED = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-"""The 4xx answers that say nothing against the message itself."""
+"""The 4xx answers that are not about the message itself, so that it is sent again."""
 MAX_RETRY_AFTER_S = 86_400.0
 MAX_BODY = 4096
 MAX_DETAIL = 400
@@ -28,9 +28,9 @@ MAX_DETAIL = 400
 class HttpRegistry:
     """Posts each message as JSON, with its event id as the `Idempotency-Key`.
 
-    2xx is delivered. 408, 429, 5xx, timeouts and broken connections are tried again, after `Retry-After`
-    where the registry gives one. Every other answer is final, redirects included: following one could carry
-    the token to another host. Certificates are verified; nothing turns that off.
+    2xx means delivered. After 408, 429, 5xx, timeouts and broken connections the message is sent again, after the time
+    in `Retry-After` if the registry gives one. Every other answer is final, including redirects: to follow one could
+    send the token to another host. Certificates are always verified.
     """
 
     def __init__(self, settings: RegistrySettings) -> None:
@@ -66,14 +66,14 @@ class HttpRegistry:
             ) as response:
                 return self._judge(response)
         except requests.exceptions.RequestException as error:
-            # The library's own text may quote headers; its type and the deepest cause say enough.
+            # The library's message may contain headers, so only the type and text of the innermost cause are used.
             raise UnavailableError(self._redacted(f"{self._host}: {_cause(error)}")) from None
 
     def _judge(self, response: requests.Response) -> str:
         status = response.status_code
         answer = f"HTTP {status}"
         if 200 <= status < 300:
-            _beginning(response)  # a short body read to its end lets the next message share the connection
+            _beginning(response)  # a body that was read to its end lets the next message use the same connection
             return answer
         if 300 <= status < 400:
             raise RefusedError(
@@ -86,7 +86,7 @@ class HttpRegistry:
         raise RefusedError(text)
 
     def _redacted(self, text: str) -> str:
-        """The text up to where the token begins, should the registry have echoed it, and not too long."""
+        """The text, shortened, and cut off before the token in case the registry sent it back."""
         token = self._settings.token
         if token is not None:
             text = text.partition(token.reveal()[:8])[0]
@@ -94,7 +94,7 @@ class HttpRegistry:
 
 
 class _Bearer(AuthBase):
-    """Sets the token, and keeps `requests` from taking other credentials out of a `.netrc`."""
+    """Sets the token, and prevents `requests` from using other credentials of a `.netrc` file."""
 
     def __init__(self, token: Secret | None) -> None:
         self._token = token
@@ -106,17 +106,18 @@ class _Bearer(AuthBase):
 
 
 def _beginning(response: requests.Response) -> str:
-    """The beginning of an answer's body, on one line; one read only, since a body may drip for ever."""
+    """The beginning of an answer's body, on one line. It reads only once, since a server may send a body without
+    end."""
     try:
         raw = response.raw.read1(MAX_BODY)
     except (urllib3.exceptions.HTTPError, OSError):
-        return ""  # the status has arrived, and the status decides
+        return ""  # only the status matters, and it is known already
     text = " ".join(raw.decode("utf-8", "replace").split())
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _cause(error: BaseException) -> str:
-    """What lies at the bottom of a chain of exceptions, for example `ConnectionRefusedError: …`."""
+    """The innermost cause of an exception, for example `ConnectionRefusedError: …`."""
     seen: set[int] = set()
     cause = error
     while id(cause) not in seen:
@@ -131,7 +132,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that `Retry-After` asks for, given as seconds or as a date (RFC 9110, section 10.2.3)."""
+    """Seconds to wait according to `Retry-After`, which is a number or a date (RFC 9110, section 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
     if not text:
         return None

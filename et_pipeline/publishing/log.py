@@ -1,7 +1,8 @@
-"""Log lines as JSON: `ts`, `level`, `bot_id`, `reason_code`, the event, and what else is worth knowing.
+"""Log lines as JSON: `ts`, `level`, `bot_id`, `reason_code`, the event, and further facts.
 
-Where they go is decided here only: appended to `ET_LOG`, or to stderr. Each line is one write to a file
-opened for appending, so several processes share a file, and a rotated one is simply made anew.
+Only this module decides where they are written: appended to the file `ET_LOG`, or to stderr. Each line is written by
+    one write to a file opened for appending. So several processes can use the same file, and after a rotation a new one
+    is made.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def logger(settings: Settings) -> structlog.typing.FilteringBoundLogger:
-    """A logger that writes where the settings say; secrets have no business in its arguments."""
-    import structlog  # with rich and Pygments: only where a line is written
+    """A logger that writes to the place of the settings. Its arguments must not contain secrets."""
+    import structlog  # it imports rich and Pygments, so only if a line is written
 
     return structlog.wrap_logger(  # type: ignore[no-any-return]
         _Lines(settings.log_path),

@@ -1,4 +1,4 @@
-"""The report bus on NATS JetStream: one connection, and our own reports published on it."""
+"""The report bus on NATS JetStream: connects to it and publishes the pipeline's own reports on it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class NatsBus:
     """Publishes messages with their event id as `Nats-Msg-Id`.
 
     A message counts as delivered when JetStream has acknowledged it, which it does after storing it.
-    The server drops an id it has seen within its duplicate window; beyond that, readers know a report by
-    its `report_id`.
+    The server drops a message whose id it received within its duplicate window. After that window, readers recognise a
+    duplicate by its `report_id`.
     """
 
     def __init__(self, settings: NatsSettings) -> None:
@@ -33,7 +33,7 @@ class NatsBus:
 
     @contextmanager
     def open(self) -> Iterator[Send]:
-        """Connects once for a handful of messages."""
+        """Connects once, to send some messages."""
         with asyncio.Runner() as runner:
             connection = connected(self._settings)
             client = runner.run(connection.__aenter__())
@@ -65,10 +65,10 @@ class NatsBus:
 
 @asynccontextmanager
 async def connected(settings: NatsSettings) -> AsyncIterator[Client]:
-    """A connection that gives up instead of waiting for ever; whoever uses it retries.
+    """A connection that raises an error instead of waiting for ever; its user tries again.
 
     Raises:
-        UnavailableError: The server cannot be reached, or does not let us in.
+        UnavailableError: The server cannot be reached, or refuses the credentials.
     """
     if settings.creds_file is not None:
         _check_credentials(settings.creds_file)
@@ -84,7 +84,7 @@ async def connected(settings: NatsSettings) -> AsyncIterator[Client]:
                 name="gov.experimenttracker",
                 error_cb=note,
                 allow_reconnect=False,
-                max_reconnect_attempts=1,  # counts for the first connection too, which else takes minutes
+                max_reconnect_attempts=1,  # also applies to the first connection, which otherwise takes minutes
                 reconnect_time_wait=0,
                 tls=None if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file),
                 user_credentials=None if settings.creds_file is None else str(settings.creds_file),
@@ -98,7 +98,7 @@ async def connected(settings: NatsSettings) -> AsyncIterator[Client]:
 
 
 def _check_credentials(path: Path) -> None:
-    """The client library trips over another kind of file with an error that names neither file nor cause."""
+    """Refuses a file that is not a credentials file; the client's own error would name neither file nor cause."""
     try:
         text = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
@@ -108,7 +108,7 @@ def _check_credentials(path: Path) -> None:
 
 
 def unavailable(settings: NatsSettings, error: BaseException) -> UnavailableError:
-    """The same trouble in words that name the server; the client library's errors are often empty."""
+    """An error with a message that names the server, since the client's own messages are often empty."""
     if isinstance(error, APIError):
         return UnavailableError(
             f"JetStream at {settings.url} says: {error.description} (code {error.err_code})"

@@ -1,14 +1,14 @@
-"""The outbox: every event reaches its destination at least once, whatever dies in between.
+"""The outbox: every event reaches its destination at least once, even if processes are killed at any point.
 
-The stage that decides something writes the event in the same transaction; `people.address` puts notifications to
-people beside it. From there on:
+The stage that decides something writes the event in the same transaction; `people.address` adds notifications to
+people. After that:
 
-1. what is due is read in one short transaction;
-2. it is sent, with the warehouse closed, since a network wait must block no tick;
-3. what became of each message is recorded in a transaction of its own.
+1. the due messages are read in one short transaction;
+2. they are sent while the warehouse is closed, so that waiting for a network does not block a tick;
+3. the outcome of each message is recorded in a transaction of its own.
 
-A process killed between 2 and 3 sends again next time, with the same event id, which every destination
-takes as the same message. Nothing is recorded as delivered before the destination has said so.
+After a process is killed between 2 and 3, the messages are sent again next time with the same event id, by which every
+destination recognises the same message. Nothing is recorded as delivered before the destination has confirmed it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pending(NamedTuple):
     Attributes:
         message: The message.
         destination: Name of the destination.
-        attempt: Number of the attempt to come, from 1, over the message's whole life.
+        attempt: Number of the next attempt, counted from 1 since the message was written.
         failures: Failed attempts since it was written, or since an operator asked for redelivery.
     """
 
@@ -44,15 +44,15 @@ class Pending(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one attempt, a row of `deliveries`.
+    """The outcome of one attempt: a row of `deliveries`.
 
     Attributes:
         event_id: The event.
         destination: Name of the destination.
         attempt: Number of the attempt.
-        status: `delivered`, `failed` (will be tried again) or `dead` (only an operator brings it back).
-        detail: What the destination answered, or what went wrong.
-        attempted_at: When (UTC, by the real clock).
+        status: `delivered`, `failed` (will be tried again) or `dead` (only an operator can have it sent again).
+        detail: The destination's answer, or the error.
+        attempted_at: Time of the attempt (UTC, by the real clock).
         due_at: When it will be tried again, for `failed`.
     """
 
@@ -66,18 +66,18 @@ class Outcome(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A message that delivery has given up on.
+    """A message that delivery does not try to send any more.
 
     Attributes:
         event_id: The event.
         kind: Kind of message.
-        experiment_id: The experiment it speaks of, None where there are several or none.
+        experiment_id: The experiment that it is about; None if it is about several or none.
         reason_code: The code, for a reason code.
         message: Its sentence.
         destination: The destination that did not take it.
-        attempt: The last attempt's number.
-        detail: Why it was given up.
-        attempted_at: When (UTC).
+        attempt: Number of the last attempt.
+        detail: Why it is not tried again.
+        attempted_at: Time of the last attempt (UTC).
     """
 
     event_id: str
@@ -96,12 +96,12 @@ def pending(
     destinations: Collection[str] | None = None,
     now: datetime | None = None,
 ) -> list[Pending]:
-    """What has not been delivered yet, oldest first.
+    """The messages that have not been delivered yet, the oldest first.
 
     Args:
         connection: The warehouse.
-        destinations: Only what goes to these; None for all, people among them.
-        now: Only what is due by then; None also for what still waits for its next attempt.
+        destinations: Only messages to these destinations; None for all, including people.
+        now: Only messages that are due by then; None to include those that wait for their next attempt.
     """
     routes = [(kind, name) for kind, name in ROUTES.items() if destinations is None or name in destinations]
     parameters = {
@@ -118,7 +118,7 @@ def pending(
 
 
 def record(connection: duckdb.DuckDBPyConnection, outcomes: Collection[Outcome]) -> None:
-    """Writes what became of attempts, in one transaction."""
+    """Writes the outcomes of attempts, in one transaction."""
     with transaction(connection):
         for outcome in outcomes:
             row = outcome._replace(
@@ -129,17 +129,17 @@ def record(connection: duckdb.DuckDBPyConnection, outcomes: Collection[Outcome])
 
 
 def dead_letters(connection: duckdb.DuckDBPyConnection) -> list[DeadLetter]:
-    """The messages that delivery has given up on, oldest event first."""
+    """All dead letters, the oldest event first."""
     return [DeadLetter(*row) for row in connection.execute(load(__package__, "dead_letters")).fetchall()]
 
 
 def redeliver(
     connection: duckdb.DuckDBPyConnection, event_ids: Collection[str], now: datetime | None = None
 ) -> list[str]:
-    """Puts events back among the pending ones, with a fresh count of failures.
+    """Makes events pending again, with a count of failures that starts at 0.
 
-    Dead letters and delivered messages alike: a message delivered to files is sent to a destination that was
-    connected since. An event that is still pending stays as it is.
+    This is possible for dead letters and for delivered messages; a message that was delivered to a file is then sent to
+    a destination that was connected since. An event that is still pending is not changed.
 
     Returns:
         The ids that were put back.
@@ -159,12 +159,12 @@ def redeliver(
 
 
 def not_addressed(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Ids of events and notices for which nobody has looked yet whom to tell, see `people.address`."""
+    """Ids of events and notices whose recipients have not been determined yet, see `people.address`."""
     return [row[0] for row in connection.execute(load(__package__, "not_addressed")).fetchall()]
 
 
 def counts(connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mapping[str, int]]:
-    """Messages per destination and status: `delivered`, `dead`, `failed`, `waiting` (not tried yet)."""
+    """Numbers of messages by destination and status: `delivered`, `dead`, `failed`, `waiting` (not tried yet)."""
     result: dict[str, dict[str, int]] = {}
     for name, status, count in connection.execute(load(__package__, "counts"), _routes()).fetchall():
         result.setdefault(name, {})[status] = count

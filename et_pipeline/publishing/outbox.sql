@@ -1,8 +1,8 @@
--- The outbox: what is due, what became of it, what was given up on.
+-- The outbox: due messages, outcomes, and dead letters.
 
 -- name: pending
--- Messages whose delivery is due. $kinds and $destinations are the routes of events, position by position; a
--- notification names its destination itself, and they are all wanted where $people is true.
+-- Messages whose delivery is due. $kinds and $destinations are the routes of events: a kind and its destination are at
+-- the same position. A notification names its destination itself; all notifications are included if $people is true.
 WITH routes AS (
     SELECT unnest($kinds::VARCHAR[]) AS kind, unnest($destinations::VARCHAR[]) AS destination
 ),
@@ -36,7 +36,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 SELECT DISTINCT event_id FROM messages WHERE event_id IN (SELECT unnest(?::VARCHAR[]))
 
 -- name: redeliver
--- Puts events back among the pending ones, at every destination that is done with them.
+-- Makes events pending again, at every destination where they were delivered or became dead letters.
 INSERT INTO deliveries (event_id, destination, attempt, status, detail, attempted_at, due_at)
 SELECT event_id, destination, max(attempt) + 1, 'requeued', 'asked for by an operator', $now::TIMESTAMP, NULL
 FROM deliveries

@@ -1,9 +1,10 @@
-"""What people are told: a notification for each address, and its delivery by the package Apprise.
+"""Notifications to people: one for each address, delivered by the package Apprise.
 
-Events and notices become notifications once, in one transaction (`address`): then they wait in the outbox like every
-other message, each address by itself, so that a mail server that is away keeps no chat waiting, and nobody is told
-twice because somebody else could not be reached. A person may still get a message twice where a process died between
-sending it and recording that: mail and chats know no idempotency key, so each message ends with its id.
+Events and notices become notifications once, in one transaction (`address`). Then they wait in the outbox like every
+other message, separately for each address. So a chat message does not wait for a mail server that cannot be reached,
+and nobody gets a message twice because another person could not be reached. A person may still get a message twice if a
+process is killed between sending it and recording this: mail and chats have no idempotency key, so each message ends
+with its id.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import duckdb
 
 PREFIX = "people:"
-"""How the name of a destination begins that is an address of `notifications.yaml`."""
+"""Prefix of the name of a destination that is an address of `notifications.yaml`."""
 TITLES: dict[Topic, str] = {
     "review_request": "a better variant waits for reviewers",
     "split_request": "a large split waits for a sign-off",
@@ -45,17 +46,17 @@ TITLES: dict[Topic, str] = {
     "run_failed": "a run failed",
 }
 ASKS = {"review_request": "promotion_review", "split_request": "awaiting_sign_off"}
-"""The state in which a person signs, by the topic that asks for it."""
+"""The state in which a person signs, by the topic of the request."""
 MAX_PARTS = 20
-"""How many events one message tells in full; the rest is counted."""
+"""Largest number of events that one message lists; further events are only counted."""
 MAX_DETAIL = 300
 _PIECES = re.compile(r"[/:@?&=+,;#\s]+")
 SECRET_LENGTH = 4
-"""A piece of an address that is at least so long is never shown."""
+"""Length from which a piece of an address is never shown, since it may be secret."""
 
 
 class Told(NamedTuple):
-    """One event or notice, as people are told it.
+    """One event or notice for people.
 
     Attributes:
         source_id: Its id.
@@ -75,7 +76,7 @@ class Told(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One message to people, as it stands in `notifications.payload`.
+    """One message to people, in the form of `notifications.payload`.
 
     Attributes:
         title: The subject.
@@ -89,20 +90,20 @@ class Text(NamedTuple):
 
 
 def address(connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime) -> int:
-    """Puts together what people have to be told of everything that is new; one transaction.
+    """Makes the notifications for all new events and notices, in one transaction.
 
-    What happened before there was a route for it is told to nobody afterwards.
+    An event that happened before there was a route for it is not sent to anybody later.
 
     Args:
         connection: The warehouse, outside any transaction.
-        settings: Where `notifications.yaml` is, and where people open the pages.
+        settings: The place of `notifications.yaml`, and the address at which people open the pages.
         now: The real time.
 
     Returns:
-        How many notifications were put together.
+        The number of new notifications.
 
     Raises:
-        DirectoryError: `notifications.yaml` is not as it must be; what is new waits until it is.
+        DirectoryError: `notifications.yaml` is not valid; new events wait until it is.
     """
     new = [Told(*row) for row in connection.execute(load(__package__, "not_addressed")).fetchall()]
     if not new:
@@ -152,7 +153,7 @@ def compose(topic: Topic, parts: list[Told], pages_url: str | None, identifier: 
     Args:
         topic: What it is about.
         parts: At least one event or notice.
-        pages_url: Where people open the pages, None where they have no address.
+        pages_url: The address at which people open the pages; None if they have none.
         identifier: The notification's id.
     """
     about = sorted({told.experiment_id for told in parts if told.experiment_id})
@@ -185,10 +186,10 @@ class Person:
 
     @contextmanager
     def open(self) -> Iterator[Send]:
-        """Reads the address from where `notifications.yaml` says it stands; it connects with the first message.
+        """Reads the address from the place that `notifications.yaml` names; it connects with the first message.
 
         Raises:
-            UnavailableError: File or address cannot be used as they are.
+            UnavailableError: The file or the address cannot be used.
         """
         try:
             directory = read_directory(self._settings)
@@ -211,12 +212,12 @@ class Person:
 
 
 def _sender(name: str, url: Secret) -> Send:
-    """Sends by the plugin of the package Apprise that understands the address.
+    """Returns a function that sends by the plugin of the package Apprise for this kind of address.
 
     Raises:
-        UnavailableError: None does.
+        UnavailableError: There is no such plugin.
     """
-    # Imported where it delivers: it takes longer to load than a tick that finds nothing new.
+    # Imported only here, since it takes longer to load than a whole tick that finds nothing new.
     import apprise
 
     asset = apprise.AppriseAsset(
@@ -243,7 +244,8 @@ def _sender(name: str, url: Secret) -> Send:
 
 @contextmanager
 def _captured() -> Iterator[list[str]]:
-    """What the package logs of what went wrong; it returns only whether it worked. Nothing reaches other logs."""
+    """Collects the package's log lines, since its functions return only whether they worked; other logs do not get
+    them."""
     lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -257,7 +259,7 @@ def _captured() -> Iterator[list[str]]:
 
 
 def _redacted(lines: list[str], url: Secret) -> str:
-    """What the package logged, on one line, without any piece of the address: it may hold passwords and tokens."""
+    """The package's log lines as one line, without any part of the address, which may have passwords and tokens."""
     text = " ".join(lines)
     whole = url.reveal()
     pieces = {piece for form in (whole, unquote(whole)) for piece in _PIECES.split(form)}

@@ -1,8 +1,8 @@
--- Whom to tell what.
+-- Who gets which notifications.
 
 -- name: not_addressed
--- Events and notices for which nobody has looked yet whom to tell, with their topics (see `directory.TOPICS`).
--- What has no topic is for other systems only.
+-- Events and notices whose recipients have not been determined yet, with their topics (see `directory.TOPICS`).
+-- An event without a topic is for other systems only.
 WITH told AS (
     SELECT event_id AS source_id, experiment_id, severity, message, 0 AS part, seq,
         CASE

@@ -1,4 +1,4 @@
-"""Which message goes where, and what stands there: a real destination, or files until one is connected."""
+"""Which message goes to which destination: a real one, or files as long as none is connected."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ ROUTES: Mapping[Kind, DestinationName] = {
     "promotion_review": "report_bus",
     "drift_signal": "strategy_registry",
 }
-"""The whole routing. Names are roles: connecting a real bus later does not send the past again."""
+"""The destination of each kind of message. Names are roles, so earlier messages are not sent again to a bus that is
+connected later."""
 
 
 def files(settings: Settings) -> dict[DestinationName, Destination]:
-    """The files behind each name to which nothing else is connected: sending there waits for nobody."""
+    """The destinations that are files, for each name without a real one; sending to them needs no waiting."""
     outbox = FileOutbox(settings.outbox_dir)
     connected = {"report_bus": settings.nats, "strategy_registry": settings.registry}
     return {name: outbox for name in dict.fromkeys(ROUTES.values()) if connected[name] is None}
 
 
 def destinations(settings: Settings) -> dict[DestinationName, Destination]:
-    """The destination behind each name, as the settings ask for."""
-    # Imported where they are connected: they take as long to load as all the rest of a tick that finds nothing new.
+    """The destination for each name, according to the settings."""
+    # Imported only if they are used: they take as long to load as all the rest of a tick that finds nothing new.
     found = files(settings)
     if settings.nats is not None:
         from et_pipeline.publishing.nats_bus import NatsBus
