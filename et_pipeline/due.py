@@ -1,7 +1,7 @@
-"""Is a tick due? Everything a tick depends on, as one fingerprint, the next moment the clock matters, and whether
-what was published is still there.
+"""Is a tick due? This depends on a fingerprint of all inputs, on the next time at which a tick has something to do, and
+on whether the published files still exist.
 
-Cheap on purpose: file listings only, no warehouse, no Dagster. The sensor and `et tick` ask the same question.
+It is fast, since it only lists files and uses neither the warehouse nor Dagster. The sensor and `et tick` both use it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class LastTick(NamedTuple):
-    """What the last complete tick left behind.
+    """The note that the last complete tick wrote.
 
     Attributes:
-        inputs: Fingerprint of the inputs it was started for.
-        wake_at: When the clock alone makes the next tick due (a UTC day, an `ends_at`, a stall, a report
+        inputs: Fingerprint of the inputs for which it was started.
+        wake_at: The time at which the next tick is due without new inputs (a UTC day, an `ends_at`, a stall, a report
             that waits for its time).
     """
 
@@ -41,7 +41,7 @@ class LastTick(NamedTuple):
 def fingerprint(settings: Settings) -> str:
     """A hash over the names, sizes and times of all input files and over the mode.
 
-    A folder that is missing or unreadable is part of it, so that an outage of the bus makes a tick due.
+    It also contains whether a folder is missing or unreadable, so that an outage of the bus makes a tick due.
     """
     digest = hashlib.sha256(f"{__version__} {settings.mode}".encode())
     for root in (
@@ -70,7 +70,7 @@ def _listing(root: Path) -> Iterator[str]:
         if entry.name.endswith(".tmp"):
             continue
         try:
-            if entry.is_dir(follow_symlinks=False):  # two links to their own folder would be walked for ever
+            if entry.is_dir(follow_symlinks=False):  # following links to their own folder would never end
                 yield from (f"{entry.name}/{line}" for line in _listing(Path(entry.path)))
             else:
                 status = entry.stat()
@@ -80,7 +80,7 @@ def _listing(root: Path) -> Iterator[str]:
 
 
 def read_last_tick(settings: Settings) -> LastTick | None:
-    """The last complete tick; None where there is none, or its note cannot be read (then a tick is due)."""
+    """The note of the last complete tick; None if there is none or it cannot be read, and then a tick is due."""
     try:
         document = json.loads(settings.last_tick_path.read_text(encoding="utf-8"))
         wake_at = datetime.fromisoformat(document["wake_at"])
@@ -90,13 +90,13 @@ def read_last_tick(settings: Settings) -> LastTick | None:
 
 
 def write_last_tick(settings: Settings, tick: LastTick) -> None:
-    """Notes a complete tick, atomically."""
+    """Writes the note of a complete tick, atomically."""
     document = {"inputs": tick.inputs, "wake_at": tick.wake_at.isoformat()}
     write_atomically(settings.last_tick_path, json.dumps(document).encode())
 
 
 def next_wake(connection: duckdb.DuckDBPyConnection, settings: Settings) -> datetime:
-    """The next moment at which the clock alone makes a tick due, see the query `wake`."""
+    """The next time at which a tick is due without new inputs, see the query `wake`."""
     now = naive_utc(settings.now())
     row = connection.execute(
         load(__package__, "wake"),

@@ -1,6 +1,6 @@
 """All configuration of the pipeline, read from the environment in one place.
 
-Every variable, its default and its meaning stand in `docs/configuration.md`.
+`docs/configuration.md` lists every variable with its default and its meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from et_pipeline.common.times import parse_duration
 
 NOTIFICATIONS = "notifications.yaml"
-"""Name of the file in the data folder that says who is told what."""
+"""Name of the file in the data folder that says who gets which notifications."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -27,7 +27,7 @@ class SettingsError(ValueError):
 
 
 class Secret:
-    """A value that shows itself only where it is asked to: no repr, message or log line holds it."""
+    """A secret value: it is shown only by `reveal`, never in a repr, a message or a log line."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -46,7 +46,7 @@ class RegistrySettings:
 
     Attributes:
         url: `ET_REGISTRY_URL`: where drift signals are posted; https, or http to this machine.
-        token: `ET_REGISTRY_TOKEN`: the bearer token, None where the registry asks for none.
+        token: `ET_REGISTRY_TOKEN`: the bearer token; None if the registry requires none.
         ca_file: `ET_REGISTRY_CA_FILE`: certificates to trust instead of the system's.
         timeout_s: `ET_REGISTRY_TIMEOUT`: seconds to wait for a connection, and for each part of an answer.
     """
@@ -65,8 +65,9 @@ class NatsSettings:
         url: `ET_NATS_URL`: the server; `nats://` or `tls://`.
         stream: `ET_NATS_STREAM`: the JetStream stream that holds the reports; it must exist.
         subject: `ET_NATS_SUBJECT`: reports under this subject become snapshots.
-        publish_subject: `ET_NATS_PUBLISH_SUBJECT`: our own reports go here, and never become snapshots.
-        durable: `ET_NATS_DURABLE`: name of the consumer that remembers how far we have read.
+        publish_subject: `ET_NATS_PUBLISH_SUBJECT`: the pipeline's own reports are sent to this subject, and never
+            become snapshots.
+        durable: `ET_NATS_DURABLE`: name of the consumer that stores how far the bus was read.
         creds_file: `ET_NATS_CREDS`: a NATS credentials file, None for a server without accounts.
         ca_file: `ET_NATS_CA_FILE`: certificates to trust instead of the system's.
         timeout_s: `ET_NATS_TIMEOUT`: seconds to wait for a connection and for an answer.
@@ -84,7 +85,7 @@ class NatsSettings:
 
 @dataclass(frozen=True)
 class SparkSettings:
-    """Where reports and pairs lie and are worked on when one machine does not suffice.
+    """The cluster on which reports and pairs are stored and processed if one machine is not enough.
 
     Attributes:
         url: `ET_SPARK_URL`: a Spark Connect server, of Apache Spark or Sail.
@@ -102,24 +103,25 @@ class Settings:
     Attributes:
         data_dir: `ET_DATA_DIR`: plans, snapshots, warehouse, published files.
         mode: `ET_MODE`: `shadow_only` refuses limited-live plans; `limited_live` allows them.
-        max_clock_skew_us: `ET_MAX_CLOCK_SKEW`: how far in the future `emitted_at` may lie.
-        replay_required: `ET_REPLAY_FIDELITY`: `required` asks of every new shadow plan what `replay_fidelity: {require:
-            true}` does; `optional` leaves it to the plans.
-        stall_after_us: `ET_STALL_AFTER`: without a new snapshot for so long, the bus counts as stalled;
-            None where the folder only has to be readable.
+        max_clock_skew_us: `ET_MAX_CLOCK_SKEW`: how far in the future `emitted_at` may be.
+        replay_required: `ET_REPLAY_FIDELITY`: with `required`, every new shadow plan is treated as if it had
+            `replay_fidelity: {require: true}`; with `optional`, the plans decide.
+        stall_after_us: `ET_STALL_AFTER`: without a new snapshot for this time, the bus counts as stalled;
+            None if the folder only has to be readable.
         fixed_now: `ET_NOW`: a fixed clock, for replays; None for the real one.
         memory_limit: `ET_MEMORY_LIMIT`: DuckDB's share of memory.
         lock_timeout_s: `ET_LOCK_TIMEOUT`: seconds to wait for another writer.
         delivery_attempts: `ET_DELIVERY_ATTEMPTS`: failed rounds after which a message is a dead letter.
-        registry: The StrategyRegistry, None where its messages go to files.
-        nats: The report bus on NATS, None where it is the folder and its messages go to files.
-        spark: `ET_ENGINE=spark`: the cluster; None where everything is in the warehouse.
-        log_path: `ET_LOG`: the file that log lines are appended to; None for stderr.
+        registry: The StrategyRegistry; None if its messages are written to files.
+        nats: The report bus on NATS; None if the bus is the folder and its messages are written to files.
+        spark: `ET_ENGINE=spark`: the cluster; None if everything is in the warehouse.
+        log_path: `ET_LOG`: the file to which log lines are appended; None for stderr.
         log_level: `ET_LOG_LEVEL`: the least severe lines that are written.
         dagster_url: `ET_DAGSTER_URL`: where people open the Dagster UI; review pages link to their run there.
-        pages_url: `ET_PAGES_URL`: where people open the review pages, for links to them; None where they have none.
-        notify_file: `ET_NOTIFY_FILE`: who is told what; None for `NOTIFICATIONS` in the data folder.
-        portfolio_delta: `ET_PORTFOLIO_DELTA`: largest expected share of false ones among the discoveries that stand.
+        pages_url: `ET_PAGES_URL`: the address at which people open the review pages, for links to them; None without
+            one.
+        notify_file: `ET_NOTIFY_FILE`: the file with notifications; None for `NOTIFICATIONS` in the data folder.
+        portfolio_delta: `ET_PORTFOLIO_DELTA`: largest expected share of false discoveries among those that stand.
         portfolio_window_us: `ET_PORTFOLIO_WINDOW`: discoveries of all experiments that ran in this time are counted
             together.
     """
@@ -146,7 +148,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """The settings that the environment asks for.
+        """The settings from the environment.
 
         Raises:
             SettingsError: A value is not allowed; the message names variable, value and what is allowed.
@@ -186,17 +188,17 @@ class Settings:
         )
 
     def now(self) -> datetime:
-        """The present moment in UTC, or the fixed one."""
+        """The present time in UTC, or the fixed one."""
         return self.fixed_now or datetime.now(UTC)
 
     @property
     def experiments_dir(self) -> Path:
-        """Where plans stand."""
+        """The folder of plans."""
         return self.data_dir / "experiments"
 
     @property
     def report_bus_dir(self) -> Path:
-        """Where snapshots appear."""
+        """The folder of snapshots."""
         return self.data_dir / "report_bus"
 
     @property
@@ -206,17 +208,17 @@ class Settings:
 
     @property
     def last_tick_path(self) -> Path:
-        """The note that a complete tick leaves behind, see `due`."""
+        """The note of the last complete tick, see `due`."""
         return self.warehouse_path.with_name("last_tick.json")
 
     @property
     def restoring_path(self) -> Path:
-        """There while a restore exchanges files: nothing else may use the data folder then."""
+        """A file that exists while a restore exchanges files; nothing else may use the data folder during that time."""
         return self.data_dir / ".restoring" / "exchanging"
 
     @property
     def published_dir(self) -> Path:
-        """What analysts and reviewers read."""
+        """The folder of published files, for analysts and reviewers."""
         return self.data_dir / "published"
 
     @property
@@ -226,32 +228,32 @@ class Settings:
 
     @property
     def pages_dir(self) -> Path:
-        """The review pages."""
+        """The folder of the review pages."""
         return self.published_dir / "pages"
 
     @property
     def metrics_path(self) -> Path:
-        """The house metrics, for Prometheus."""
+        """The file with the house metrics, for Prometheus."""
         return self.published_dir / "metrics.prom"
 
     @property
     def outbox_dir(self) -> Path:
-        """The embedded destination of messages."""
+        """The folder that is the built-in destination of messages."""
         return self.data_dir / "outbox"
 
     @property
     def sign_offs_dir(self) -> Path:
-        """Where signed decisions are put."""
+        """The folder of signed decisions."""
         return self.data_dir / "sign_offs"
 
     @property
     def notify_path(self) -> Path:
-        """Who is told what."""
+        """The file that says who gets which notifications."""
         return self.notify_file or self.data_dir / NOTIFICATIONS
 
     @property
     def allowed_signers_path(self) -> Path:
-        """Who may sign."""
+        """The file with the keys of those who may sign."""
         return self.data_dir / "allowed_signers"
 
 
@@ -311,9 +313,9 @@ def _instant(env: Mapping[str, str], name: str) -> datetime | None:
 
 
 _MEMORY = re.compile(r"[1-9][0-9]{0,5}(\.[0-9]+)? ?[KMGT]i?B")
-"""What DuckDB takes as an amount of memory."""
+"""The amounts of memory that DuckDB accepts."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""What a bearer token may be made of (RFC 6750, section 2.1)."""
+"""The allowed characters of a bearer token (RFC 6750, section 2.1)."""
 _NATS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NATS_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _NATS_FILTER = re.compile(r"([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?|>")

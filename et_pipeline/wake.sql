@@ -1,5 +1,5 @@
 -- name: wake
--- The next moment at which the clock alone changes what a tick would say.
+-- The next time at which a tick would have another result without new inputs.
 SELECT min(moment)
 FROM (
     SELECT date_trunc('day', $now) + INTERVAL 1 DAY AS moment

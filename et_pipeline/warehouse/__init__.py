@@ -1,4 +1,4 @@
 """The pipeline's own DuckDB file: connection, migrations, query engine, audit log, backup and locks.
 
-In: settings. Out: an open connection that one writer holds at a time, with the newest schema.
+In: settings. Out: an open connection with the newest schema; only one process at a time has the file open for writing.
 """

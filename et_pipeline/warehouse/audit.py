@@ -1,9 +1,9 @@
-"""The append-only audit log: every row carries the hash of the one before, so tampering shows.
+"""The append-only audit log: every row contains the hash of the row before, so that manipulations are found.
 
-A row's hash is the SHA-256 of the canonical JSON of `[seq, recorded_at, experiment_id, action, from_state,
-to_state, detail, previous_hash]`. Edits, deletions, insertions and reorderings inside the log break the
-chain. Rows cut off its end, or a log written anew as a whole, do not: those show against anchors, which are
-heads of the chain noted elsewhere, in a file beside the warehouse and in the messages that were sent.
+A row's hash is the SHA-256 of the canonical JSON of `[seq, recorded_at, experiment_id, action, from_state, to_state,
+detail, previous_hash]`. Edits, deletions, insertions and reorderings inside the log break the chain. The removal of its
+last rows, or a whole new log, does not. These are found by a comparison with anchors: heads of the chain that were
+stored elsewhere, in a file beside the warehouse and in the messages that were sent.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from et_pipeline.settings import Settings
 
 GENESIS = "0" * 64
-"""What the first row has in place of a previous hash."""
+"""The previous hash of the first row."""
 
 
 class Head(NamedTuple):
-    """A row of the chain, by which everything up to it can be checked.
+    """A row of the chain; with its hash, all rows up to it can be checked.
 
     Attributes:
-        seq: The row's number, 0 for an empty log.
-        hash: Its hash, `GENESIS` for an empty log.
-        source: Where this head was noted.
+        seq: The row's number; 0 for an empty log.
+        hash: Its hash; `GENESIS` for an empty log.
+        source: The place where this head was stored.
     """
 
     seq: int
@@ -49,7 +49,7 @@ class Fault(NamedTuple):
     Attributes:
         seq: The row's number.
         kind: `edited`, `missing`, `inserted`, `broken` (does not follow the row before), or `unlike_anchor`.
-        sentence: What is wrong, for people.
+        sentence: The fault in a sentence for people.
     """
 
     seq: int
@@ -58,7 +58,7 @@ class Fault(NamedTuple):
 
 
 def _row_hash(seq: int, recorded_at: datetime, *rest: str | None) -> str:
-    """The hash of one row; `rest` is every later column but the hash itself, in the table's order."""
+    """The hash of one row; `rest` are all further columns except the hash itself, in the table's order."""
     return content_hash([seq, isoformat(recorded_at), *rest])
 
 
@@ -83,11 +83,11 @@ def append(
     Args:
         connection: The warehouse.
         at: When it happened.
-        experiment_id: The experiment it speaks of, None for the pipeline as a whole.
+        experiment_id: The experiment that it is about; None for the pipeline as a whole.
         action: What happened, for example `transition` or `plan_refused`.
         from_state: State before, for a transition.
         to_state: State after, for a transition.
-        detail: Plain JSON data with the particulars.
+        detail: Further facts, as plain JSON data.
 
     Returns:
         The chain's new head.
@@ -106,14 +106,14 @@ def append(
 
 
 def verify(connection: duckdb.DuckDBPyConnection, anchors: Iterable[Head] = ()) -> Fault | None:
-    """Recomputes the chain and compares it with heads noted elsewhere.
+    """Computes the chain again and compares it with heads that were stored elsewhere.
 
     Args:
         connection: The warehouse.
-        anchors: Heads noted elsewhere (`read_anchor`, `event_anchors`).
+        anchors: Heads that were stored elsewhere (`read_anchor`, `event_anchors`).
 
     Returns:
-        The first bad row, or None where the log is as it was written.
+        The first bad row; None if the log is as it was written.
     """
     rows = connection.execute(
         "SELECT seq, recorded_at, experiment_id, action, from_state, to_state, detail, previous_hash, hash "
@@ -153,18 +153,18 @@ def verify(connection: duckdb.DuckDBPyConnection, anchors: Iterable[Head] = ()) 
 
 
 def anchor_path(settings: Settings) -> Path:
-    """The file beside the warehouse that notes the newest head."""
+    """The file beside the warehouse with the newest head."""
     return settings.warehouse_path.with_name(AUDIT_HEAD)
 
 
 def write_anchor(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Head:
-    """Notes the newest head beside the warehouse; call it after the commit.
+    """Writes the newest head into a file beside the warehouse; it must be called after the commit.
 
-    Written after the commit, a crash in between leaves an older head, which is still in the chain.
-    A head that is not in the present log is left alone: it is the evidence that rows were cut off.
+    After a crash between commit and this call, the file has an older head, which is still in the chain.
+    If the head in the file is not in the present log, the file is not changed: it proves that rows were removed.
 
     Returns:
-        The head that stands in the file now.
+        The head that is now in the file.
     """
     newest = head(connection)
     noted = read_anchor(settings)
@@ -180,10 +180,10 @@ def _contains(connection: duckdb.DuckDBPyConnection, noted: Head) -> bool:
 
 
 def read_anchor(settings: Settings) -> Head | None:
-    """The head noted beside the warehouse, None where nothing was noted yet.
+    """The head in the file beside the warehouse; None if there is no such file yet.
 
     Raises:
-        ValueError: The file is there but not readable as a head.
+        ValueError: The file exists but is not a head.
     """
     path = anchor_path(settings)
     if not path.exists():
@@ -196,7 +196,7 @@ def read_anchor(settings: Settings) -> Head | None:
 
 
 def event_anchors(connection: duckdb.DuckDBPyConnection) -> list[Head]:
-    """The heads that messages carried away (`audit` in the payload of a reason code), oldest first."""
+    """The heads in messages that were sent (`audit` in the payload of a reason code), the oldest first."""
     rows = connection.execute(
         "SELECT DISTINCT CAST(payload->'$.payload.audit.seq' AS BIGINT) AS seq, "
         "payload->>'$.payload.audit.hash' FROM events WHERE kind = 'reason_code' ORDER BY seq"

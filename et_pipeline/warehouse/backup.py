@@ -1,9 +1,9 @@
 """Backups: a folder with the warehouse and its inputs, and a manifest by which all of it can be checked.
 
-The manifest stands in the folder only when everything is there, and the folder under its own name only when the
-manifest is. A restore checks everything, puts all of it beside the data, and then exchanges files one by one; a
-note says so while it does, and until it is gone nothing else uses the data folder. What was there before stays,
-in a folder of its own.
+The manifest is written when all other files are complete, and only then does the folder get its final name. A restore
+checks everything, copies all of it beside the data, and then exchanges files one by one. During the exchange a file
+marks the data folder as half restored, and nothing else uses the folder until that file is removed. The files that were
+there before are kept in a folder of their own.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class BackupError(RuntimeError):
 
 
 class Manifest(NamedTuple):
-    """What a backup holds.
+    """The content of a backup.
 
     Attributes:
         format: Version of this layout.
         made_at: When it was made (ISO-8601, UTC).
         program: Version of the program that made it.
-        schema_version: Of its warehouse.
+        schema_version: Version of its warehouse's schema.
         audit: Newest row of its audit log: `seq` and `hash`.
-        reports: Whether the snapshots of the report bus are in it.
-        files: By path: `size` in bytes and `sha256`.
+        reports: Whether it contains the snapshots of the report bus.
+        files: `size` in bytes and `sha256` of each file, by path.
     """
 
     format: int
@@ -58,25 +58,25 @@ class Manifest(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files, in bytes."""
         return sum(int(entry["size"]) for entry in self.files.values())
 
 
 def back_up(settings: Settings, target: Path, *, reports: bool = True) -> Manifest:
     """Copies the warehouse and its inputs into a new folder.
 
-    The warehouse's lock is held while the warehouse is copied, and ticks wait so long. The inputs come after
-    it: what the warehouse knows of is among them, and what is newer is read by the first tick after a restore.
+    The warehouse's lock is held while the warehouse is copied, so ticks wait for that time. The inputs are copied after
+    it. So they include everything that the warehouse has read, and the first tick after a restore reads newer ones.
 
     Args:
         settings: The data folder.
-        target: The folder to make; it must not be there, nor lie in the data folder.
+        target: The folder to make; it must not exist, nor lie in the data folder.
         reports: Whether to copy the snapshots of the report bus too.
 
     Raises:
         BackupError: The target cannot be made.
         WarehouseError: The warehouse is in use, corrupt, or newer than this program.
-        OSError: A file cannot be read or written; the target is not there then.
+        OSError: A file cannot be read or written; in that case there is no target.
     """
     target = target.absolute()
     if target.exists():
@@ -124,7 +124,7 @@ def _inputs(settings: Settings, reports: bool) -> Iterator[Path]:
 
 
 def _copied(root: Path, paths: Iterable[Path], target: Path) -> dict[str, dict[str, Any]]:
-    """Copies files below `root` with their times; what each of them holds."""
+    """Copies files below `root` with their times; returns the size and hash of each."""
     found = {}
     for path in paths:
         if path.exists():
@@ -135,7 +135,7 @@ def _copied(root: Path, paths: Iterable[Path], target: Path) -> dict[str, dict[s
 
 
 def _copy(source: Path, target: Path) -> tuple[int, str]:
-    """Copies a file and syncs it; its size and SHA-256, of the bytes that were copied."""
+    """Copies a file and syncs it; returns size and SHA-256 of the bytes that were copied."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     with source.open("rb") as reader, target.open("wb") as writer:
@@ -150,12 +150,12 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
 
 
 class Restored(NamedTuple):
-    """What a restore did.
+    """The result of a restore.
 
     Attributes:
-        manifest: Of the backup.
-        replaced: The folder that holds what was there before, None where nothing was.
-        resumed: Whether it finished one that had been interrupted.
+        manifest: The manifest of the backup.
+        replaced: The folder with the files that were there before; None if there were none.
+        resumed: Whether it continued a restore that had been interrupted.
     """
 
     manifest: Manifest
@@ -164,17 +164,17 @@ class Restored(NamedTuple):
 
 
 def restore(settings: Settings, source: Path) -> Restored:
-    """Puts a backup in the place of a data folder's warehouse and inputs.
+    """Replaces a data folder's warehouse and inputs by those of a backup.
 
-    Everything is checked before anything is touched. Killed while it still copies, nothing has changed; killed
-    while it exchanges files, nothing else runs on the data folder until the same call has finished it.
+    Everything is checked before anything is changed. If it is killed while it copies, nothing has changed. If it is
+    killed while it exchanges files, nothing else can use the data folder until the same call has finished the exchange.
 
     Args:
-        settings: The data folder; it may be empty or not there.
+        settings: The data folder; it may be empty or missing.
         source: The backup.
 
     Raises:
-        BackupError: The source is no complete, unchanged backup that this program can read.
+        BackupError: The source is not a complete, unchanged backup that this program can read.
         WarehouseError: A tick or another process uses the data folder.
     """
     manifest = read_manifest(source)
@@ -196,7 +196,7 @@ def read_manifest(source: Path) -> Manifest:
     """The manifest of a backup.
 
     Raises:
-        BackupError: It is no backup of a kind that this program knows.
+        BackupError: It is not a backup in a format that this program knows.
     """
     path = source / MANIFEST
     try:
@@ -215,7 +215,7 @@ def read_manifest(source: Path) -> Manifest:
 
 
 def _check(settings: Settings, source: Path, manifest: Manifest, staged: Path) -> None:
-    """Copies a backup to where it will be taken from, and refuses it where anything in it is wrong."""
+    """Copies a backup into the folder from which it will be restored, and refuses it if anything in it is wrong."""
     present = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     for name in sorted(present - {MANIFEST} - set(manifest.files)):
         raise BackupError(f"{source / name} is not in the manifest: somebody has put it there")
@@ -236,7 +236,7 @@ def _check(settings: Settings, source: Path, manifest: Manifest, staged: Path) -
 
 
 def _check_warehouse(settings: Settings, source: Path, manifest: Manifest, warehouse: Path) -> None:
-    """Its schema is not newer than this program, and its audit log is as it was written."""
+    """Checks that a backup's schema is not newer than this program, and that its audit log is as it was written."""
     staged = replace(settings, data_dir=warehouse.parent.parent)
     with connected(staged, warehouse) as connection:
         noted = audit.read_anchor(staged)
@@ -256,7 +256,7 @@ def _same_backup(settings: Settings, source: Path, manifest: Manifest) -> None:
 
 
 def _exchange(settings: Settings, manifest: Manifest, staging: Path) -> Path | None:
-    """Moves the present files away and the staged ones into their place; goes on where it was interrupted."""
+    """Moves the present files away and the staged files into their place; it can continue after an interruption."""
     data, new, old = settings.data_dir, staging / "new", staging / "old"
     warehouse = settings.warehouse_path
     places = [
@@ -273,7 +273,8 @@ def _exchange(settings: Settings, manifest: Manifest, staging: Path) -> Path | N
     for place in places:
         name = place.relative_to(data)
         successor = new / name
-        # A restore that goes on meets places that have their successor already: those stay as they are.
+        # A restore that continues after an interruption finds places that were exchanged already; these stay as they
+        # are.
         due = successor.exists() if _holds(manifest, name.as_posix()) else not (old / name).exists()
         if due and place.exists():
             (old / name).parent.mkdir(parents=True, exist_ok=True)
@@ -282,7 +283,7 @@ def _exchange(settings: Settings, manifest: Manifest, staging: Path) -> Path | N
             place.parent.mkdir(parents=True, exist_ok=True)
             successor.rename(place)
     for folder in (settings.experiments_dir, settings.sign_offs_dir, settings.report_bus_dir):
-        folder.mkdir(exist_ok=True)  # an empty one is in no backup; a missing bus would be an outage
+        folder.mkdir(exist_ok=True)  # a backup has no empty folders, and a missing bus would be an outage
     for folder in (data, warehouse.parent):
         sync_directory(folder)
     replaced = None

@@ -1,4 +1,5 @@
-"""The warehouse: the pipeline's own DuckDB file, opened by one writer at a time, migrated forward."""
+"""The warehouse: the pipeline's own DuckDB file. One writer at a time opens it, and it is migrated to the newest
+schema."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 AUDIT_HEAD = "audit_head"
-"""The file beside the warehouse that notes the newest row of its audit log."""
+"""The file beside the warehouse with the newest row of its audit log."""
 _DAMAGE = re.compile(r"corrupt|checksum", re.IGNORECASE)
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -32,18 +33,18 @@ class WarehouseError(RuntimeError):
 def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens the warehouse for writing and closes it again.
 
-    Another process that holds it is waited for, up to `settings.lock_timeout_s`; the lock dies with its
-    process, so a killed tick blocks nobody.
+    If another process has it open, this waits up to `settings.lock_timeout_s`. A lock ends with its process, so a
+    killed tick blocks nobody.
 
     Args:
-        settings: Where it lies and how much memory it may take.
-        path: Another file than the settings', for a rebuild.
+        settings: The place of the warehouse, and how much memory it may use.
+        path: Another file than that of the settings, for a rebuild.
 
     Yields:
         A connection outside any transaction, with the newest schema.
 
     Raises:
-        WarehouseError: It is held by another process, corrupt, or newer than this program.
+        WarehouseError: Another process has it open, or it is corrupt, or newer than this program.
     """
     with locked(settings, path=path) as file, connected(settings, file) as connection:
         yield connection
@@ -51,18 +52,18 @@ def open_warehouse(settings: Settings, *, path: Path | None = None) -> Iterator[
 
 @contextmanager
 def locked(settings: Settings, *, path: Path | None = None, restoring: bool = False) -> Iterator[Path]:
-    """Keeps other writers away from the warehouse's file, without opening it.
+    """Locks the warehouse's file against other writers, without opening it.
 
     Args:
-        settings: Where it lies and how long to wait.
-        path: Another file than the settings', for a rebuild.
-        restoring: The caller is the restore that others have to wait for.
+        settings: The place of the warehouse, and how long to wait.
+        path: Another file than that of the settings, for a rebuild.
+        restoring: Whether the caller is the restore for which others have to wait.
 
     Yields:
         The file, which may not exist yet.
 
     Raises:
-        WarehouseError: It is held by another process, or half restored.
+        WarehouseError: Another process has it open, or it is only half restored.
     """
     if settings.restoring_path.exists() and not restoring:
         raise WarehouseError(
@@ -87,7 +88,7 @@ def locked(settings: Settings, *, path: Path | None = None, restoring: bool = Fa
 
 @contextmanager
 def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens the warehouse's file, for a caller who has it `locked`.
+    """Opens the warehouse's file, for a caller that has `locked` it.
 
     Raises:
         WarehouseError: It is corrupt, lost, or newer than this program.
@@ -123,16 +124,16 @@ def connected(settings: Settings, path: Path) -> Iterator[duckdb.DuckDBPyConnect
         connection.close()
         try:
             database.execute(f'DETACH "{name}"')
-        except duckdb.Error:  # after a fatal error it takes no more commands
+        except duckdb.Error:  # after a fatal error, DuckDB accepts no more commands
             _database.cache_clear()
             database.close()
 
 
 @lru_cache(maxsize=1)
 def _database(path: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    """The DuckDB that a warehouse's file is attached to while it is open.
+    """The DuckDB instance to which a warehouse's file is attached while it is open.
 
-    It stays from one opening to the next: to make one takes three times as long as to attach a file.
+    It is kept between two openings, since to make an instance takes three times as long as to attach a file.
     """
     import duckdb
 
@@ -147,12 +148,12 @@ def _database(path: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
 
 
 def quoted(path: Path) -> str:
-    """A path as a string of SQL."""
+    """A path as an SQL string."""
     return "'" + str(path).replace("'", "''") + "'"
 
 
 def version_of(connection: duckdb.DuckDBPyConnection) -> int:
-    """The schema's version, 0 where there is none. Asking the catalogue would read all of it, at every opening."""
+    """The schema's version; 0 if there is none. It does not query the catalogue, which would read all of it."""
     import duckdb
 
     try:
@@ -163,7 +164,8 @@ def version_of(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _lost(path: Path) -> str:
-    """DuckDB takes a file that lost its blocks for a new one, and history would begin anew without a word."""
+    """The message for a file that lost its content: DuckDB treats such a file as new, so history would silently be
+    lost."""
     return (
         f"{path} is gone or empty, but {AUDIT_HEAD} beside it knows of a history: restore it from a backup "
         f"(et restore), or remove {AUDIT_HEAD} too to begin anew"
@@ -171,19 +173,20 @@ def _lost(path: Path) -> str:
 
 
 def checkpointed(settings: Settings, path: Path) -> int:
-    """Brings everything into the warehouse's one file, for a caller who has it `locked`.
+    """Writes everything from the write-ahead log into the warehouse's file, for a caller that has `locked` it.
 
     Returns:
         The size of a block in bytes.
 
     Raises:
-        WarehouseError: It cannot be opened, or did not write its log into its file.
+        WarehouseError: It cannot be opened, or its write-ahead log could not be written into its file.
     """
     log = path.with_name(f"{path.name}.wal")
     with connected(settings, path) as connection:
         connection.execute("CHECKPOINT")
         if log.exists() and log.stat().st_size:
-            # What a crash cut off is passed over by DuckDB, which lets go of it only when something changes.
+            # A part of the log that a crash cut off is ignored by DuckDB, but it removes it only when something
+            # changes.
             connection.execute("CREATE VIEW cut_off AS SELECT 1; DROP VIEW cut_off; CHECKPOINT")
         size = block_size(connection)
     if log.exists() and log.stat().st_size:
@@ -201,7 +204,7 @@ def block_size(connection: duckdb.DuckDBPyConnection) -> int:
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """All or nothing: commits at the end, rolls back where anything is raised."""
+    """A transaction: it commits at the end, and rolls back if an error is raised."""
     connection.execute("BEGIN TRANSACTION")
     try:
         yield connection
@@ -223,7 +226,7 @@ def migrations() -> tuple[tuple[int, str], ...]:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> int:
-    """Brings the warehouse to the newest schema, one transaction a step; the last one makes the views anew.
+    """Migrates the warehouse to the newest schema, one transaction per migration; the last one makes the views again.
 
     Returns:
         The schema's version now.
@@ -248,7 +251,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
         if number > present:
             with transaction(connection):
                 connection.execute(text)
-                # No step reads a view, and making them 33 times took four fifths of making a warehouse.
+                # Only after the last migration: none of them reads a view, and to make the views after each one took
+                # four fifths of the time that a new warehouse needs.
                 if number == newest:
                     make_views(connection)
                 connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [number])

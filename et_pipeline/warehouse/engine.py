@@ -1,4 +1,4 @@
-"""What a stage asks of an engine, and the engine that is the warehouse itself."""
+"""The interface of engines, on which stages run their queries, and the engine that is the warehouse itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class EngineError(RuntimeError):
 
 
 class Engine(Protocol):
-    """Runs queries over the tables of the warehouse, wherever their rows lie.
+    """Runs queries over the tables of the warehouse, wherever their rows are stored.
 
     Attributes:
-        connection: The warehouse: plans, progress and cells are there with every engine.
-        local: Whether the rows lie in the warehouse: then pairs are brought up to date where they lie.
-            Elsewhere an experiment with anything new is paired from scratch.
+        connection: The warehouse; plans, progress and cells are stored there with every engine.
+        local: Whether all rows are in the warehouse. If so, existing pairs are updated; elsewhere an experiment with
+            new reports is paired from the beginning.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -29,36 +29,36 @@ class Engine(Protocol):
 
     @property
     def warehouse(self) -> DuckDBEngine:
-        """The engine of the warehouse: plans, progress and cells are there, wherever the other rows lie."""
+        """The engine of the warehouse, which has plans, progress and cells, wherever the other rows are stored."""
 
     def scope(self) -> AbstractContextManager[None]:
-        """Temporary tables and views that are made inside are dropped at its end, here and in the warehouse.
+        """A scope: temporary tables and views that are made in it are dropped at its end, here and in the warehouse.
 
-        One that an outer scope made belongs to that one, also where it is replaced inside. After an error nothing
-        is dropped: the transaction that made them is rolled back. What is made outside of any scope lives as long
-        as the connection.
+        A table of an outer scope still belongs to that scope if it is replaced in the inner one. After an error nothing
+        is dropped, since the transaction that made the tables is rolled back. Tables that are made outside of any scope
+        exist as long as the connection.
         """
 
     def share(self, *tables: str) -> None:
-        """Lets the engine read small tables of the warehouse, as they are now."""
+        """Makes the present rows of small tables of the warehouse available to the engine."""
 
     def create_temp(self, name: str, text: str) -> int:
-        """Writes a query's rows into a temporary table, replacing an earlier one; returns their number."""
+        """Writes a query's rows into a temporary table, replacing one of the same name; returns their number."""
 
     def create_view(self, name: str, text: str) -> None:
-        """Gives a query a name, replacing an earlier one of the name."""
+        """Makes a temporary view of a query, replacing one of the same name."""
 
     def insert(self, table: str, text: str, *, by_name: bool = False) -> int:
-        """Appends a query's rows to a table, its columns by their order or by their names; returns their number."""
+        """Appends a query's rows to a table, with columns matched by order or by name; returns their number."""
 
     def delete(self, table: str, condition: str) -> None:
-        """Deletes the rows of a table that a condition holds for."""
+        """Deletes the rows of a table for which a condition holds."""
 
     def delete_returning(self, name: str, table: str, columns: str, condition: str) -> int:
         """Deletes rows and writes some of their columns into a temporary table; returns their number."""
 
     def drop(self, name: str) -> None:
-        """Frees a temporary table before its scope ends."""
+        """Drops a temporary table before its scope ends."""
 
     def frame(self, text: str) -> pl.DataFrame:
         """The rows of a query, as columns."""
@@ -67,17 +67,17 @@ class Engine(Protocol):
         """The rows of a query."""
 
     def finish(self, experiments: Sequence[str]) -> None:
-        """Notes what became of these experiments' pairs, inside the caller's transaction."""
+        """Records in the warehouse which pairs these experiments have now, inside the caller's transaction."""
 
 
 class DuckDBEngine:
-    """The warehouse itself; everything stays in the caller's transaction."""
+    """The engine that is the warehouse itself; everything happens in the caller's transaction."""
 
     local = True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        self._scopes: list[dict[str, str]] = [{}]  # the first one is the connection's own
+        self._scopes: list[dict[str, str]] = [{}]  # the first one is for tables outside of any scope
 
     @property
     def warehouse(self) -> DuckDBEngine:
@@ -97,7 +97,7 @@ class DuckDBEngine:
             self.connection.execute(f"DROP {kind} IF EXISTS temp.{name}")
 
     def share(self, *tables: str) -> None:
-        """Nothing to do: they are here."""
+        """Does nothing, since the tables are in this engine already."""
 
     def create_temp(self, name: str, text: str) -> int:
         """See `Engine`."""
@@ -118,7 +118,7 @@ class DuckDBEngine:
         self.connection.execute(f"DELETE FROM {table} WHERE {condition}")
 
     def delete_returning(self, name: str, table: str, columns: str, condition: str) -> int:
-        """See `Engine`. Row numbers are noted first, so that the condition is looked at once."""
+        """See `Engine`. Row numbers are found first, so that the condition is evaluated only once."""
         rows = self.create_temp(name, f"SELECT rowid AS row_number, {columns} FROM {table} WHERE {condition}")
         self.delete(table, f"rowid IN (SELECT row_number FROM {name})")
         return rows
@@ -138,7 +138,7 @@ class DuckDBEngine:
         return self.connection.execute(text).fetchall()
 
     def finish(self, experiments: Sequence[str]) -> None:
-        """Nothing to note: pairs and unmatched reports are here."""
+        """Does nothing, since pairs and unmatched reports are in the warehouse already."""
 
     def _note(self, name: str, kind: str) -> None:
         if not any(name in made for made in self._scopes):
@@ -150,7 +150,7 @@ class DuckDBEngine:
 
 
 def refuse_another_engine(connection: duckdb.DuckDBPyConnection, *, local: bool) -> None:
-    """Raises `EngineError` where the warehouse was filled with the other engine."""
+    """Raises `EngineError` if the warehouse was filled with the other engine."""
     other = "reports_elsewhere" if local else "reports"
     if connection.execute(f"SELECT EXISTS (FROM {other})").fetchall() == [(True,)]:
         names = ("duckdb", "spark") if local else ("spark", "duckdb")

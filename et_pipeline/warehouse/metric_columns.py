@@ -1,7 +1,7 @@
-"""The columns of a metric that is new in the catalogue: `python -m et_pipeline.warehouse.metric_columns` writes them.
+"""Writes the migration for metrics that are new in the catalogue: `python -m et_pipeline.warehouse.metric_columns`.
 
-It compares the catalogue with the tables that the migrations make, and writes one migration for every metric of a
-report that has no columns yet. A test holds both equal, so a metric is one entry in the catalogue and this.
+It compares the catalogue with the tables that the migrations make, and writes one migration for all reported metrics
+that have no columns yet. A test checks that both agree. So to add a metric, add an entry to the catalogue and run this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ARMS = {"control": "The control's", "variant": "The variant's", "replay": "The r
 
 
 def lacking() -> list[Metric]:
-    """The metrics of reports for which the migrations make no columns, in the catalogue's order."""
+    """The reported metrics for which the migrations make no columns, in the catalogue's order."""
     with duckdb.connect(":memory:") as connection:
         migrate(connection)
         found = connection.execute(
@@ -31,7 +31,7 @@ def lacking() -> list[Metric]:
 
 
 def columns(metric: Metric) -> dict[tuple[str, str], str]:
-    """The columns that a metric of reports needs, by table and name, each with its comment."""
+    """The columns that a reported metric needs, by table and name, each with its comment."""
     what = f"{metric.meaning.removesuffix('.')} ({metric.unit})"
     turned = "variant minus control" if metric.direction > 0 else "control minus variant"
     found = {(table, metric.name): f"{what}; null where the report has none." for table in REPORTS}
@@ -49,7 +49,7 @@ def columns(metric: Metric) -> dict[tuple[str, str], str]:
 
 
 def migration(metrics: Sequence[Metric]) -> str:
-    """The text of the migration that gives metrics their columns."""
+    """The text of the migration that adds the columns of metrics."""
     lines = [f"-- Columns of {', '.join(metric.name for metric in metrics)}, from the metric catalogue."]
     for metric in metrics:
         found = columns(metric)
@@ -62,7 +62,7 @@ def migration(metrics: Sequence[Metric]) -> str:
 
 
 def write() -> Path | None:
-    """Writes the migration of what is lacking under the next free number; None where nothing is."""
+    """Writes the migration for the metrics without columns under the next free number; None if there are none."""
     metrics = lacking()
     if not metrics:
         return None

@@ -1,7 +1,7 @@
-"""Runs in progress: a tick lets the warehouse go between its steps, so its lock does not tell whether one is going on.
+"""A lock for runs: between its steps a tick closes the warehouse, so the warehouse's lock does not show that it runs.
 
-A run holds this lock together with all other runs; what must not work beside any of them asks for it alone.
-It dies with its process.
+All runs hold this lock as a shared lock. Anything that must not work beside a run needs it as an exclusive lock. A lock
+ends with its process.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from et_pipeline.warehouse.connection import WarehouseError
 
 @contextmanager
 def run_in_progress(settings: Settings) -> Iterator[None]:
-    """Tells others that a run goes on; waits for whoever works alone.
+    """Holds the shared lock during a run; it waits for a holder of the exclusive lock.
 
-    Where the folder cannot be written the run has no lock, and its first step says why it cannot go on.
+    If the folder cannot be written, the run has no lock, and its first step raises an error that says why.
     """
     with ExitStack() as stack:
         with suppress(OSError):
@@ -28,10 +28,10 @@ def run_in_progress(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def no_run_in_progress(settings: Settings) -> Iterator[None]:
-    """Lets no run begin.
+    """Holds the exclusive lock, so that no run can begin.
 
     Raises:
-        WarehouseError: One goes on.
+        WarehouseError: A run is in progress.
     """
     try:
         with _held(settings, fcntl.LOCK_EX | fcntl.LOCK_NB):

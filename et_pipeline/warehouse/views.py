@@ -1,4 +1,4 @@
-"""The tables that analysts know, as views of the tables of all series."""
+"""The tables for analysts, as views of the tables of all series."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class View(NamedTuple):
 
     Attributes:
         name: Its name.
-        text: Its query, from one table.
-        table: That table; columns of the same name have the same comment.
+        text: Its query, which reads one table.
+        table: That table; the view's columns have the comments of its columns of the same name.
         comment: What a row is.
         columns: Comments of columns that the table does not have.
     """
@@ -80,10 +80,10 @@ VIEWS = (
 
 
 def make_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes every view anew, with the comments of the table's columns.
+    """Makes every view again, with the comments of the table's columns.
 
-    A view has the columns that its table had when it was made, so the newest migration ends with this. Of a table
-    that an older schema does not have there is none.
+    A view only has the columns that its table had when the view was made, so the views are made again after the newest
+    migration. A view is left out if the schema does not have its table yet.
     """
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     for view in (view for view in VIEWS if view.table in tables):

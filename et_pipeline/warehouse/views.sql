@@ -1,8 +1,8 @@
 -- name: replay_gaps
--- The gap between replayed and live control by day. A market of a day is taken from the experiment that saw most of it;
--- experiments that share a control would else count its trades several times. What is counted by size has no mean over
--- trades, so it is not among them. Sums are taken in the order of blocks and markets, so that they do not hang on which
--- came first.
+-- The gap between replayed and live control by day. A market on a day is taken from the experiment with the most pairs
+-- of it, since experiments that share a control would otherwise count its trades several times. Metrics weighted by
+-- size are left out, since they have no mean over trades. Sums are computed in the order of blocks and markets, so that
+-- they do not depend on which of them came first.
 WITH seen AS (
     SELECT
         e.control_strategy_id AS strategy_id, e.control_config_version AS config_version, c.block::DATE AS day, c.metric,
