@@ -1,4 +1,4 @@
-"""What Dagster loads: wires the rooms together, nothing else."""
+"""The module that Dagster loads: it only puts the definitions of all stages together."""
 
 import dagster as dg
 

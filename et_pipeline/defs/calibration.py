@@ -39,7 +39,7 @@ Once a week, for the experiments with new pairs; `et calibrate EXPERIMENT` does 
             description="No more placebo paths exclude 0 than the plan's alpha says, beyond three Monte Carlo errors.",
         )
     ],
-)  # in no pool: it computes for minutes, and opens the warehouse only to read cells and to write results
+)  # without a pool, since it computes for minutes and opens the warehouse only to read cells and write results
 def calibration(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:

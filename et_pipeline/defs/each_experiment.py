@@ -1,4 +1,4 @@
-"""A stage's work for every experiment in a Dagster step: what fails is logged and noted, the rest goes on."""
+"""Does a stage's work for every experiment in a Dagster step: failures are logged and recorded, the others go on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def each_experiment(
     """Does a stage's work for every registered experiment, see `failures.each`.
 
     Returns:
-        What the work returned, once for each group of experiments that it was done for.
+        The results of the work, one for each group of experiments for which it was done.
     """
     outcomes, failures = each(connection, warehouse.settings.now(), stage, registered_ids(connection), work)
     log_failures(context.log, warehouse, failures)
@@ -55,5 +55,5 @@ def log_failures(log: dg.DagsterLogManager, warehouse: Warehouse, failures: Iter
 
 
 def every_experiment_works(failing: Sequence[str]) -> dg.AssetCheckResult:
-    """Fails where a stage raised an error for an experiment and has not worked since."""
+    """Fails if a stage raised an error for an experiment and has not worked for it since."""
     return check_result("review_pages", "every_experiment_works", failing, "no experiment raised an error")

@@ -1,4 +1,5 @@
-"""Assets of the inference stage: cells → intervals, interval path, diagnostics, sample ratio, drift."""
+"""The assets of the inference stage: intervals, interval paths, diagnostics, sample ratio and drift, made from
+cells."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -168,14 +169,14 @@ def evidence(
 
 
 def replay_gaps_plot(connection: "duckdb.DuckDBPyConnection") -> dg.MarkdownMetadataValue:
-    """The gap of each control strategy by day, of the metric that most of its experiments decide by."""
+    """The replay gap of each control strategy by day, in the primary metric of most of its experiments."""
     from et_pipeline.insight.plots import replay_gaps_markdown
 
     return dg.MetadataValue.md(replay_gaps_markdown(connection) or "No control has been replayed yet.")
 
 
 def replay_is_true(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
-    """Warns where a backtester is shown not to be true, or where its gap moved from one day to the next."""
+    """Warns if a backtester is shown to be unfaithful, or if its gap changed from one day to the next."""
     untrue = connection.execute(load("et_pipeline.evidence", "unfaithful")).fetchall()
     moved = connection.execute(load("et_pipeline.evidence", "moved_gaps")).fetchall()
     problems = [
@@ -191,7 +192,7 @@ def replay_is_true(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResu
 
 
 def sample_ratio_as_planned(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
-    """Fails where limited live gets another split than planned, as a whole or within markets or hours of the day."""
+    """Fails if the split of a limited-live experiment is not the planned one, in total or within markets or hours."""
     alarms = connection.execute(
         "SELECT experiment_id, arg_max(observed_share, as_of), arg_max(planned_share, as_of) "
         "FROM sample_ratio GROUP BY experiment_id HAVING bool_or(alarm) ORDER BY 1"
@@ -207,7 +208,7 @@ def sample_ratio_as_planned(connection: "duckdb.DuckDBPyConnection") -> dg.Asset
 
 
 def time_block_long_enough(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
-    """Warns where neighbouring blocks move together so much that no verdict can be drawn."""
+    """Warns if neighbouring blocks are so strongly correlated that there can be no verdict."""
     found = connection.execute(
         "SELECT experiment_id, metric, autocorrelation FROM diagnostics WHERE longer_block_needed ORDER BY ALL"
     ).fetchall()
@@ -218,7 +219,7 @@ def time_block_long_enough(connection: "duckdb.DuckDBPyConnection") -> dg.AssetC
 
 
 def values_present(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
-    """Fails where more pairs than the plan allows have no value of a metric; nothing is concluded about it."""
+    """Fails if more pairs than the plan allows have no value of a metric, so that nothing is concluded about it."""
     found = connection.execute(
         "SELECT experiment_id, metric, missing_share, missing_control_share, missing_variant_share, max_missing "
         "FROM diagnostics JOIN experiments USING (experiment_id) WHERE missing_share > max_missing ORDER BY ALL"
@@ -232,7 +233,7 @@ def values_present(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResu
 
 
 def path_ends_with_interval(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
-    """Fails where the newest interval, its path and its cells disagree."""
+    """Fails if the newest interval, its path and its cells do not agree."""
     wrong = connection.execute(load("et_pipeline.evidence", "disagreements", before=BEFORE)).fetchall()
     problems = [
         f"{name} {metric}" + ("" if comparison == UPLIFT.name else f" ({comparison})")

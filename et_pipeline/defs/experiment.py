@@ -74,7 +74,7 @@ def experiment(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
     pool=POOL,
 )
 def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[Any]:
-    """Notes the experiments that changed and, where the run is a tick, that it came to its end."""
+    """Records the experiments that changed and, if the run is a tick, that the tick is complete."""
     from et_pipeline.due import LastTick, next_wake, write_last_tick
     from et_pipeline.experiments.registered import registered_ids
     from et_pipeline.governance.notices import note_checks
@@ -97,14 +97,14 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         inputs = context.run.tags.get(INPUTS_TAG)
         if inputs is not None:
             write_last_tick(settings, LastTick(inputs, wake_at))
-        write_metrics(connection, settings)  # newer than the note: they say that they belong to this tick
+        write_metrics(connection, settings)  # after the note, so that their time shows that they include this tick
     return dg.MaterializeResult(
         metadata={"noted": len(changed), "wake_at": wake_at.isoformat(), "left": left}
     )
 
 
 def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By experiment: the figures of the query `noted`."""
+    """The figures of the query `noted`, by experiment."""
     from et_pipeline.common.sql import load, row_dicts
 
     found = row_dicts(connection, load("et_pipeline.insight", "noted"), {"experiments": list(experiments)})
@@ -114,7 +114,7 @@ def _facts(connection: "duckdb.DuckDBPyConnection", experiments: Sequence[str]) 
 def _pictures(
     log: dg.DagsterLogManager, warehouse: Warehouse, experiments: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """By experiment: where its page is, and the plot of its interval path, where there is one."""
+    """The link to each experiment's page and the plot of its interval path, if there is one, by experiment."""
     from et_pipeline.insight.plots import interval_path_plots
 
     if not experiments:

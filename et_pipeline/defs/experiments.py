@@ -1,4 +1,4 @@
-"""Assets of the experiments stage: plans → `experiments`."""
+"""The asset of the experiments stage: the table `experiments`, made from plans."""
 
 from collections.abc import Iterator
 from typing import Any

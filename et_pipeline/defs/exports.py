@@ -1,7 +1,7 @@
 """The Parquet export as an asset with a job and a schedule of its own.
 
-Finding out which days changed reads a few columns of every row, about 0.2 s for each million reports with
-their pairs: too much for each tick, little for once an hour.
+To find out which days changed, a few columns of every row are read, which takes about 0.2 s for each million reports
+with their pairs. This is too slow for each tick, but not for once an hour.
 """
 
 from typing import Any

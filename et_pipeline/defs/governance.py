@@ -1,4 +1,5 @@
-"""Assets of the governance stage: sign-offs before pairing; verdicts, events and the audit log after it."""
+"""The assets of the governance stage: sign-offs before pairing; verdicts, events and the audit log after the
+evidence."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUP = "governance"
 SHOWN = 100
-"""Experiments in the overview on the asset `verdicts`."""
+"""Largest number of experiments in the overview on the asset `verdicts`."""
 
 SIGN_OFFS = """Every signed decision that was found, whether it counts, and where not, why.
 
@@ -101,7 +102,7 @@ CHECKS = [
         "audit_chain_intact",
         asset="audit_log",
         description="No row of the audit log was edited, deleted, inserted or moved. Otherwise nothing is published.",
-        blocking=True,  # a reviewer would decide from a page whose audit trail cannot be trusted
+        blocking=True,  # so that no reviewer decides from a page whose audit log cannot be trusted
     ),
 ]
 
@@ -111,7 +112,7 @@ CHECKS = [
     specs=[
         spec(
             "sign_offs",
-            group="experiments",  # what is let in, like the plans: groups then read from left to right
+            group="experiments",  # in the group of the plans, so that the diagram reads from left to right
             deps=["experiments"],
             description=SIGN_OFFS,
             kinds=("duckdb", "openssh"),
@@ -174,7 +175,7 @@ def governance(
 
 
 def overview(connection: "duckdb.DuckDBPyConnection") -> dg.TableMetadataValue:
-    """How the experiments stand, as a table for the UI: those that go on first, a hundred at most."""
+    """The state of the experiments as a table for the UI: first those that go on, at most `SHOWN`."""
     from et_pipeline.common import text
     from et_pipeline.common.sql import load, row_dicts
     from et_pipeline.experiments.registered import registered_ids
@@ -201,7 +202,7 @@ def overview(connection: "duckdb.DuckDBPyConnection") -> dg.TableMetadataValue:
 def evaluate(
     connection: "duckdb.DuckDBPyConnection", settings: "Settings", outcome: "DecideResult"
 ) -> list[dg.AssetCheckResult]:
-    """Every check of `CHECKS`, over what was decided."""
+    """The result of every check in `CHECKS` after an evaluation."""
     anchors = audit.event_anchors(connection)
     noted = audit.read_anchor(settings)
     fault = audit.verify(connection, [*anchors, noted] if noted else anchors)

@@ -1,4 +1,4 @@
-"""Assets of the ingest stage: snapshots of the report bus → `snapshots`, `reports`, `quarantine`."""
+"""The assets of the ingest stage: the tables `snapshots`, `reports` and `quarantine`, made from the report bus."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUP = "ingest"
 LOG_EVERY_S = 1.0
-"""Seconds between two lines about the progress of an ingest; in a long one a tenth of the time that it took so far."""
+"""Seconds between two log lines about the progress of an ingest; in a long one, a tenth of the time since its start."""
 
 SNAPSHOTS = """Every reading of a snapshot file, one row each, and where its lines went:
 `lines = reports + duplicates + skipped + quarantined + waiting`. A file that changed is read again and flagged;
@@ -45,7 +45,7 @@ line itself (shortened).
 def read_snapshots(
     engine: Engine, settings: Settings, now: datetime, progress: "Callable[[Progress], None] | None" = None
 ) -> "IngestResult":
-    """Reads every new or changed snapshot to where the engine has its rows; outside any transaction."""
+    """Reads every new or changed snapshot into the place where the engine has its rows; outside any transaction."""
     if engine.local:
         from et_pipeline.ingest.ingest import ingest as ingest_here
 
@@ -164,16 +164,16 @@ def ingest(
 
 MAX_QUARANTINED = 0.01
 NEWEST = "snapshots.batch >= coalesce($first, (SELECT max(batch) FROM snapshots))"
-"""The condition that a file was read by this ingest, or, where it read none, by the newest one that did."""
+"""The condition that a file was read by this ingest, or, if this ingest read none, by the newest one that did."""
 SAMPLE_ROWS = 100_000
-"""How many of the new reports are held against the schema a second time, as they are stored."""
+"""How many of the new reports are checked against the schema a second time, in the form in which they are stored."""
 
 
 def evaluate(engine: Engine, result: "IngestResult") -> list[dg.AssetCheckResult]:
-    """Every check of `CHECKS`, over what an ingest did.
+    """The result of every check in `CHECKS` after an ingest.
 
-    What files were like is asked of the newest ingest that read any: a run that finds nothing new says so again,
-    also where the run before it died behind its ingest.
+    Checks of files are about the newest ingest that read any. So a run without new files repeats their results, also if
+    the run before it was killed after its ingest.
     """
     first = min(result.batches, default=None)
     return [

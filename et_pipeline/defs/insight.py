@@ -1,4 +1,4 @@
-"""Assets of the insight stage: the analyst database and the review pages."""
+"""The assets of the insight stage: the analyst database and the review pages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +58,7 @@ database alone, by which a reviewer can decide; and an index of them.
 def analyst_database(
     warehouse: Warehouse,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Publishes the copy, and looks whether it is one."""
+    """Publishes the copy, and checks that it is equal to the warehouse."""
     from et_pipeline.insight.publish import publish_analyst_database
 
     publication = publish_analyst_database(warehouse.settings)
@@ -88,7 +88,7 @@ def analyst_database(
     pool=POOL,
 )
 def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
-    """Analysts and reviewers see each delivery as soon as it was made, not with the next tick."""
+    """Publishes deliveries at once, so that analysts and reviewers see them before the next tick."""
     from et_pipeline.insight.pages import publish_pages
     from et_pipeline.insight.publish import publish_analyst_database
     from et_pipeline.insight.published import pages_follow

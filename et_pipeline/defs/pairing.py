@@ -1,4 +1,4 @@
-"""Assets of the pairing stage: reports → `pairs` and `unmatched` → `cells`."""
+"""The assets of the pairing stage: `pairs` and `unmatched`, made from reports, and `cells`, made from these."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ LINEAGE = {
 def pairing(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Pairs what is new; what it touches is paired again."""
+    """Pairs new reports, and pairs the opportunities again that they change."""
     from et_pipeline.pairing.pairs import PairsResult, build_pairs, sampled
 
     with warehouse.open() as connection, warehouse.engine(connection) as engine:
@@ -164,7 +164,7 @@ def cells(
 
 
 def one_pair_a_report(engine: "Engine") -> dg.AssetCheckResult:
-    """Fails where a report stands in two pairs of one experiment."""
+    """Fails if a report is in two pairs of one experiment."""
     with engine.scope():
         view_stale(engine)
         found = engine.rows(load("et_pipeline.pairing", "reused_reports"))
@@ -173,7 +173,7 @@ def one_pair_a_report(engine: "Engine") -> dg.AssetCheckResult:
 
 
 def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.AssetCheckResult:
-    """Fails where a report of an arm is neither in a pair nor unmatched for a reason, or in more than one place.
+    """Fails if a report of an arm is neither in a pair nor unmatched with a reason, or if it is in more than one place.
 
     Args:
         engine: Where the rows are.
@@ -191,7 +191,8 @@ def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.Asse
 
 
 def match_rate(engine: "Engine") -> dg.AssetCheckResult:
-    """Warns where many reports of an arm found no partner: dropping them may flatter a picky variant."""
+    """Warns if many reports of an arm found no partner: without them, a variant that trades selectively looks too
+    good."""
     engine.share("experiments")
     found = engine.rows(load("et_pipeline.pairing", "match_rates", most=MAX_UNMATCHED))
     problems = [f"{name}: {share:.0%} of the {arm}'s reports" for name, arm, share in found]
@@ -200,7 +201,7 @@ def match_rate(engine: "Engine") -> dg.AssetCheckResult:
 
 
 def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
-    """Fails where pairs, or trades where all of them are compared, and cells of a planned metric count differently."""
+    """Fails if the cells of a metric do not count the same number of pairs (or trades) as there are."""
     planned = engine.connection.execute("SELECT DISTINCT metric FROM experiment_metrics ORDER BY metric")
     metrics = [metric_of(name) for (name,) in planned.fetchall()]
     if not metrics:

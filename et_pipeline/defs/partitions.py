@@ -1,31 +1,31 @@
-"""The partitions of the asset `experiment`, one an experiment, and what a tick notes about each.
+"""The partitions of the asset `experiment`, one per experiment, and what a tick records about each.
 
-All tables are plain assets: Dagster's event log takes some 15 ms for each partition of each asset, so a tick
-would take the longer the more experiments are open. One partitioned asset is enough for a person to find,
-compare and run again one experiment, and a tick notes only those that changed.
+All tables are assets without partitions: Dagster's event log takes some 15 ms for each partition of each asset, so a
+tick would become slower with the number of open experiments. One partitioned asset is enough for a person to find,
+compare and run again one experiment, and a tick records only those that changed.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 
 from et_pipeline import __version__
+from et_pipeline.common.numbers import finite
 from et_pipeline.contracts.plan import content_hash
 
 EXPERIMENT = dg.AssetKey("experiment")
 EXPERIMENT_PARTITIONS = "experiment"
 EXPERIMENTS = dg.DynamicPartitionsDefinition(name=EXPERIMENT_PARTITIONS)
 SOURCES = ("intervals", "verdicts", "review_pages")
-"""The assets that `experiment` is made from."""
+"""The assets from which `experiment` is made."""
 DATA_VERSION = "dagster/data_version"
-"""Tag of a materialisation by which Dagster knows its content."""
+"""Tag of a materialisation with the version of its content, for Dagster."""
 SHARED = dg.DataVersion("shared")
-"""Data version of the tables that `experiment` is made from: a new row is not news for each experiment, and a
-tick finds out by itself for which; so the UI calls none unsynced for it."""
+"""Data version of the tables from which `experiment` is made. It never changes: a new row does not change every
+experiment, and a tick finds out which ones changed. So the UI does not mark partitions as unsynced."""
 MADE_FROM = {"dagster/code_version": __version__} | {
     tag: value
     for source in SOURCES
@@ -34,26 +34,26 @@ MADE_FROM = {"dagster/code_version": __version__} | {
         (f"dagster/input_event_pointer/{source}", "NULL"),
     )
 }
-"""Tags of a materialisation by which Dagster knows what it was made from."""
+"""Tags of a materialisation with the versions of its code and its inputs, for Dagster."""
 EXPERIMENT_TAG = "et.experiment"
-"""Namespace of run tags: `et.experiment/<experiment_id>` is on every run that changed something about it."""
+"""Namespace of run tags: every run that changed something about an experiment has `et.experiment/<experiment_id>`."""
 
 
 def changed_experiments(
     instance: dg.DagsterInstance, facts: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dg.AssetMaterialization]:
-    """What to note about the experiments whose figures are other than those last noted.
+    """The materialisations of experiments whose figures differ from those that were recorded last.
 
-    What changed is shown by the data version, a hash of the figures, so nothing is left out after a run that
-    died or after old runs were deleted.
+    Changes are found by the data version, a hash of the figures. So none is left out after a run was killed or after
+    old runs were deleted.
 
     Args:
-        instance: Where notes are kept.
-        facts: By experiment: what to note; the UI plots numbers over time. None, NaN and infinity are left
-            out, which the UI has no words for.
+        instance: The Dagster instance.
+        facts: The facts to record, by experiment; the UI plots numbers over time. None, NaN and infinity are left
+            out, since the UI cannot show them.
 
     Returns:
-        By experiment: the materialisation of its partition.
+        The materialisation of its partition, by experiment.
     """
     known = instance.event_log_storage.get_latest_tags_by_partition(
         EXPERIMENT, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], list(facts)
@@ -69,16 +69,12 @@ def changed_experiments(
 
 
 def as_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that the UI has words for: neither None nor a number without an end."""
-    return {name: value for name, value in facts.items() if value is not None and not _endless(value)}
-
-
-def _endless(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+    """The facts that the UI can show: neither None nor NaN or infinite."""
+    return {name: value for name, value in facts.items() if finite(value) is not None}
 
 
 def tag_experiments(context: dg.AssetExecutionContext, changed: Iterable[str]) -> None:
-    """Tags the run with the experiments it changed something about, so that all runs of one are found."""
+    """Tags the run with the experiments that it changed, so that all runs of one experiment can be found."""
     tags = {f"{EXPERIMENT_TAG}/{name[:63]}": "changed" for name in sorted(set(changed))}
     if tags:
         context.instance.add_run_tags(context.run.run_id, tags)

@@ -1,5 +1,5 @@
-"""Messages leave the outbox, at once within a tick or by the job `publish`; the job `collect` reads the bus; and
-what starts either job.
+"""Delivers messages of the outbox, within a tick or by the job `publish`; reads the bus by the job `collect`; and
+defines what starts these two jobs.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ wait for it, which must hold up no tick: the job `publish` follows for that.
     SELECT event_id, destination, attempt, status, detail FROM deliveries ORDER BY attempted_at;
 """
 POOL = "publishing"
-"""One run at a time delivers; apart from the warehouse's pool, since a network wait must block no tick."""
+"""One run at a time delivers. It is not the warehouse's pool, so that waiting for a network does not block a tick."""
 PATIENCE = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
-"""For a warehouse that is busy for long; destinations have their own backoff."""
+"""Retries for the case that the warehouse is busy for a long time; destinations have their own backoff."""
 SHOWN = 50
 RETRY_WINDOW_S = 600
-"""A run that died before it recorded anything is started again after so long."""
+"""Seconds after which a run that was killed before it recorded anything is started again."""
 
 
 @dg.multi_asset(
@@ -38,7 +38,7 @@ RETRY_WINDOW_S = 600
 def deliveries(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Delivers what nobody has to be waited for."""
+    """Delivers the messages whose destination needs no waiting."""
     from et_pipeline.publishing.delivery import deliver_to_files
 
     with warehouse.open() as connection:
@@ -55,7 +55,7 @@ def deliveries(
     tags={"dagster/kind/duckdb": ""},
 )
 def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
-    """Shows what is due, so that a run says what it set out to do."""
+    """Lists the due messages, so that the run shows what it is going to deliver."""
     from et_pipeline.publishing.directory import DirectoryError
     from et_pipeline.publishing.outbox import pending
     from et_pipeline.publishing.people import address
@@ -67,7 +67,7 @@ def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
         except DirectoryError as error:
             context.log.error(
                 f"nobody can be told what is new: {error}"
-            )  # the others go on; the last op fails
+            )  # other messages are delivered, and the last op fails
         due = pending(connection, now=now)
     lines = [f"{item.message.event_id} {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
     context.add_output_metadata({"due": len(due), "first": bullets(lines)})
@@ -86,7 +86,7 @@ def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
 def deliver_events(
     context: dg.OpExecutionContext, warehouse: Warehouse, due: int
 ) -> Iterator[dg.Output[int]]:
-    """Delivers; that a destination is away is not this op's failure but the next one's to tell."""
+    """Delivers the due messages. It does not fail if a destination cannot be reached; the last op reports that."""
     if due == 0:
         yield dg.Output(0, "result")
         yield dg.Output(0, "left_behind")
@@ -111,7 +111,7 @@ def deliver_events(
     retry_policy=PATIENCE,
 )
 def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
-    """Writes the metrics also where something failed: that is when they are looked at."""
+    """Writes the metrics, also if something failed, since they are most important then."""
     from et_pipeline.publishing.house_metrics import write_metrics
 
     settings = warehouse.settings
@@ -126,7 +126,7 @@ def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     pool=POOL,
 )
 def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> None:
-    """Says how all messages stand; raises where this round left something behind."""
+    """Logs the numbers of messages by status; raises an error if this round could not deliver all of them."""
     from et_pipeline.publishing.directory import DirectoryError, read_directory
     from et_pipeline.publishing.outbox import counts, dead_letters, not_addressed
 
@@ -160,7 +160,7 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
     out=dg.Out(int, description="Messages taken."),
 )
 def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
-    """An unreachable bus is recorded as an outage and fails the run."""
+    """Reads the bus; if it cannot be reached, this is recorded as an outage and the run fails."""
     from et_pipeline.publishing.bus_snapshot import bus_snapshot
     from et_pipeline.publishing.destinations import UnavailableError
 
@@ -193,7 +193,10 @@ def collect() -> None:
 def publish_when_decided(
     context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
 ) -> dg.RunRequest | dg.SkipReason:
-    """The run key is the tick's run; a tick of an older version does not say what is left."""
+    """Starts `publish` after a tick that left messages. The run key is the tick's run.
+
+    A tick of an older version does not say what it left, so it always starts a run.
+    """
     tick = asset_event.asset_materialization
     left = None if tick is None else tick.metadata.get("left")
     if left is not None and left.value == 0:
@@ -210,7 +213,10 @@ def publish_when_decided(
 def publish_pending(
     context: dg.SensorEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
-    """The run key is the state of what is due, so the same state starts one run; a dead run gets another."""
+    """Starts `publish` if messages are due. The run key is a hash of these, so that each state starts only one run.
+
+    If that run was killed, another one is started after `RETRY_WINDOW_S`.
+    """
     from dataclasses import replace
 
     from et_pipeline.publishing.outbox import not_addressed, pending
@@ -243,7 +249,7 @@ def publish_pending(
 def collect_regularly(
     context: dg.ScheduleEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run a minute; the run key is the minute."""
+    """One run per minute; the run key is the minute."""
     if warehouse.settings.nats is None:
         return dg.SkipReason("ET_NATS_URL is not set: snapshots come into the folder by other means")
     moment = context.scheduled_execution_time or datetime.now(UTC)

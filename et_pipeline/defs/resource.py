@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import duckdb
 
 POOL = "warehouse"
-"""One run at a time holds the warehouse; the limit stands in `dagster.yaml`."""
+"""One run at a time uses the warehouse; the limit is set in `dagster.yaml`."""
 INPUTS_TAG = ".dagster/et_inputs"
-"""Run tag with the fingerprint of the inputs that a tick was started for; the UI hides what begins with `.dagster`."""
+"""Run tag with the fingerprint of the inputs for which a tick was started; the UI hides tags that begin with
+`.dagster`."""
 
 
 class Warehouse(dg.ConfigurableResource[Any]):
@@ -34,12 +35,12 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     @property
     def settings(self) -> Settings:
-        """The settings in force, read when they are asked for, never when definitions load."""
+        """The present settings. They are read at each call, never while definitions are loaded."""
         return Settings.from_env({**os.environ, **self.environment})
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:
-        """Tells others that a run goes on, for as long as it does; sensors and schedules are no runs."""
+        """Holds the lock of runs as long as the run lasts; sensors and schedules are not runs."""
         with nullcontext() if context.run is None else run_in_progress(self.settings):
             yield self
 
@@ -51,7 +52,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def engine(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Engine]:
-        """Where reports and pairs are: the warehouse itself, or the cluster that the settings name."""
+        """The engine with reports and pairs: the warehouse itself, or the cluster that the settings name."""
         spark = self.settings.spark
         refuse_another_engine(connection, local=spark is None)
         if spark is None:

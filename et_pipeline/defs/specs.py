@@ -1,4 +1,4 @@
-"""What every asset of a table has: owners, freshness, lineage, metadata, and how a check says what is wrong."""
+"""What all assets of tables have in common: owners, freshness, lineage and metadata, and the results of checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OWNERS = ["team:strategy-governance"]
 DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=25))
-"""Every UTC day makes a tick due, so what a tick publishes is never much older, unless ticks do not run."""
+"""A tick is due on every UTC day, so what it publishes is never much older than a day, unless ticks do not run."""
 
 
 def spec(
@@ -37,11 +37,11 @@ def spec(
     Args:
         table: Name of asset and table.
         group: The stage, as the diagram names it.
-        deps: Assets it is computed from.
+        deps: Assets from which it is computed.
         description: What a row is, with an example (Markdown).
-        kinds: What shows as its kind in the UI.
-        lineage: For each column the (asset, column) pairs it comes from.
-        fresh: Whether the UI warns and alarms when it was not made for longer than `DAILY` says.
+        kinds: The kinds that the UI shows.
+        lineage: For each column the (asset, column) pairs from which it comes.
+        fresh: Whether the UI warns if it was not made for longer than `DAILY` allows.
 
     Returns:
         The specification, with owners and column lineage.
@@ -67,11 +67,11 @@ def spec(
 
 
 _SCHEMAS: dict[str, dg.TableSchema] = {}
-"""By table, asked for once a process: every warehouse that it opens has the schema of the newest migration."""
+"""The schema of each table. It is read once per process, since every open warehouse has the newest schema."""
 
 
 def table_metadata(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
-    """Row count and column schema of a table as the UI understands them.
+    """Row count and column schema of a table, in the form for the UI.
 
     Args:
         connection: The warehouse.
@@ -118,14 +118,14 @@ def materialized(
     version: dg.DataVersion | None = None,
     **metadata: Any,
 ) -> dg.MaterializeResult[Any]:
-    """The result of an asset that is a table: its row count, column schema and what else is worth showing.
+    """The result of an asset that is a table: its row count, its column schema and further metadata.
 
     Args:
         connection: The warehouse.
         table: Name of asset and table.
-        engine: Where its rows are; without one, in the warehouse.
-        version: Its data version; without one, each run makes a new one.
-        metadata: What else to show.
+        engine: Where its rows are; by default in the warehouse.
+        version: Its data version; by default each run makes a new one.
+        metadata: Further metadata for the UI.
     """
     shown = table_metadata(connection, table)
     if engine is not None:
@@ -135,7 +135,7 @@ def materialized(
 
 
 def page_link(settings: Settings, page: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
-    """Where people open a page: a link where `ET_PAGES_URL` says so, else the file, which no browser follows."""
+    """The link to a page if `ET_PAGES_URL` is set, else the path of its file, which the UI shows as text."""
     if settings.pages_url is not None:
         return dg.MetadataValue.url(f"{settings.pages_url}/{page}.html")
     return dg.MetadataValue.path(str(settings.pages_dir / f"{page}.html"))
@@ -145,7 +145,7 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>&:!#|~]")
 
 
 def bullets(lines: Iterable[str], empty: str = "none") -> dg.MarkdownMetadataValue:
-    """A list for the UI; what others wrote into a line stays text, never a link, an image or HTML."""
+    """A list for the UI. Text that others wrote is escaped, so that it never becomes a link, an image or HTML."""
     return dg.MetadataValue.md("\n".join(f"- {_MARKDOWN.sub(_escaped, line)}" for line in lines) or empty)
 
 
@@ -154,22 +154,22 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 SHOWN = 10
-"""Problems that a check names; the rest is counted."""
+"""Largest number of problems that a check lists; further ones are only counted."""
 EACH = "each"
-"""Metadata of a check that did not pass: all its problems."""
+"""Key in the metadata of a check that did not pass, with all its problems."""
 
 
 def check_result(
     asset: str, name: str, problems: Sequence[str], fine: str, *, warn: bool = False
 ) -> dg.AssetCheckResult:
-    """The result of a check that lists what is wrong.
+    """The result of a check that lists problems.
 
     Args:
-        asset: The asset it guards.
+        asset: The asset that it checks.
         name: Its name.
-        problems: A sentence for each thing that is wrong.
-        fine: What it says where nothing is.
-        warn: Whether a failure is a warning, not an error.
+        problems: A sentence for each problem.
+        fine: The sentence if there is no problem.
+        warn: Whether a failure is only a warning.
     """
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     return dg.AssetCheckResult(

@@ -1,4 +1,4 @@
-"""What starts a tick: a sensor on the inputs, a schedule, and the request both share with `et tick`."""
+"""What starts a tick: a sensor on the inputs and a schedule, with the request that `et tick` uses too."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,17 +13,18 @@ from et_pipeline.due import due, fingerprint, read_last_tick
 from et_pipeline.settings import Settings
 
 EVERY_ROUND_S = 3
-"""Below the five seconds between two rounds of the daemon that asks sensors, so that it asks in every round."""
+"""Interval of sensors, shorter than the five seconds between two rounds of the daemon, so that they run in each
+round."""
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 RETRY_WINDOW_S = 600
-"""What a tick did not bring back is asked for again after so long."""
+"""Seconds after which a tick is requested again, if the last one did not make what was due."""
 
 
 class TickRequest(NamedTuple):
-    """One tick: a single run that looks at every experiment.
+    """One tick: a single run over all experiments.
 
     Attributes:
-        inputs: Fingerprint of the inputs it is started for.
+        inputs: Fingerprint of the inputs for which it is started.
         new_experiments: Partitions of `experiment` to add before it starts.
     """
 
@@ -37,19 +38,19 @@ class TickRequest(NamedTuple):
 
 
 def tick_request(settings: Settings, inputs: str, partitions: Sequence[str]) -> TickRequest:
-    """The tick that is wanted now.
+    """The request for a tick now.
 
     Args:
-        settings: Where the plans are.
+        settings: The place of the plans.
         inputs: Fingerprint of the inputs.
-        partitions: The experiments that Dagster knows already.
+        partitions: The existing partitions of `experiment` in Dagster.
     """
     plans, _ = read_plans(settings.experiments_dir)
     return TickRequest(inputs, sorted({plan.experiment_id for plan in plans.values()} - set(partitions)))
 
 
 def prepare_tick(settings: Settings, inputs: str, instance: dg.DagsterInstance) -> TickRequest:
-    """The tick that is wanted now, its new partitions added already; see `tick_request`."""
+    """The request for a tick now, after its new partitions were added; see `tick_request`."""
     known = instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
     request = tick_request(settings, inputs, known)
     if request.new_experiments:
@@ -69,14 +70,15 @@ def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
     "when a published file is gone.",
 )
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
-    """The cursor is what a tick was last requested for, so a restart repeats nothing."""
+    """Requests a tick if one is due. The cursor is the last request, so that a restart repeats nothing."""
     settings = warehouse.settings
     inputs, last = fingerprint(settings), read_last_tick(settings)
     if not due(settings, inputs, last):
         return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
     run_key = inputs
     if last is not None and last.inputs == inputs:
-        # The clock made it due, or a published file is gone: then again after a while, should that not bring it back.
+        # A tick is due because of the time, or because a published file is missing. It is requested again after a while
+        # in case the first tick does not succeed.
         woken = settings.now() >= last.wake_at
         run_key += (
             f"@{last.wake_at.isoformat() if woken else int(settings.now().timestamp()) // RETRY_WINDOW_S}"
@@ -84,7 +86,8 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     if context.cursor == run_key:
         return dg.SkipReason("a tick for these inputs was requested already")
     if context.instance.get_runs_count(dg.RunsFilter(job_name="tick", statuses=WAITING)):
-        # So files that come faster than ticks end make no queue. What that tick does not see makes one due after it.
+        # So no queue forms if files come faster than ticks end. Files that the waiting tick does not see make another
+        # one due after it.
         return dg.SkipReason("a tick waits for its start and will read these inputs")
     known = context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
     request = tick_request(settings, inputs, known)

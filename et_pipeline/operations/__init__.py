@@ -1,1 +1,1 @@
-"""Where the run launcher lay before; a `dagster.yaml` that names the old path keeps loading."""
+"""The old place of the run launcher, kept so that a `dagster.yaml` with the old path still works."""

@@ -1,4 +1,4 @@
-"""Dagster's event log in SQLite files, without opening a file anew for each event."""
+"""Dagster's event log in SQLite files that stay open, instead of being opened again for each event."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy.exc import DatabaseError
 
 OPEN_FILES = 8
-"""Files kept open; a process that reads the events of many runs opens the others again."""
+"""Number of files that stay open; a process that reads the events of more runs opens the others again."""
 
 
 class OpenSqliteEventLogStorage(SqliteEventLogStorage):
     """Dagster's default event log, in the same files, which stay open between two events.
 
-    The default makes a new SQLAlchemy engine and connection for every statement: it compiles each statement
-    anew, and the last connection to a file that closes moves SQLite's log into the file. A tick writes some five
-    hundred statements; kept open, they take a third of the processor time. Both classes can use the same files
+    The default makes a new SQLAlchemy engine and connection for every statement. So each statement is compiled again,
+    and whenever the last connection to a file is closed, SQLite's log is moved into the file. A tick writes some five
+    hundred statements; with open files they take a third of the processor time. Both classes can use the same files
     at the same time, so a `dagster.yaml` may name either.
 
-    A commit does not wait for the disk either (`synchronous = NORMAL`; SQLite's log keeps the file whole). A killed
-    process loses nothing; a machine that loses its power may lose what the UI shows of the last seconds. Nothing of
-    ours rests on these events: what is untold is told by the next tick, and `publish_pending` delivers.
+    A commit does not wait for the disk either (`synchronous = NORMAL`; SQLite's log protects the file from damage). If
+    a process is killed, nothing is lost; after a power cut, the events of the last seconds may be missing in the UI.
+    The pipeline's results do not depend on these events: the next tick records what is missing, and `publish_pending`
+    delivers.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
@@ -41,18 +42,18 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Nothing to configure: the files lie where Dagster's default has them."""
+        """There is nothing to configure; the files are in the same place as those of Dagster's default."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> OpenSqliteEventLogStorage:
-        """The storage of an instance that is still being made."""
+        """The storage of an instance; it is called while the instance is being made."""
         return cls(inst_data)
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
-        """Opens the files of the instance, which is the first to know its folder."""
+        """Opens the files of the instance, whose folder is not known before."""
         super().__init__(str(Path(instance.root_directory) / "history" / "runs"), self._from_yaml)
         super().register_instance(instance)
 
@@ -69,7 +70,8 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         return self._has(f"asset_keys.{column_name}", lambda: ask(conn, column_name))
 
     def _has(self, name: str, ask: Callable[[], bool]) -> bool:
-        """Whether something is in the files: Dagster asks with every event, and what is there stays."""
+        """Whether something exists in the files. Dagster asks this with every event, so a positive answer is
+        remembered."""
         if name not in self._found and ask():
             self._found.add(name)
         return name in self._found
@@ -86,7 +88,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         if connection is None:
             engine = sqlalchemy.create_engine(
                 self.conn_string_for_shard(shard),
-                poolclass=sqlalchemy.StaticPool,  # one connection: `_db_lock` lets one thread in at a time
+                poolclass=sqlalchemy.StaticPool,  # one connection, since `_db_lock` admits one thread at a time
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
             sqlalchemy.event.listen(engine, "connect", _wait_for_no_disk)
@@ -99,7 +101,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         return connection
 
     def wipe(self) -> None:
-        """Lets go of the files, and of what is in them."""
+        """Closes the files and deletes all events."""
         self._close_files()
         self._found.clear()
         super().wipe()
@@ -124,7 +126,7 @@ def _wait_for_no_disk(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _has_tables(engine: sqlalchemy.Engine) -> bool:
-    """Whether Dagster has made its tables in a file; it notes their version last."""
+    """Whether Dagster has made all its tables in a file; it writes their version last."""
     try:
         with engine.connect() as connection:
             return connection.execute(sqlalchemy.text("SELECT 1 FROM alembic_version")).first() is not None

@@ -1,4 +1,4 @@
-"""Runs that failed and checks that did not pass: what people and their alerts are told of them."""
+"""Reports failed runs and checks that did not pass to people, as log lines and notices."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from et_pipeline.governance.notices import FailedCheck
 from et_pipeline.settings import Settings
 
 TOLD_OTHERWISE = ("announced_verdict_follows", "not_stalled")
-"""Checks of which people are told by topics of their own."""
+"""Checks that have notices with topics of their own."""
 
 
 @dg.run_failure_sensor(
@@ -19,18 +19,18 @@ TOLD_OTHERWISE = ("announced_verdict_follows", "not_stalled")
     "step, error.",
 )
 def tell_failures(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
-    """The first error of each failed step, or the run's own where it died between steps."""
+    """Reports the first error of each failed step, or the run's own error if it died between steps."""
     steps = {str(event.step_key): cause(event) for event in context.get_step_failure_events()}
     tell_failure(warehouse.settings, context.dagster_run, steps or {"": context.failure_event.message or ""})
 
 
 def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) -> None:
-    """Writes the line and the notice of one run.
+    """Writes the log line and the notice of one failed run.
 
     Args:
-        settings: Where they go.
+        settings: The places of log and warehouse.
         run: The run.
-        steps: What went wrong in each failed step.
+        steps: The error of each failed step.
     """
     from et_pipeline.governance.notices import run_failed
     from et_pipeline.publishing.log import logger
@@ -48,7 +48,7 @@ def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) 
 
 
 def cause(event: dg.DagsterEvent) -> str:
-    """What the step raised, which says what to do, and the error that it all began with, where that is another."""
+    """The error that a step raised, which says what to do, and its first cause, if that is another error."""
     error = event.step_failure_data.error
     if error is None:
         return event.message or ""
@@ -60,7 +60,7 @@ def cause(event: dg.DagsterEvent) -> str:
 
 
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[FailedCheck]:
-    """The checks that did not pass in a run, those left out that people are told of otherwise."""
+    """The checks that did not pass in a run, without those in `TOLD_OTHERWISE`."""
     found = []
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         check = entry.get_dagster_event().asset_check_evaluation_data

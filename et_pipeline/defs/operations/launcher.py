@@ -1,4 +1,4 @@
-"""Launches runs on the code server's machine and notices when that machine died with one."""
+"""Launches runs on the code server's machine, and finds out if that machine died during a run."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from dagster._serdes import ConfigurableClassData, deserialize_value
 
 
 class CodeServerRunLauncher(dg.DefaultRunLauncher):
-    """The default launcher, whose runs can be asked after.
+    """The default launcher, extended so that run monitoring can check whether a run is alive.
 
-    A run is a process beside the code server, where the warehouse's disk is. When only that process dies, the
-    code server says so; when the server or its whole machine dies, nobody does, and the run would hold its
-    pools for ever. Here run monitoring asks the server that was given the run: one that does not know it any
-    more has been started again without it, and one that gives no answer for `patience_seconds` is gone. The run
-    then counts as failed and its pools are free. Should it be alive after all, the warehouse's lock still
-    keeps the next one out.
+    A run is a process beside the code server, on the machine with the warehouse's disk. If only that process dies, the
+    code server reports it. If the server or its whole machine dies, nobody does, and the run would hold its pools for
+    ever. With this launcher, run monitoring asks the server that started the run. If the server does not know the run
+    any more, it was started again without it; if it does not answer for `patience_seconds`, it is dead. The run then
+    counts as failed and its pools are free. If the run is still alive after all, the warehouse's lock keeps the next
+    run from using the warehouse.
 
-    The server is one started by `dagster api grpc`: the proxy of `dagster code-server start` does not tell its
-    runs, and then a run counts as alive, as with the default launcher.
+    The server has to be one started by `dagster api grpc`. The proxy of `dagster code-server start` does not list its
+    runs; there a run counts as alive, as with the default launcher.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None, patience_seconds: int = 120) -> None:
@@ -39,7 +39,7 @@ class CodeServerRunLauncher(dg.DefaultRunLauncher):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """What stands under `config` in `dagster.yaml`."""
+        """The schema of `config` in `dagster.yaml`."""
         return {"patience_seconds": dg.Field(int, is_required=False, default_value=120)}
 
     @classmethod
@@ -51,11 +51,11 @@ class CodeServerRunLauncher(dg.DefaultRunLauncher):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Run monitoring calls `check_run_worker_health`."""
+        """True, so that run monitoring calls `check_run_worker_health`."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether the server that was given a run still runs it."""
+        """Whether the server that started a run still runs it."""
         if GRPC_INFO_TAG not in run.tags:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "it runs inside the process that started it")
         server = json.loads(run.tags[GRPC_INFO_TAG])

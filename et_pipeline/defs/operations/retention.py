@@ -1,4 +1,4 @@
-"""Old runs leave the instance: `dagster.yaml` purges ticks of sensors and schedules only, runs would stay for ever."""
+"""Deletes old runs: `dagster.yaml` only purges ticks of sensors and schedules, and runs would be kept for ever."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 BATCH = 200
-"""Runs deleted in one run of the job: the rest waits for the next day."""
+"""Largest number of runs that one run of the job deletes; the others are deleted on the next days."""
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
@@ -17,16 +17,16 @@ class Retention(dg.Config):
 
 
 def expired(instance: dg.DagsterInstance, before: datetime) -> list[str]:
-    """Runs that may go: ended, created before a moment, and not the newest success of their job.
+    """Runs that may be deleted: they have ended, are old enough, and are not the newest success of their job.
 
-    The newest success stays, whatever its age: it holds the last row counts, checks and plots of the assets.
+    The newest success is kept, whatever its age, since it has the last row counts, checks and plots of the assets.
 
     Args:
-        instance: Where the runs are.
-        before: Runs created before it may go.
+        instance: The Dagster instance.
+        before: Only runs that were created before this time may be deleted.
 
     Returns:
-        Ids of at most `BATCH` runs, oldest first.
+        Ids of at most `BATCH` runs, the oldest first.
     """
     old = instance.get_run_records(
         dg.RunsFilter(statuses=ENDED, created_before=before), limit=BATCH, ascending=True
@@ -44,7 +44,7 @@ def expired(instance: dg.DagsterInstance, before: datetime) -> list[str]:
     out=dg.Out(int, description="Runs deleted."), description="Deletes runs that are older than keep_days."
 )
 def delete_old_runs(context: dg.OpExecutionContext, config: Retention) -> int:
-    """Takes runs, their events and their captured logs away; tables and published files are not touched."""
+    """Deletes runs, their events and their captured logs; tables and published files are not changed."""
     instance = context.instance
     gone = expired(instance, datetime.now(UTC) - timedelta(days=config.keep_days))
     for run_id in gone:
