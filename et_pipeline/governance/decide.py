@@ -161,7 +161,11 @@ def _read_sign_offs(
     connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime
 ) -> list[SignOff]:
     """The sign-off files that do not count yet. It runs outside the transaction, since `ssh-keygen` is slow."""
-    return read_sign_offs(settings, now, records.owners(connection), records.counted_hashes(connection))
+    remembered = records.remembered_checks(connection)
+    counted = records.counted_hashes(connection)
+    found = read_sign_offs(settings, now, records.owners(connection), counted, remembered)
+    records.remember_checks(connection, remembered, found)
+    return found
 
 
 def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from et_pipeline.common.sql import load, row_dicts
+from et_pipeline.common.sql import insert_row, load, row_dicts
 from et_pipeline.contracts.plan import MAX_UNMATCHED
 from et_pipeline.experiments.registered import split_approved
-from et_pipeline.governance.sign_offs import Document, SignOff
+from et_pipeline.governance.sign_offs import Check, Document, SignOff
 from et_pipeline.governance.terms import Drift, Gap, Point, Replays
+from et_pipeline.warehouse.connection import transaction
 
 if TYPE_CHECKING:
     import duckdb
@@ -222,6 +223,26 @@ def counted_sign_offs(connection: duckdb.DuckDBPyConnection) -> list[SignOff]:
         )
         for path, digest, fingerprint, sentence, *said, signed_at in rows
     ]
+
+
+def remembered_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, Check]:
+    """The remembered results of signature checks, by `SignOff.basis`."""
+    query = "SELECT basis, key_fingerprint, by_owner, refusal, sentence FROM signature_checks"
+    rows = connection.execute(query).fetchall()
+    return {basis: Check(*outcome) for basis, *outcome in rows}
+
+
+def remember_checks(
+    connection: duckdb.DuckDBPyConnection, before: dict[str, Check], sign_offs: list[SignOff]
+) -> None:
+    """Remembers the check results of these sign-offs and forgets all others; `before` is what is remembered now."""
+    checks = {item.basis: Check.of(item) for item in sign_offs if item.basis is not None}
+    if checks == before:
+        return
+    with transaction(connection):
+        connection.execute("DELETE FROM signature_checks")
+        for basis, check in checks.items():
+            insert_row(connection, "signature_checks", {"basis": basis} | check._asdict())
 
 
 def counted_hashes(connection: duckdb.DuckDBPyConnection) -> set[str]:

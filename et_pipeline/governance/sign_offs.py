@@ -15,7 +15,9 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
@@ -114,6 +116,8 @@ class SignOff(NamedTuple):
         by_owner: Whether the key belongs to a present or former owner of the plan.
         refusal: Why it does not count, a key of `REFUSALS`; None if it counts.
         sentence: The result in a sentence for people.
+        basis: Hash of all that the check of its signature depends on: the file, its signature, `allowed_signers`, the
+            owners of the plan and the UTC day. None if no check came to a result.
     """
 
     path: str
@@ -123,10 +127,25 @@ class SignOff(NamedTuple):
     by_owner: bool
     refusal: str | None
     sentence: str
+    basis: str | None = None
 
     def refused(self, refusal: str, detail: str = "") -> SignOff:
         """A copy of this sign-off that does not count, with the reason."""
         return self._replace(refusal=refusal, sentence=f"{REFUSALS[refusal]} {detail}".strip())
+
+
+class Check(NamedTuple):
+    """The result of a signature check: the fields of `SignOff` that `ssh-keygen` decides."""
+
+    key_fingerprint: str | None
+    by_owner: bool
+    refusal: str | None
+    sentence: str
+
+    @classmethod
+    def of(cls, sign_off: SignOff) -> Self:
+        """The result with which a sign-off was read."""
+        return cls(*(getattr(sign_off, name) for name in cls._fields))
 
 
 class Asked(NamedTuple):
@@ -161,7 +180,8 @@ def read_sign_offs(
     settings: Settings,
     now: datetime,
     owners: Mapping[str, Collection[str]],
-    counted: Collection[str] = (),
+    counted: Collection[str],
+    remembered: Mapping[str, Check],
 ) -> list[SignOff]:
     """Reads every sign-off in the folder that does not count yet and checks its signature.
 
@@ -170,6 +190,7 @@ def read_sign_offs(
         now: The time at which keys have to be valid.
         owners: All present and former owners of the plans, by experiment.
         counted: Content hashes of sign-offs that count already; these files are left out.
+        remembered: Results of earlier checks by `SignOff.basis`; a check with the same basis is not made again.
 
     Returns:
         One entry per file, in order of signing. Those with a `refusal` do not count; whether the others answer the
@@ -178,7 +199,7 @@ def read_sign_offs(
     folder = settings.sign_offs_dir
     if not folder.is_dir():
         return []
-    reader = _Reader(settings, now, owners, frozenset(counted))
+    reader = _Reader(settings, now, owners, counted, remembered)
     read = [reader.read(path) for path in sorted(folder.glob("*.json"))]
     found = [item for item in read if item.content_hash not in reader.counted]
     return sorted(found, key=lambda item: (item.document.signed_at if item.document else now, item.path))
@@ -188,7 +209,7 @@ def read_sign_off(
     settings: Settings, path: Path, now: datetime, owners: Mapping[str, Collection[str]]
 ) -> SignOff:
     """Reads one sign-off and checks its signature, see `read_sign_offs`."""
-    return _Reader(settings, now, owners, frozenset()).read(path)
+    return _Reader(settings, now, owners, (), {}).read(path)
 
 
 def judge(sign_off: SignOff, asked: Asked | None, counted: Iterable[SignOff]) -> SignOff:
@@ -299,13 +320,22 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return document
 
 
-class _Reader(NamedTuple):
+@dataclass(frozen=True)
+class _Reader:
     """Reads sign-off files and checks everything that can be checked without knowing the experiment."""
 
     settings: Settings
     now: datetime
     owners: Mapping[str, Collection[str]]
-    counted: frozenset[str]
+    counted: Collection[str]
+    remembered: Mapping[str, Check]
+
+    @cached_property
+    def allowed_signers(self) -> bytes:
+        """The content of `allowed_signers`, with the names as `with_name_keys` writes them."""
+        if not self.settings.allowed_signers_path.is_file():
+            raise _RefusedError("no_allowed_signers")
+        return with_name_keys(self.settings.allowed_signers_path.read_bytes())
 
     def read(self, path: Path) -> SignOff:
         """Reads one file, with the reason if it does not count; one that counts already is not checked again."""
@@ -332,14 +362,18 @@ class _Reader(NamedTuple):
             raise _RefusedError("unsigned")
         if document.signed_at > self.now + timedelta(microseconds=self.settings.max_clock_skew_us):
             raise _RefusedError("signed_in_future")
-        if not self.settings.allowed_signers_path.is_file():
-            raise _RefusedError("no_allowed_signers")
+        owners = sorted(self.owners.get(document.experiment_id, ()))
+        digest = hashlib.sha256(self.allowed_signers).hexdigest()
+        day = self.now.astimezone(UTC).date().isoformat()  # a key may begin or cease to be valid
+        basis = content_hash([found.content_hash, digest, owners, day])
+        found = found._replace(basis=basis)
+        if basis in self.remembered:
+            return found._replace(**self.remembered[basis]._asdict())
         with tempfile.TemporaryDirectory(prefix="et-sign-off-") as scratch:
             copy, signers = Path(scratch) / "signature", Path(scratch) / "allowed_signers"
             copy.write_bytes(signature)
-            signers.write_bytes(with_name_keys(self.settings.allowed_signers_path.read_bytes()))
-            verifier = _Verifier(content, copy, signers, self.now)
-            return verifier.check(found, document, self.owners.get(document.experiment_id, ()))
+            signers.write_bytes(self.allowed_signers)
+            return _Verifier(content, copy, signers, self.now).check(found, document, owners)
 
 
 def with_name_keys(allowed_signers: bytes) -> bytes:
@@ -357,6 +391,11 @@ def _pattern_key(pattern: str) -> str:
     """One pattern in the form of `name_key`, unless that would add wildcards: a full-width asterisk is not one."""
     key = name_key(pattern)
     return pattern if any(key.count(sign) > pattern.count(sign) for sign in ',*?!" ') else key
+
+
+def _unchecked(found: SignOff, why: str) -> SignOff:
+    """The sign-off without a result that could be remembered: the next tick tries again."""
+    return found._replace(basis=None).refused("cannot_check", why)
 
 
 class _RefusedError(Exception):
@@ -399,13 +438,13 @@ class _Verifier(NamedTuple):
                 return self._refusal(found, verified.stderr)
             fingerprint = _FINGERPRINT.search(verified.stdout)
             if fingerprint is None:
-                return found.refused("cannot_check", "ssh-keygen named no key.")
+                return _unchecked(found, "ssh-keygen named no key.")
             by_owner = any(
                 name_key(owner) == name_key(document.signer) or self._verify(owner).returncode == 0
-                for owner in sorted(owners)
+                for owner in owners
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return found.refused("cannot_check", str(error))
+            return _unchecked(found, str(error))
         return found._replace(key_fingerprint=fingerprint[1], by_owner=by_owner)
 
     def _refusal(self, found: SignOff, complaint: str) -> SignOff:

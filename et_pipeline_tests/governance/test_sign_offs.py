@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -470,3 +472,86 @@ def test_the_same_files_in_a_fresh_warehouse_count_the_same(two, tmp_path_factor
         again.better()
         again.tick(hours=6)
         assert again.state() == "signed_off"
+
+
+@pytest.fixture
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many processes of the real `ssh-keygen` were started since the last question."""
+    real, log = shutil.which("ssh-keygen"), tmp_path / "started"
+    program = tmp_path / "bin" / "ssh-keygen"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$2" >> {log}\nexec {real} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+
+    def started() -> int:
+        count = len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
+        log.unlink(missing_ok=True)
+        return count
+
+    return started
+
+
+@pytest.mark.parametrize(
+    ("signer", "changes", "refusal"),
+    [("eve", {}, "unknown_signer"), ("anna", {"evidence_hash": "1" * 64}, "other_evidence")],
+)
+def test_an_unchanged_sign_off_starts_no_process(reviewed, processes, signer, changes, refusal):
+    reviewed.person("eve", listed=False)
+    reviewed.sign(signer, **changes)
+    processes()
+    reviewed.tick()
+    assert processes() > 0
+    before = reviewed.connection.execute("SELECT * EXCLUDE checked_at FROM sign_offs").fetchall()
+    for _ in range(3):
+        reviewed.tick(hours=1)
+    assert processes() == 0
+    assert list(reviewed.refusals().values()) == [refusal]
+    assert reviewed.connection.execute("SELECT * EXCLUDE checked_at FROM sign_offs").fetchall() == before
+
+
+def test_a_sign_off_is_checked_anew_when_the_allowed_signers_change(reviewed, processes):
+    reviewed.person("eve", listed=False)
+    reviewed.sign("eve")
+    refused(reviewed, "unknown_signer")
+    reviewed.person("eve")
+    processes()
+    reviewed.tick()
+    assert reviewed.state() == "signed_off"
+    assert processes() > 0
+
+
+def test_a_sign_off_is_checked_anew_when_the_owner_changes(reviewed):
+    public = " ".join(reviewed.keys["bert"].with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
+    with reviewed.settings.allowed_signers_path.open("a", encoding="utf-8") as file:
+        file.write(f"bert-private {public}\n")
+    reviewed.sign("bert-private", key="bert", evidence_hash="1" * 64)
+    reviewed.tick()
+    remembered = "SELECT refusal, by_owner FROM signature_checks"
+    assert reviewed.connection.execute(remembered).fetchall() == [(None, False)]
+    reviewed.write_plan(owner="bert")
+    reviewed.tick()
+    assert reviewed.connection.execute(remembered).fetchall() == [(None, True)]
+
+
+def test_a_key_that_expires_is_noticed_within_a_day(reviewed):
+    reviewed.person("carl", 'valid-before="20261102120000Z"')
+    reviewed.sign("carl", evidence_hash="1" * 64)
+    refused(reviewed, "other_evidence")
+    expired = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    reviewed.now = expired + timedelta(days=1)
+    reviewed.tick()
+    assert list(reviewed.refusals().values()) == ["key_not_valid"]
+
+
+def test_what_is_remembered_is_only_what_lies_there(reviewed):
+    paths = [reviewed.sign("anna", evidence_hash=digit * 64) for digit in "12"]
+    reviewed.tick()
+    remembered = "SELECT count(*) FROM signature_checks"
+    assert reviewed.connection.execute(remembered).fetchone() == (2,)
+    paths[0].unlink()
+    reviewed.tick()
+    assert reviewed.connection.execute(remembered).fetchone() == (1,)
+    reviewed.connection.execute("DELETE FROM signature_checks")
+    reviewed.tick()
+    assert reviewed.connection.execute(remembered).fetchone() == (1,), "without a memory it is made again"
