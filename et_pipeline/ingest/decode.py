@@ -10,7 +10,7 @@ import polars as pl
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import OPTIONAL, Fault
 from et_pipeline.ingest.documents import TEXTS, Document, Skipped, parse_line, too_long
-from et_pipeline.ingest.sources import LongLine
+from et_pipeline.ingest.sources import LongLine, line_ends
 from et_pipeline.ingest.templates import Template, read_alike
 
 RAW_CHARACTERS = 4000
@@ -74,7 +74,7 @@ class Rows:
         return pl.concat(frames).sort("line")
 
     def _add_chunk(self, chunk: bytes, first: int) -> int:
-        lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
+        lines = line_ends(chunk) + (not chunk.endswith(b"\n"))
         alike = read_alike(chunk, lines, self._templates) if lines > 1 else None
         if alike is not None:
             self._frames += [rows.with_columns(pl.col("line") + first) for rows in alike.rows]

@@ -13,7 +13,7 @@ from et_pipeline.contracts.report import BELOW, faults, report_schema
 from et_pipeline.ingest.decode import BadLine, Rows, raw_text
 from et_pipeline.ingest.keys import add_keys
 from et_pipeline.ingest.parquet import read_parquet
-from et_pipeline.ingest.sources import LongLine, Read, Section, blocks, opened
+from et_pipeline.ingest.sources import LongLine, Read, Section, blocks, line_ends, opened
 from et_pipeline.ingest.templates import Template
 from et_pipeline.ingest.times import parse_times, picoseconds
 
@@ -89,7 +89,7 @@ def _pieces(block: bytes | LongLine) -> Iterator[bytes | LongLine]:
 
     A line in quarantine needs a hundred times as much memory as the single byte of an empty line.
     """
-    if isinstance(block, LongLine) or block.count(b"\n") <= MAX_BAD_LINES:
+    if isinstance(block, LongLine) or line_ends(block) <= MAX_BAD_LINES:
         yield block
         return
     start = 0

@@ -65,7 +65,7 @@ class Template(NamedTuple):
     def matches(self) -> pl.Expr:
         """Whether `text`, with its pieces, is a line of this form; null if it has too few pieces."""
         filled = [pl.lit(part) if isinstance(part, str) else pl.col(_name(part)) for part in self.parts]
-        is_same = pl.concat_str(filled) == pl.col("text")
+        is_same = (pl.concat_str(filled) == pl.col("text")) & (pl.col(_name(self.texts["bot_id"])) != OWN_BOT_ID)
         for piece in self.labels.values():  # the exact reader says what is wrong with others
             text = pl.col(_name(piece)).str
             is_same &= text.len_chars().is_between(1, MAX_LABEL) & ~text.contains(CONTROL_CHARACTERS)
@@ -204,13 +204,9 @@ def read_alike(chunk: bytes, lines: int, templates: list[Template]) -> Alike | N
 
 def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Alike | None:
     """Reads the lines with one template after the other; `templates` are then sorted by the number of their lines."""
-    sound = pl.col("text").str.len_bytes() <= MAX_LINE_BYTES
-    if OWN_BOT_ID.encode() in chunk:
-        sound &= ~pl.col("text").str.contains(OWN_BOT_ID, literal=True)
-    left = (
-        text.to_frame("text")
-        .with_columns(line=pl.int_range(pl.len(), dtype=pl.Int64), sound=sound)
-        .with_columns(pl.col("sound") & _without_escapes(chunk, len(text)))
+    left = text.to_frame("text").with_columns(
+        line=pl.int_range(pl.len(), dtype=pl.Int64),
+        sound=(pl.col("text").str.len_bytes() <= MAX_LINE_BYTES) & _without_escapes(chunk, len(text)),
     )
     rows: list[pl.DataFrame] = []
     taken: dict[tuple[str | int, ...], int] = {}
@@ -226,7 +222,9 @@ def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Ali
             cut = _cut(chunk, '"', sorted(pieces))
             if len(cut) != len(text):
                 return None
-            left = pl.concat([left.select("line", "text", "sound"), cut[left["line"]]], how="horizontal")
+            if len(left) < len(text):
+                cut = cut[left["line"]]
+            left = pl.concat([left.select("line", "text", "sound"), cut], how="horizontal")
         matches = left.select((pl.col("sound") & template.matches()).fill_null(value=False)).to_series()
         if matches.any():
             ours = left if matches.all() else left.filter(matches)
@@ -240,11 +238,14 @@ def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Ali
 def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
     """For each line, whether it has neither a backslash nor a control character (the line end does not count)."""
     data = np.frombuffer(chunk, np.uint8)
-    odd = np.flatnonzero(((data < ord(" ")) & (data != ord("\n"))) | (data == ord("\\")))
+    odd = np.flatnonzero(data < ord(" "))
+    is_end = data[odd] == ord("\n")
+    ends, odd = odd[is_end], odd[~is_end]
     odd = odd[(data[odd] != ord("\r")) | (data[np.minimum(odd + 1, len(data) - 1)] != ord("\n"))]
+    if b"\\" in chunk:
+        odd = np.append(odd, np.flatnonzero(data == ord("\\")))
     sound = np.ones(lines, dtype=np.bool_)
-    if len(odd):
-        sound[np.searchsorted(np.flatnonzero(data == ord("\n")), odd)] = False
+    sound[np.searchsorted(ends, odd)] = False
     return pl.Series(sound)
 
 
