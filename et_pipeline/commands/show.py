@@ -13,7 +13,6 @@ from et_pipeline.common import text
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import metric_of
 from et_pipeline.experiments.registered import registered_ids
-from et_pipeline.governance.judgement import WORDS
 from et_pipeline.governance.next_steps import word
 
 if TYPE_CHECKING:
@@ -123,6 +122,7 @@ SECTIONS = {
 
 
 def _print_experiment(document: dict[str, Any]) -> None:
+    from et_pipeline.governance.judgement import WORDS
 
     console = terminal.console()
     verdict = word(document["state"], document["verdict"], document["reason"])

@@ -12,16 +12,15 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 from et_pipeline.common import text
 from et_pipeline.common.sql import load
 from et_pipeline.contracts.metrics import metric_of
-from et_pipeline.governance.judgement import Judgement, stored_judgement
 from et_pipeline.governance.lifecycle import STATES
 from et_pipeline.governance.next_steps import GROUPS, word
-from et_pipeline.governance.portfolio import summary
-from et_pipeline.governance.promises import WORDS as PROMISES
 
 if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
     from rich.table import Table
+
+    from et_pipeline.governance.judgement import Judgement
 
 VERDICT_STYLE = {
     "variant_better": "bold green",
@@ -65,6 +64,8 @@ def status(
 
     Example: et status --needs-me --owner strategy-pod
     """
+    from et_pipeline.governance.portfolio import summary
+
     with terminal.analyst_database(terminal.settings()) as connection:
         everything = read_status(connection)
         portfolio = summary(terminal.rows(connection, "FROM portfolio"))
@@ -109,6 +110,8 @@ def status(
 
 def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """One row an experiment, see the query `status`, with what is missing as sentences and the next step."""
+    from et_pipeline.governance.judgement import stored_judgement
+
     experiments = terminal.rows(connection, load(__package__, "status"))
     for row in experiments:
         missing = json.loads(row["missing"] or "[]")
@@ -190,6 +193,8 @@ def brackets(lower: float, upper: float, decimals: int | None = None) -> str:
 def status_table(experiments: list[dict[str, Any]]) -> Table:
     """The table of `et status` and `et demo`."""
     from rich.text import Text
+
+    from et_pipeline.governance.promises import WORDS as PROMISES
 
     table = terminal.table()
     table.add_column("experiment", overflow="fold")

@@ -1,7 +1,9 @@
-"""The shell completes commands and the ids of experiments."""
+"""The shell completes commands and the ids of experiments, and no command waits for what only others need."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,10 @@ def test_ids_of_experiments_are_completed(tmp_path: Path) -> None:
     settings.published_dir.mkdir()
     settings.analyst_path.write_bytes(settings.warehouse_path.read_bytes())
     assert run_et(tmp_path, **complete).stdout.split() == ["exp-1"]
+
+
+def test_the_command_line_loads_no_large_library_before_a_command_needs_it() -> None:
+    large = ("dagster", "duckdb", "jinja2", "numpy", "polars", "requests", "scipy", "sqlalchemy")
+    loaded = f"import sys, et_pipeline.cli; print(*[name for name in {large} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
