@@ -146,7 +146,9 @@ def processes(count: int) -> Iterator[Executor]:
         return
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))  # several threads would wait for each other and take ten times as long
+    os.environ.update(
+        dict.fromkeys(names, "1")
+    )  # several threads would wait for each other and take ten times as long
     try:
         with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
             yield pool

@@ -210,7 +210,9 @@ def _packed(k: int) -> int:
 def products(left: Floats, right: Floats) -> Floats:
     """Rows of symmetrised products (left·rightᵀ + right·leftᵀ)/2, the lower triangle packed."""
     pairs = lower_triangle(left.shape[1])
-    packed = np.empty((len(left), len(pairs)), order="F")  # column by column, since each column is summed later
+    packed = np.empty(
+        (len(left), len(pairs)), order="F"
+    )  # column by column, since each column is summed later
     for column, (i, j) in zip(packed.T, pairs, strict=True):
         np.multiply(left[:, i], right[:, j], out=column)
         if i != j:

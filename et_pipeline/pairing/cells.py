@@ -121,7 +121,8 @@ def _replace_changed(engine: Engine, metrics: Sequence[Metric], every: Sequence[
     for table, query in _queries(engine, metrics, every, compared=compared):
         engine.insert(_MADE[table], query)
     changes = "\nUNION\n".join(
-        load(__package__, "changed", stored=stored, made=made, inside=inside) for stored, made in _MADE.items()
+        load(__package__, "changed", stored=stored, made=made, inside=inside)
+        for stored, made in _MADE.items()
     )
     stale = warehouse.create_temp("stale", changes)
     written = dict.fromkeys(_MADE, 0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -57,6 +58,26 @@ def test_dagsters_own_storage_and_ours_use_the_same_files_at_the_same_time(tmp_p
             assert [record.run_id for record in told] == runs[::-1]
         theirs.delete_run(runs[1])
         assert events(ours, runs[1]) == []
+
+
+def test_a_runs_file_has_the_same_tables_whichever_storage_made_it(tmp_path: Path) -> None:
+    with instance(tmp_path, "") as theirs, instance(tmp_path, OPEN) as ours:
+        runs = [materialize(found) for found in (theirs, ours)]
+    kept = []
+    for run_id in runs:
+        with closing(sqlite3.connect(tmp_path / "history" / "runs" / f"{run_id}.db")) as file:
+            kept.append(
+                [
+                    file.execute(query).fetchall()
+                    for query in (
+                        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2",
+                        "SELECT * FROM alembic_version",
+                        "PRAGMA journal_mode",
+                    )
+                ]
+            )
+    assert kept[0] == kept[1]
+    assert all(kept[0])
 
 
 def test_what_was_written_is_there_for_the_next_process(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ import dagster as dg
 import sqlalchemy
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy.exc import DatabaseError
 
+TABLES = """SELECT group_concat(sql, '; ') FROM
+(SELECT sql FROM shared.sqlite_master WHERE sql IS NOT NULL ORDER BY type = 'table' DESC)"""
+"""What makes the tables of a file, and then their indexes."""
 OPEN_FILES = 8
 """Number of files that stay open; a process that reads the events of more runs opens the others again."""
 
@@ -93,12 +97,31 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
             )
             sqlalchemy.event.listen(engine, "connect", _wait_for_no_disk)
             if not _has_tables(engine):
-                self._initdb(engine)
+                self._make_tables(engine, shard)
             connection = engine.connect()
         self._connections[shard] = connection
         while len(self._connections) > OPEN_FILES:
             _close(self._connections.popitem(last=False)[1])
         return connection
+
+    def _make_tables(self, engine: sqlalchemy.Engine, shard: str) -> None:
+        """A run's file gets the tables of the index, in a twentieth of the time that Dagster takes to make them."""
+        if shard != INDEX_SHARD_NAME:
+            with (
+                suppress(sqlite3.Error),  # there are some already, or another process makes them
+                closing(
+                    sqlite3.connect(self.path_for_shard(shard), timeout=SQLITE_BUSY_TIMEOUT_SECONDS)
+                ) as file,
+            ):
+                file.execute("PRAGMA journal_mode = WAL")
+                file.execute("ATTACH ? AS shared", [self.path_for_shard(INDEX_SHARD_NAME)])
+                [(tables,)] = file.execute(TABLES).fetchall()
+                file.executescript(
+                    f"BEGIN IMMEDIATE; {tables}; "
+                    "INSERT INTO alembic_version SELECT * FROM shared.alembic_version; COMMIT"
+                )
+                return
+        self._initdb(engine)
 
     def wipe(self) -> None:
         """Closes the files and deletes all events."""
