@@ -1,7 +1,7 @@
 """Realistic OperationsReports with a known truth.
 
 A `Scenario` describes one experiment: its arms, window, markets, correlations and the true uplift of
-every metric. `write_snapshots` turns scenarios into snapshot files and says what is true of them.
+every metric. `write_snapshots` writes the reports of scenarios into snapshot files and returns the truth about them.
 """
 
 from et_pipeline.generator.broken import (

@@ -1,4 +1,4 @@
-"""Broken lines, one defect each, by name: what a strict reader has to put into quarantine."""
+"""Broken lines with one defect each, by the name of the defect; a strict reader has to put them into quarantine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the contract brings pandera along, which takes a second to import
+if TYPE_CHECKING:  # the module imports pandera, which takes a second
     from et_pipeline.contracts.report import Reason
 
 Report = dict[str, Any]
@@ -34,7 +34,7 @@ def _without(field: str) -> Callable[[Report], Report]:
 
 
 def _conflict(report: Report) -> Report:
-    """The same id with other content."""
+    """A report with the same id and another content."""
     changed = copy.deepcopy(report)
     name = next(iter(changed["metrics"]))
     changed["metrics"][name] += 0.25 if changed["metrics"][name] < 0.5 else -0.25
@@ -92,7 +92,7 @@ IN_TEXT: dict[str, Callable[[Report], str | bytes]] = {
 """Text that is not one JSON object."""
 
 BROKEN_KINDS: tuple[str, ...] = (*IN_CONTENT, *IN_TEXT)
-"""Every kind of broken line that an NDJSON snapshot can hold."""
+"""All kinds of broken lines in NDJSON snapshots."""
 
 _SHARED = (
     "conflict",
@@ -113,7 +113,7 @@ PARQUET_BROKEN: dict[str, Callable[[Report], Report]] = {
     "infinity": _metric(float("-inf")),
 }
 PARQUET_BROKEN_KINDS: tuple[str, ...] = tuple(PARQUET_BROKEN)
-"""The kinds that a typed Parquet row can hold."""
+"""The kinds that are possible in a Parquet row, whose columns have types."""
 
 EXPECTED_REASON: dict[str, Reason] = {
     **dict.fromkeys(IN_TEXT, "malformed_json"),
@@ -142,22 +142,22 @@ EXPECTED_REASON: dict[str, Reason] = {
     "pass_with_metrics": "pass_with_metrics",
     "bad_labels": "bad_labels",
 }
-"""The quarantine reason a reader has to give each kind in NDJSON."""
+"""The quarantine reason that a reader has to give for each kind in NDJSON."""
 PARQUET_EXPECTED_REASON: dict[str, Reason] = {
     **{kind: EXPECTED_REASON[kind] for kind in PARQUET_BROKEN},
     "nan": "metric_out_of_bounds",
     "infinity": "metric_out_of_bounds",
 }
-"""The same for Parquet rows, where NaN and infinity are well-formed values."""
+"""The expected reasons for Parquet rows, in which NaN and infinity are valid numbers."""
 
 
 def break_report(kind: str, report: Report, report_id: str) -> bytes:
-    """A broken NDJSON line (without its end) made from a sound report.
+    """A broken NDJSON line (without its line end), made from a valid report.
 
     Args:
         kind: One of `BROKEN_KINDS`.
-        report: The sound report.
-        report_id: Id of the broken one; a conflict keeps the sound report's id.
+        report: The valid report.
+        report_id: Id of the broken one; a conflict keeps the valid report's id.
     """
     renamed = report if kind == "conflict" else {**report, "report_id": report_id}
     if kind in IN_CONTENT:
@@ -167,6 +167,6 @@ def break_report(kind: str, report: Report, report_id: str) -> bytes:
 
 
 def break_row(kind: str, report: Report, report_id: str) -> Report:
-    """A broken Parquet row made from a sound one; see `break_report`."""
+    """A broken Parquet row, made from a valid one; see `break_report`."""
     renamed = report if kind == "conflict" else {**report, "report_id": report_id}
     return PARQUET_BROKEN[kind](renamed)

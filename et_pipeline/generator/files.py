@@ -1,4 +1,4 @@
-"""One snapshot file: sound reports with broken and foreign lines between them, written atomically."""
+"""Writes one snapshot file atomically: valid reports, with broken lines and other messages between them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ZSTD_LEVEL = 3
 
 
 class Insertion(NamedTuple):
-    """A line between the reports of a file.
+    """A line between the valid reports of a file.
 
     Attributes:
-        after: Number of the report (in the file) it follows.
-        kind: Kind of defect, or the kind of a foreign message.
+        after: Number of the report in the file that it follows.
+        kind: Kind of defect, or the kind of another message.
         report_id: Its id.
-        broken: Whether it is broken (else it is a foreign message, to be skipped).
-        template: One-row frame: the sound report it is made from.
+        broken: Whether it is broken; if not, it is a message of another kind, which a reader skips.
+        template: The valid report from which it is made, as a frame with one row.
     """
 
     after: int
@@ -45,7 +45,7 @@ class Insertion(NamedTuple):
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream into `path.tmp` that becomes `path` when all went well."""
+    """A binary stream into `path.tmp`, which is renamed to `path` at the end if there was no error."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as stream:
         yield stream
@@ -57,11 +57,11 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 def write_ndjson(
     path: Path, rows: pl.DataFrame, insertions: Sequence[Insertion], scenarios: Sequence[Scenario], seed: int
 ) -> None:
-    """Write reports and insertions as NDJSON, compressed by the ending of `path`'s name.
+    """Writes reports and insertions as NDJSON; the ending of `path`'s name determines the compression.
 
     Args:
         path: Final name.
-        rows: Reports as `build_reports` gives them, with a column `scenario`.
+        rows: Reports of `build_reports`, with a column `scenario`.
         insertions: Sorted by `after`.
         scenarios: The scenarios.
         seed: Seed of the run.
@@ -69,7 +69,7 @@ def write_ndjson(
     with ExitStack() as stack:
         stream = stack.enter_context(_replacing(path))
         if path.name.endswith(".gz"):
-            # no name and no time in the header: the same reports give the same bytes
+            # Without name and time in the header, the same reports give the same bytes.
             zipped = gzip.GzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=stream, mtime=0)
             stream = cast(BinaryIO, stack.enter_context(zipped))
         elif path.name.endswith(".zst"):
@@ -111,7 +111,7 @@ def _inserted_line(insertion: Insertion, scenarios: Sequence[Scenario], seed: in
 def write_parquet(
     path: Path, rows: pl.DataFrame, insertions: Sequence[Insertion], scenarios: Sequence[Scenario], seed: int
 ) -> None:
-    """Write reports and insertions as Parquet rows; see `write_ndjson`. Insertions come last."""
+    """Writes reports and insertions as Parquet rows; see `write_ndjson`. Insertions are the last rows."""
     sound = to_rows(named(rows, scenarios, seed))
     inserted = [_inserted_row(insertion, scenarios, seed) for insertion in insertions]
     frame = pl.concat([sound, pl.DataFrame(inserted, schema=sound.schema)]) if inserted else sound

@@ -1,4 +1,4 @@
-"""Compact report frames to NDJSON lines or to Parquet rows."""
+"""Converts compact frames of reports to NDJSON lines or to Parquet rows."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _arm_fields(scenario: Scenario, arm: int) -> tuple[str, str, str, str]:
 
 
 def named(frame: pl.DataFrame, scenarios: Sequence[Scenario], seed: int) -> pl.DataFrame:
-    """Numbers to names: the envelope's columns and the metrics of each report.
+    """Replaces numbers by names: returns the envelope's columns and the metrics of each report.
 
     Args:
-        frame: Reports as `build_reports` gives them, with a column `scenario` (number in `scenarios`).
+        frame: Reports of `build_reports`, with a column `scenario` (number in `scenarios`).
         scenarios: The scenarios.
         seed: Seed of the run.
 
@@ -76,7 +76,7 @@ def named(frame: pl.DataFrame, scenarios: Sequence[Scenario], seed: int) -> pl.D
             markets.gather(frame["market"]).alias("market_id"),
             pl.Series("outcome_id", OUTCOMES).gather(frame["outcome"]),
             pl.Series("side", SIDES).gather(frame["side"]),
-            # "0" sorts before "1": where the times are equal, the final report still is the last one
+            # "0" sorts before "1", so the final report is the last one even if the times are equal.
             pl.Series("suffix", [f"-{letter}{final}" for letter in ARM_LETTERS for final in "01"]).gather(
                 frame["arm"].cast(pl.UInt32) * 2 + (~frame["preliminary"]).cast(pl.UInt32)
             ),
@@ -108,13 +108,14 @@ def to_lines(reports: pl.DataFrame) -> pl.Series:
 
 
 def to_rows(reports: pl.DataFrame) -> pl.DataFrame:
-    """Parquet rows of named reports: the envelope's columns, `decision` where one says so, the struct `metrics`."""
+    """Parquet rows of named reports: the envelope's columns, `decision` if any report has it, and the struct
+    `metrics`."""
     said = () if reports["decision"].null_count() == len(reports) else ("decision",)
     return reports.select(*ENVELOPE, *said, pl.struct(*REPORT_METRICS).alias("metrics"))
 
 
 def as_object(line: str) -> dict[str, object]:
-    """One line as an object, in the order of its keys."""
+    """One line as an object with its keys in the same order."""
     loaded = json.loads(line)
     if not isinstance(loaded, dict):
         raise TypeError(f"not a JSON object: {line[:80]}")

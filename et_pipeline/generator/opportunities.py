@@ -1,4 +1,5 @@
-"""When and where opportunities arise: markets that open and close, a day profile, bursts."""
+"""Draws times and markets of opportunities: markets open and close, hours have a profile, opportunities come in
+bursts."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from et_pipeline.generator.scenario import Scenario
 
 HOUR_US = 3_600_000_000
 MARGIN_US = 30_000_000
-"""Kept free before the end of the window, so that a burst and its replays end inside it."""
+"""Time without new bursts before the end of the window, so that a burst and its replays end inside the window."""
 
 Ints = NDArray[np.int64]
 
@@ -25,7 +26,7 @@ class Opportunities(NamedTuple):
         market: Market number, from 0.
         outcome: 0 or 1.
         side: 0 (BUY) or 1 (SELL).
-        burst: Number of the burst, from 0, in no order of time.
+        burst: Number of the burst, from 0; the numbers are not in order of time.
     """
 
     time_us: Ints
@@ -41,10 +42,10 @@ def to_us(moment: datetime) -> int:
 
 
 def draw_opportunities(scenario: Scenario, rng: np.random.Generator) -> Opportunities:
-    """Draw the opportunities of a scenario.
+    """Draws the opportunities of a scenario.
 
-    A burst picks its market by Zipf popularity, and its time from the hourly profile within the life of
-    that market; its opportunities share market, outcome and side and follow each other within seconds.
+    The market of a burst is drawn by Zipf popularity, and its time by the profile of hours within the life of that
+    market. The opportunities of a burst have the same market, outcome and side and follow each other within seconds.
     """
     start, end = to_us(scenario.starts_at), to_us(scenario.ends_at) - MARGIN_US
     opens, closes = _market_lives(scenario.markets, start, end, rng)
@@ -79,7 +80,7 @@ def _burst_sizes(scenario: Scenario, rng: np.random.Generator) -> Ints:
 def _market_lives(
     markets: int, start: int, end: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Open and close times: some markets are open before the window, some outlive it."""
+    """Times at which markets open and close; some are open before the window begins, some after it ends."""
     length = rng.uniform(0.15, 0.6, size=markets)
     opens = rng.uniform(-0.3, 0.9, size=markets)
     closes = np.clip(opens + length, 0.05, 1.0)
@@ -90,7 +91,7 @@ def _market_lives(
 def _times_by_profile(
     opens: NDArray[np.float64], closes: NDArray[np.float64], start: int, end: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """One time per pair of bounds, by a profile that peaks in the evening (UTC) and has busy hours."""
+    """One time for each pair of bounds, drawn by a profile with a maximum in the evening (UTC) and some busy hours."""
     edges = np.append(np.arange(start, end, HOUR_US, dtype=np.float64), end)
     hour_of_day = edges[:-1] / HOUR_US % 24
     busy = rng.lognormal(0.0, 0.5, size=len(edges) - 1)

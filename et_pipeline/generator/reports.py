@@ -32,13 +32,13 @@ class _Drawn(NamedTuple):
 
 
 def id_prefix(scenario: Scenario, seed: int) -> str:
-    """Beginning of the ids of one scenario and seed, so that two runs into one bus do not collide."""
+    """Prefix of the ids of one scenario and seed, so that two runs into the same bus have different ids."""
     tag = hashlib.sha256(f"{scenario.experiment_id}/{seed}/{scenario.seed}".encode()).hexdigest()[:8]
     return f"{scenario.experiment_id}-{tag}-"
 
 
 def rng_of(scenario: Scenario, seed: int) -> np.random.Generator:
-    """The scenario's own random stream: it does not depend on the other scenarios of a run."""
+    """The random generator of a scenario; its numbers do not depend on the other scenarios of a run."""
     digest = hashlib.sha256(scenario.experiment_id.encode()).digest()
     return np.random.default_rng([seed, scenario.seed, int.from_bytes(digest[:8], "big")])
 
@@ -56,7 +56,7 @@ def _draw(scenario: Scenario, rng: np.random.Generator) -> _Drawn:
 
 
 def build_opportunities(scenario: Scenario, *, seed: int) -> pl.DataFrame:
-    """Every opportunity with both arms' values: what an all-knowing observer would see.
+    """Every opportunity with the true values of both arms, also those that are not reported.
 
     Returns:
         Columns `time` (UTC), `market`, `outcome`, `side` (numbers), `control_reports` and
@@ -84,7 +84,7 @@ def build_opportunities(scenario: Scenario, *, seed: int) -> pl.DataFrame:
 
 
 def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
-    """The reports of one scenario in time order, compact: numbers instead of names and ids.
+    """The reports of one scenario in time order, in a compact form with numbers instead of names and ids.
 
     Returns:
         Columns `opportunity` (u32), `arm` (u8, 0 control, 1 variant, 2 replayed control), `preliminary` (bool:
@@ -116,9 +116,10 @@ def build_reports(scenario: Scenario, *, seed: int) -> pl.DataFrame:
 
 
 def _as_replayed(scenario: Scenario, drawn: _Drawn, seed: int) -> tuple[_Drawn, _Drawn]:
-    """What the backtester makes of both arms: with the variant's replays, and with the control's as its own.
+    """The values that the backtester reports: once with the variant's replays, once with the control's replays.
 
-    Its random numbers are a stream of their own, so that the reports of a scenario without them stay what they are.
+    They use random numbers of their own, so that scenarios without replays of the control have the same reports as
+    before.
     """
     rng = np.random.default_rng([*rng_of(scenario, seed).integers(2**32, size=2).tolist(), REPLAY])
     n = len(drawn.found.time_us)
@@ -165,7 +166,7 @@ def _arm_frame(scenario: Scenario, drawn: _Drawn, arm: int, lag: NDArray[np.int6
 
 
 def _preliminary(scenario: Scenario, frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    """Earlier reports of some orders with an edge that was revised later; at most a second before."""
+    """Preliminary reports of some orders, at most one second earlier, with another edge than the final report."""
     chosen = frame.filter(pl.Series(rng.random(len(frame)) < scenario.superseded_share))
     earlier = pl.Series(rng.integers(1, 1000, len(chosen)) * 1000)
     return chosen.with_columns(

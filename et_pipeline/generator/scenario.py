@@ -1,4 +1,4 @@
-"""What one generated experiment looks like, and the uplift that is true of it."""
+"""The description of one generated experiment, and its true uplift."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Mode = Literal["shadow", "limited_live"]
 
 METRICS = ("edge_bps", "slippage_bps", "fill_ratio", "latency_ms", "toxicity_bps")
 NEEDS_A_FILL = tuple(name for name, metric in CATALOGUE.items() if metric.needs_fill)
-"""Metrics that an unfilled order does not have."""
+"""Metrics without a value for an unfilled order."""
 
 CONTROL_MEAN = {
     "edge_bps": 6.0,  # of a filled order; an unfilled one earns 0
@@ -25,11 +25,11 @@ CONTROL_MEAN = {
 """Mean of the control's metric (fill_ratio and filled_size follow from the fill behaviour)."""
 
 FOLLOWING = ("filled_size", "notional_usd", "pnl_usd")
-"""Metrics that follow from others: their uplift cannot be set."""
+"""Metrics that are computed from others, so that their uplift cannot be set."""
 GENERATED = tuple(name for name in REPORT_METRICS if name in {"fill_ratio", *CONTROL_MEAN, *FOLLOWING})
-"""The metrics that the generator knows how to make."""
+"""The metrics that the generator can make."""
 PRICE = 0.5
-"""Dollars that a filled contract has at stake."""
+"""Price of a contract in dollars: its notional value when it is filled."""
 
 PARTIAL_FILL_MEAN = 0.5
 
@@ -56,15 +56,15 @@ class Scenario:
 
     Attributes:
         experiment_id: Name of the experiment; ids of its reports begin with it.
-        mode: `shadow`: the variant's reports are replays (bot `gov.backtester`) that carry the control's
+        mode: `shadow`: the variant's reports are replays (bot `gov.backtester`) with the control's
             correlation id. `limited_live`: both arms are live and never see the same opportunity.
         control_strategy_id, control_config_version, variant_strategy_id, variant_config_version: The arms.
         starts_at, ends_at: The window, with time zone; every report is emitted in `[starts_at, ends_at)`.
-        opportunities: How many opportunities the window holds.
-        markets: How many markets; each is open for a part of the window only.
-        zipf: Exponent of market popularity (0: all alike; 1: classic Zipf).
+        opportunities: Number of opportunities in the window.
+        markets: Number of markets; each is open for a part of the window only.
+        zipf: Exponent of market popularity (0: all equal; 1: classic Zipf).
         burst: Mean number of opportunities in a burst (same market, outcome and side, within seconds).
-        metrics: Metrics that are reported: any that the catalogue knows.
+        metrics: Metrics that are reported; any of the catalogue.
         uplift: True mean uplift per metric, positive is good for the variant; metrics left out have 0.
             `filled_size` cannot be set: it follows from `fill_ratio` and `asked_size`; nor can `notional_usd` and
             `pnl_usd`, which follow from `filled_size` and `edge_bps`.
@@ -84,12 +84,12 @@ class Scenario:
         newer_minor_share: Share of reports in schema version 1.1, with a field that 1.0 does not know.
         late_share: Share of reports that arrive in a later snapshot than their time.
         duplicate_share: Share of reports that arrive twice, unchanged.
-        replayed_control: Share of the opportunities of which the backtester replays the control too (`shadow`).
-        replay_bias: By metric, what the backtester adds to every value that it reports, of either arm: what it
-            flatters, where more is better. The true uplift stays that of `uplift`.
-        replay_noise: Standard deviation, in bps of edge, of the simulator's noise that both arms' replays of an
-            opportunity share.
-        seed: Mixed with the seed of the whole run.
+        replayed_control: Share of the opportunities for which the backtester replays the control too (`shadow`).
+        replay_bias: For each metric, what the backtester adds to every value that it reports, of either arm. The true
+            uplift is still that of `uplift`.
+        replay_noise: Standard deviation, in bps of edge, of the simulator's noise, which is the same in both arms'
+            replays of an opportunity.
+        seed: Combined with the seed of the whole run.
 
     Raises:
         ValueError: If a value is out of its range or the true uplift cannot be reached; the message names
@@ -196,7 +196,7 @@ def control_fill_mean(scenario: Scenario) -> float:
 
 
 def variant_full(scenario: Scenario) -> float:
-    """Share of the variant's orders that fill completely, so that its mean fill ratio is exact."""
+    """Share of the variant's orders that fill completely; it is computed so that its mean fill ratio is exact."""
     mean = control_fill_mean(scenario) + scenario.uplift.get("fill_ratio", 0.0)
     full = (mean - PARTIAL_FILL_MEAN * (1 - scenario.variant_unfilled)) / (1 - PARTIAL_FILL_MEAN)
     return round(full, 12)  # so that a share of exactly 0 is not a tiny negative number
@@ -214,9 +214,9 @@ def variant_mean(scenario: Scenario, metric: str) -> float:
 def true_uplift(scenario: Scenario) -> dict[str, float]:
     """The exact population mean of variant minus control per reported metric, positive is good.
 
-    The population is the one the scenario draws markets, blocks and orders from, so an interval for the
-    mean uplift that treats markets and blocks as random has this number to cover. Where both sizes are
-    reported, `size_fill_ratio` (a ratio of means) is stated too.
+    The population is the one from which the scenario draws markets, blocks and orders. So an interval for the
+    mean uplift that treats markets and blocks as random has to cover this number. If both sizes are
+    reported, `size_fill_ratio` (a ratio of means) is included too.
     """
     result = {name: float(scenario.uplift.get(name, 0.0)) for name in scenario.metrics}
     control = control_fill_mean(scenario)
@@ -238,6 +238,6 @@ def true_uplift(scenario: Scenario) -> dict[str, float]:
 
 
 def edge_uplift_with_no_trade_as_zero(scenario: Scenario) -> float:
-    """True uplift of `edge_bps` where an opportunity the variant passed on counts as zero edge."""
+    """True uplift of `edge_bps` if opportunities on which the variant passed count as zero edge."""
     control = CONTROL_MEAN["edge_bps"] * (1 - scenario.control_unfilled)
     return (1 - scenario.no_trade_share) * (control + scenario.uplift.get("edge_bps", 0.0)) - control

@@ -1,4 +1,4 @@
-"""Scenarios to snapshot files: split in time, with late, repeated, foreign and broken lines."""
+"""Writes scenarios into snapshot files, divided by time, with late, repeated and broken lines and other messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ MAX_LATE_FILES = 3
 
 
 class _Arrivals(NamedTuple):
-    """Reports in order of arrival, with the columns `file`, `home` (the file of their time), `duplicate`."""
+    """Reports in order of arrival, with the columns `file`, `home` (the file to which their time belongs),
+    `duplicate`."""
 
     frame: pl.DataFrame
     bounds: list[int]
@@ -39,14 +40,14 @@ def write_snapshots(
     only: Container[int] | None = None,
     truth_path: Path | None = None,
 ) -> Truth:
-    """Write the reports of some scenarios as snapshot files.
+    """Writes the reports of some scenarios as snapshot files.
 
-    Files are split by time into equal numbers of reports and named by their number, so that they sort by
-    arrival. Each is written under `*.tmp` and then renamed. The same arguments give the same bytes.
+    Reports are divided by time into files with equal numbers of reports. Files are named by number, so that their names
+    sort by arrival. Each is written as `*.tmp` and then renamed. The same arguments always give the same bytes.
 
     Args:
         scenarios: Experiments with different ids.
-        directory: Where the files go; it is created.
+        directory: The folder of the files; it is created.
         seed: Seed of the run.
         files: Number of files.
         format: One of `FORMATS`.
@@ -54,11 +55,11 @@ def write_snapshots(
             the kinds of `PARQUET_BROKEN_KINDS` exist; a plain number means those.
         skipped: Messages of other kinds over all files.
         only: Numbers of the files (from 0) to write now. Writing `range(0, 8)` and later `range(8, 12)`
-            gives the same files as one call: so a demonstration can run several ticks.
-        truth_path: Where to write the truth as JSON too; left out, it is only returned.
+            gives the same files as one call, so that a demonstration can run several ticks.
+        truth_path: File into which the truth is written as JSON; without it, the truth is only returned.
 
     Returns:
-        The truth of all files, written now or not.
+        The truth of all files, whether they are written now or not.
 
     Raises:
         ValueError: On a negative number, a repeated experiment id, an unknown format or kind, fewer than one
@@ -91,7 +92,7 @@ def write_snapshots(
 def _checked(
     scenarios: Sequence[Scenario], files: int, format: str, broken: int | Mapping[str, int]
 ) -> dict[str, int]:
-    """Broken lines per kind, after the arguments were checked."""
+    """Checks the arguments and returns the number of broken lines of each kind."""
     ids = Counter(scenario.experiment_id for scenario in scenarios)
     if not ids or max(ids.values()) > 1:
         raise ValueError(f"experiment ids are {sorted(ids.elements())}; allowed: at least one, each once")
@@ -126,7 +127,7 @@ def _all_reports(scenarios: Sequence[Scenario], seed: int) -> pl.DataFrame:
 def _schedule(
     scenarios: Sequence[Scenario], reports: pl.DataFrame, files: int, rng: np.random.Generator
 ) -> _Arrivals:
-    """Give each report its file, and some a second arrival."""
+    """Assigns each report to a file, and lets some arrive a second time."""
     n = len(reports)
     home = np.arange(n) * files // max(n, 1)
     of = reports["scenario"].to_numpy()
@@ -150,7 +151,8 @@ def _schedule(
 def _insertions(
     arrivals: _Arrivals, counts: Mapping[str, int], skipped: int, rng: np.random.Generator
 ) -> dict[int, list[Insertion]]:
-    """Where broken and foreign lines go: after the report they are made from: a trade that never repeats."""
+    """Places broken lines and other messages after the report from which they are made: a trade that has no
+    duplicate."""
     sound = np.flatnonzero(
         arrivals.frame.select(~(pl.col("repeated") | pl.col("passed"))).to_series().to_numpy()
     )
@@ -219,7 +221,7 @@ def _experiment_truths(
                 variant_reports=variant,
                 superseded=len(own) - len(final),
                 passes=passes,
-                # in shadow every opportunity has its control report, and each replayed trade pairs with it
+                # In shadow every opportunity has a control report, so each replayed trade is a pair.
                 pairs=variant - passes if shadow else None,
                 no_trade=scenario.opportunities - (variant - passes) - (0 if shadow else control),
                 markets=final["market"].n_unique(),

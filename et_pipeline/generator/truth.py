@@ -1,4 +1,4 @@
-"""What is true of generated snapshots: the numbers a pipeline that reads them has to arrive at."""
+"""The truth about generated snapshots: the numbers that a pipeline has to find in them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from et_pipeline.generator.broken import EXPECTED_REASON, PARQUET_EXPECTED_REASO
 
 @dataclass(frozen=True)
 class ExperimentTruth:
-    """One experiment.
+    """The truth about one experiment.
 
     Attributes:
         uplift: Exact population mean uplift per metric, positive is good for the variant.
-        edge_uplift_no_trade_zero: The same of `edge_bps` where a passed opportunity counts as zero edge.
+        edge_uplift_no_trade_zero: The uplift of `edge_bps` if an opportunity on which the variant passed counts as
+            zero.
         opportunities: Opportunities in the window.
-        control_reports, variant_reports: Distinct valid reports, superseded ones not counted.
+        control_reports, variant_reports: Distinct valid reports, without superseded ones.
         superseded: Valid reports that a later report of the same arm and opportunity replaces.
-        passes: Distinct valid reports of the variant that say it passed.
-        pairs: Opportunities both arms trade; None in limited live, where it depends on the plan's tolerance.
-        no_trade: Opportunities the variant got and passed on.
-        markets: Distinct markets of its reports.
+        passes: Distinct valid reports of the variant that say that it passed.
+        pairs: Opportunities that both arms trade; None in limited live, where it depends on the plan's tolerance.
+        no_trade: Opportunities that the variant got and on which it passed.
+        markets: Number of different markets in its reports.
     """
 
     uplift: Mapping[str, float]
@@ -42,16 +43,16 @@ class ExperimentTruth:
 
 @dataclass(frozen=True)
 class FileTruth:
-    """One snapshot file: `lines = reports + duplicates + skipped + sum(broken.values())`.
+    """The truth about one snapshot file: `lines = reports + duplicates + skipped + sum(broken.values())`.
 
     Attributes:
         name: File name.
         lines: Lines (NDJSON) or rows (Parquet).
-        reports: Valid reports whose id no earlier file and no earlier line has.
-        duplicates: Valid reports seen before, in file order.
-        late: Reports and duplicates that belong to the time of an earlier file.
+        reports: Valid reports whose id is in no earlier file and no earlier line.
+        duplicates: Valid reports that were in an earlier file or line.
+        late: Reports and duplicates whose time belongs to an earlier file.
         skipped: Messages of another kind.
-        broken: Lines per kind of defect; `conflict` holds the second line of an id.
+        broken: Lines per kind of defect; `conflict` counts the second line with an id.
         written: Whether this call wrote the file.
     """
 
@@ -67,7 +68,7 @@ class FileTruth:
 
 @dataclass(frozen=True)
 class Truth:
-    """All that is true of one run of the generator.
+    """The whole truth about one run of the generator.
 
     Attributes:
         seed: Seed of the run.
@@ -111,7 +112,7 @@ class Truth:
 
     @property
     def quarantine(self) -> dict[str, int]:
-        """Lines per quarantine reason that a strict reader gives them, over all files."""
+        """Lines per quarantine reason that a strict reader has to give, over all files."""
         reasons = PARQUET_EXPECTED_REASON if self.format == "parquet" else EXPECTED_REASON
         total: Counter[str] = Counter()
         for kind, count in self.broken.items():
@@ -119,11 +120,11 @@ class Truth:
         return dict(sorted(total.items()))
 
     def to_json(self) -> str:
-        """One JSON document, the same for the same truth."""
+        """The truth as one JSON document; the same truth always gives the same text."""
         names = ("lines", "reports", "duplicates", "skipped", "broken", "quarantine")
         totals = {name: getattr(self, name) for name in names}
         return json.dumps({**asdict(self), "totals": totals}, indent=1, sort_keys=True) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write `to_json` to a file, atomically."""
+        """Writes `to_json` to a file, atomically."""
         write_atomically(path, self.to_json().encode())

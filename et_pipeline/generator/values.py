@@ -25,7 +25,8 @@ Noise = Callable[[int], Floats]
 Arm = dict[str, Floats]
 
 TAIL_LIMIT = 100.0
-"""Symmetric limit of heavy-tailed noise in standard deviations: it keeps values in bounds, and the mean."""
+"""Limit of heavy-tailed noise, in standard deviations. It keeps values within bounds; it is symmetric, so the mean does
+not change."""
 
 CONTROL_SD = {"edge_bps": 20.0, "slippage_bps": 3.0, "toxicity_bps": 8.0}
 DIFFERENCE_SD = {"edge_bps": 12.0, "slippage_bps": 1.5, "toxicity_bps": 4.0}
@@ -33,16 +34,16 @@ LOG_LATENCY_SD, LOG_LATENCY_DIFFERENCE_SD = 0.8, 0.25
 LOG_SIZE_SD = 0.8
 FILL_ARM_CORRELATION = 0.8
 IN_BURST = 0.6
-"""Share of the control's own noise that a burst has in common: what makes nearest matching worth while."""
+"""Share of the control's own noise that is the same within a burst; because of it, nearest matching reduces noise."""
 
 
 class Effects:
-    """Draws unit-variance, zero-mean values that share a part within a market and within a block."""
+    """Draws values with mean 0 and variance 1 that are correlated within a market and within a block."""
 
     def __init__(
         self, scenario: Scenario, found: Opportunities, block: Ints, rng: np.random.Generator
     ) -> None:
-        """`block` counts time blocks from 0 in time order."""
+        """`block` is the number of each opportunity's time block, from 0 in time order."""
         self._market, self._burst, self._block, self._rng = found.market, found.burst, block, rng
         self._markets, self._blocks, self._ar = scenario.markets, int(block.max()) + 1, scenario.block_ar
         own = max(0.0, 1 - scenario.market_correlation - scenario.block_correlation)
@@ -51,7 +52,7 @@ class Effects:
     def draw(self, noise: Noise, in_burst: float = 0.0) -> Floats:
         """One value per opportunity: market effect, AR(1) block effect and own noise, unit variance.
 
-        `in_burst` is the share of the own noise that a burst has in common.
+        `in_burst` is the share of the own noise that is the same within a burst.
         """
         by_market, by_block, own = self._weights
         market = self._rng.standard_normal(self._markets)[self._market]
@@ -66,7 +67,7 @@ class Effects:
         return values
 
     def normal(self, in_burst: float = 0.0) -> Floats:
-        """Values whose margin is exactly standard normal."""
+        """Values with an exactly standard normal distribution."""
         return self.draw(self._rng.standard_normal, in_burst)
 
     def heavy(self, in_burst: float = 0.0) -> Floats:
@@ -84,9 +85,9 @@ def draw_values(
 ) -> tuple[Arm, Arm]:
     """Values of every metric, for the control and for the variant, at every opportunity.
 
-    Both are drawn everywhere; which of them is reported is decided later and independently, so the mean
-    over any such choice stays exact. An unfilled order earns an edge of 0 and has no slippage,
-    latency or toxicity (NaN here).
+    Values of both arms are drawn for every opportunity. Which of them are reported is decided later and independently
+    of the values, so the mean over the reported ones is exact too. An unfilled order earns an edge of 0 and has no
+    slippage, latency or toxicity (NaN here).
 
     Returns:
         Two maps (control, variant) from metric to an array as long as the opportunities.
@@ -110,7 +111,7 @@ def draw_values(
 
 
 def _fills(scenario: Scenario, effects: Effects) -> tuple[Arm, Arm]:
-    """Fill ratios by a Gaussian copula: correlated between arms, markets and blocks, margins exact."""
+    """Fill ratios by a Gaussian copula: correlated between arms, markets and blocks, with exact distributions."""
     one = effects.normal(IN_BURST)
     r = FILL_ARM_CORRELATION
     two = r * one + np.sqrt(1 - r**2) * effects.normal()
@@ -121,7 +122,8 @@ def _fills(scenario: Scenario, effects: Effects) -> tuple[Arm, Arm]:
 
 
 def _fill_ratio(u: Floats, unfilled: float, full: float) -> Floats:
-    """Quantile function: 0, then uniform on (0, 1), then 1. The limits are symmetric and keep the mean."""
+    """Quantile function of fill ratios: 0, then uniform on (0, 1), then 1. Its limits are symmetric, so the mean is
+    exact."""
     partial = max(1 - unfilled - full, 1e-300)
     ratio = np.clip(np.round((u - unfilled) / partial, 4), 0.0001, 0.9999)
     ratio[u < unfilled] = 0.0
@@ -130,7 +132,7 @@ def _fill_ratio(u: Floats, unfilled: float, full: float) -> Floats:
 
 
 def _latencies(scenario: Scenario, effects: Effects, control: Arm, variant: Arm) -> None:
-    """Lognormal latencies; the variant's is the control's times a lognormal factor of mean k."""
+    """Lognormal latencies; the variant's is the control's times a lognormal factor with a given mean."""
     mean, sd = CONTROL_MEAN["latency_ms"], LOG_LATENCY_SD
     tau = scenario.noise * LOG_LATENCY_DIFFERENCE_SD
     factor = variant_mean(scenario, "latency_ms") / mean
