@@ -1,4 +1,4 @@
-"""The stages' queries in Spark's words: sqlglot transpiles, and what it leaves open is decided here."""
+"""Translates the stages' queries to Spark's dialect: sqlglot does most of it, and this module the rest."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ KINDS = {
     "INTEGER": "INT",
     "UBIGINT": "BIGINT",
 }
-"""The warehouse's column types in Spark, which has no unsigned numbers: keys keep their 64 bits."""
+"""The warehouse's column types in Spark. Spark has no unsigned numbers, so keys are signed numbers with the same
+bits."""
 
 
 @lru_cache(maxsize=512)
 def to_spark(text: str) -> str:
-    """One SELECT as Spark and Sail read it.
+    """One SELECT in the dialect of Spark and Sail.
 
-    Times are Spark's TIMESTAMP (with the session's zone, UTC) throughout: its literals and casts would
-    otherwise be TIMESTAMP_NTZ, which is another type. A number with a decimal point is a DOUBLE, as it becomes
-    in DuckDB beside one; Sail would make a decimal of both.
+    All times have Spark's type TIMESTAMP (with the session's time zone, UTC); literals and casts would
+    otherwise have another type, TIMESTAMP_NTZ. A number with a decimal point becomes a DOUBLE, as in DuckDB when it is
+    combined with a DOUBLE; Sail would use decimals for both.
     """
     return parse_one(text, read="duckdb").transform(_ported).sql(dialect="spark", comments=False)
 

@@ -1,12 +1,12 @@
-"""The engine on a cluster over Spark Connect: Apache Spark or Sail. Rows lie in Parquet below one path.
+"""The engine on a cluster over Spark Connect: Apache Spark or Sail. Rows are stored in Parquet files below one path.
 
-    reports/batch=<number>/day=<UTC day>/          sound reports, one folder an ingest
-    pairs/run=<name>/experiment_id=<experiment>/   pairs, written anew by a run that paired the experiment
+    reports/batch=<number>/day=<UTC day>/          valid reports, one folder per ingest
+    pairs/run=<name>/experiment_id=<experiment>/   pairs, written by each run that paired the experiment
     unmatched/run=<name>/experiment_id=…/
-    scratch/<run>/                                 of a run that goes on
+    scratch/<run>/                                 temporary files of a run in progress
 
-Nothing is changed in place. What counts is what the warehouse says: batches up to its newest one, and one run
-for each experiment. Whatever a crash leaves behind is not named there, and swept away later.
+Files are never changed. The warehouse determines which of them count: batches up to its newest one, and one run
+for each experiment. Files that a crash left behind are not named there, and are removed later.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
 
 ROWS = 100_000
-"""Rows that come back at once: of more than a row group (122,880) from Arrow DuckDB 2.0.0 sees none before the
-transaction's end, where the table is as new as they are."""
+"""Largest number of rows that are read back at once. If a table was made in the same transaction, and more than one row
+group (122,880 rows) comes from Arrow at once, DuckDB 2.0.0 does not see these rows before the end of the
+transaction."""
 REMOTE = ("pairs", "unmatched")
 """The tables that this engine writes."""
 
 
 class SparkEngine:
-    """One run's use of a cluster, see `Engine`; made by `session.spark_engine`."""
+    """The engine of one run on a cluster, see `Engine`; it is made by `session.spark_engine`."""
 
     local = False
 
@@ -60,7 +61,7 @@ class SparkEngine:
         self.refresh()
 
     def refresh(self) -> None:
-        """Looks at the warehouse again: which reports and pairs count now."""
+        """Reads from the warehouse which reports and pairs count now."""
         self.share("displaced")
         self._view_reports()
         for table in REMOTE:
@@ -69,7 +70,7 @@ class SparkEngine:
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """See `Engine`. Names of queries go with the session; after an error `sweep` removes the files."""
+        """See `Engine`. Views end with the session; after an error, `sweep` removes the files later."""
         before = set(self._kept)
         with self.warehouse.scope():
             yield
@@ -87,7 +88,8 @@ class SparkEngine:
             rows.createOrReplaceTempView(table)
 
     def create_temp(self, name: str, text: str) -> int:
-        """See `Engine`. The rows are written down, so that a lost worker costs no more than its own work."""
+        """See `Engine`. The rows are written to files, so that after the loss of a worker only its own work is
+        repeated."""
         return self._keep(name, self.session.sql(to_spark(text)))
 
     def create_mapped(
@@ -97,7 +99,7 @@ class SparkEngine:
         function: Callable[[Iterator[RecordBatch]], Iterator[RecordBatch]],
         columns: Mapping[str, str],
     ) -> int:
-        """Keeps what a function makes of tasks on the workers, each task in a partition of its own."""
+        """Makes a temporary table from the results of a function on the workers, with one partition for each task."""
         if not tasks:
             return self._keep(name, self.session.createDataFrame([], _schema(columns)))
         rows = self.session.createDataFrame(pl.DataFrame(tasks, infer_schema_length=None).to_arrow())
@@ -111,13 +113,20 @@ class SparkEngine:
         function: Callable[[Table], Table],
         columns: Mapping[str, str],
     ) -> int:
-        """Keeps what a function makes of all rows of a table that share a `report_key`, bucket by bucket."""
+        """Makes a temporary table from the results of a function, which gets all rows with the same `report_key` at
+        once.
+
+        The rows are divided into buckets by that key.
+        """
         bucket = f"CAST(report_key % {buckets} AS INT) AS bucket"
         rows = self.session.table(table).selectExpr("*", bucket)
         return self._keep(name, rows.groupBy("bucket").applyInArrow(function, _schema(columns)))
 
     def store(self, batch: int, text: str) -> None:
-        """Writes reports as a batch of the data set, over what a crash may have left; names them `stored_batch`."""
+        """Writes reports as a batch of the data set and makes the view `stored_batch` of them.
+
+        It replaces files of the same batch that a crash may have left.
+        """
         path = self.storage.path("reports", f"batch={batch}")
         self.storage.remove("reports", f"batch={batch}")
         self.session.sql(to_spark(text)).write.partitionBy("day").parquet(path)
@@ -135,7 +144,7 @@ class SparkEngine:
         self.session.sql(to_spark(text)).createOrReplaceTempView(name)
 
     def insert(self, table: str, text: str, *, by_name: bool = False) -> int:
-        """See `Engine`. Into a table of the warehouse the rows come back; files know their columns by name."""
+        """See `Engine`. For a table of the warehouse, the rows are read back; files always match columns by name."""
         frame = self.session.sql(to_spark(text))
         if table in REMOTE:
             run = f"run={self.run}"
@@ -156,7 +165,7 @@ class SparkEngine:
         return int(found.num_rows)
 
     def delete(self, table: str, condition: str) -> None:
-        """See `Engine`: what earlier runs wrote into `pairs` and `unmatched`."""
+        """See `Engine`: excludes rows that earlier runs wrote into `pairs` and `unmatched`."""
         self._gone[table].append(to_spark(f"SELECT {condition}").removeprefix("SELECT "))
         self._view_remote(table)
 
@@ -182,7 +191,8 @@ class SparkEngine:
         return self.frame(text).rows()
 
     def finish(self, experiments: Sequence[str]) -> None:
-        """Notes that these experiments' pairs are the ones of this run, and what pages tell of them."""
+        """Records that the pairs of this run count for these experiments, and the numbers that pages show about
+        them."""
         if not experiments:
             return
         inside = among(experiments)
@@ -203,14 +213,15 @@ class SparkEngine:
         return {name: KINDS[kind] for name, kind, *_ in rows}
 
     def _read(self, table: str, folders: Sequence[str], **partitions: str) -> DataFrame:
-        """A data set's rows with the columns of its table; the folders' names are columns too."""
+        """A data set's rows with the columns of its table; columns are also read from the names of folders."""
         schema = _schema(self._columns(table) | partitions)
         if not folders:
             return self.session.createDataFrame([], schema)
         return self.session.read.schema(schema).parquet(self.storage.path(table))
 
     def _view_reports(self) -> None:
-        """`reports`: the sound ones of all ingests that were committed, without those taken out again."""
+        """Makes the view `reports`: the reports of all committed ingests, without those that a conflict removed
+        again."""
         self._batches(newest_batch(self.connection)).createOrReplaceTempView("stored_reports")
         sound = self.session.sql(to_spark(load(__package__, "reports")))
         sound.select(*self._columns("reports")).createOrReplaceTempView("reports")
@@ -220,7 +231,7 @@ class SparkEngine:
         return self._read("reports", folders, day="STRING").where(f"batch <= {newest}")
 
     def _view_remote(self, table: str) -> None:
-        """What a table is now: the runs that count, without what is gone, with what this run wrote."""
+        """Makes the view of a table: the rows of the runs that count, without deleted rows, and those of this run."""
         rows = self.connection.execute("SELECT experiment_id, run FROM pairs_elsewhere").fetchall()
         present = " OR ".join(f"experiment_id = '{name}' AND run = '{run}'" for name, run in rows) or "false"
         left = " AND ".join([f"({present})", *(f"NOT ({condition})" for condition in self._gone[table])])
@@ -234,7 +245,7 @@ class SparkEngine:
         return f"run = '{self.run}'"
 
     def _view_kept(self, name: str, schema: StructType) -> int:
-        """Names what was kept; returns its rows. Sail writes no file at all where there is no row."""
+        """Makes a view of files that were written and returns the number of rows; without rows, Sail writes no file."""
         rows = self.storage.rows(*self._scratch(name))
         frame: DataFrame
         if rows:
@@ -248,7 +259,7 @@ class SparkEngine:
         return "scratch", self.run, self._kept[name]
 
     def sweep(self) -> None:
-        """Takes away what no run needs any more; after the warehouse's commit."""
+        """Removes files that no run needs any more; it is called after the warehouse's commit."""
         self.storage.remove("scratch")
         rows = self.connection.execute("SELECT DISTINCT run FROM pairs_elsewhere").fetchall()
         for table in REMOTE:

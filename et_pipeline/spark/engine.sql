@@ -1,7 +1,7 @@
--- What counts in the data set, and what the warehouse keeps of it.
+-- Which rows of the data set count, and what the warehouse stores about them.
 
 -- name: reports
--- The reports that count: what was stored, without what a conflict took out again.
+-- The reports that count: all stored ones, without those that a conflict removed again.
 SELECT r.*
 FROM stored_reports AS r
 WHERE NOT EXISTS (

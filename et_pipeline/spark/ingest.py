@@ -1,4 +1,5 @@
-"""Ingest on a cluster: workers read and judge, reports go to the data set, the books stay in the warehouse."""
+"""Ingest on a cluster: workers read and check snapshots; reports go to the data set, counts and quarantine to the
+warehouse."""
 
 from __future__ import annotations
 
@@ -24,16 +25,16 @@ from et_pipeline.warehouse.connection import transaction
 ARRIVAL = ", ".join(
     "r.line + o.lines_before AS line" if name == "line" else f"r.{name}" for name in worker.REPORT
 )
-"""A report `r` that was read, with its line counted through the file by `o`."""
+"""The columns of a report `r` that was read; `o` gives the number of lines of its file before its section."""
 _KNOWN = {"report_id": "l.report_id", "report_key": "k.report_key", "content_hash": "l.content_hash"}
 LOST = ", ".join(_KNOWN.get(name, f"CAST(NULL AS {kind}) AS {name}") for name, kind in worker.REPORT.items())
-"""A content `l` that lost a conflict before: only its id, key and hash are known."""
+"""The columns of a content `l` that lost a conflict before; only its id, key and hash are known."""
 DISPLACED = (
     "report_id", "strategy_id", "config_version", "mode", "correlation_id", "market_id", "outcome_id", "side",
     "emitted_at", "opportunity_key",
 )  # fmt: skip
 BUCKET = 50_000
-"""Reports that are judged together, about: it bounds the memory of a worker."""
+"""Approximate number of reports that are resolved together; it limits the memory of a worker."""
 
 
 def ingest_on_cluster(
@@ -41,8 +42,8 @@ def ingest_on_cluster(
 ) -> IngestResult:
     """Reads every new or changed snapshot of the bus into the data set; see `ingest`.
 
-    All files of a tick are one transaction. The reports are written first, as a batch that counts for nothing
-    until the warehouse knows of it: a crash leaves a batch that the next tick overwrites.
+    All files of a tick are one transaction. The reports are written first, as a batch that does not count before the
+    warehouse has recorded it. A batch that a crash leaves behind is overwritten by the next tick.
     """
     return Ingest(engine.connection, settings, now, progress).run(partial(_read_on_cluster, engine))
 
@@ -62,7 +63,7 @@ class _Cluster:
         self._run = run
 
     def read(self, files: list[SnapshotFile], known: dict[str, Reading]) -> list[Failure]:
-        """Takes in what is due and reads files; returns those that cannot be read."""
+        """Adds waiting reports whose time has come, then reads the files; returns the files that cannot be read."""
         if not files and not self._run.any_due():
             return []
         batch, first = next_numbers(self._connection)
@@ -78,7 +79,7 @@ class _Cluster:
         return failures
 
     def _tasks(self, numbered: Mapping[int, SnapshotFile]) -> Iterator[dict[str, object]]:
-        """What the workers are to do: for each file its hash, and its sections as tasks of their own."""
+        """The tasks of the workers: for each file one for its hash, and one for each of its sections."""
         latest = (self._run.latest - worker.EPOCH) // worker.MICROSECOND
         for number, file in numbered.items():
             path = self._run.path(file)
@@ -102,7 +103,7 @@ class _Cluster:
         return {number: UnreadableError(reason, sentence) for number, reason, sentence in rows}
 
     def _settle(self, numbered: Mapping[int, SnapshotFile], known: dict[str, Reading], batch: int) -> None:
-        """Stores the reports of sound files and writes down where their lines went."""
+        """Stores the reports of files that could be read, and records what became of their lines."""
         ledger = Ledger(self._connection, batch)
         engine = self._engine
         ledger.tallies = {number: Tally(file.path) for number, file in numbered.items()}
@@ -126,7 +127,7 @@ class _Cluster:
         self._run.report(Ledger(self._connection, batch), 0)
 
     def _count_parts(self, ledger: Ledger) -> None:
-        """Adds up the counts of the sections, and says how many lines of a file stand before each."""
+        """Adds up the counts of the sections, and finds how many lines of a file come before each section."""
         parts: dict[tuple[int, int], int] = {}
         for number, part, lines, size, skipped in self._engine.rows(
             "SELECT snapshot_id, part, lines, bytes, skipped FROM readings WHERE what = 'part'"
@@ -151,7 +152,8 @@ class _Cluster:
         self._engine.share("offsets")
 
     def _judge(self, ledger: Ledger, batch: int) -> None:
-        """Splits the arrivals: those with keys of their own are reports, the others are judged together."""
+        """Divides the arrivals: those with a unique key are stored, the others are resolved together with the same
+        key."""
         engine = self._engine
         columns = ", ".join(worker.REPORT)
         arrived = load(__package__, "arrivals", columns=ARRIVAL, what="report")
@@ -179,6 +181,6 @@ class _Cluster:
         ledger.quarantine_conflicts(self._fated("conflict"))
 
     def _fated(self, fate: str) -> pl.DataFrame:
-        """The judged reports of one fate, as the warehouse has them."""
+        """The resolved reports with one result, in the form of the warehouse."""
         rows = self._engine.session.table("judged").where(f"fate = '{fate}'").toArrow()
         return worker.from_arrow(rows).drop("fate")

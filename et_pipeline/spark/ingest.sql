@@ -1,7 +1,7 @@
--- Ingest on a cluster: from what the workers read to the reports that count.
+-- Ingest on a cluster: from the rows that the workers read to the reports that count.
 
 -- name: arrivals
--- The reports that the workers read, of files that could be read to their end.
+-- The reports that the workers read, only from files that could be read completely.
 SELECT {columns}
 FROM readings AS r
 INNER JOIN offsets AS o ON o.snapshot_id = r.snapshot_id AND o.part = r.part
@@ -15,13 +15,13 @@ INNER JOIN offsets AS o ON o.snapshot_id = r.snapshot_id AND o.part = r.part
 WHERE r.what = 'bad'
 
 -- name: repeated
--- Keys that an arrival shares with another one or with a stored report.
+-- Keys of arrivals that another arrival or a stored report has too.
 SELECT report_key FROM arrivals GROUP BY report_key HAVING count(*) > 1
 UNION
 SELECT report_key FROM reports WHERE report_key IN (SELECT report_key FROM arrivals)
 
 -- name: contested
--- Everything that shares its key with another report: stored (0), lost before (1), arrived (2).
+-- All reports with one of these keys: stored (0), lost a conflict before (1), arrived (2).
 WITH stored AS (
     SELECT {columns} FROM reports WHERE report_key IN (SELECT report_key FROM repeated)
 ),

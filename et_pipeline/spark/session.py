@@ -26,7 +26,7 @@ CONNECT_SECONDS = 10.0
 def spark_engine(settings: SparkSettings, connection: duckdb.DuckDBPyConnection) -> Iterator[SparkEngine]:
     """An engine for one run, on the cluster that the settings name.
 
-    Only one run at a time may have it: the one that has the warehouse open.
+    Only one run at a time may use it: the one that has the warehouse open.
 
     Raises:
         EngineError: There is no server at the address.
@@ -43,7 +43,7 @@ def spark_engine(settings: SparkSettings, connection: duckdb.DuckDBPyConnection)
 
 
 def _refuse_silence(url: str) -> None:
-    """The client would try for minutes before it says that nobody is there."""
+    """Raises an error if there is no server; the client itself would try for minutes before it did so."""
     address = urlsplit(url)
     try:
         socket.create_connection((address.hostname, address.port or DEFAULT_PORT), CONNECT_SECONDS).close()

@@ -1,6 +1,6 @@
-"""The strict reader on the workers of a cluster: the same `read_snapshot`, from tasks to rows of Arrow.
+"""The strict reader on the workers of a cluster: the same `read_snapshot`, from tasks to Arrow rows.
 
-Every worker needs this package and sees the report bus under the same path.
+Every worker needs this package, and the report bus under the same path.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from et_pipeline.ingest.sources import Section, UnreadableError, refuse_changed
 EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)
 KEYS = ("report_key", "opportunity_key", "content_hash")
-"""Unsigned here, signed in Spark; the bits are the same."""
+"""The keys of a report: unsigned here and signed in Spark, with the same bits."""
 HASH = -1
-"""The part of a file that is no part of its lines: its hash is taken."""
+"""Number of a task's section that means: compute the hash of the file instead of reading lines."""
 
 _TYPES = {
     "STRING": pa.string(),
@@ -57,15 +57,15 @@ READING = REPORT | {
     "bytes": "BIGINT",
     "skipped": "STRING",
 }
-"""What a task gives: `what` is `report`, `early` (a report that has to wait), `bad`, `part` (counts), `hash` or
-`unreadable`."""
+"""The columns of a task's result; `what` is `report`, `early` (a report that has to wait), `bad`, `part` (counts),
+`hash` or `unreadable`."""
 JUDGED = REPORT | {"fate": "STRING"}
 ROWS = 50_000
-"""Rows of a batch of Arrow, at most."""
+"""Largest number of rows of an Arrow batch."""
 
 
 def read_parts(tasks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Reads sections of snapshots; a file that cannot be read gives a row that says so."""
+    """Reads sections of snapshots; the result for a file that cannot be read is one row with the reason."""
     for batch in tasks:
         for task in batch.to_pylist():
             for frame in _read(task):
@@ -97,7 +97,7 @@ def _accounted(batch: Batch, latest: datetime) -> Iterator[pl.DataFrame]:
 
 
 def judge(rows: pa.Table) -> pa.Table:
-    """Decides about arrivals among all that share their keys, as `resolve` does in the warehouse."""
+    """Decides what becomes of arrivals, among all reports with the same keys, as `resolve` does in the warehouse."""
     frame = from_arrow(rows)
     arrivals = frame.filter(source=2).sort("snapshot_id", "line").drop("source")
     stored = frame.filter(source=0).drop("source")
@@ -113,7 +113,7 @@ def judge(rows: pa.Table) -> pa.Table:
 
 
 def from_arrow(rows: pa.Table | pl.DataFrame) -> pl.DataFrame:
-    """Rows from the cluster as the warehouse has them: times without a zone, keys unsigned."""
+    """Rows from the cluster in the form of the warehouse: times without a zone, unsigned keys."""
     frame = pl.DataFrame(rows)
     return frame.with_columns(
         pl.col(pl.Datetime).dt.replace_time_zone(None),
@@ -122,7 +122,7 @@ def from_arrow(rows: pa.Table | pl.DataFrame) -> pl.DataFrame:
 
 
 def _arrow(frame: pl.DataFrame, columns: Mapping[str, str]) -> pa.Table:
-    """Rows for the cluster: zoned times, signed keys, and null where a kind of row has no such column."""
+    """Rows for the cluster: times with a zone, signed keys, and null for columns that a kind of row does not have."""
     frame = frame.with_columns(
         pl.col(pl.Datetime).dt.replace_time_zone("UTC"), pl.col(pl.UInt64).reinterpret(signed=True)
     )
