@@ -1,4 +1,4 @@
-"""The `et` command. Each command lives in `commands/`; heavy imports wait until one needs them."""
+"""The program `et`. Its commands are in `commands/`; each imports large libraries only when it needs them."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def main() -> None:
     quiet_exit()
     keep_others_out()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding does not have is shown as ?
+        if isinstance(stream, io.TextIOWrapper):  # characters that the encoding lacks are shown as ?
             stream.reconfigure(errors="replace")
-    # What libraries tell their own developers helps nobody here; pandera imports PySpark where it is there.
+    # Warnings for the developers of these libraries do not help users. (pandera imports PySpark if it is installed.)
     for library in ("dagster", "pyspark"):
         warnings.filterwarnings("ignore", module=rf"{library}\b.*")
     try:
@@ -94,13 +94,13 @@ def main() -> None:
     except (CommandError, SettingsError, WarehouseError) as error:
         _refuse(str(error))
     except OSError as error:
-        # Whatever a command does, a file or folder that cannot be used is told by name, never as a traceback.
+        # If a file or folder cannot be used, every command reports its name instead of a traceback.
         _refuse(
             ": ".join(filter(None, (error.filename and str(error.filename), error.strerror or str(error))))
         )
 
 
 def _refuse(message: str) -> NoReturn:
-    """One line on stderr, status 1."""
+    """Prints one line on stderr and ends with status 1."""
     sys.stderr.write(f"et: {shown(' '.join(message.split()))}\n")
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""The commands of `et`, by what a person wants: run, look, govern, generate.
+"""The commands of the program `et`, one module for each or for a few related ones.
 
 In: options of the command line. Out: text or JSON on standard output, and an exit status.
 """

@@ -1,4 +1,4 @@
-"""`et generate`: realistic reports with a known truth, as a data folder that a tick can run on."""
+"""`et generate`: writes realistic reports with a known truth into a data folder, on which a tick can run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Format(StrEnum):
 
 
 class Matching(StrEnum):
-    """How the plans that are written compare their arms."""
+    """The method of matching in the plans that are written."""
 
     correlation = "correlation"
     nearest = "nearest"
@@ -187,15 +187,15 @@ def _by_metric(name_of_option: str, options: list[str]) -> dict[str, float]:
 
 
 AFTER = "-after"
-"""What the id of an experiment that follows another one ends with."""
+"""Suffix of the id of an experiment that follows another one."""
 
 
 def _before_and_after(item: Scenario, uplift: dict[str, float]) -> tuple[Scenario, Scenario]:
-    """An experiment one window earlier, and in its own window the one that follows it after the promotion.
+    """Two experiments: the given one, moved one window earlier, and in its window the one that follows it.
 
     Args:
         item: The experiment.
-        uplift: What the promoted variant then has over the old control, in truth.
+        uplift: The true uplift of the promoted variant over the old control after the promotion, by metric.
     """
     window = item.ends_at - item.starts_at
     after = replace(

@@ -1,4 +1,5 @@
-"""`et sign-off`, `et audit verify`, `et outbox`: what humans decide, and what they can hold it against."""
+"""`et sign-off`, `et audit verify`, `et outbox` and `et bus`: decisions of humans, and checks and repairs by
+operators."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ PURPOSES: dict[str, Literal["split", "promotion"]] = {
     "awaiting_sign_off": "split",
     "promotion_review": "promotion",
 }
-"""What a sign-off is asked for, by the experiment's state."""
+"""The purpose of a sign-off, by the experiment's state."""
 
 
 class Decision(StrEnum):
@@ -126,7 +127,7 @@ class Question(NamedTuple):
     Attributes:
         asked: The question itself.
         about: Sentences to read before signing.
-        weakened: Why the present interval no longer supports the verdict; empty where it does.
+        weakened: Why the present interval no longer supports the verdict; empty if it does.
     """
 
     asked: Asked
@@ -135,10 +136,10 @@ class Question(NamedTuple):
 
 
 def _question(connection: duckdb.DuckDBPyConnection, experiment: str) -> Question:
-    """What waits for a sign-off.
+    """The question about an experiment that waits for a sign-off.
 
     Raises:
-        CommandError: Nothing does.
+        CommandError: There is no such experiment, or nothing about it waits for a sign-off.
     """
     from et_pipeline.commands.status import read_status
     from et_pipeline.governance.sign_offs import Asked, split_evidence
@@ -172,7 +173,7 @@ def _question(connection: duckdb.DuckDBPyConnection, experiment: str) -> Questio
 def _complete(
     signer: str | None, key: Path | None, reason: str | None, *, ask: bool
 ) -> tuple[str, Path, str]:
-    """What a signature needs; what is left out is asked for.
+    """Signer, key and reason of a sign-off; in a terminal, the person is asked for what is missing.
 
     Raises:
         CommandError: Something is missing and nobody can be asked, or there is no such key.
@@ -196,7 +197,7 @@ def _complete(
 def _checker(
     connection: duckdb.DuckDBPyConnection, present: Settings, asked: Asked
 ) -> Callable[[Path], SignOff]:
-    """Says of a signed draft whether the next tick would count it."""
+    """A function that says whether the next tick would count a signed draft."""
     from et_pipeline.governance import records
     from et_pipeline.governance.sign_offs import judge, read_sign_off
 

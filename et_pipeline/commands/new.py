@@ -1,4 +1,4 @@
-"""`et new`: a first plan, from a few answers."""
+"""`et new`: writes a first plan from a few answers."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ QUESTIONS = {
     "primary": ("The metric that decides", "edge_bps"),
     "equivalence": ("A difference of at most this much counts as none, in the metric's unit", "2.0"),
 }
-"""What is asked, with the answer that is offered."""
+"""The questions, each with its default answer."""
 
 
 class Answers(NamedTuple):
-    """What a plan is made of, as a person wrote it; `control` and `variant` as `strategy_id@config_version`."""
+    """The answers from which a plan is made, as a person wrote them; arms are written `strategy_id@config_version`."""
 
     experiment_id: str
     title: str
@@ -138,10 +138,10 @@ def new(
 
 
 def _complete(given: dict[str, str | None], *, ask: bool) -> dict[str, str]:
-    """Every answer; what is not given is asked for, or its offered answer taken.
+    """All answers: the given ones; in a terminal the person is asked for the others; otherwise their defaults.
 
     Raises:
-        CommandError: Something is missing and nobody can be asked.
+        CommandError: An answer without a default is missing and nobody can be asked.
     """
     missing = [name for name, (_, offered) in QUESTIONS.items() if not given[name] and offered is None]
     if missing and not ask:
@@ -166,16 +166,16 @@ def compose(
     """The plan's text.
 
     Args:
-        answers: What it is made of.
-        guardrails: `metric=margin`, each.
-        path: Where it will stand.
-        now: The present moment; the window begins with the second midnight after it.
-        planned_pairs: Pairs it is sized for.
+        answers: The answers.
+        guardrails: Guardrails, each written `metric=margin`.
+        path: The file into which it will be written.
+        now: The present time; the window begins at the second midnight after it.
+        planned_pairs: Number of pairs for which it is sized.
         days: Length of the window.
         live: Whether it is a `limited_live` experiment.
 
     Raises:
-        CommandError: A guardrail is not written as it must be.
+        CommandError: A guardrail is not written in this form.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     starts_at = midnight + timedelta(days=2)
@@ -215,7 +215,7 @@ def compose(
 
 
 def _text(value: str) -> str:
-    """Text in quotes, so that YAML takes none of it for a number, a date or a comment."""
+    """Text in quotes, so that YAML does not read it as a number, a date or a comment."""
     return json.dumps(value, ensure_ascii=False)
 
 

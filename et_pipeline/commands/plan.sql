@@ -1,5 +1,5 @@
 -- name: plan
--- What an experiment has shown of its metric and its traffic: the assumptions of a plan like it.
+-- The figures that an experiment has measured of its metric and its traffic: the assumptions for a similar plan.
 SELECT
     d.sd_uplift AS sd, d.market_correlation AS within_market, d.block_correlation AS within_block,
     d.autocorrelation AS block_autocorrelation,
@@ -18,8 +18,8 @@ JOIN experiments AS e USING (experiment_id)
 WHERE d.experiment_id = $experiment_id AND d.metric = $metric
 
 -- name: control_trades
--- Of an experiment that compares pairs: how much single trades of the control vary within a market, and how many trades
--- a block has. The uplift of a pair says nothing of it, since what both arms of a pair have in common is not in it.
+-- For an experiment that compares pairs: the variance of the control's single trades within a market, and the number of
+-- trades per block. This variance cannot be computed from uplifts, which do not contain what both arms have in common.
 WITH own AS (
     SELECT value, avg(value) OVER (PARTITION BY market_id) AS level, market_id
     FROM (SELECT {value} AS value, p.market_id FROM pairs AS p WHERE p.experiment_id = $experiment_id) AS trades

@@ -1,4 +1,4 @@
-"""`et plan`: how many pairs and how long until an uplift would be decided, before anybody waits for it."""
+"""`et plan`: computes before the start of an experiment how many pairs and how much time a decision needs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ MEASURED = (
     "markets",
     "market_life",
 )
-"""What a plan is sized from; each can be guessed by an option of the same name."""
+"""The figures from which a plan is sized; each can be given by an option of the same name."""
 SPLITS = (5.0, 10.0, 25.0, 50.0)
-"""Shares of the traffic, in percent, for which `et plan` tells the days where all trades of both arms are compared."""
+"""Shares of the traffic, in percent, for which `et plan` shows the days if all trades of both arms are compared."""
 
 
 def plan(
@@ -126,12 +126,12 @@ def plan(
 def _by_split(
     plan: Plan, models: Sequence[Assumptions], blocks_needed: Callable[[Sequence[Assumptions]], float]
 ) -> list[dict[str, float | None]]:
-    """What each split of the traffic costs in time; nothing where pairs are compared.
+    """The time until a decision for several splits of the traffic; empty if pairs are compared.
 
     Args:
-        plan: The plan. Its own split is one of those told.
-        models: What is taken for granted of each metric, at the plan's split.
-        blocks_needed: Blocks of the shortest plan that decides; infinite where none does.
+        plan: The plan. Its own split is one of those that are shown.
+        models: The assumptions about each metric, at the plan's split.
+        blocks_needed: Computes the blocks of the shortest plan that decides; infinite if none does.
     """
     own = plan.traffic_split_pct
     if plan.matching.method != "arms" or not 0 < own < 100:
@@ -168,7 +168,7 @@ def _print_splits(splits: Sequence[dict[str, float | None]]) -> None:
 
 
 def _with_looks(plan: Plan, uplift: float, facts: dict[str, float], like: str | None, as_json: bool) -> None:
-    """The same for a plan that is judged at its looks, with the guardrails of which something is known."""
+    """`et plan` for a plan with looks; guardrails are included if an experiment has measured them."""
     from et_pipeline.inference.planning import Claim, blocks_needed, prospect, smallest_uplift
     from et_pipeline.inference.power import Assumptions
 
@@ -287,7 +287,8 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
 
 
 def _measured(experiment_id: str, plan: Plan, metric: str, *, required: bool = True) -> dict[str, float]:
-    """What an experiment has shown, see the query `plan`; correlations below 0 are noise around 0."""
+    """The figures that an experiment has measured, see the query `plan`; correlations below 0 are noise and become
+    0."""
     with terminal.analyst_database(terminal.settings()) as connection:
         wanted = {"experiment_id": experiment_id, "metric": metric}
         found = terminal.rows(connection, load(__package__, "plan"), wanted)
@@ -310,7 +311,8 @@ def _measured(experiment_id: str, plan: Plan, metric: str, *, required: bool = T
         name: min(max(facts[name], 0.0), 0.95)
         for name in ("within_market", "within_block", "block_autocorrelation")
     }
-    # Markets come and go: at a time there are as many as their lives cover of the blocks seen.
+    # Markets open and close, so the number at one time is their total number times the share of blocks in a market's
+    # life.
     facts["markets"] = max(1.0, row["markets"] * min(1.0, life / row["n_blocks"]))
     facts["market_life"] = life
     if arms and row["matching"] == "arms":
@@ -321,10 +323,10 @@ def _measured(experiment_id: str, plan: Plan, metric: str, *, required: bool = T
 def _as_trades(
     connection: duckdb.DuckDBPyConnection, plan: Plan, metric: str, row: dict[str, Any], experiment_id: str
 ) -> dict[str, Any]:
-    """The figures of a comparison of pairs, as those of all trades of both arms at the plan's split.
+    """Converts the figures of a comparison of pairs to those of all trades of both arms at the plan's split.
 
-    Between markets and blocks the uplift differs by as much; what single trades have of their own comes from the
-    control's values. Its traffic is taken to be the traffic that is split.
+    The variances of the uplift between markets and between blocks are the same. The variance of single trades is taken
+    from the control's values. The control's traffic is assumed to be the traffic that is split.
     """
     if metric_of(metric).is_ratio:
         return row | {"sd": None}

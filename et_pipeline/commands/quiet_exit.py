@@ -1,4 +1,4 @@
-"""An end without noise and delay: nothing is said or looked for while the interpreter unloads its modules."""
+"""Ends the program without messages of libraries and without delay, while the interpreter unloads its modules."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 
 
 def quiet_exit() -> None:
-    """Ends stderr when the program has ended, before the interpreter unloads its modules.
+    """Closes stderr when the program has ended, before the interpreter unloads its modules.
 
-    Whenever polars has read from DuckDB 2.0, the client prints pages of "nanobind: leaked" there: nothing a
-    person can act on. Everything the program itself has to say was said by then. The interpreter also looks three
-    times for garbage among all that lives, which takes as long as half of `import dagster` and frees what ends with
-    the process anyway; `gc.freeze` takes all of it out of its sight.
+    If polars has read from DuckDB 2.0, the client prints pages of "nanobind: leaked" at that time, which do not help
+    anybody. All messages of the program itself were printed before. The interpreter also runs its garbage collector
+    three times over all objects, which takes half as long as `import dagster`, although the process ends anyway;
+    `gc.freeze` excludes all objects from this.
     """
     atexit.register(gc.freeze)
     atexit.register(_close_stderr)

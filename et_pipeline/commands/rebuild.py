@@ -1,4 +1,4 @@
-"""`et rebuild --check`: everything again from the snapshots into a fresh warehouse, compared with the present one."""
+"""`et rebuild --check`: computes everything again from the snapshots and compares it with the present warehouse."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ TOLERANT = {
     "families": "",
     "promises": "",
 }
-"""The tables that are a function of reports, plans and sign-offs, without the columns that tell when.
+"""The tables that are a function of reports, plans and sign-offs, without their columns with the time of computation.
 
-A warehouse from before `emitted_below_us` cut these digits; what they decide shows in `pairs` and `unmatched`.
+A warehouse of an older version lacks the digits of `emitted_below_us`; their effect is visible in `pairs` and
+`unmatched`.
 """
 
 
@@ -105,9 +106,10 @@ def rebuild(
 def compare(
     present: Settings, scratch: Path, say: Callable[[str], None] = lambda words: None
 ) -> list[Difference]:
-    """Rebuilds into a scratch file and compares it with the present warehouse, table by table.
+    """Computes everything again in a temporary file and compares it with the present warehouse, table by table.
 
-    The registered plans, the states and the verdicts are taken over: they are history, not a function of today's files.
+    The registered plans, the states and the verdicts are copied, since they are history and not a function of the
+    present files.
     """
     from et_pipeline.evidence.compute import build_evidence
     from et_pipeline.ingest.ingest import ingest
@@ -147,7 +149,7 @@ def compare(
 
 @contextmanager
 def _attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
-    """Gives the present warehouse the name `present`, for reading."""
+    """Attaches the present warehouse under the name `present`, read-only."""
     import duckdb
 
     from et_pipeline.warehouse.connection import WarehouseError, quoted
@@ -163,7 +165,7 @@ def _attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Non
 
 
 def _count_together(connection: duckdb.DuckDBPyConnection, present: Settings) -> None:
-    """What the present verdicts say together: promises, and the portfolio by the rule that it was last counted by."""
+    """Computes promises and the portfolio from the present verdicts, the portfolio with the rule that was used last."""
     from et_pipeline.governance import promises
     from et_pipeline.governance.portfolio import refresh
 
@@ -176,7 +178,7 @@ def _count_together(connection: duckdb.DuckDBPyConnection, present: Settings) ->
 
 
 def _clock(connection: duckdb.DuckDBPyConnection, present: Settings) -> datetime:
-    """The moment to read the snapshots at: what waits in the present warehouse has to wait here too."""
+    """The time at which the snapshots are read: reports that wait in the present warehouse have to wait here too."""
     [(first,)] = connection.execute("SELECT min(emitted_at) FROM present.early_reports").fetchall()
     if first is None:
         return present.now()

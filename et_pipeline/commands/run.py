@@ -1,4 +1,4 @@
-"""`et demo`, `et tick`, `et ui`: running the pipeline."""
+"""`et demo`, `et tick`, `et parquet` and `et ui`: run the pipeline."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def demo(as_json: AsJson = False) -> None:
     from et_pipeline.contracts.plan import read_plans
     from et_pipeline.generator import write_snapshots
 
-    # One sample is in limited live, which a deployment refuses until a human allows it. It stays registered after.
+    # One sample is in limited live, which is refused unless this mode is allowed. It stays registered afterwards.
     os.environ.setdefault("ET_MODE", "limited_live")
     present = terminal.settings()
     console = terminal.console(quiet=as_json)
@@ -133,7 +133,7 @@ def parquet(as_json: AsJson = False) -> None:
 
     present = terminal.settings()
     with terminal.analyst_database(present):
-        pass  # says what to do where nothing was published yet
+        pass  # raises an error that says what to do if nothing was published yet
     with terminal.progress("Writing what changed"):
         export = write_parquet(present)
     if as_json:
@@ -162,5 +162,5 @@ def ui(
     os.environ.setdefault("ET_DAGSTER_URL", f"http://{'localhost' if host == '127.0.0.1' else host}:{port}")
     arguments = ["-m", "dagster", "dev", "-m", "et_pipeline.definitions", "-p", str(port), "-h", host]
     sys.stdout.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what runs in its background
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts background processes with SIGINT ignored
     os.execv(sys.executable, [sys.executable, *arguments])

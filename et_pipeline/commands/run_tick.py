@@ -1,4 +1,4 @@
-"""`et tick`: one run of the real Dagster job over what is new, then the delivery of what it decided."""
+"""`et tick`: one run of the real Dagster job over new inputs, then the delivery of its messages."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 LOCATION = "et_pipeline.definitions"
-"""Name of the code location, as `et ui`, the service files and `workspace.yaml` load it."""
+"""Name of the code location that `et ui`, the service files and `workspace.yaml` load."""
 IN_JOB_HISTORY = {
     ".dagster/repository": f"__repository__@{LOCATION}",
     "dagster/code_location": LOCATION,
     "et/started_by": "et tick",
 }
-"""Tags by which the UI counts a run among its job's, and shows that a command started it, no sensor."""
+"""Tags with which the UI lists a run among those of its job, and shows that a command and not a sensor started it."""
 
 
 class TickOutcome(NamedTuple):
-    """What a tick did.
+    """The result of a tick.
 
     Attributes:
-        due: Whether there was anything to do; where not, no run was started.
+        due: Whether there was anything to do; if not, no run was started.
         run_id: The Dagster run.
-        messages: Messages delivered by it.
+        messages: Number of messages that it delivered.
         failed_checks: Checks that did not pass, as `asset.check: description`.
         failures: A sentence for every experiment for which a stage raised an error; the others went on.
     """
@@ -48,14 +48,14 @@ class TickOutcome(NamedTuple):
 
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder of runs and schedules: DAGSTER_HOME, or `dagster/` in the data folder, made ready.
+    """The folder of runs and schedules: DAGSTER_HOME, or `dagster/` in the data folder, which is created if necessary.
 
     Raises:
-        CommandError: Dagster cannot keep its storage in a folder of this name.
+        CommandError: Dagster cannot have its storage in a folder with this name.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
     if re.search(r"\?|%[0-9A-Fa-f]{2}", str(home)):
-        # Dagster writes the path into the address of an SQLite database as it is, where these mean something.
+        # Dagster puts the path into the address of an SQLite database without escaping these characters.
         raise CommandError(
             f"Dagster cannot keep its storage in {home}: the path holds a ? or a % with two hexadecimal digits "
             "behind it; give the folder another name, or set DAGSTER_HOME to a folder elsewhere"
@@ -70,7 +70,7 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance that the UI of the same data folder shows.
+    """The Dagster instance of the data folder, which the UI shows too.
 
     Raises:
         CommandError: Its storage cannot be used.
@@ -96,13 +96,13 @@ def tick(
     verbose: bool = False,
     say: Callable[[str], None] = lambda words: None,
 ) -> TickOutcome:
-    """Runs the `tick` job over what is new and delivers what is pending.
+    """Runs the job `tick` over new inputs and delivers pending messages.
 
     Args:
         settings: The data folder.
-        force: Run although nothing is due.
-        verbose: Show Dagster's own log.
-        say: Told what is being done, for people who wait.
+        force: Whether to run although nothing is due.
+        verbose: Whether to show Dagster's own log.
+        say: Called with sentences about the progress, for people who wait.
 
     Raises:
         CommandError: The run failed; the message names the step and its error.
@@ -125,7 +125,7 @@ def tick(
             if wanted:
                 run_id, delivered, failed = _run_tick(settings, inputs, found, loggers, say)
                 unfinished, failures = _unfinished(settings)
-        finally:  # people are told now that a run failed, not when one works again
+        finally:  # also after an error, so that people are notified of a failed run at once
             if unfinished:
                 say("Delivering messages")
                 publish = defs.resolve_job_def("publish").execute_in_process(
@@ -140,9 +140,7 @@ def tick(
 
 
 def _unfinished(settings: Settings) -> tuple[bool, list[str]]:
-    """Whether messages wait for a delivery that is due by now, or people for what became of it and of the tick;
-    and the failures that stand.
-    """
+    """Whether a message is due, or a delivery or the tick was not published yet; and the present failures."""
     from et_pipeline.experiments.failures import sentences
     from et_pipeline.insight.publish import holds
     from et_pipeline.insight.published import pages_follow
@@ -166,7 +164,7 @@ def _run_tick(
     run_config: dict[str, Any],
     say: Callable[[str], None],
 ) -> tuple[str, int, list[str]]:
-    """Runs the `tick` job; returns its run, how many messages it delivered, and the checks that did not pass.
+    """Runs the job `tick`; returns its run, how many messages it delivered, and the checks that did not pass.
 
     Raises:
         CommandError: The run failed.
@@ -208,11 +206,11 @@ STEPS = {
     "review_pages": "Drawing the review pages",
     "last_tick": "Noting what changed",
 }
-"""What the steps of a tick do, for people who wait."""
+"""The words that describe each step of a tick, for people who wait."""
 
 
 def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
-    """What a run is at: the step that starts, and what it logs itself."""
+    """Reports the progress of a run: the step that starts, and the lines that the step logs."""
     if event.step_key is None:
         return
     words = STEPS.get(event.step_key, event.step_key)
@@ -223,7 +221,7 @@ def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
 
 
 def _failure(settings: Settings, result: dg.ExecuteInProcessResult) -> CommandError:
-    """The first failed step and its error, for people; noted like the failure of a run of the daemon."""
+    """The first failed step and its error, for people. It is also recorded, like the failure of a run of the daemon."""
     from et_pipeline.defs.operations.failures import cause, tell_failure
 
     steps = {str(event.step_key): cause(event) for event in result.all_events if event.is_step_failure}

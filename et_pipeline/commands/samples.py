@@ -1,7 +1,7 @@
-"""The sample experiments of `et demo`: their plans, and what is true of each.
+"""The sample experiments of `et demo`: their plans, and the truth about each.
 
-The plans are those of the project's `data/experiments/`, to which `sample_plans` beside this file leads; a wheel
-has them here.
+The plans are those in the project's `data/experiments/`. `sample_plans` beside this file is a link to that folder; in a
+wheel it is a folder with the plans.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from et_pipeline.generator import Scenario
 SEED = 20261123
 FILES = 12
 DATA_UNTIL = datetime(2026, 11, 1, tzinfo=UTC)
-"""The samples' reports end here, whatever the plans' `ends_at`."""
+"""The time at which the samples' reports end, whatever the `ends_at` of their plans."""
 
 TRUTHS: dict[str, dict[str, Any]] = {
     "line-shop-v4": {
@@ -65,15 +65,15 @@ TRUTHS: dict[str, dict[str, Any]] = {
         "metrics": ("edge_bps",),
     },
 }
-"""By experiment: how many opportunities, and the true uplift (metrics left out have none).
+"""For each experiment the number of opportunities and the true uplift, which is 0 for metrics that are left out.
 
-`passive-exits-v2` changes nothing, and its backtester flatters every replay. `live-inventory-skew` trades a fifth of
+`passive-exits-v2` has no true uplift, and its backtester flatters every replay. `live-inventory-skew` trades a fifth of
 the traffic.
 """
 
 
 def write_plans(folder: Path) -> None:
-    """Puts the sample plans into a folder that has no plans; one that has any is left as it is."""
+    """Copies the sample plans into a folder without plans; a folder that has plans is not changed."""
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.glob("*.yaml")):
         for plan in sorted((Path(__file__).parent / "sample_plans").glob("*.yaml")):
@@ -81,7 +81,7 @@ def write_plans(folder: Path) -> None:
 
 
 def generated(folder: Path, truth_path: Path) -> bool:
-    """Whether the samples' reports were written already: every file that their truth names is there."""
+    """Whether the samples' reports were written already: every file that the truth names exists."""
     if not truth_path.exists():
         return False
     truth = json.loads(truth_path.read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def generated(folder: Path, truth_path: Path) -> bool:
 
 
 def scenario(plan: Plan, **truth: Any) -> Scenario:
-    """A scenario whose arms and window are the plan's, and of which `truth` is true."""
+    """A scenario with the arms and the window of a plan, and with the given truth."""
     return Scenario(
         experiment_id=plan.experiment_id,
         mode=plan.mode,

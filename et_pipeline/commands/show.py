@@ -1,4 +1,4 @@
-"""`et show`: one experiment whole, or the variants of one family side by side."""
+"""`et show`: all about one experiment, or the variants of one family side by side."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def show(
 
 
 def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None:
-    """The variants of one family side by side."""
+    """Prints the variants of one family side by side."""
 
     if as_json:
         terminal.print_json({"family": family, "variants": rows})
@@ -118,7 +118,7 @@ SECTIONS = {
     "sign_offs": "checked_at, path",
     "audit_log": "seq",
 }
-"""The tables that `et show` reads, and in which order."""
+"""The tables that `et show` reads, each with the order of its rows."""
 
 
 def _print_experiment(document: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
 
 
 def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
-    """The primary metric now, where the decision came before."""
+    """Prints the primary metric's present interval, if the decision was made before it."""
     for now in present:
         if now["role"] == "primary":
             unit = " pairs" if now["point"]["n_control"] is None else ""
@@ -200,7 +200,7 @@ def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
 
 
 def _print_sample(console: Console, document: dict[str, Any], *, paired: bool) -> None:
-    """Each arm's mean, the values that are missing, and, where all trades are compared, how the traffic was split."""
+    """Prints each arm's mean, the missing values, and, if all trades are compared, how the traffic was split."""
     for row in document["diagnostics"]:
         told = (
             [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
@@ -216,7 +216,7 @@ def _print_sample(console: Console, document: dict[str, Any], *, paired: bool) -
 
 
 def _print_history(console: Console, document: dict[str, Any]) -> None:
-    """Messages and sign-offs."""
+    """Prints messages and sign-offs."""
     for event in document["events"]:
         name = event["reason_code"] or event["kind"]
         line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
@@ -230,14 +230,14 @@ def _print_history(console: Console, document: dict[str, Any]) -> None:
 
 
 def weighting_text(row: dict[str, Any]) -> str:
-    """The primary by the weighting that does not decide, from its row of `diagnostics`."""
+    """The primary metric with the other weighting, which does not decide, from its row of `diagnostics`."""
     found = {"metric": row["metric"], "mean_uplift": row["other_uplift"]}
     ends = {name: row[f"other_{name}"] for name in ("ci_lower", "ci_upper")}
     return f"{row['metric']}, mean over {row['other_weighting']} (secondary): {interval_text(found | ends)}"
 
 
 def level_text(row: dict[str, Any]) -> str:
-    """Each arm's mean of a metric, from its row of `diagnostics`, and the change where that says anything."""
+    """Each arm's mean of a metric and, if it has a meaning, the relative change, from its row of `diagnostics`."""
     unit = metric_of(row["metric"]).unit
     levels = f"control {text.number(row['mean_control'])}, variant {text.number(row['mean_variant'])} {unit}"
     change = "" if row["relative_change"] is None else f", a change of {text.percent(row['relative_change'])}"
@@ -245,7 +245,7 @@ def level_text(row: dict[str, Any]) -> str:
 
 
 def missing_text(row: dict[str, Any], paired: bool) -> str:
-    """What is missing of a metric, from its row of `diagnostics`, of pairs or of trades."""
+    """The missing values of a metric, of pairs or of trades, from its row of `diagnostics`."""
     whole = "the pairs" if paired else "one arm's trades"
     return (
         f"{row['metric']}: {text.percent(row['missing_share'])} of {whole} have no value (control "

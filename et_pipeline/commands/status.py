@@ -33,10 +33,10 @@ VERDICT_STYLE = {
 
 
 def _known_states(given: list[str] | None) -> list[str] | None:
-    """The states that are asked for.
+    """Checks the values of the option `--state`.
 
     Raises:
-        BadParameter: One of them is none.
+        BadParameter: One of them is not a state.
     """
     unknown = [state for state in given or () if state not in STATES]
     if unknown:
@@ -109,7 +109,7 @@ def status(
 
 
 def read_status(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """One row an experiment, see the query `status`, with what is missing as sentences and the next step."""
+    """One row per experiment: the columns of the query `status`, its stored judgement, its group and the next step."""
     from et_pipeline.governance.judgement import stored_judgement
 
     experiments = terminal.rows(connection, load(__package__, "status"))
@@ -151,7 +151,7 @@ def _headline(judgement: Judgement) -> dict[str, Any]:
 
 
 def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
-    """The table of `et status` and `et demo`, and what to do next below it."""
+    """Prints the table of `et status` and `et demo`, and below it what to do next."""
     terminal.print_table(console, status_table(experiments))
     console.print("Next steps")
     for row in experiments:
@@ -165,14 +165,14 @@ def print_status(console: Console, experiments: list[dict[str, Any]]) -> None:
 
 
 def sample_text(row: dict[str, Any]) -> str:
-    """Pairs, or the trades of each arm where all of them are compared: `5,400 + 600 trades`."""
+    """The number of pairs, or of each arm's trades if all trades are compared: `5,400 + 600 trades`."""
     if row["n_control"] is None:
         return f"{row['n_pairs'] or 0:,}"
     return f"{row['n_control']:,} + {row['n_variant']:,} trades"
 
 
 def interval_text(row: dict[str, Any]) -> str:
-    """`+1.62 [+0.41, +2.83] bps`, or why there is none."""
+    """Mean and interval, such as `+1.62 [+0.41, +2.83] bps`, or that there is no interval yet."""
     if row["mean_uplift"] is None:
         return text.NONE
     unit = metric_of(row["metric"]).unit
@@ -184,7 +184,7 @@ def interval_text(row: dict[str, Any]) -> str:
 
 
 def brackets(lower: float, upper: float, decimals: int | None = None) -> str:
-    """The two ends of an interval, `[+0.41, +2.83]`, with as many decimals as tell them apart unless some are given."""
+    """The two ends of an interval, such as `[+0.41, +2.83]`; by default with as many decimals as its width requires."""
     if decimals is None:
         decimals = text.decimals_of(lower, upper)
     return f"[{text.signed(lower, decimals)}, {text.signed(upper, decimals)}]"

@@ -1,5 +1,5 @@
 -- name: status
--- One row an experiment: what a person who watches them wants to know first.
+-- One row per experiment: what a person who watches experiments wants to know first.
 SELECT
     e.experiment_id, e.title, e.mode, e.owner, e.traffic_split_pct, e.starts_at, e.ends_at, e.plan_hash,
     v.state, v.verdict, v.reason, v.decided_as_of, v.sentence, v.missing, coalesce(v.contradicted, false) AS contradicted,

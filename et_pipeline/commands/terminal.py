@@ -1,4 +1,4 @@
-"""What every command shares: settings, output for people or as JSON, and errors that say what to do."""
+"""Functions that all commands use: settings, output for people or as JSON, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH_OF_FILES = 150
-"""Columns where the output is no terminal: a table in a log or a file is not squeezed."""
+"""Width of the output in characters if it is not a terminal, so that tables in files and logs have enough room."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 
@@ -38,10 +38,10 @@ def settings() -> Settings:
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Where tables and sentences for people go; colours only on a terminal, room for tables elsewhere.
+    """The output for tables and sentences for people; with colours only on a terminal.
 
     Args:
-        quiet: Print nothing, since a JSON document is asked for.
+        quiet: Whether to print nothing, since a JSON document is printed instead.
     """
     from rich.console import Console
 
@@ -49,7 +49,7 @@ def console(*, quiet: bool = False) -> Console:
 
 
 def table() -> Table:
-    """An empty table in the look that all have."""
+    """An empty table in the style that all tables have."""
     from rich import box
     from rich.table import Table
 
@@ -57,9 +57,9 @@ def table() -> Table:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Prints a table, or, where the terminal is too narrow for it, each of its rows as lines of name and value.
+    """Prints a table, or, if the terminal is too narrow for it, each of its rows as lines of name and value.
 
-    A squeezed table would break ids and cut numbers.
+    In a table that is too narrow, ids would be broken and numbers cut off.
     """
     from rich.measure import Measurement
     from rich.table import Table
@@ -79,10 +79,10 @@ def print_table(console: Console, table: Table) -> None:
 
 @contextmanager
 def progress(first: str) -> Iterator[Callable[[str], None]]:
-    """Says on a terminal's stderr what is being done, and leaves nothing behind; elsewhere it is silent.
+    """Shows on a terminal's stderr what is being done, and removes it at the end; without a terminal it shows nothing.
 
     Args:
-        first: What is said until the function that it yields is called with something else.
+        first: The text that is shown until the yielded function is called with another one.
     """
     if not sys.stderr.isatty():
         yield lambda words: None
@@ -95,7 +95,7 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
 
 
 def experiment_ids(incomplete: str) -> list[str]:
-    """Ids that begin so, for a shell that completes a command; none where nothing was published yet."""
+    """The experiment ids with a prefix, for the completion in a shell; empty if nothing was published yet."""
     try:
         with analyst_database(settings()) as connection:
             found = rows(connection, "SELECT experiment_id FROM experiments ORDER BY 1")
@@ -105,14 +105,15 @@ def experiment_ids(incomplete: str) -> list[str]:
 
 
 def plain(text: object) -> str:
-    """What others wrote, for a terminal: as it stands, never obeyed as a colour, a link or a cursor movement."""
+    """Text that others wrote, escaped so that a terminal shows it as it is, without colours, links or cursor
+    movements."""
     from rich.markup import escape
 
     return escape(shown(str(text)))
 
 
 def print_json(document: object) -> None:
-    """Prints one JSON document on stdout, in ASCII: it is the same document in every encoding."""
+    """Prints one JSON document on stdout, in ASCII, so that it is the same in every encoding."""
     sys.stdout.write(json.dumps(document, indent=2, default=_plain) + "\n")
 
 
@@ -123,10 +124,10 @@ def _plain(value: object) -> object:
 
 
 def require(path: Path) -> None:
-    """Refuses to go on without a file that only a tick makes.
+    """Checks that a file exists that only a tick makes.
 
     Raises:
-        CommandError: It is not there.
+        CommandError: It does not exist.
     """
     if not path.exists():
         raise CommandError(f"{path} is not there yet; run a tick first: et tick")
@@ -134,7 +135,7 @@ def require(path: Path) -> None:
 
 @contextmanager
 def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The published database, read-only: looking never waits for a tick, nor makes one wait.
+    """The published database, read-only. Reading it never waits for a tick, and no tick waits for it.
 
     Raises:
         CommandError: Nothing was published yet, it cannot be opened, or another version of the program wrote it.
@@ -168,6 +169,6 @@ def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def rows(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows of a query as dictionaries; NaN and infinity, which JSON has no words for, become None."""
+    """The rows of a query as dictionaries; NaN and infinity, which JSON cannot represent, become None."""
     found = row_dicts(connection, query, parameters or {})
     return [{name: finite(value) for name, value in row.items()} for row in found]

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def _made_here(path: Path, present: Settings) -> bool:
-    """Whether a file lies in a folder of the data folder that the pipeline writes itself."""
+    """Whether a file is in one of the data folder's folders that the pipeline itself writes."""
     folders = ("dagster", "logs", "outbox", "published", "warehouse")
     return any(path.resolve().is_relative_to(present.data_dir.resolve() / name) for name in folders)
 
 
 def misplaced(path: Path, present: Settings, place: Path, what: str) -> list[str]:
-    """What is said of a file in the data folder that lies where no tick reads it; nothing of one elsewhere.
+    """The problem of a file in the data folder that no tick reads there; none for files outside the data folder.
 
     Args:
         path: The file.
-        present: Where the data folder is.
-        place: The folder that it belongs into.
-        what: What it is.
+        present: The settings with the data folder.
+        place: The folder to which it belongs.
+        what: What the file is, in words.
     """
     found = path.resolve()
     if found.is_relative_to(place.resolve()) or not found.is_relative_to(present.data_dir.resolve()):
@@ -39,11 +39,11 @@ def misplaced(path: Path, present: Settings, place: Path, what: str) -> list[str
 
 
 def late_dates(plan: Plan, now: datetime) -> list[str]:
-    """What a person should know of a plan's dates before it is registered.
+    """Warnings about a plan's dates, for a person who has not registered it yet.
 
     Args:
         plan: The plan.
-        now: The present moment.
+        now: The present time.
     """
     if plan.sample:
         return []
