@@ -35,8 +35,8 @@ from et_pipeline.warehouse.connection import WarehouseError
 
 app = typer.Typer(
     name="et",
-    help="ExperimentTracker watches strategy experiments and says what it found. It never promotes.",
-    epilog="The data folder is ET_DATA_DIR (default: data). Start with: et demo",
+    help="ExperimentTracker watches strategy experiments and says what it found. It never promotes a strategy.",
+    epilog="ET_DATA_DIR is the data folder (the default is data). Start with: et demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -38,7 +38,7 @@ tick = dg.define_asset_job(
     "tick",
     selection=dg.AssetSelection.all()
     - dg.AssetSelection.assets("parquet_files", "experiment", "calibration"),
-    description="Reports in, verdicts out: one run over what is new, for every experiment.",
+    description="Reads what is new and decides about every experiment, in one run.",
 )
 
 

@@ -333,12 +333,13 @@ def _registry(env: Mapping[str, str]) -> RegistrySettings | None:
         return None
     if token and not _TOKEN.fullmatch(token):
         raise SettingsError(
-            "ET_REGISTRY_TOKEN holds a character that no bearer token has (a line end or a space, perhaps); "
+            "ET_REGISTRY_TOKEN contains a character that is not allowed in a bearer token, for example a line end or "
+            "a space; "
             "its value is not shown"
         )
     if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOOPBACK:
         raise SettingsError(
-            f"ET_REGISTRY_URL is {url!r}; allowed: https, since a token must not travel in clear"
+            f"ET_REGISTRY_URL is {url!r}; allowed: https, because a token must not be sent without encryption"
         )
     return RegistrySettings(
         url=url,
@@ -394,9 +395,9 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | N
     except ValueError:
         valid = False
     if valid and "@" in parts.netloc:
-        raise SettingsError(f"{name} holds a user name or password, which would show in logs; leave it out")
+        raise SettingsError(f"{name} contains a user name or a password, which logs would show; leave it out")
     if not valid:
-        shown = "not shown, since it holds an @" if "@" in url else repr(url)
+        shown = "not shown, because it contains an @" if "@" in url else repr(url)
         raise SettingsError(
             f"{name} is {shown}; allowed: {' or '.join(f'{scheme}://host' for scheme in schemes)}"
         )
@@ -417,7 +418,7 @@ def _file(env: Mapping[str, str], name: str) -> Path | None:
         return None
     path = Path(text).absolute()
     if not path.is_file():
-        raise SettingsError(f"{name} is {text!r}, which is no file")
+        raise SettingsError(f"{name} is {text!r}, which is not a file")
     return path
 
 

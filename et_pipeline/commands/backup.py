@@ -12,17 +12,17 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 
 
 def back_up(
-    target: Annotated[Path, typer.Argument(help="The folder to make; it must not be there yet.")],
+    target: Annotated[Path, typer.Argument(help="The folder to make. It must not exist yet.")],
     reports: Annotated[
         bool,
         typer.Option(
             "--reports/--no-reports",
-            help="With the snapshots of the report bus; et rebuild needs them, nothing else does.",
+            help="Whether to copy the snapshots of the report bus. Only et rebuild needs them.",
         ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Copies warehouse, plans, sign-offs and snapshots into a new folder; ticks wait while the warehouse is copied.
+    """Copies warehouse, plans, sign-offs and snapshots into a new folder. Ticks wait while the warehouse is copied.
 
     Example: et backup /backup/et/2026-11-25
     """
@@ -41,8 +41,8 @@ def back_up(
         )
         return
     terminal.console().print(
-        f"{len(manifest.files):,} files, {manifest.size / 1e6:,.1f} MB, audit log up to row "
-        f"{manifest.audit['seq']:,}, in {target}",
+        f"Copied {len(manifest.files):,} files ({manifest.size / 1e6:,.1f} MB, audit log up to row "
+        f"{manifest.audit['seq']:,}) into {target}.",
         soft_wrap=True,
     )
 
@@ -51,9 +51,10 @@ def restore(
     source: Annotated[Path, typer.Argument(help="A folder that et backup made.")],
     as_json: AsJson = False,
 ) -> None:
-    """Puts a backup in the place of this data folder's warehouse, plans, sign-offs and snapshots.
+    """Replaces the warehouse, plans, sign-offs and snapshots of this data folder with those of a backup.
 
-    The backup is checked as a whole first (hashes, audit log, schema). What is replaced stays in a folder of its own.
+    It first checks the whole backup (hashes, audit log, schema). It deletes nothing: what it replaces is moved into
+    another folder.
     """
     from et_pipeline.warehouse import backup
 
@@ -80,6 +81,7 @@ def restore(
     )
     if restored.replaced:
         console.print(
-            f"What was there before is in {restored.replaced}; remove it when you are sure.", soft_wrap=True
+            f"The replaced files are in {restored.replaced}. Remove them when you no longer need them.",
+            soft_wrap=True,
         )
     console.print("Next: et audit verify, then et tick")

@@ -12,16 +12,17 @@ from et_pipeline.common import text
 
 
 def calibrate(
-    experiment: Annotated[str | None, typer.Argument(help="Its experiment_id.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every experiment that has pairs.")] = False,
+    experiment: Annotated[str | None, typer.Argument(help="The experiment_id.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Test every experiment that has pairs.")] = False,
     flips: Annotated[
-        int, typer.Option(min=500, max=100_000, help="Placebo paths of each metric and scheme.")
+        int, typer.Option(min=500, max=100_000, help="Number of placebo paths for each metric and scheme.")
     ] = 500,
     as_json: AsJson = False,
 ) -> None:
-    """Placebo paths from an experiment's own cells: how often is something found where nothing differs?
+    """Tests on an experiment's own data how often a difference is found although there is none.
 
-    Status 1 where more of them exclude 0 than the plan promises, beyond three Monte Carlo errors.
+    For this it makes placebo paths, in which the arms do not differ. The exit status is 1 if more of them exclude 0
+    than the plan promises, by more than three Monte Carlo errors.
 
     Example: et calibrate line-shop-v4
     """
@@ -32,13 +33,15 @@ def calibrate(
     from et_pipeline.warehouse.connection import open_warehouse
 
     if every == (experiment is not None):
-        raise CommandError("name one experiment, or say --all")
+        raise CommandError("name one experiment, or use --all")
     present = terminal.settings()
     terminal.require(present.warehouse_path)
     with open_warehouse(present) as connection:
         known = registered_ids(connection)
     if experiment is not None and experiment not in known:
-        raise CommandError(f"{experiment!r} is no registered experiment; known: {', '.join(known) or 'none'}")
+        raise CommandError(
+            f"{experiment!r} is not a registered experiment; experiments: {', '.join(known) or 'none'}"
+        )
     names = known if experiment is None else [experiment]
     with terminal.progress("Reading the cells") as say:
         found, failures = calibrate_experiments(present, names, flips=flips, say=say)
@@ -77,10 +80,10 @@ def _print(rows: list[dict[str, Any]], too_early: list[str], failures: list[str]
                 f"{row['flips']:,}",
                 share,
                 f"at most {text.percent(row['alpha'])}",
-                "[green]holds[/]" if row["holds"] else "[red]does not hold[/]",
+                "[green]kept[/]" if row["holds"] else "[red]not kept[/]",
             )
         terminal.print_table(console, table)
     for name in too_early:
-        console.print(f"{name}: too early: nothing can be concluded from its pairs yet.")
+        console.print(f"{name}: it is too early, because nothing can be concluded from its pairs yet.")
     for sentence in failures:
         console.print(f"[red]failed:[/] {terminal.plain(sentence)}", soft_wrap=True)

@@ -48,25 +48,33 @@ def generate(
     ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 1,
     experiments: Annotated[int, typer.Option(help="Number of experiments.", min=1, max=200)] = 1,
-    opportunities: Annotated[int, typer.Option(help="Opportunities of each.", min=1)] = 5_000,
-    markets: Annotated[int, typer.Option(help="Markets of each.", min=1)] = 120,
+    opportunities: Annotated[
+        int, typer.Option(help="Number of opportunities per experiment.", min=1)
+    ] = 5_000,
+    markets: Annotated[int, typer.Option(help="Number of markets per experiment.", min=1)] = 120,
     days: Annotated[
-        int, typer.Option(help="Length of the window, ending on 2026-11-01.", min=1, max=3650)
+        int, typer.Option(help="Length of the window in days. It ends on 2026-11-01.", min=1, max=3650)
     ] = 31,
     uplift: Annotated[
         list[str] | None,
-        typer.Option(help="True uplift, repeatable: --uplift edge_bps=1.5 (positive is good)."),
+        typer.Option(
+            help="True uplift of a metric, for example edge_bps=1.5 (positive is good). You can repeat this option."
+        ),
     ] = None,
-    market_correlation: Annotated[float, typer.Option(help="Share of variance common to a market.")] = 0.05,
-    block_correlation: Annotated[float, typer.Option(help="Share of variance common to an hour.")] = 0.05,
+    market_correlation: Annotated[
+        float, typer.Option(help="Share of the variance that pairs of one market have in common.")
+    ] = 0.05,
+    block_correlation: Annotated[
+        float, typer.Option(help="Share of the variance that pairs of one hour have in common.")
+    ] = 0.05,
     passes: Annotated[
-        float, typer.Option(help="Share of opportunities on which the variant passes, and says so.")
+        float, typer.Option(help="Share of opportunities on which the variant passes and reports it.")
     ] = 0.0,
     replay_bias: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the backtester adds to every value it reports, of either arm, repeatable: "
-            "--replay-bias edge_bps=2."
+            help="What the backtester adds to every value that it reports, for both arms, for example edge_bps=2. "
+            "You can repeat this option."
         ),
     ] = None,
     replay_noise: Annotated[
@@ -74,35 +82,36 @@ def generate(
         typer.Option(help="Noise of the simulator in bps of edge, shared by both arms' replays.", min=0),
     ] = 0.0,
     replayed_control: Annotated[
-        float, typer.Option(help="Share of opportunities of which the control is replayed too.", min=0, max=1)
+        float,
+        typer.Option(help="Share of opportunities for which the control is replayed too.", min=0, max=1),
     ] = 0.0,
     after_promotion: Annotated[
         list[str] | None,
         typer.Option(
-            help="Adds for each experiment a plan that follows it, in a second window as long as the first: the old "
-            "control is replayed against the variant, which trades now. Its true uplift over the old control, "
-            "repeatable: --after-promotion edge_bps=1.5."
+            help="Also writes a plan that follows each experiment, as after a promotion. Its window is as long as the "
+            "first one: the variant trades now, and the old control is replayed. The value is the true uplift of the "
+            "variant over the old control, for example edge_bps=1.5. You can repeat this option."
         ),
     ] = None,
     money: Annotated[
         bool,
         typer.Option(
-            "--money", help="Reports carry sizes, pnl_usd and notional_usd, and the plans ask for them."
+            "--money", help="Reports carry sizes, pnl_usd and notional_usd, and the plans list pnl_usd."
         ),
     ] = False,
-    broken: Annotated[int, typer.Option(help="Broken lines of each kind.", min=0)] = 0,
+    broken: Annotated[int, typer.Option(help="Number of broken lines of each kind.", min=0)] = 0,
     files: Annotated[int, typer.Option(help="Number of snapshots.", min=1)] = 12,
     format: Annotated[Format, typer.Option(help="Format of the snapshots.")] = Format.ndjson,
     matching: Annotated[
         Matching,
         typer.Option(
-            help="correlation: a shadow run; arms, nearest: limited live with 10 and 50 % for the variant "
-            "(needs ET_MODE=limited_live)."
+            help="correlation makes shadow experiments. arms and nearest make limited live experiments, in which the "
+            "variant gets 10 % or 50 % of the traffic; ticks then need ET_MODE=limited_live."
         ),
     ] = Matching.correlation,
     as_json: AsJson = False,
 ) -> None:
-    """Writes plans, snapshots and truth.json: reports whose true uplift is known.
+    """Writes plans, snapshots of reports with a known true uplift, and truth.json, which says what is true.
 
     Example: et generate /tmp/trial --uplift edge_bps=2 --broken 1 && ET_DATA_DIR=/tmp/trial et tick
     """
@@ -116,7 +125,7 @@ def generate(
     live = matching is not Matching.correlation
     if later and live:
         raise CommandError(
-            "--after-promotion: the old control is replayed, which is for --matching correlation"
+            "--after-promotion needs --matching correlation, because the old control is replayed"
         )
     started = time.monotonic()
     try:
@@ -165,8 +174,9 @@ def generate(
         return
     seconds = time.monotonic() - started
     terminal.console().print(
-        f"{truth.lines:,} lines in {len(truth.files)} snapshots under {terminal.plain(folder)} in {seconds:.1f} s; "
-        f"what is true of them: {terminal.plain(folder / 'truth.json')}",
+        f"Wrote {truth.lines:,} lines in {len(truth.files)} snapshots under {terminal.plain(folder)} in "
+        f"{seconds:.1f} s. "
+        f"The true uplifts are in {terminal.plain(folder / 'truth.json')}.",
         soft_wrap=True,
     )
 
@@ -215,7 +225,7 @@ def _plan(item: Scenario, matching: Matching) -> str:
     plan: dict[str, Any] = {
         "experiment_id": item.experiment_id,
         "title": f"Generated experiment {item.experiment_id}",
-        "hypothesis": "Generated; its true uplift stands in truth.json.",
+        "hypothesis": "This experiment is generated; truth.json has its true uplift.",
         "owner": "generator",
         "mode": item.mode,
         "control": {"strategy_id": item.control_strategy_id, "config_version": item.control_config_version},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
 bus_app = typer.Typer(help="The report bus on NATS.", no_args_is_help=True)
 outbox_app = typer.Typer(
-    help="Messages that leave: what is pending, what was given up on.", no_args_is_help=True
+    help="The outgoing messages: pending ones, delivered ones and dead letters.", no_args_is_help=True
 )
 
 PURPOSES: dict[str, Literal["split", "promotion"]] = {
@@ -43,7 +43,7 @@ class Decision(StrEnum):
 
 def sign_off(
     experiment: Annotated[
-        str, typer.Argument(help="Its experiment_id.", autocompletion=terminal.experiment_ids)
+        str, typer.Argument(help="The experiment_id.", autocompletion=terminal.experiment_ids)
     ],
     decision: Annotated[Decision, typer.Argument(help="What you decide.")],
     signer: Annotated[
@@ -51,10 +51,10 @@ def sign_off(
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(help="Your SSH private key, or the .pub file of a key in your agent.", exists=True),
+        typer.Option(help="Your SSH private key, or the .pub file of a key in your SSH agent.", exists=True),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(help="Why, in a sentence; it is signed with the rest.")
+        str | None, typer.Option(help="Your reason in one sentence. It is part of what you sign.")
     ] = None,
     although_weakened: Annotated[
         bool,
@@ -66,7 +66,7 @@ def sign_off(
 ) -> None:
     """Signs your decision about a large split or a promotion review, with your own SSH key.
 
-    In a terminal it asks for what you leave out. Nothing is promoted by it: the next tick records the decision.
+    In a terminal it asks for what you leave out. A sign-off promotes nothing: the next tick records your decision.
 
     Example: et sign-off line-shop-v4 approve --signer alice@desk --key ~/.ssh/id_ed25519 --reason "Solid."
     """
@@ -84,11 +84,11 @@ def sign_off(
         approves = decision is Decision.approve
         if question.weakened and approves and not although_weakened:
             agreed = ask and typer.confirm(
-                "The present interval no longer supports the verdict. Approve all the same?"
+                "The present interval no longer supports the verdict. Do you approve nevertheless?"
             )
             if not agreed:
                 raise CommandError(
-                    f"{question.weakened} To approve all the same, say that you know: --although-weakened"
+                    f"{question.weakened} To approve nevertheless, state that you know this: --although-weakened"
                 )
         signer, key, reason = _complete(signer, key, reason, ask=ask)
         try:
@@ -116,7 +116,7 @@ def sign_off(
         terminal.console().print(terminal.plain(" ".join(question.about)), soft_wrap=True)
     terminal.console().print(
         f"Signed: {document.decision} the {question.asked.purpose} of {experiment}, as {signer}, in "
-        f"{terminal.plain(path)}.\nThe signature holds. The next tick records the decision: et tick",
+        f"{terminal.plain(path)}.\nThe signature is valid. The next tick records the decision: et tick",
         soft_wrap=True,
     )
 
@@ -146,12 +146,13 @@ def _question(connection: duckdb.DuckDBPyConnection, experiment: str) -> Questio
 
     found = [row for row in read_status(connection) if row["experiment_id"] == experiment]
     if not found:
-        raise CommandError(f"{experiment!r} is no registered experiment; et status lists them")
+        raise CommandError(f"{experiment!r} is not a registered experiment; et status lists the experiments")
     row = found[0]
     if row["state"] not in PURPOSES:
         raise CommandError(
-            f"{experiment} is {row['state'] or 'registered'}: nothing waits for a sign-off; allowed in the states "
-            f"{', '.join(PURPOSES)}"
+            f"{experiment} is in the state {row['state'] or 'registered'}, so nothing waits for a sign-off; a "
+            "sign-off is "
+            f"possible in the states {', '.join(PURPOSES)}"
         )
     purpose = PURPOSES[row["state"]]
     evidence = row["announced_evidence_hash"] or row["evidence_hash"]
@@ -189,9 +190,9 @@ def _complete(
     )
     if not key.is_file():
         raise CommandError(
-            f"--key {key} is no file; give your private key, or the .pub file of a key in your agent"
+            f"--key {key} is not a file; give your private key, or the .pub file of a key in your SSH agent"
         )
-    return signer, key, reason or typer.prompt("Why, in a sentence")
+    return signer, key, reason or typer.prompt("Your reason, in one sentence")
 
 
 def _checker(
@@ -207,7 +208,7 @@ def _checker(
 
 @audit_app.command("verify")
 def audit_verify(as_json: AsJson = False) -> None:
-    """Recomputes the hash chain; status 1 and the first bad row where anything was changed."""
+    """Recomputes the hash chain. If anything was changed, it names the first bad row, and the exit status is 1."""
     from et_pipeline.warehouse import audit
     from et_pipeline.warehouse.connection import open_warehouse
 
@@ -223,16 +224,16 @@ def audit_verify(as_json: AsJson = False) -> None:
             {"intact": fault is None, "rows": head.seq, "head": head.hash, "fault": fault and fault._asdict()}
         )
     elif fault is None:
-        terminal.console().print(f"intact: {head.seq:,} rows, head {head.hash[:12]}")
+        terminal.console().print(f"The audit log is intact: {head.seq:,} rows, head {head.hash[:12]}.")
     if fault is not None:
         if not as_json:
-            raise CommandError(f"the audit log is not as it was written: {fault.sentence}")
+            raise CommandError(f"the audit log was changed after it was written: {fault.sentence}")
         raise typer.Exit(1)
 
 
 @outbox_app.command("list")
 def outbox_list(as_json: AsJson = False) -> None:
-    """How many messages each destination got, and those that were given up on, with the reason."""
+    """Shows how many messages each destination got, and each dead letter with its reason."""
     from et_pipeline.publishing.outbox import counts, dead_letters
     from et_pipeline.warehouse.connection import open_warehouse
 
@@ -253,19 +254,19 @@ def outbox_list(as_json: AsJson = False) -> None:
     for name, found in by_destination.items():
         console.print(f"{name}: " + ", ".join(f"{count} {status}" for status, count in sorted(found.items())))
     for letter in dead:
-        console.print(f"[red]given up[/] {terminal.plain(letter)}", soft_wrap=True)
+        console.print(f"[red]dead letter[/] {terminal.plain(letter)}", soft_wrap=True)
     if dead:
-        console.print("Put right what refused them, then: et outbox redeliver EVENT_ID …")
+        console.print("Remove the cause, then send the messages again: et outbox redeliver EVENT_ID …")
 
 
 @outbox_app.command("redeliver")
 def outbox_redeliver(
     event_ids: Annotated[
-        list[str], typer.Argument(help="Events to send again, as et outbox list shows them.")
+        list[str], typer.Argument(help="Ids of the events to send again; et outbox list shows them.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Puts events back among the pending ones; the next delivery sends them under the same id."""
+    """Makes events pending again. The next delivery sends them with the same id."""
     from et_pipeline.publishing.outbox import redeliver
     from et_pipeline.warehouse.connection import open_warehouse
 
@@ -279,14 +280,17 @@ def outbox_redeliver(
     if as_json:
         terminal.print_json({"pending_again": again})
     else:
-        terminal.console().print(f"{len(again)} put back; they leave with the next tick: et tick --force")
+        terminal.console().print(
+            f"{len(again)} messages are pending again. The next tick sends them: et tick --force"
+        )
 
 
 @bus_app.command("forget")
 def bus_forget(as_json: AsJson = False) -> None:
-    """Ends the outage that a failed et bus snapshot left behind, for a bus that is not read any more.
+    """Ends an outage of a bus that is no longer read, for example after a failed et bus snapshot.
 
-    While ET_NATS_URL is not set, such an outage pauses nothing; it stands in the table outages and in the metrics.
+    While ET_NATS_URL is not set, such an outage pauses nothing. Until it ends, the table outages and the metrics
+    show it.
     """
     from et_pipeline.publishing import bus_snapshot as bus
 
@@ -299,22 +303,24 @@ def bus_forget(as_json: AsJson = False) -> None:
         terminal.console().print("No outage of the bus is open.")
     else:
         since = f"{outage.since:%Y-%m-%d %H:%M} UTC"
-        again = " It begins anew with the next reading that fails." if present.nats else ""
+        again = " The next reading that fails starts a new outage." if present.nats else ""
         terminal.console().print(
-            f"Ended the outage since {since}: {terminal.plain(outage.reason)}.{again} Next: et tick",
+            f"Ended the outage that began at {since}: {terminal.plain(outage.reason)}.{again} Next: et tick",
             soft_wrap=True,
         )
 
 
 @bus_app.command("snapshot")
 def bus_snapshot(as_json: AsJson = False) -> None:
-    """Reads the report bus on NATS (ET_NATS_URL) to its end into snapshot files of report_bus/."""
+    """Reads all new messages of the report bus on NATS (ET_NATS_URL) into snapshot files in report_bus/."""
     from et_pipeline.publishing import bus_snapshot as bus
     from et_pipeline.publishing.destinations import UnavailableError
 
     present = terminal.settings()
     if present.nats is None:
-        raise CommandError("ET_NATS_URL is not set: say where the bus is, for example nats://127.0.0.1:4222")
+        raise CommandError(
+            "ET_NATS_URL is not set: give the address of the bus, for example nats://127.0.0.1:4222"
+        )
     try:
         taken = bus.bus_snapshot(present)
     except (UnavailableError, OSError) as error:
@@ -324,4 +330,4 @@ def bus_snapshot(as_json: AsJson = False) -> None:
     if as_json:
         terminal.print_json({"messages": messages, "files": files})
     else:
-        terminal.console().print(f"{messages:,} messages in {len(files)} snapshots; next: et tick")
+        terminal.console().print(f"Wrote {messages:,} messages into {len(files)} snapshots. Next: et tick")

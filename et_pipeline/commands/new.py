@@ -14,48 +14,48 @@ from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 
 TEMPLATE = """\
-# A plan of ExperimentTracker; docs/write-a-plan.md has every key. Check it: et validate {path}
-# The page is named after experiment_id; another run needs another one.
+# This is a plan of ExperimentTracker. docs/write-a-plan.md explains every key. To check the plan: et validate {path}
+# experiment_id is also the name of the review page. Each run of an experiment needs its own experiment_id.
 experiment_id: {experiment_id}
 title: {title}
-# What you expect, and why. Frozen once the experiment has started, as is most of what follows.
+# hypothesis says what you expect, and why. It is frozen once the experiment has started, like most keys below.
 hypothesis: {hypothesis}
 owner: {owner}
-# shadow: the variant is simulated; limited_live: it trades a share of the traffic.
+# In the mode shadow the variant is simulated. In the mode limited_live it trades a share of the traffic.
 mode: {mode}
-# What trades today, and what may replace it.
+# The control is the strategy that trades now. The variant is the strategy that may replace it.
 control: {control}
 variant: {variant}
-# Percent of the traffic for the variant; above 50 a human has to sign off first.
+# traffic_split_pct is the percentage of the traffic for the variant. Above 50, a human has to sign off first.
 traffic_split_pct: 10
-# Nothing is concluded on fewer {counted} than these; planned_pairs is what it is sized for:
-# et plan {path} --uplift NUMBER --like EXPERIMENT
+# min_samples_for_decision is the smallest number of {counted} for a verdict. planned_pairs is the planned number of
+# {counted}. This command says how many you need: et plan {path} --uplift NUMBER --like EXPERIMENT
 min_samples_for_decision: 100
 planned_pairs: {planned_pairs}
-# The window lies ahead on purpose: one that began before the plan was registered may have been chosen afterwards.
+# The window must lie in the future. Otherwise somebody may have chosen it after looking at its data.
 starts_at: {starts_at}
 ends_at: {ends_at}
-# Of experiments without any difference, at most this share is called different.
+# alpha is the error rate: of experiments without any difference, at most this share gets a wrong verdict.
 alpha: 0.05
-# Long enough that what happens in one block is over in the next.
+# Choose a time_block so long that the events of one block no longer matter in the next block.
 time_block: 1h
 # {matched}
 matching: {matching}
 metrics:
-  # primary: decides. equivalence_margin: a difference within plus and minus this counts as none.
+  # The primary metric decides. A difference within plus and minus the equivalence_margin counts as no difference.
   - {{name: {primary}, role: primary, equivalence_margin: {equivalence}}}
-{guardrails}# A better variant asks humans for a review; nothing is promoted by itself.
+{guardrails}# If the variant is better, humans are asked for a review. Nothing is promoted automatically.
 promotion: {{request_review: true, approvers: 1}}
 """
 QUESTIONS = {
-    "experiment_id": ("Its id: small letters, digits, - and _", None),
-    "title": ("A title for people", None),
-    "hypothesis": ("What you expect, and why, in a sentence", None),
-    "owner": ("Who owns it", None),
+    "experiment_id": ("Id of the experiment (small letters, digits, - and _)", None),
+    "title": ("Title for people", None),
+    "hypothesis": ("What you expect, and why, in one sentence", None),
+    "owner": ("Owner of the experiment", None),
     "control": ("Control: strategy_id@config_version", None),
     "variant": ("Variant: strategy_id@config_version", None),
     "primary": ("The metric that decides", "edge_bps"),
-    "equivalence": ("A difference of at most this much counts as none, in the metric's unit", "2.0"),
+    "equivalence": ("Largest difference that counts as no difference, in the metric's unit", "2.0"),
 }
 """The questions, each with its default answer."""
 
@@ -74,24 +74,33 @@ class Answers(NamedTuple):
 
 
 def new(
-    experiment_id: Annotated[str | None, typer.Argument(help="Its id; asked for where left out.")] = None,
+    experiment_id: Annotated[
+        str | None, typer.Argument(help="Id of the experiment. If you leave it out, et new asks for it.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="A title for people.")] = None,
     hypothesis: Annotated[str | None, typer.Option(help="What you expect, and why.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Who owns it.")] = None,
-    control: Annotated[str | None, typer.Option(help="strategy_id@config_version of what trades.")] = None,
-    variant: Annotated[str | None, typer.Option(help="strategy_id@config_version of what may.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Owner of the experiment.")] = None,
+    control: Annotated[
+        str | None, typer.Option(help="strategy_id@config_version of the strategy that trades now.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="strategy_id@config_version of the strategy that may replace it.")
+    ] = None,
     primary: Annotated[str | None, typer.Option(help="The metric that decides.")] = None,
     equivalence: Annotated[
-        str | None, typer.Option(help="A difference of at most this much counts as none.")
+        str | None,
+        typer.Option(help="Largest difference that counts as no difference, in the metric's unit."),
     ] = None,
     guardrail: Annotated[
         list[str] | None,
-        typer.Option(help="A metric that may not lose more than this, repeatable: slippage_bps=1.0"),
+        typer.Option(
+            help="A guardrail metric and its margin, for example slippage_bps=1.0. You can repeat this option."
+        ),
     ] = None,
-    planned_pairs: Annotated[int, typer.Option(help="Pairs it is sized for.", min=2)] = 4000,
-    days: Annotated[int, typer.Option(help="Length of its window.", min=1, max=3650)] = 30,
+    planned_pairs: Annotated[int, typer.Option(help="Planned number of pairs.", min=2)] = 4000,
+    days: Annotated[int, typer.Option(help="Length of the window in days.", min=1, max=3650)] = 30,
     live: Annotated[
-        bool, typer.Option("--live", help="A limited_live experiment, not a shadow one.")
+        bool, typer.Option("--live", help="Write a limited_live plan instead of a shadow plan.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -125,14 +134,15 @@ def new(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise CommandError(f"{path} is there already; give the experiment another id") from None
+        raise CommandError(f"{path} exists already; give the experiment another id") from None
     if as_json:
         terminal.print_json({"path": str(path), "plan": outcome.model_dump(mode="json")})
         return
     where = terminal.plain(path)
     terminal.console().print(
-        f"Written: {where}, from {outcome.starts_at:%Y-%m-%d} to {outcome.ends_at:%Y-%m-%d} UTC.\n"
-        f"Read it through, then: et validate {where}, and register it before it begins: et tick",
+        f"Wrote the plan {where}. The experiment runs from {outcome.starts_at:%Y-%m-%d} to "
+        f"{outcome.ends_at:%Y-%m-%d} UTC.\n"
+        f"Read the plan, then check it: et validate {where}\nRegister it before the experiment starts: et tick",
         soft_wrap=True,
     )
 
@@ -188,7 +198,7 @@ def compose(
             )
         lines.append(f"  - {{name: {_text(name)}, role: guardrail, non_inferiority_margin: {margin}}}\n")
     if lines:
-        lines.insert(0, "  # guardrail: may not lose more than its margin, in the metric's unit.\n")
+        lines.insert(0, "  # A guardrail may not lose more than its margin, in the metric's unit.\n")
     from et_pipeline.contracts.plan import counted
 
     return TEMPLATE.format(
@@ -205,9 +215,9 @@ def compose(
         starts_at=f"{starts_at:%Y-%m-%dT%H:%M:%SZ}",
         ends_at=f"{starts_at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}",
         matching="{method: arms, tolerance: 1m}" if live else "{method: correlation}",
-        matched="All trades of both arms are compared; pairs within the tolerance are for people to look at."
+        matched="All trades of both arms are compared. Pairs within the tolerance are only for people to look at."
         if live
-        else "Two reports with the same correlation_id are a pair.",
+        else "Two reports with the same correlation_id, one of each arm, are a pair.",
         primary=_text(answers.primary),
         equivalence=answers.equivalence,
         guardrails="".join(lines),

@@ -11,7 +11,7 @@ import typer
 from et_pipeline.commands import terminal
 from et_pipeline.commands.terminal import AsJson, CommandError
 
-notify_app = typer.Typer(help="Messages to people, see docs/notifications.md.", no_args_is_help=True)
+notify_app = typer.Typer(help="Messages to people (see docs/notifications.md).", no_args_is_help=True)
 
 
 @notify_app.callback()
@@ -22,11 +22,12 @@ def _notify() -> None:
 @notify_app.command("test")
 def notify_test(
     addresses: Annotated[
-        list[str] | None, typer.Argument(help="Names of addresses in notifications.yaml; without one, all.")
+        list[str] | None,
+        typer.Argument(help="Names of addresses in notifications.yaml. Without a name, all of them."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends a test message to each address at once, past the outbox; status 1 where one does not take it.
+    """Sends a test message to each address now, without the outbox. The exit status is 1 if a message cannot be sent.
 
     Example: et notify test reviewers
     """
@@ -43,14 +44,14 @@ def notify_test(
     unknown = sorted(set(wanted) - set(directory.addresses))
     if unknown or not wanted:
         known = ", ".join(sorted(directory.addresses)) or "none; see docs/notifications.md"
-        what = f"has no address {', '.join(unknown)}" if unknown else "names nobody"
-        raise CommandError(f"{directory.path} {what}; its addresses: {known}")
+        what = f"has no address {', '.join(unknown)}" if unknown else "has no addresses"
+        raise CommandError(f"{directory.path} {what}; known addresses: {known}")
     identifier = uuid.uuid4().hex
     results: list[dict[str, Any]] = []
     for name in wanted:
         text = Text(
             "ExperimentTracker: test message",
-            f"The address {name} of notifications.yaml works. Nothing happened to any experiment.\n\n"
+            f"The address {name} of notifications.yaml works. This is a test: nothing happened to any experiment.\n\n"
             f"Message {identifier}",
             "INFO",
         )
@@ -65,7 +66,7 @@ def notify_test(
     else:
         console = terminal.console()
         for result in results:
-            mark = "[green]taken[/] " if result["taken"] else "[red]failed[/]"
+            mark = "[green]sent[/]  " if result["taken"] else "[red]failed[/]"
             console.print(f"{mark} {result['address']}: {terminal.plain(result['detail'])}", soft_wrap=True)
     if not all(result["taken"] for result in results):
         raise typer.Exit(1)

@@ -44,33 +44,41 @@ def plan(
         Path, typer.Argument(help="A plan, for example data/experiments/line-shop-v4.yaml.", exists=True)
     ],
     uplift: Annotated[
-        float, typer.Option(help="True uplift of the primary metric that should be found, in its unit.")
+        float, typer.Option(help="The true uplift of the primary metric that you want to find, in its unit.")
     ],
     like: Annotated[
-        str | None, typer.Option(help="An experiment whose measured spread and correlations to take over.")
+        str | None, typer.Option(help="An earlier experiment. Its measured spread and correlations are used.")
     ] = None,
     sd: Annotated[float | None, typer.Option(help="Standard deviation of one pair's uplift.", min=0)] = None,
-    within_market: Annotated[float | None, typer.Option(help="Correlation of pairs of one market.")] = None,
-    within_block: Annotated[float | None, typer.Option(help="Correlation of pairs of one block.")] = None,
+    within_market: Annotated[
+        float | None, typer.Option(help="Correlation between pairs of one market.")
+    ] = None,
+    within_block: Annotated[
+        float | None, typer.Option(help="Correlation between pairs of one block.")
+    ] = None,
     block_autocorrelation: Annotated[
-        float | None, typer.Option(help="Lag-1 autocorrelation of the blocks; 0 where not given.")
+        float | None, typer.Option(help="Lag-1 autocorrelation of the blocks; the default is 0.")
     ] = None,
     pairs_per_block: Annotated[float | None, typer.Option(help="Pairs per time block.", min=0)] = None,
     markets: Annotated[
-        float | None, typer.Option(help="Effective number of markets at a time.", min=1)
+        float | None, typer.Option(help="Effective number of markets that are open at the same time.", min=1)
     ] = None,
     market_life: Annotated[
         float | None,
-        typer.Option(help="Blocks after which markets are replaced; left out, they stay.", min=1),
+        typer.Option(
+            help="Number of blocks after which a market is replaced by a new one. If you leave it out, markets stay.",
+            min=1,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How many pairs and how long a plan needs, and the smallest uplift it can decide (80 % probability).
+    """Says how many pairs and how much time a plan needs, and the smallest uplift that it can find.
 
-    With --like the guardrails count too: they are taken to lose nothing, and to err independently of each other.
+    All of this is for a probability of 80 %. With --like the guardrails count too, under two assumptions: they lose
+    nothing, and their errors are independent of each other.
 
-    Where all trades of both arms are compared (limited live), "pairs" are trades of the arm that has fewer, and a table
-    tells the days until a decision for several splits of the traffic.
+    Where all trades of both arms are compared (limited live), "pairs" means trades of the arm that has fewer of
+    them. Then a table shows the days until a decision for several splits of the traffic.
 
     Example: et plan data/experiments/line-shop-v4.yaml --uplift 2 --like line-shop-v4
     """
@@ -92,7 +100,9 @@ def plan(
     lacking = [name for name in MEASURED if name not in facts and name != "market_life"]
     if lacking:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in lacking)
-        raise CommandError(f"nothing is known of {options}: guess them, or name an experiment with --like")
+        raise CommandError(
+            f"the values of {options} are unknown: give your own estimates, or name an experiment with --like"
+        )
     plan_ = with_boundary(outcome)
     if plan_.boundary == "horizon":
         try:
@@ -158,10 +168,10 @@ def _print_splits(splits: Sequence[dict[str, float | None]]) -> None:
     if not splits:
         return
     console = terminal.console()
-    console.print("  days until it is decided with 80 % probability, by the variant's share of the traffic:")
+    console.print("  Days until a decision with 80 % probability, by the variant's share of the traffic:")
     for row in splits:
         days, control, variant = row["days_needed"], row["control_trades"], row["variant_trades"]
-        told = "never: too few independent markets for so small an uplift"
+        told = "never: there are too few independent markets to find so small an uplift"
         if days is not None:
             told = f"{days:8,.1f} days  ({control:,.0f} control and {variant:,.0f} variant trades)"
         console.print(f"    {row['split_pct']:4g} %  {told}", soft_wrap=True)
@@ -241,46 +251,54 @@ def _print_with_looks(plan: Plan, found: dict[str, Any]) -> None:
     lines = [
         f"[bold]{plan.experiment_id}[/]: {plan.primary.metric.name}, true uplift {found['uplift']:+g} {unit}"
     ]
-    lines.append(f"  taken for granted: {facts}")
+    lines.append(f"  Assumptions: {facts}.")
     if found["guardrails_counted"]:
         lines.append(
-            f"  with {', '.join(found['guardrails_counted'])} within their margins, of which it is taken for "
-            "granted that they lose nothing and err independently"
+            f"  Guardrails counted: {', '.join(found['guardrails_counted'])}. The assumption is that they lose "
+            "nothing and "
+            "that their errors are independent."
         )
     if found["guardrails_unknown"]:
         lines.append(
-            f"  without {', '.join(found['guardrails_unknown'])}, of which nothing is known: name an experiment "
-            "with --like"
+            f"  Guardrails not counted: {', '.join(found['guardrails_unknown'])}. Nothing is known about them: name an "
+            "experiment with --like."
         )
     lines.append(
-        f"  at the planned {plan.planned_pairs:,} {pairs}: decided with {100 * found['probability_at_plan']:.0f} % "
-        f"probability (the primary alone {100 * found['probability_of_primary']:.0f} %), expected after "
-        f"{found['expected_pairs']:,.0f} of them"
+        f"  With the planned {plan.planned_pairs:,} {pairs}, the probability of a decision is "
+        f"{100 * found['probability_at_plan']:.0f} % (for the primary alone: "
+        f"{100 * found['probability_of_primary']:.0f} %). "
+        f"The decision is expected after {found['expected_pairs']:,.0f} {pairs}."
     )
     if found["radius_at_plan"] is not None:
-        lines.append(f"  lower end {found['radius_at_plan']:.3g} {unit} below the mean at the last look")
+        lines.append(
+            f"  At the last look, the lower end of the interval lies {found['radius_at_plan']:.3g} {unit} below the "
+            "mean."
+        )
     if found["decided_at_pairs"] is not None:
         lines.append(
-            f"  decided with 80 % probability after {found['decided_at_pairs']:,.0f} {pairs} of this plan"
+            f"  This plan is decided with 80 % probability after {found['decided_at_pairs']:,.0f} {pairs}."
         )
     if found["pairs_needed"] is None:
         lines.append(
-            "  no plan decides it with 80 % probability: too few independent markets for so small an uplift"
+            "  No plan reaches a decision with 80 % probability: there are too few independent markets to find so "
+            "small an "
+            "uplift."
         )
     else:
         lines.append(
-            f"  the shortest plan that decides it with 80 % probability: {found['pairs_needed']:,.0f} {pairs}, about "
-            f"{found['days_needed']:.1f} days of trading"
+            f"  The shortest plan with 80 % probability of a decision needs {found['pairs_needed']:,.0f} {pairs}, "
+            "about "
+            f"{found['days_needed']:.1f} days of trading."
         )
     with_more = ", ".join(
         f"{100 * value:.0f} % with {name}" for name, value in found["probability_with"].items()
     )
-    lines.append(f"  decided within the plan: {with_more}")
+    lines.append(f"  Probability of a decision with a changed plan: {with_more}.")
     smallest = found["smallest_uplift"]
     lines.append(
-        "  no uplift is decided at the planned size: too few blocks, markets or trades"
+        "  No uplift can be found at the planned size: there are too few blocks, markets or trades."
         if smallest is None
-        else f"  smallest uplift decided at the planned size: {smallest:.3g} {unit}"
+        else f"  The smallest uplift that can be found at the planned size is {smallest:.3g} {unit}."
     )
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -299,8 +317,8 @@ def _measured(experiment_id: str, plan: Plan, metric: str, *, required: bool = T
         if not required:
             return {}
         raise CommandError(
-            f"{experiment_id!r} has no measured {metric} yet that fits matching {plan.matching.method}; guess with "
-            "--sd, --markets and so on"
+            f"{experiment_id!r} has no measured {metric} yet that fits matching {plan.matching.method}; give your own "
+            "estimates with --sd, --markets and so on"
         )
     row = found[0]
     from et_pipeline.inference.power import Assumptions
@@ -355,19 +373,25 @@ def _print(plan: Plan, uplift: float, facts: dict[str, float], sized: Power) -> 
     console.print(
         f"[bold]{plan.experiment_id}[/]: {plan.primary.metric.name}, true uplift {uplift:+g} {unit}"
     )
-    console.print("  taken for granted: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()))
+    console.print("  Assumptions: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()) + ".")
     if math.isfinite(sized.pairs_needed):
         days = sized.blocks_needed * plan.time_block / MICROSECONDS["d"]
         console.print(
-            f"  decided with 80 % probability after {sized.pairs_needed:,.0f} {pairs}, about {days:.1f} days of trading"
+            f"  A decision with 80 % probability needs {sized.pairs_needed:,.0f} {pairs}, about {days:.1f} days of "
+            "trading."
         )
     else:
         console.print(
-            "  never decided with 80 % probability: too few independent markets for so small an uplift"
+            "  No plan reaches a decision with 80 % probability: there are too few independent markets to find so "
+            "small an "
+            "uplift."
         )
     console.print(
-        f"  at the planned {plan.planned_pairs:,} {pairs}: decided with "
-        f"{100 * sized.probability_at_plan:.0f} % probability, interval ±{sized.radius_at_plan:.3g} {unit}, "
-        f"{sized.clusters_at_plan:.0f} effective clusters"
+        f"  With the planned {plan.planned_pairs:,} {pairs}, the probability of a decision is "
+        f"{100 * sized.probability_at_plan:.0f} %. The interval is ±{sized.radius_at_plan:.3g} {unit}, and the "
+        "effective "
+        f"sample size is {sized.clusters_at_plan:.0f}."
     )
-    console.print(f"  smallest uplift decided at the planned size: {sized.smallest_uplift:.3g} {unit}")
+    console.print(
+        f"  The smallest uplift that can be found at the planned size is {sized.smallest_uplift:.3g} {unit}."
+    )

@@ -65,20 +65,20 @@ class Difference(NamedTuple):
 
 def rebuild(
     check: Annotated[
-        bool, typer.Option("--check", help="Compare with the present warehouse, and change nothing.")
+        bool, typer.Option("--check", help="Compare with the present warehouse and change nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Computes everything again from the snapshots and compares: status 1 where a table differs.
+    """Computes everything again from the snapshots and compares. The exit status is 1 if a table differs.
 
     Example: et rebuild --check
     """
     if not check:
-        raise CommandError("rebuild only compares: call it as et rebuild --check")
+        raise CommandError("rebuild can only compare: use et rebuild --check")
     present = terminal.settings()
     if present.spark is not None:
         raise CommandError(
-            "rebuild --check knows the warehouse only; with ET_ENGINE=spark reports lie elsewhere"
+            "rebuild --check works only with reports in the warehouse; with ET_ENGINE=spark they are elsewhere"
         )
     terminal.require(present.warehouse_path)
     with (

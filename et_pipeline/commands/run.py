@@ -16,12 +16,12 @@ from et_pipeline.commands.terminal import AsJson, CommandError
 
 def tick(
     as_json: AsJson = False,
-    force: Annotated[bool, typer.Option(help="Run although nothing is due.")] = False,
+    force: Annotated[bool, typer.Option(help="Run even if nothing is due.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log of the run.")] = False,
 ) -> None:
-    """One run of the Dagster job over what is new: reports in, verdicts and messages out.
+    """Runs the Dagster job once on everything that is new: it reads reports, decides, and sends messages.
 
-    Example: et tick, or as a job of cron: ET_DATA_DIR=/srv/et/data et tick --json
+    Example: et tick, or as a cron job: ET_DATA_DIR=/srv/et/data et tick --json
     """
     from et_pipeline.commands import run_tick as ticking
 
@@ -29,7 +29,7 @@ def tick(
     if verbose:
         outcome = ticking.tick(terminal.settings(), force=force, verbose=True)
     else:
-        with terminal.progress("Looking for what is new") as say:
+        with terminal.progress("Looking for new files") as say:
             outcome = ticking.tick(terminal.settings(), force=force, say=say)
     seconds = time.monotonic() - started
     if as_json:
@@ -37,11 +37,11 @@ def tick(
         raise typer.Exit(1 if outcome.failures else 0)
     console = terminal.console()
     if outcome.due:
-        console.print(f"Tick done in {seconds:.1f} s (run {outcome.run_id}).", soft_wrap=True)
+        console.print(f"The tick took {seconds:.1f} s (run {outcome.run_id}).", soft_wrap=True)
     else:
-        console.print("Nothing new: every snapshot, plan and sign-off is in the warehouse.")
+        console.print("Nothing is new: every snapshot, plan and sign-off is in the warehouse already.")
     if outcome.messages:
-        console.print(f"{outcome.messages} messages delivered.")
+        console.print(f"{outcome.messages} messages were delivered.")
     for check in outcome.failed_checks:
         console.print(f"[yellow]check failed:[/] {terminal.plain(check)}", soft_wrap=True)
     for failure in outcome.failures:
@@ -53,7 +53,7 @@ def tick(
 def demo(as_json: AsJson = False) -> None:
     """Generates reports for the sample plans, runs the real job on them, and shows what it found.
 
-    Example: et demo; a second time, nothing is read or sent twice.
+    Example: et demo. If you run it again, nothing is read twice and no message is sent twice.
     """
     from et_pipeline.commands import run_tick as ticking
     from et_pipeline.commands import samples
@@ -71,13 +71,14 @@ def demo(as_json: AsJson = False) -> None:
     missing = sorted(set(samples.TRUTHS) - set(known))
     if missing:
         raise CommandError(
-            f"{present.experiments_dir} holds other plans and lacks the samples {', '.join(missing)}; "
-            "give the demo a folder of its own: ET_DATA_DIR=demo et demo"
+            f"{present.experiments_dir} contains other plans, and these sample plans are missing: "
+            f"{', '.join(missing)}; "
+            "give the demo its own folder: ET_DATA_DIR=demo et demo"
         )
     truth_path = present.data_dir / "truth.json"
     if samples.generated(present.report_bus_dir, truth_path):
         console.print(
-            f"The sample reports are there already, in {terminal.plain(present.report_bus_dir)}.",
+            f"The sample reports exist already, in {terminal.plain(present.report_bus_dir)}.",
             soft_wrap=True,
         )
     else:
@@ -94,10 +95,10 @@ def demo(as_json: AsJson = False) -> None:
             )
         console.print(
             f"Generated {truth.lines:,} report lines in {len(truth.files)} snapshots "
-            f"({sum(truth.broken.values())} of them broken on purpose) in {time.monotonic() - started:.1f} s."
+            f"({sum(truth.broken.values())} lines are broken on purpose) in {time.monotonic() - started:.1f} s."
         )
     started = time.monotonic()
-    with terminal.progress("Looking for what is new") as say:
+    with terminal.progress("Looking for new files") as say:
         outcome = ticking.tick(present, say=say)
     seconds = time.monotonic() - started
     if outcome.due:
@@ -105,7 +106,7 @@ def demo(as_json: AsJson = False) -> None:
             f"Ran the Dagster job in {seconds:.1f} s; {outcome.messages} messages are in the outbox.\n"
         )
     else:
-        console.print("Nothing new since the last tick; no message was sent twice.\n")
+        console.print("Nothing is new since the last tick, and no message was sent twice.\n")
     with terminal.analyst_database(present) as connection:
         experiments = read_status(connection)
     if as_json:
@@ -113,10 +114,10 @@ def demo(as_json: AsJson = False) -> None:
         return
     print_status(console, experiments)
     table = [
-        ("Dagster UI", "et ui", "or make ui in the project's folder; then open http://localhost:3000"),
+        ("Dagster UI", "et ui", "or make ui in the project's folder, then open http://localhost:3000"),
         ("review pages", str(present.pages_dir / "index.html"), ""),
         ("analyst database", str(present.analyst_path), "open it with any DuckDB client"),
-        ("messages sent", str(present.outbox_dir), "one JSON file each"),
+        ("messages sent", str(present.outbox_dir), "one JSON file per message"),
     ]
     for name, where, how in table:
         console.print(
@@ -125,7 +126,7 @@ def demo(as_json: AsJson = False) -> None:
 
 
 def parquet(as_json: AsJson = False) -> None:
-    """Writes the analyst database as Parquet files into published/parquet, as far as it changed.
+    """Writes those tables of the analyst database that changed as Parquet files into published/parquet.
 
     Example: et parquet, then in any tool: published/parquet/pairs/*.parquet
     """
@@ -141,14 +142,15 @@ def parquet(as_json: AsJson = False) -> None:
     else:
         console = terminal.console()
         console.print(
-            f"{len(export.written)} files written, {export.kept} kept, in {terminal.plain(export.folder)}",
+            f"Wrote {len(export.written)} files and kept {export.kept} unchanged files in "
+            f"{terminal.plain(export.folder)}.",
             soft_wrap=True,
         )
 
 
 def ui(
     port: Annotated[int, typer.Option(help="Port of the web server.", min=1, max=65535)] = 3000,
-    host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address on which the web server listens.")] = "127.0.0.1",
 ) -> None:
     """Starts the Dagster UI and daemon with the sensors on, for this data folder.
 

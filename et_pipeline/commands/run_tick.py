@@ -57,8 +57,8 @@ def dagster_home(settings: Settings) -> Path:
     if re.search(r"\?|%[0-9A-Fa-f]{2}", str(home)):
         # Dagster puts the path into the address of an SQLite database without escaping these characters.
         raise CommandError(
-            f"Dagster cannot keep its storage in {home}: the path holds a ? or a % with two hexadecimal digits "
-            "behind it; give the folder another name, or set DAGSTER_HOME to a folder elsewhere"
+            f"Dagster cannot keep its storage in {home}: the path contains a ?, or a % followed by two hexadecimal "
+            "digits; give the folder another name, or set DAGSTER_HOME to another folder"
         )
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
@@ -84,8 +84,9 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             yield found
     except SQLAlchemyError as error:
         raise CommandError(
-            f"Dagster's storage ({home}) cannot be used: {getattr(error, 'orig', error)}; is its disk full, or "
-            "may it not be written?"
+            f"Dagster's storage ({home}) cannot be used: {getattr(error, 'orig', error)}; check whether the disk is "
+            "full, "
+            "and whether you may write into the folder"
         ) from error
 
 
@@ -113,7 +114,7 @@ def tick(
     if not unfinished:
         return TickOutcome(False, None, 0, [], failures)
     if not settings.data_dir.is_dir():
-        raise CommandError(f"{settings.data_dir} is no folder; set ET_DATA_DIR, or start with: et demo")
+        raise CommandError(f"{settings.data_dir} is not a folder; set ET_DATA_DIR, or start with: et demo")
 
     say("Starting Dagster")
     from et_pipeline.definitions import defs
@@ -196,15 +197,15 @@ def _run_tick(
 STEPS = {
     "experiments": "Reading the plans",
     "ingest": "Reading the snapshots",
-    "sign_offs": "Looking at sign-offs",
+    "sign_offs": "Checking sign-offs",
     "pairing": "Pairing reports",
     "cells": "Adding up pairs",
     "evidence": "Computing intervals",
-    "governance": "Deciding",
+    "governance": "Deciding about experiments",
     "deliveries": "Delivering messages",
     "analyst_database": "Publishing the analyst database",
     "review_pages": "Drawing the review pages",
-    "last_tick": "Noting what changed",
+    "last_tick": "Recording what changed",
 }
 """The words that describe each step of a tick, for people who wait."""
 

@@ -23,13 +23,15 @@ def show(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="Its experiment_id; or a family, where no experiment has the name.",
+            help="The experiment_id, or the name of a family.",
             autocompletion=terminal.experiment_ids,
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """One experiment whole: verdict and why, every metric, diagnostics, messages, audit trail. Or one family.
+    """Shows everything about one experiment: its verdict and the reasons, every metric, the diagnostics, its messages.
+
+    With the name of a family, it shows the variants of that family side by side.
 
     Example: et show line-shop-v4
     """
@@ -41,7 +43,9 @@ def show(
                 _show_family(experiment, family, as_json)
                 return
             known = ", ".join(registered_ids(connection)) or "none"
-            raise CommandError(f"{experiment!r} is no registered experiment or family; experiments: {known}")
+            raise CommandError(
+                f"{experiment!r} is not a registered experiment or family; experiments: {known}"
+            )
         document = dict(found[0])
         for table, order in SECTIONS.items():
             document[table] = terminal.rows(
@@ -67,7 +71,7 @@ def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None
         "variant",
         "verdict",
         "uplift [interval]",
-        "to be expected",
+        "expected uplift",
         "pairs",
         "e-value",
         "needed",
@@ -98,7 +102,8 @@ def _show_family(family: str, rows: list[dict[str, Any]], as_json: bool) -> None
     )
     terminal.print_table(console, table)
     console.print(
-        "'To be expected' is the mean shrunk by what the family shows; the best mean is partly luck."
+        "'Expected uplift' is the mean uplift moved towards the mean of the family, because the best mean of several "
+        "is partly luck."
     )
 
 
@@ -137,7 +142,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
     for part in filter(None, (document["money"], document["unbiased"])):
         console.print(terminal.plain(part["sentence"]), soft_wrap=True)
     if document["family"]:
-        console.print(f"Its family, side by side: et show {document['family']}")
+        console.print(f"To see its family side by side: et show {document['family']}")
     if document["review"]:
         console.print(document["review"])
     console.print(f"Next step: {document['next_step']}")
@@ -184,7 +189,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print(terminal.plain(line), soft_wrap=True)
     _print_sample(console, document, paired=paired)
     _print_history(console, document)
-    console.print(f"\nEvery figure: et show {document['experiment_id']} --json")
+    console.print(f"\nTo see every figure: et show {document['experiment_id']} --json")
 
 
 def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
@@ -195,7 +200,8 @@ def _print_present(console: Console, present: list[dict[str, Any]]) -> None:
             pairs = f"{sample_text(now['point'])}{unit} up to {text.moment(now['point']['as_of'])}"
             interval = interval_text({"metric": now["name"], **now["point"]})
             console.print(
-                f"Now: {now['name']} {terminal.plain(interval)} over {pairs}: {now['says']}", soft_wrap=True
+                f"Now: {now['name']} {terminal.plain(interval)} from {pairs} UTC: {now['says']}",
+                soft_wrap=True,
             )
 
 
@@ -222,8 +228,8 @@ def _print_history(console: Console, document: dict[str, Any]) -> None:
         line = f"{event['emitted_at']:%Y-%m-%d %H:%M}  {event['severity']:4}  {name}: {event['message']}"
         console.print(terminal.plain(line))
     for found in document["sign_offs"]:
-        said = f"sign-off by {found['signer'] or 'nobody known'}: {found['decision'] or 'no decision'}."
-        counts = "" if found["valid"] else "It does not count: "
+        said = f"sign-off by {found['signer'] or 'an unknown person'}: {found['decision'] or 'no decision'}."
+        counts = "" if found["valid"] else "The sign-off does not count: "
         console.print(
             terminal.plain(f"{found['checked_at']:%Y-%m-%d %H:%M}  {said} {counts}{found['sentence']}")
         )
@@ -249,9 +255,9 @@ def missing_text(row: dict[str, Any], paired: bool) -> str:
     whole = "the pairs" if paired else "one arm's trades"
     return (
         f"{row['metric']}: {text.percent(row['missing_share'])} of {whole} have no value (control "
-        f"{text.percent(row['missing_control_share'])}, variant {text.percent(row['missing_variant_share'])}), in "
-        f"{text.number(row['missing_blocks'])} blocks, at most {text.percent(row['missing_worst_share'])} of one. "
-        f"{row['missing_sentence'] or ''}"
+        f"{text.percent(row['missing_control_share'])}, variant {text.percent(row['missing_variant_share'])}). Values "
+        f"are missing in {text.number(row['missing_blocks'])} blocks, up to {text.percent(row['missing_worst_share'])} "
+        f"of a block. {row['missing_sentence'] or ''}"
     )
 
 
@@ -267,4 +273,7 @@ def groups_text(rows: list[dict[str, Any]]) -> str:
     )
     planned = text.percent(off[0]["planned_share"])
     more = f", and {len(off) - 5:,} more" if len(off) > 5 else ""
-    return f"The split is not the planned one ({planned}) within {len(off):,} of {len(rows):,} groups: {groups}{more}."
+    return (
+        f"The split differs from the planned {planned} within {len(off):,} of {len(rows):,} markets and hours of the "
+        f"day: {groups}{more}."
+    )

@@ -4,7 +4,7 @@ from et_pipeline.commands import terminal
 
 
 def spec() -> None:
-    """The bot's whole contract as JSON: authority, inputs, parameters, reason codes, outputs.
+    """Prints the bot's whole contract as JSON: authority, inputs, parameters, reason codes and outputs.
 
     Example: et spec | jq .reason_codes
     """

@@ -40,27 +40,28 @@ def _known_states(given: list[str] | None) -> list[str] | None:
     """
     unknown = [state for state in given or () if state not in STATES]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is no state; allowed: {', '.join(STATES)}")
+        raise typer.BadParameter(f"{unknown[0]!r} is not a state; allowed: {', '.join(STATES)}")
     return given
 
 
 def status(
     owner: Annotated[
-        list[str] | None, typer.Option(help="Only experiments of this owner; may be given several times.")
+        list[str] | None,
+        typer.Option(help="Show only experiments of this owner. You can repeat this option."),
     ] = None,
     state: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Only experiments in this state ({', '.join(STATES)}); may be given several times.",
+            help=f"Show only experiments in this state ({', '.join(STATES)}). You can repeat this option.",
             callback=_known_states,
         ),
     ] = None,
     needs_me: Annotated[
-        bool, typer.Option("--needs-me", help="Only experiments for which somebody has to do something.")
+        bool, typer.Option("--needs-me", help="Show only experiments for which somebody has to do something.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Every experiment in one table: pairs, uplift with its interval, verdict, what to do next.
+    """Shows every experiment in one table: pairs, uplift with its interval, verdict, and what to do next.
 
     Example: et status --needs-me --owner strategy-pod
     """

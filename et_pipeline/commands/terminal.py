@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH_OF_FILES = 150
 """Width of the output in characters if it is not a terminal, so that tables in files and logs have enough room."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
 class CommandError(Exception):
@@ -130,7 +130,7 @@ def require(path: Path) -> None:
         CommandError: It does not exist.
     """
     if not path.exists():
-        raise CommandError(f"{path} is not there yet; run a tick first: et tick")
+        raise CommandError(f"{path} does not exist yet; run a tick first: et tick")
 
 
 @contextmanager
@@ -149,18 +149,20 @@ def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         connection = duckdb.connect(str(present.analyst_path), read_only=True)
     except duckdb.Error as error:
         raise CommandError(
-            f"{present.analyst_path} cannot be opened: {error}; remove it, then publish it anew: et tick --force"
+            f"{present.analyst_path} cannot be opened: {error}; remove the file, then publish it again: et tick --force"
         ) from error
     try:
         connection.execute("SET enable_progress_bar = false")  # it would print into --json documents
         present_version, known = version_of(connection), migrations()[-1][0]
         if present_version != known:
             what = (
-                "is newer than this program; install the newer one"
+                "is newer than this program; install the newer version of the program"
                 if present_version > known
-                else "was published by an older version of this program; publish it anew: et tick --force"
+                else "was published by an older version of this program; publish it again: et tick --force"
             )
-            raise CommandError(f"{present.analyst_path} {what} (schema {present_version}, here {known})")
+            raise CommandError(
+                f"{present.analyst_path} {what} (schema of the file: {present_version}, of the program: {known})"
+            )
         yield connection
     finally:
         connection.close()

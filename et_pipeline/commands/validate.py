@@ -49,22 +49,24 @@ def late_dates(plan: Plan, now: datetime) -> list[str]:
         return []
     if plan.ends_at <= now:
         return [
-            f"ends_at {plan.ends_at:%Y-%m-%d %H:%M} UTC is over: registered now, it ends at once, and its verdict is "
-            "told as chosen in hindsight"
+            f"ends_at {plan.ends_at:%Y-%m-%d %H:%M} UTC lies in the past: if you register the plan now, the "
+            "experiment ends at once, and its verdict is marked as registered in hindsight"
         ]
     if plan.starts_at <= now:
         return [
-            f"starts_at {plan.starts_at:%Y-%m-%d %H:%M} UTC is over: registered now, its verdict is told as chosen in "
-            "hindsight; let it begin later"
+            f"starts_at {plan.starts_at:%Y-%m-%d %H:%M} UTC lies in the past: if you register the plan now, its "
+            "verdict is marked as registered in hindsight; choose a later starts_at"
         ]
     return []
 
 
 def validate(
-    path: Annotated[Path, typer.Argument(help="A plan, a snapshot, or a folder with either.", exists=True)],
+    path: Annotated[
+        Path, typer.Argument(help="A plan, a snapshot, or a folder with plans or snapshots.", exists=True)
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Checks plans or snapshots without ingesting anything; status 1 where something would be refused.
+    """Checks plans or snapshots without ingesting anything. The exit status is 1 if something would be refused.
 
     Example: et validate data/experiments/line-shop-v4.yaml
     """
@@ -83,7 +85,7 @@ def validate(
     snapshots = [item for item in files if item.name.endswith(SNAPSHOT_SUFFIXES)]
     if not plans and not snapshots:
         raise CommandError(
-            f"{path} holds neither plans (.yaml) nor snapshots ({', '.join(SNAPSHOT_SUFFIXES)})"
+            f"{path} contains neither plans (.yaml) nor snapshots ({', '.join(SNAPSHOT_SUFFIXES)})"
         )
     unread = {item: LIKE_A_SNAPSHOT for item in files if looks_like_a_snapshot(item.name)}
     if path.is_dir() and path.resolve() == present.experiments_dir.resolve():
@@ -138,10 +140,14 @@ def validate(
         for result in results:
             mark = "[green]valid[/]  " if result["valid"] else "[red]refused[/]"
             counts = (
-                f" ({result['lines']:,} lines, {result['quarantined']:,} bad)" if "lines" in result else ""
+                f" ({result['lines']:,} lines, {result['quarantined']:,} refused)"
+                if "lines" in result
+                else ""
             )
             if result.get("waiting"):
-                counts += f", {result['waiting']:,} ahead of the clock: they would wait for their time"
+                counts += (
+                    f", {result['waiting']:,} reports have a time in the future and would wait until then"
+                )
             console.print(f"{mark} {terminal.plain(result['path'])}{counts}", soft_wrap=True)
             for problem in result["problems"]:
                 console.print(f"  {terminal.plain(problem)}", soft_wrap=True)

@@ -28,7 +28,7 @@ def parse_duration(text: str) -> int:
     """
     match = re.fullmatch(r"([1-9][0-9]{0,8})(ms|s|m|h|d)", text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"{text!r} is no duration; allowed: {ALLOWED}")
+        raise ValueError(f"{text!r} is not a duration; allowed: {ALLOWED}")
     return int(match[1]) * MICROSECONDS[match[2]]
 
 

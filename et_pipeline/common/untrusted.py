@@ -19,7 +19,7 @@ def printable(text: str) -> str:
         ValueError: It contains one.
     """
     if re.search(CONTROL_CHARACTERS, text):
-        raise ValueError("holds a control character; allowed: printable text")
+        raise ValueError("contains a control character; allowed: printable text")
     return text
 
 
@@ -72,9 +72,9 @@ def read_inside(path: Path, folder: Path, limit: int) -> bytes:
         OSError: It is not such a file, or cannot be read.
     """
     if leads_out(path, folder):
-        raise OSError(f"it is a link to a file outside {folder.name}; put the file itself there")
+        raise OSError(f"this is a link to a file outside {folder.name}; put the file itself there")
     # Without O_NONBLOCK, opening a pipe would wait until a process writes to it.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("it is no plain file")
+            raise OSError("this is not a plain file")
         return file.read(limit)

@@ -36,8 +36,8 @@ MAX_SIZE = 1_000_000_000
 SHOWN_REFUSALS = 20
 """How many faults of one file are listed one by one."""
 MISREAD = (
-    "YAML reads another number from it than people do; allowed: decimal digits without a leading zero, for example "
-    "100 or 0.05 (and quotation marks around what is text)"
+    "YAML reads this as another number than people do; allowed: decimal digits without a leading zero, for example "
+    "100 or 0.05 (and quotation marks around text)"
 )
 INDEX = "index"
 """Name of the page that lists the experiments. It is in the same folder as their pages, so no experiment may have
@@ -47,7 +47,7 @@ DEVICES = frozenset(
 )
 """Names of devices in Windows, whatever follows after their first dot: no file can have such a name there."""
 TAKEN = (
-    "an experiment's page is named after it, and this name is taken; allowed: any other than "
+    "the page of the experiment is named after this id, and this name is reserved; allowed: any id except "
     "index, con, prn, aux, nul, com0 to com9 and lpt0 to lpt9"
 )
 LARGE_SPLIT_PCT = 50.0
@@ -125,7 +125,9 @@ class Matching(_Strict):
     @model_validator(mode="after")
     def _tolerance_belongs_to_nearest(self) -> Self:
         if (self.method == "correlation") == (self.tolerance is not None):
-            raise ValueError("tolerance: needed with method nearest or arms, and only there (for example 2s)")
+            raise ValueError(
+                "tolerance: required with method nearest or arms, and allowed only there (for example 2s)"
+            )
         return self
 
 
@@ -183,10 +185,12 @@ class MetricPlan(_Strict):
             )
         derived = [key for key in DERIVED if getattr(self, key) is not None]
         if len(derived) > 1:
-            raise ValueError(f"{derived[1]}: allowed is one of {', '.join(DERIVED)} for one entry")
+            raise ValueError(f"{derived[1]}: allowed: one of {', '.join(DERIVED)} per entry")
         metric = self.metric
         if (self.role == "guardrail") != (self.non_inferiority_margin is not None):
-            raise ValueError("non_inferiority_margin: every guardrail has one, no other role does")
+            raise ValueError(
+                "non_inferiority_margin: required for every guardrail, and not allowed for another role"
+            )
         if self.equivalence_margin is not None and self.role != "primary":
             raise ValueError("equivalence_margin: allowed on the primary metric only")
         if metric.is_ratio != (self.effective_estimator == "ratio"):
@@ -198,10 +202,12 @@ class MetricPlan(_Strict):
             low, high = self.winsor
             if metric.source is not None:
                 raise ValueError(
-                    f"winsor: {metric.name} is derived from the values as reported; allowed: none"
+                    f"winsor: {metric.name} is derived from the values as they were reported; allowed: no winsor"
                 )
             if metric.ratio_of is not None or not metric.lower <= low < high <= metric.upper:
-                raise ValueError(f"winsor: [{low}, {high}] must lie within {metric.allowed}, lower end first")
+                raise ValueError(
+                    f"winsor: [{low}, {high}] must lie within {metric.allowed}, with the lower end first"
+                )
         return self
 
     @model_serializer(mode="wrap")
@@ -268,25 +274,27 @@ class Plan(_Strict):
             raise ValueError("variant: in limited_live the arms must differ in strategy_id or config_version")
         if self.mode == "shadow" and self.matching.method != "correlation":
             raise ValueError(
-                f"matching: {self.matching.method} is for limited_live; a replay carries the live correlation_id"
+                f"matching: {self.matching.method} is only for limited_live, because a replay carries the live "
+                "correlation_id"
             )
         if self.mode == "limited_live" and self.matching.on_no_trade != "exclude" and info.context != FROZEN:
             raise ValueError(
-                f"matching: on_no_trade {self.matching.on_no_trade} is for shadow; in limited_live the variant "
-                "is not asked about the control's traffic, so a report it does not send says nothing; allowed: "
-                "exclude (an experiment that was registered with another one is judged by exclude)"
+                f"matching: on_no_trade {self.matching.on_no_trade} is only for shadow; in limited_live the variant "
+                "does not get the control's traffic, so a missing report says nothing; allowed: "
+                "exclude (experiments that were registered with another value are judged by exclude)"
             )
         if self.mode == "limited_live" and self.replay_fidelity != ReplayFidelity():
-            raise ValueError("replay_fidelity: for shadow; in limited_live nothing is replayed")
+            raise ValueError("replay_fidelity: only for shadow, because nothing is replayed in limited_live")
         if len(set(self.breakdowns)) < len(self.breakdowns):
             raise ValueError("breakdowns: a dimension is listed more than once")
         if ("market" in self.breakdowns) != bool(self.market_groups):
             raise ValueError(
-                "market_groups: needed with the breakdown market, and only there; allowed: a pattern for each group, "
+                "market_groups: required with the breakdown market, and allowed only there; allowed: a pattern for "
+                "each group, "
                 'for example {nba: "nba-*"}'
             )
         if any(pattern.count("*") > 3 for pattern in self.market_groups.values()):
-            raise ValueError("market_groups: a pattern has at most three *")
+            raise ValueError("market_groups: a pattern may have at most three *")
         bounded = [metric.metric.name for metric in self.metrics if metric.effective_estimator == "bounded"]
         if self.matching.method == "arms" and bounded:
             raise ValueError(
@@ -299,18 +307,18 @@ class Plan(_Strict):
             raise ValueError(f"metrics: {', '.join(doubled)} is listed more than once")
         primaries = [metric.metric.name for metric in self.metrics if metric.role == "primary"]
         if len(primaries) != 1:
-            raise ValueError(f"metrics: exactly one has role primary, not {len(primaries)}")
+            raise ValueError(f"metrics: exactly one metric must have the role primary, not {len(primaries)}")
         return self
 
     @model_validator(mode="after")
     def _follows_another(self) -> Self:
         if self.follows is not None and self.mode != "shadow":
             raise ValueError(
-                "follows: for shadow: the strategy that was replaced is replayed, it trades no more"
+                "follows: only for shadow, because the replaced strategy no longer trades and is replayed"
             )
         if self.follows == self.experiment_id:
             raise ValueError(
-                "follows: an experiment cannot follow itself; allowed: the one whose promise it watches"
+                "follows: an experiment cannot follow itself; allowed: the experiment whose promise it watches"
             )
         return self
 
@@ -385,13 +393,13 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
         The plan, or every reason why it is refused.
     """
     if len(content) > MAX_PLAN_BYTES:
-        return [Refusal(path, None, "", "", f"larger than the {MAX_PLAN_BYTES} bytes a plan may have")]
+        return [Refusal(path, None, "", "", f"larger than the {MAX_PLAN_BYTES} bytes that a plan may have")]
     try:
         document, scalars = read_yaml(content)
     except UNREADABLE as error:
         return [Refusal(path, None, "", "", unreadable(content, error))]
     if not isinstance(document, dict):
-        return [Refusal(path, None, "", shortened(document), "a plan is a mapping of keys to values")]
+        return [Refusal(path, None, "", shortened(document), "a plan must be a mapping of keys to values")]
     identifier = document.get("experiment_id")
     known = identifier if isinstance(identifier, str) else None
     misread = [(key, scalar.text) for key, scalar in scalars.items() if scalar.misread]
@@ -450,7 +458,13 @@ def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:
             for name in names:
                 others = ", ".join(other for other in names if other != name)
                 refusals.append(
-                    Refusal(name, identifier, "experiment_id", repr(identifier), f"also claimed by {others}")
+                    Refusal(
+                        name,
+                        identifier,
+                        "experiment_id",
+                        repr(identifier),
+                        f"{others} uses this experiment_id too",
+                    )
                 )
                 del plans[name]
     return plans, refusals
@@ -500,12 +514,10 @@ def unlike_followed(plan: Plan, others: list[Plan]) -> str | None:
     if followed is None:
         return "no registered experiment has this id; allowed: the id of one that is registered"
     if plan.starts_at <= followed.starts_at:
-        return (
-            f"{plan.follows} starts at {followed.starts_at.isoformat()}; allowed: a plan that starts after it"
-        )
+        return f"{plan.follows} starts at {followed.starts_at.isoformat()}; allowed: a plan that starts later"
     if (plan.control, plan.variant) != (followed.variant, followed.control):
         return (
-            f"after its promotion the variant of {plan.follows} is what trades; allowed: its variant as control and "
+            f"after the promotion, the variant of {plan.follows} trades; allowed: its variant as control and "
             "its control as variant, with the same config_version"
         )
     if _estimand(plan) != _estimand(followed):

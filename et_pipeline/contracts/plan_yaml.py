@@ -65,7 +65,7 @@ def unreadable(content: bytes, error: BaseException) -> str:
     begins = "not readable as YAML"
     if isinstance(error, UnicodeDecodeError):
         line = content[: error.start].count(b"\n") + 1
-        return f"{begins}: line {line} holds bytes that are no UTF-8 text; save the file as UTF-8"
+        return f"{begins}: line {line} contains bytes that are not UTF-8 text; save the file as UTF-8"
     if isinstance(error, RecursionError):
         return f"{begins}: nested more than {MAX_DEPTH} deep"
     mark = getattr(error, "problem_mark", None)
@@ -82,8 +82,8 @@ def unreadable(content: bytes, error: BaseException) -> str:
     lines = content.decode("utf-8").splitlines()
     text = shown(lines[mark.line].strip()[:80]) if mark.line < len(lines) else "the end of the file"
     return (
-        f"{begins}: line {mark.line + 1} ({text}); lines of one level begin in the same column, and a text with a "
-        "colon or a # in it stands in quotes"
+        f"{begins}: line {mark.line + 1} ({text}); lines of one level must begin in the same column, and text with a "
+        "colon or a # must stand in quotes"
     )
 
 
@@ -148,7 +148,7 @@ class _PlanLoader(yaml.SafeLoader):
         doubled = sorted(key for key, count in Counter(keys).items() if count > 1)
         if doubled:
             raise yaml.YAMLError(
-                f"key {', '.join(doubled)} stands more than once, near line {node.start_mark.line + 1}"
+                f"key {', '.join(doubled)} occurs more than once, near line {node.start_mark.line + 1}"
             )
         return super().construct_mapping(node, deep)
 

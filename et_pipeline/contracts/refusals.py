@@ -65,8 +65,10 @@ BOUNDS = {
     "literal_error": "allowed: {expected}",
 }
 PATTERNS = {
-    r"^[a-z0-9][a-z0-9._-]{0,63}$": "allowed: small letters, digits, '.', '_', '-'; up to 64, a letter or digit first",
-    r"^[a-z0-9][a-z0-9_-]{0,39}$": "allowed: small letters, digits, '_', '-'; up to 40, a letter or digit first",
+    r"^[a-z0-9][a-z0-9._-]{0,63}$": "allowed: small letters, digits, '.', '_', '-'; up to 64 characters, beginning "
+    "with a letter or digit",
+    r"^[a-z0-9][a-z0-9_-]{0,39}$": "allowed: small letters, digits, '_', '-'; up to 40 characters, beginning with a "
+    "letter or digit",
     DIMENSION_PATTERN: "allowed: side, outcome_id, hour, market (with market_groups), or label. and a name, for "
     "example label.desk",
     r"^[0-9a-f]{64}$": "allowed: 64 hexadecimal digits",
@@ -95,7 +97,7 @@ def explain(
     key = shown(".".join(str(part) for part in problem["loc"]))[:200]
     kind = problem["type"]
     if kind == "extra_forbidden":
-        return key, shortened(problem["input"]), f"unknown key; see {keys} for the keys there are"
+        return key, shortened(problem["input"]), f"unknown key; {keys} lists the allowed keys"
     if kind == "missing":
         return key, "", "missing"
     if kind == "value_error":

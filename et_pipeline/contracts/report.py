@@ -108,12 +108,12 @@ ALLOWED: dict[str, str] = {
     "unknown_side": " or ".join(SIDES),
     "unknown_decision": " or ".join(DECISIONS),
     "bad_labels": f"up to {MAX_LABELS} texts of 1 to {MAX_LABEL} characters without control characters, by names of "
-    "1 to 40 letters, digits and _, no digit first",
+    "1 to 40 letters, digits and _ that do not begin with a digit",
     "bad_time": "RFC 3339 or ISO-8601, years 1970 to 2999, with an offset, for example 2026-11-01T12:00:00.250Z",
-    "in_the_future": "a moment before the year 2201; no experiment ends later",
+    "in_the_future": "a time before the year 2201, because no experiment ends later",
     "no_metrics": f"at least one of {', '.join(REPORT_METRICS)}",
-    "pass_with_metrics": f"a report with decision {PASSED} has none of {', '.join(REPORT_METRICS)}",
-    "replay_not_from_backtester": f"mode replay from bot_id {BACKTESTER_BOT_ID} only",
+    "pass_with_metrics": f"a report with decision {PASSED} must have none of {', '.join(REPORT_METRICS)}",
+    "replay_not_from_backtester": f"mode replay only from bot_id {BACKTESTER_BOT_ID}",
     **{f"metric_out_of_bounds:{name}": CATALOGUE[name].allowed for name in REPORT_METRICS},
 }
 
@@ -234,7 +234,7 @@ def faults(
 
 def _fault(column: str | None, check: str, value: object) -> Fault:
     if check == "not_nullable" and column != "emitted_at":
-        return Fault("missing_field", f"{column} is missing or null; every report has it")
+        return Fault("missing_field", f"{column} is missing or null; every report must have it")
     if check == "not_nullable":
         return Fault("bad_time", f"{_no_moment(value)}; allowed: {ALLOWED['bad_time']}")
     if column is None:
@@ -246,7 +246,7 @@ def _fault(column: str | None, check: str, value: object) -> Fault:
 def _no_moment(text: object) -> str:
     if not isinstance(text, str):
         return "emitted_at is missing or null"
-    why = "it has no offset from UTC" if re.fullmatch(TIME_PATTERN, f"{text}Z") else "it names no moment"
+    why = "it has no offset from UTC" if re.fullmatch(TIME_PATTERN, f"{text}Z") else "this is not a time"
     return f"emitted_at is {shortened(text)}: {why}"
 
 
@@ -272,8 +272,9 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": KIND,
-        "description": "One report of a strategy's trade, or of an opportunity it passed on: one JSON object per "
-        "line. Unknown fields are kept.",
+        "description": "One report of a strategy's trade, or of an opportunity on which it passed. Each line is one "
+        "JSON "
+        "object. Unknown fields are kept.",
         "type": "object",
         "required": [name for name in FIELDS if name != "metrics"],
         "properties": {
@@ -284,11 +285,11 @@ def json_schema() -> dict[str, Any]:
             "side": {"enum": list(SIDES)},
             "emitted_at": {**identifier, "format": "date-time", "pattern": TIME_PATTERN},
             "decision": {
-                "description": "What the strategy did with the opportunity; left out, it traded.",
+                "description": "What the strategy did with the opportunity. If it is left out, the strategy traded.",
                 "enum": [*DECISIONS, None],
             },
             LABELS: {
-                "description": "Short texts by name, by which an experiment may be broken down; null is no label.",
+                "description": "Short texts by name, for breakdowns of an experiment. null means no label.",
                 "type": ["object", "null"],
                 "maxProperties": MAX_LABELS,
                 "propertyNames": {"pattern": LABEL_NAME, "not": identifier["not"]},

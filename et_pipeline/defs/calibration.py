@@ -12,9 +12,11 @@ from et_pipeline.defs.specs import bullets, check_result, materialized, spec
 if TYPE_CHECKING:
     import duckdb
 
-CALIBRATION = """Placebo paths from each experiment's own cells: how often is 0 excluded although nothing differs?
+CALIBRATION = """Tests with placebo paths from each experiment's own cells how often 0 is excluded although the arms
+do not differ.
 
-Once a week, for the experiments with new pairs; `et calibrate EXPERIMENT` does the same for one. A tick does not.
+This runs once a week, for the experiments with new pairs. `et calibrate EXPERIMENT` does it for one experiment. A tick
+does not do it.
 
     SELECT experiment_id, metric, scheme, false_share, mc_error, alpha FROM calibration WHERE NOT holds;
 """
@@ -36,7 +38,8 @@ Once a week, for the experiments with new pairs; `et calibrate EXPERIMENT` does 
         dg.AssetCheckSpec(
             "error_as_promised",
             asset="calibration",
-            description="No more placebo paths exclude 0 than the plan's alpha says, beyond three Monte Carlo errors.",
+            description="The share of placebo paths that exclude 0 is at most the plan's alpha plus three Monte "
+            "Carlo errors.",
         )
     ],
 )  # without a pool, since it computes for minutes and opens the warehouse only to read cells and write results
@@ -67,19 +70,23 @@ def error_as_promised(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckR
         "ORDER BY ALL"
     ).fetchall()
     problems = [
-        f"{name} {metric}, flipped by {scheme}: {share:.1%} ± {error:.1%} of the placebo paths exclude 0, promised are "
-        f"at most {alpha:.1%}"
+        f"{name} {metric}, flipped by {scheme}: {share:.1%} ± {error:.1%} of the placebo paths exclude 0, and "
+        f"at most {alpha:.1%} is promised"
         for name, metric, scheme, share, error, alpha in rows
     ]
     return check_result(
-        "calibration", "error_as_promised", problems, "every calibrated experiment holds", warn=True
+        "calibration",
+        "error_as_promised",
+        problems,
+        "every calibrated experiment keeps its error rate",
+        warn=True,
     )
 
 
 calibrate = dg.define_asset_job(
     "calibrate",
     selection=dg.AssetSelection.assets("calibration"),
-    description="Does the promised error hold on each experiment's own data? Placebo paths from its cells.",
+    description="Tests with placebo paths whether each experiment keeps its promised error rate on its own data.",
 )
 
 
@@ -88,12 +95,12 @@ calibrate = dg.define_asset_job(
     cron_schedule="30 3 * * 0",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every Sunday, for the experiments with new pairs.",
+    description="Tests the experiments with new pairs every Sunday.",
 )
 def calibrate_weekly(
     context: dg.ScheduleEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
     """One run, unless there is no warehouse yet."""
     if not warehouse.settings.warehouse_path.exists():
-        return dg.SkipReason("there is no warehouse yet")
+        return dg.SkipReason("no warehouse exists yet")
     return dg.RunRequest()

@@ -19,51 +19,52 @@ if TYPE_CHECKING:
 GROUP = "inference"
 
 DESCRIPTIONS = {
-    "interval_path": """The interval of the mean uplift of every metric, a row for every block end.
+    "interval_path": """The interval of the mean uplift of every metric, one row per block end.
 
-Two-way cluster-robust, for pairs of one market and pairs of one hour move together. It is true at all looks of the
-plan together (Lan & DeMets 1983), between which the newest one is carried on; or, for plans with `boundary: mixture`,
-at every block end for ever (Lindon, Ham, Tingley & Bojinov 2022).
+It is two-way cluster-robust, because pairs of one market and pairs of one hour move together. It is valid at all looks
+of the plan together (Lan & DeMets 1983). Between two looks the newest interval stays in force. For plans with
+`boundary: mixture` it is valid at every block end without a time limit (Lindon, Ham, Tingley & Bojinov 2022).
 
     SELECT as_of, mean_uplift, ci_lower, ci_upper FROM interval_path
     WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY as_of;
 """,
-    "intervals": """The newest row of `interval_path` per experiment and metric. The plot of a whole path is on
-the asset `experiment`.
+    "intervals": """The newest row of `interval_path` per experiment and metric. The asset `experiment` has the plot
+of the whole path.
 
     SELECT metric, n_pairs, mean_uplift, ci_lower, ci_upper FROM intervals
     WHERE experiment_id = 'line-shop-v4';
 """,
-    "diagnostics": """What kind of sample it is: correlations within markets and blocks, memory of the blocks,
-influence of the largest market, winsorised and missing values, share of unmatched opportunities.
+    "diagnostics": """The properties of the sample: correlations within markets and blocks, correlation of
+neighbouring blocks, influence of the largest market, winsorised and missing values, share of unmatched opportunities.
 
     SELECT metric, market_correlation, block_correlation, longer_block_needed FROM diagnostics;
 """,
-    "replays": """Shadow only: what the variant's reports say of the opportunities that the control traded. Too many
-without a replay and without a pass keep a verdict away where the plan says `on_no_trade: zero`.
+    "replays": """Shadow only: what the variant's reports say about the opportunities that the control traded. With
+`on_no_trade: zero` in the plan, too many opportunities without a replay and without a pass keep a verdict away.
 
     SELECT sum(opportunities), sum(passed), sum(assumed), sum(missing) FROM replays
     WHERE experiment_id = 'line-shop-v4';
 """,
-    "replay_fidelity": """Shadow only: is the replay true? Where the backtester replays the control too, `replay_gap`
-is what it flatters, and `like_for_like` compares the variant with the replayed control: a bias that both share cancels.
+    "replay_fidelity": """Shadow only: is the replay true? If the backtester replays the control too, `replay_gap` is
+the error of the backtester. `like_for_like` compares the variant with the replayed control, so an error that both
+share cancels.
 
     SELECT metric, comparison, coverage, mean_uplift, ci_lower, ci_upper, state FROM replay_fidelity
     WHERE experiment_id = 'line-shop-v4';
 """,
-    "replay_gaps": """What the backtester flatters, per control strategy and day over all experiments. A gap that
-grows is a backtester that drifts, seen before the next promotion.
+    "replay_gaps": """The error of the backtester, per control strategy and day over all experiments. A growing gap
+shows that the backtester drifts, before the next promotion.
 
     SELECT day, metric, n_pairs, mean_gap, se FROM replay_gaps WHERE strategy_id = 'strat.line_shop' ORDER BY day;
 """,
-    "sample_ratio": """Limited live only: does the variant get the planned share of opportunities? A sequential
-multinomial test (Lindon & Malek 2022); an alarm blocks any verdict. Where all trades are compared, the same is asked
-within each market and hour of the day, see `sample_ratio_within` and `sample_ratio_groups`.
+    "sample_ratio": """Limited live only: does the variant get the planned share of opportunities? It is a
+sequential multinomial test (Lindon & Malek 2022), and an alarm blocks every verdict. Where all trades are compared, the
+split is also tested within each market and hour of the day, see `sample_ratio_within` and `sample_ratio_groups`.
 
     SELECT as_of, observed_share, planned_share, e_value, alarm FROM sample_ratio;
 """,
     "drift": """The change detector: did the mean uplift fall below minus the margin, and since when?
-The e-SR detector (Shin, Ramdas & Rinaldo 2022) on two-way evidence.
+It is the e-SR detector (Shin, Ramdas & Rinaldo 2022) on two-way evidence.
 
     SELECT as_of, log_evidence, threshold, since FROM drift WHERE alarm;
 """,
@@ -111,29 +112,30 @@ DEPS = {
         dg.AssetCheckSpec(
             "sample_ratio_as_planned",
             asset="sample_ratio",
-            description="No experiment in limited live gets another split than planned; an alarm blocks its verdict.",
+            description="Every experiment in limited live gets the planned split. An alarm blocks its verdict.",
         ),
         dg.AssetCheckSpec(
             "time_block_long_enough",
             asset="diagnostics",
-            description="Neighbouring blocks do not move together so much that a longer time_block is needed.",
+            description="Neighbouring blocks move together so little that no longer time_block is needed.",
         ),
         dg.AssetCheckSpec(
             "values_present",
             asset="diagnostics",
-            description="No more pairs lack a metric's value than the plan's max_missing; above it nothing is "
-            "concluded about that metric.",
+            description="At most the plan's max_missing of the pairs lack a metric's value. If more lack it, nothing "
+            "is concluded about that metric.",
         ),
         dg.AssetCheckSpec(
             "replay_is_true",
             asset="replay_fidelity",
-            description="No backtester is shown to flatter (or belittle) a control by more than the plan's margin, and "
-            "none makes another thing of its trades than it did before.",
+            description="No backtester is shown to make a control look better or worse by more than the plan's "
+            "margin, and no backtester treats a control differently from the days before.",
         ),
         dg.AssetCheckSpec(
             "path_ends_with_interval",
             asset="intervals",
-            description="Every newest interval is the end of its path, and the path counts every pair of the cells.",
+            description="Every newest interval is the last row of its path, and the path counts every pair of the "
+            "cells.",
             blocking=True,
         ),
     ],
@@ -180,14 +182,14 @@ def replay_is_true(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResu
     untrue = connection.execute(load("et_pipeline.evidence", "unfaithful")).fetchall()
     moved = connection.execute(load("et_pipeline.evidence", "moved_gaps")).fetchall()
     problems = [
-        f"{name}: the replayed control's {metric} differs from the live one's by {lower:.3g} to {upper:.3g}, "
-        + ("and the plan names no margin" if margin is None else f"and {margin:g} are allowed")
+        f"{name}: the {metric} of the replayed control differs from the live control by {lower:.3g} to {upper:.3g}, "
+        + ("and the plan names no margin" if margin is None else f"and ±{margin:g} is allowed")
         for name, metric, lower, upper, margin in untrue
     ] + [
-        f"{strategy}: on {day} its gap in {metric} was {gap:.3g}, on the days before {before:.3g}"
+        f"{strategy}: on {day} the gap in {metric} was {gap:.3g}; on the days before it was {before:.3g}"
         for strategy, metric, day, gap, before in moved
     ]
-    fine = "no backtester is shown to flatter its control"
+    fine = "no backtester is shown to make its control look better or worse"
     return check_result("replay_fidelity", "replay_is_true", problems, fine, warn=True)
 
 
@@ -197,9 +199,11 @@ def sample_ratio_as_planned(connection: "duckdb.DuckDBPyConnection") -> dg.Asset
         "SELECT experiment_id, arg_max(observed_share, as_of), arg_max(planned_share, as_of) "
         "FROM sample_ratio GROUP BY experiment_id HAVING bool_or(alarm) ORDER BY 1"
     ).fetchall()
-    problems = [f"{name}: {seen:.1%} seen, {planned:.1%} planned" for name, seen, planned in alarms]
+    problems = [
+        f"{name}: the share is {seen:.1%}, and {planned:.1%} is planned" for name, seen, planned in alarms
+    ]
     problems += [
-        f"{name}: within {dimension} {value} {seen:.1%} seen, {planned:.1%} planned"
+        f"{name}: within {dimension} {value} the share is {seen:.1%}, and {planned:.1%} is planned"
         for name, dimension, value, seen, planned in connection.execute(
             load("et_pipeline.evidence", "groups_off")
         ).fetchall()
@@ -212,7 +216,7 @@ def time_block_long_enough(connection: "duckdb.DuckDBPyConnection") -> dg.AssetC
     found = connection.execute(
         "SELECT experiment_id, metric, autocorrelation FROM diagnostics WHERE longer_block_needed ORDER BY ALL"
     ).fetchall()
-    problems = [f"{name} {metric}: lag-1 autocorrelation {value:.2f}" for name, metric, value in found]
+    problems = [f"{name} {metric}: the lag-1 autocorrelation is {value:.2f}" for name, metric, value in found]
     return check_result(
         "diagnostics", "time_block_long_enough", problems, "blocks are long enough", warn=True
     )
@@ -226,7 +230,7 @@ def values_present(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResu
     ).fetchall()
     problems = [
         f"{name} {metric}: {share:.1%} of the pairs have no value (control {control:.1%}, variant {variant:.1%}; "
-        f"at most {most:.1%} may)"
+        f"at most {most:.1%} is allowed)"
         for name, metric, share, control, variant, most in found
     ]
     return check_result("diagnostics", "values_present", problems, "every metric has its values")
@@ -239,4 +243,4 @@ def path_ends_with_interval(connection: "duckdb.DuckDBPyConnection") -> dg.Asset
         f"{name} {metric}" + ("" if comparison == UPLIFT.name else f" ({comparison})")
         for name, metric, comparison in wrong
     ]
-    return check_result("intervals", "path_ends_with_interval", problems, "interval, path and cells agree")
+    return check_result("intervals", "path_ends_with_interval", problems, "intervals, paths and cells agree")

@@ -19,13 +19,13 @@ GROUP = "insight"
 
 EXPERIMENT = """One experiment: its state, verdict, newest figures, and the plot of its interval path.
 
-Choose an experiment under *Partitions*; its figures over time are under *Overview*. A tick notes an experiment
-whenever something about it changed. *Materialize* computes one experiment again, from its reports to its page.
+Choose an experiment under *Partitions*. Its figures over time are under *Overview*. A tick adds an entry whenever
+something about the experiment changed. *Materialize* computes one experiment again, from its reports to its page.
 """
-LAST_TICK = """The last step of a tick: it notes each experiment that changed on `experiment`, and that everything
-was done for the inputs which the tick was started for (`warehouse/last_tick.json`). It writes the operators' metrics
-(`published/metrics.prom`), and counts what is left to the job `publish`: messages that wait, people to be told,
-notices that the published copy does not have yet."""
+LAST_TICK = """The last step of a tick. It adds an entry to `experiment` for each experiment that changed. It records
+for which inputs everything was done (`warehouse/last_tick.json`). It writes the operators' metrics
+(`published/metrics.prom`). It also counts what the job `publish` still has to do: messages that wait, messages to
+people, and notices that the published copy does not have yet."""
 
 
 @dg.asset(
@@ -53,7 +53,7 @@ def experiment(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
         if name not in known:
             raise dg.Failure(
                 f"{name} is not registered: put its plan into {settings.experiments_dir} and run a tick first; "
-                f"registered are {', '.join(known) or 'none'}"
+                f"registered experiments: {', '.join(known) or 'none'}"
             )
         build_pairs(connection, sampled(connection, [name]), full=True, engine=engine)
         build_cells(connection, [name], engine=engine)
@@ -97,7 +97,9 @@ def last_tick(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         inputs = context.run.tags.get(INPUTS_TAG)
         if inputs is not None:
             write_last_tick(settings, LastTick(inputs, wake_at))
-        write_metrics(connection, settings)  # after the note, so that their time shows that they include this tick
+        write_metrics(
+            connection, settings
+        )  # after the note, so that their time shows that they include this tick
     return dg.MaterializeResult(
         metadata={"noted": len(changed), "wake_at": wake_at.isoformat(), "left": left}
     )

@@ -12,10 +12,10 @@ from et_pipeline.defs.specs import bullets, materialized, spec
 
 GROUP = "experiments"
 
-DESCRIPTION = """Registered experiments, one row each, with the plan as it is in force and its tuning `g`.
+DESCRIPTION = """One row per registered experiment, with the plan in force and its tuning `g`.
 
-A plan is read from `data/experiments/*.yaml`. From EXPERIMENT_STARTED on its statistical part is frozen:
-a changed file is refused, and the check **plan_frozen** shows it until the file is put right.
+A plan is read from `data/experiments/*.yaml`. From EXPERIMENT_STARTED on, its statistical part is frozen:
+a changed file is refused, and the check **plan_frozen** shows this until the file is corrected.
 
     SELECT experiment_id, mode, starts_at, ends_at, plan_hash FROM experiments;
 """
@@ -28,7 +28,7 @@ a changed file is refused, and the check **plan_frozen** shows it until the file
         dg.AssetCheckSpec(
             "plans_valid",
             asset="experiments",
-            description="Every plan file could be registered as it stands.",
+            description="Every plan file could be registered as it is.",
         ),
         dg.AssetCheckSpec(
             "plan_frozen",

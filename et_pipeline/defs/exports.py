@@ -11,9 +11,9 @@ import dagster as dg
 from et_pipeline.defs.resource import Warehouse
 from et_pipeline.defs.specs import bullets, spec
 
-DESCRIPTION = """`published/parquet/`: the analyst database as Parquet, for those who use other tools.
+DESCRIPTION = """`published/parquet/`: the analyst database as Parquet files, for other tools.
 
-Small tables are one file each, `reports`, `pairs`, `unmatched` and `cells` one file a day; only files whose
+Each small table is one file. `reports`, `pairs`, `unmatched` and `cells` have one file per day. Only files whose
 rows changed are written.
 
     polars.read_parquet("published/parquet/pairs/*.parquet")
@@ -43,7 +43,7 @@ def parquet_files(warehouse: Warehouse) -> dg.MaterializeResult[Any]:
             "path": dg.MetadataValue.path(str(export.folder)),
             "written": len(export.written),
             "kept": export.kept,
-            "files": bullets(export.written[:200], "none changed"),
+            "files": bullets(export.written[:200], "no file changed"),
         },
     )
 
@@ -51,7 +51,7 @@ def parquet_files(warehouse: Warehouse) -> dg.MaterializeResult[Any]:
 parquet = dg.define_asset_job(
     "parquet",
     selection=dg.AssetSelection.assets("parquet_files"),
-    description="The analyst database as Parquet, as far as it changed.",
+    description="Writes the parts of the analyst database that changed as Parquet files.",
 )
 
 
@@ -59,7 +59,7 @@ parquet = dg.define_asset_job(
     job=parquet,
     cron_schedule="17 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Writes the analyst database as Parquet, once an hour, as far as it changed.",
+    description="Writes the parts of the analyst database that changed as Parquet files, once an hour.",
 )
 def parquet_hourly(
     context: dg.ScheduleEvaluationContext, warehouse: Warehouse

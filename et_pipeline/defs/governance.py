@@ -22,18 +22,19 @@ GROUP = "governance"
 SHOWN = 100
 """Largest number of experiments in the overview on the asset `verdicts`."""
 
-SIGN_OFFS = """Every signed decision that was found, whether it counts, and where not, why.
+SIGN_OFFS = """Every signed decision that was found, whether it counts, and if not, why.
 
 A sign-off is a small file with an SSH signature over experiment, plan, evidence, decision and reason
-(`et sign-off`). It is looked at before pairing, since a split above 50 % is sampled only after one.
+(`et sign-off`). It is checked before pairing, because an experiment with a split above 50 % is
+sampled only after a sign-off.
 
     SELECT experiment_id, purpose, decision, signer, valid, sentence FROM sign_offs;
 """
 DESCRIPTIONS = {
-    "verdicts": """One row an experiment: its state, the verdict where there is one, why, and what is missing.
+    "verdicts": """One row per experiment: its state, its verdict if there is one, the reason, and what is missing.
 
 The verdict is the first one along the interval path at the end of a closed block. What was announced stays
-announced; where late reports change it, the check **announced_verdict_follows** fails.
+announced. If later reports change the verdict, the check **announced_verdict_follows** fails.
 
     SELECT experiment_id, state, verdict, sentence FROM verdicts;
 """,
@@ -41,11 +42,11 @@ announced; where late reports change it, the check **announced_verdict_follows**
 
     SELECT emitted_at, experiment_id, reason_code, message FROM events ORDER BY seq;
 """,
-    "drift_signals": """What the StrategyRegistry was told about variants that underperform.
+    "drift_signals": """The messages to the StrategyRegistry about variants that underperform.
 
     SELECT experiment_id, metric, trigger, uplift, ci_upper, since FROM drift_signals;
 """,
-    "audit_log": """The append-only log of everything that was decided; each row carries the hash of the one before.
+    "audit_log": """The append-only log of everything that was decided; each row contains the hash of the row before it.
 
     SELECT seq, recorded_at, experiment_id, action, from_state, to_state FROM audit_log ORDER BY seq;
 """,
@@ -54,16 +55,16 @@ announced; where late reports change it, the check **announced_verdict_follows**
     SELECT experiment_id, e_value, threshold, stands, counted FROM portfolio
     WHERE verdict = 'variant_better' ORDER BY rank;
 """,
-    "families": """The variants of one control side by side, judged together; what to expect of the best of them.
+    "families": """The variants of one control side by side, judged together, with the expected uplift of each.
 
     SELECT family, experiment_id, mean_uplift, shrunk_uplift, stands FROM families ORDER BY family, mean_uplift DESC;
 """,
-    "promises": """Whether the uplift that was promised is kept after the promotion, by the plan that follows it.
+    "promises": """Whether the promised uplift is kept after the promotion, from the plan that follows the experiment.
 
     SELECT follows, promised_lower, promised_upper, observed_lower, observed_upper, state FROM promises;
 """,
-    "strategy_usage": """Who uses this bot: strategies with their state, and whether they must re-pass shadow because
-the contract changed.
+    "strategy_usage": """The strategies that use this bot, with their state, and whether they must pass shadow again
+because the contract changed.
 
     SELECT * FROM strategy_usage WHERE must_repass_shadow;
 """,
@@ -91,12 +92,12 @@ CHECKS = [
     dg.AssetCheckSpec(
         "announced_verdict_follows",
         asset="verdicts",
-        description="Every verdict that was announced still follows from the reports.",
+        description="Every announced verdict still follows from the reports.",
     ),
     dg.AssetCheckSpec(
         "not_stalled",
         asset="verdicts",
-        description="Reports can be read; otherwise sampling and verdicts pause.",
+        description="Reports can be read. Otherwise sampling and verdicts pause.",
     ),
     dg.AssetCheckSpec(
         "audit_chain_intact",
@@ -208,7 +209,10 @@ def evaluate(
     fault = audit.verify(connection, [*anchors, noted] if noted else anchors)
     return [
         check_result(
-            "verdicts", "announced_verdict_follows", outcome.contradicted, "every announced verdict follows"
+            "verdicts",
+            "announced_verdict_follows",
+            outcome.contradicted,
+            "every announced verdict still follows",
         ),
         check_result(
             "verdicts",

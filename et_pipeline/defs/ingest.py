@@ -22,21 +22,21 @@ GROUP = "ingest"
 LOG_EVERY_S = 1.0
 """Seconds between two log lines about the progress of an ingest; in a long one, a tenth of the time since its start."""
 
-SNAPSHOTS = """Every reading of a snapshot file, one row each, and where its lines went:
-`lines = reports + duplicates + skipped + quarantined + waiting`. A file that changed is read again and flagged;
-its bad lines count where they were read last. A report whose time lies ahead of the clock waits in `early_reports`.
+SNAPSHOTS = """One row per reading of a snapshot file, with what became of its lines:
+`lines = reports + duplicates + skipped + quarantined + waiting`. A file that changed is read again and flagged. Its
+refused lines count where they were read last. A report whose time lies in the future waits in `early_reports`.
 
     SELECT path, lines, reports, duplicates, skipped, quarantined, waiting FROM snapshots ORDER BY ingested_at;
 """
 
-REPORTS = """Sound OperationsReports, one row a report id. Of several contents under one id the one with the
-earliest `emitted_at` stays, whatever the order in which they came.
+REPORTS = """Valid OperationsReports, one row per report id. If one id has several contents, the content with the
+earliest `emitted_at` stays, in whatever order they came.
 
     SELECT strategy_id, mode, count(*), avg(edge_bps) FROM reports GROUP BY ALL;
 """
 
-QUARANTINE = """Lines that are no sound report: file, line number, one machine-readable reason, a sentence, the
-line itself (shortened).
+QUARANTINE = """Lines that are not valid reports, with file, line number, one machine-readable reason, a sentence and
+the (shortened) line itself.
 
     SELECT reason, count(*), any_value(sentence) FROM quarantine GROUP BY reason ORDER BY 2 DESC;
 """
@@ -73,19 +73,19 @@ CHECKS = [
     dg.AssetCheckSpec(
         "clocks_agree",
         asset="snapshots",
-        description="No report waits because its time lies ahead of the clock.",
+        description="No report waits because its time lies in the future.",
     ),
     dg.AssetCheckSpec(
         "report_ids_unique",
         asset="reports",
         blocking=True,
-        description="No report id stands twice, among the new reports and against all that were there.",
+        description="No report id occurs twice, among the new reports or together with the earlier ones.",
     ),
     dg.AssetCheckSpec(
         "reports_keep_the_schema",
         asset="reports",
         blocking=True,
-        description="The new reports, as they are stored, keep every rule of the contract.",
+        description="The new reports, as they are stored, follow every rule of the contract.",
     ),
     dg.AssetCheckSpec(
         "little_in_quarantine",
@@ -153,8 +153,8 @@ def ingest(
     context.log.info(
         f"ingest: {result.files} files, {result.lines:,} lines in {result.seconds:.1f} s "
         f"({result.mb_per_second:.1f} MB/s), {result.reports:,} new reports, {result.duplicates:,} duplicates, "
-        f"{result.skipped.total():,} skipped, {result.quarantined:,} quarantined, {result.waiting:,} waiting for "
-        f"their time, {result.due:,} whose time has come"
+        f"{result.skipped.total():,} skipped, {result.quarantined:,} quarantined, {result.waiting:,} with a "
+        f"time in the future, {result.due:,} that waited until now"
     )
     for path, reason in sorted(result.unreadable.items()):
         context.log.warning(f"cannot be read: {path or settings.report_bus_dir}: {reason}")
@@ -219,7 +219,7 @@ def _unchanged(connection: "duckdb.DuckDBPyConnection", first: int | None) -> dg
 def _clocks_agree(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResult:
     problems = [
         f"{bot_id}: {lines:,} lines wait, the first until {first:%Y-%m-%d %H:%M:%S} UTC, the last until "
-        f"{last:%Y-%m-%d %H:%M:%S}; look at the emitter's clock"
+        f"{last:%Y-%m-%d %H:%M:%S} UTC; check the clock of the emitter"
         for bot_id, lines, first, last in connection.execute(load("et_pipeline.ingest", "waiting")).fetchall()
     ]
     return check_result("snapshots", "clocks_agree", problems, "no report waits for its time", warn=True)
@@ -227,7 +227,7 @@ def _clocks_agree(connection: "duckdb.DuckDBPyConnection") -> dg.AssetCheckResul
 
 def _ids_unique(engine: Engine, first: int | None) -> dg.AssetCheckResult:
     rows = engine.rows(load("et_pipeline.ingest", "repeated_ids", first=first)) if first is not None else []
-    problems = [f"{report_id} stands {times} times" for report_id, times in rows]
+    problems = [f"{report_id} occurs {times} times" for report_id, times in rows]
     return check_result("reports", "report_ids_unique", problems, "every report id is unique")
 
 
@@ -240,7 +240,9 @@ def _schema_kept(engine: Engine, first: int | None) -> dg.AssetCheckResult:
     frame = engine.frame(load("et_pipeline.ingest", "new_reports", first=first, rows=SAMPLE_ROWS))
     found = faults(frame.select(*STRINGS, "emitted_at", *OPTIONAL, *REPORT_METRICS), report_schema())
     problems = [f"{frame.item(row, 'report_id')}: {fault.sentence}" for row, fault in found.items()]
-    return check_result("reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports looked at")
+    return check_result(
+        "reports", "reports_keep_the_schema", problems, f"{len(frame):,} reports were checked"
+    )
 
 
 def _little_quarantine(connection: "duckdb.DuckDBPyConnection", first: int | None) -> dg.AssetCheckResult:

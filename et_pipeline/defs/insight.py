@@ -12,14 +12,14 @@ from et_pipeline.defs.specs import bullets, page_link, spec
 
 GROUP = "insight"
 
-ANALYST_DATABASE = """`published/experiments.duckdb`: the warehouse as analysts read it, swapped in whole after
-each tick.
+ANALYST_DATABASE = """`published/experiments.duckdb`: the copy of the warehouse that analysts read. Each tick replaces
+the whole copy.
 
-Readers never meet a lock, and keep the file they opened until they open it again. Every table and column
-has a comment (`docs/data-dictionary.md`).
+Readers never wait for a lock, and they keep the file that they opened until they open it again. Every table and
+column has a comment (`docs/data-dictionary.md`).
 """
-REVIEW_PAGES = """`published/pages/<experiment>.html`: one self-contained page an experiment, from the analyst
-database alone, by which a reviewer can decide; and an index of them.
+REVIEW_PAGES = """`published/pages/<experiment>.html`: one self-contained page per experiment, drawn from the analyst
+database alone. A reviewer can decide with this page. An index lists all pages.
 """
 
 
@@ -50,7 +50,7 @@ database alone, by which a reviewer can decide; and an index of them.
         dg.AssetCheckSpec(
             "published_copy_is_fresh",
             asset="analyst_database",
-            description="The published copy can be read and holds what the warehouse holds.",
+            description="The published copy can be read, and its content is that of the warehouse.",
         )
     ],
     pool=POOL,
@@ -75,7 +75,7 @@ def analyst_database(
         asset_key="analyst_database",
         check_name="published_copy_is_fresh",
         passed=publication.current,
-        description="the copy is the warehouse"
+        description="the copy equals the warehouse"
         if publication.current
         else "the copy differs from the warehouse",
     )
@@ -84,7 +84,7 @@ def analyst_database(
 @dg.op(
     ins={"measured": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
-    description="Publishes the analyst database and the pages again, with what became of the messages.",
+    description="Publishes the analyst database and the pages again, with the results of the deliveries.",
     pool=POOL,
 )
 def publish_deliveries(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
@@ -131,7 +131,7 @@ def review_pages(
             "drawn": len(pages.drawn),
             "of_these_only_messages": len(pages.refreshed),
             "kept": len(pages.kept),
-            "pages": bullets(pages.drawn, "none changed"),
+            "pages": bullets(pages.drawn, "no page changed"),
             "failures": bullets(pages.failing),
         },
         data_version=SHARED,

@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 GROUP = "pairing"
 
-PAIRS = """Matched pairs: a control report and a variant report of the same opportunity, one row each.
+PAIRS = """Matched pairs. Each row is a control report and a variant report of the same opportunity.
 
 `<metric>_uplift` is variant minus control, turned so that positive is good for the variant. The pair's time is
-the control's. An experiment with a split above 50 % has no pairs until a human signed it off.
+the time of the control's report. An experiment with a split above 50 % has no pairs until a human has signed it off.
 
     SELECT pair_time, market_id, edge_bps_control, edge_bps_variant, edge_bps_uplift FROM pairs
     WHERE experiment_id = 'line-shop-v4' ORDER BY pair_time LIMIT 5;
 """
-UNMATCHED = """Reports of an experiment that found no partner, one row each, with the reason.
+UNMATCHED = """One row per report of an experiment that found no partner, with the reason.
 
     SELECT experiment_id, arm, reason, count(*) FROM unmatched GROUP BY ALL ORDER BY ALL;
 """
-CELLS = """Sufficient statistics of the uplift per experiment, metric, time block and market. They merge: all
-inference is computed from them.
+CELLS = """Sufficient statistics of the uplift per experiment, metric, time block and market. They can be added
+up, and all inference is computed from them.
 
     SELECT block, market_id, n, sum / n AS mean_uplift FROM cells
     WHERE experiment_id = 'line-shop-v4' AND metric = 'edge_bps' ORDER BY block, market_id;
 
-Where all trades of both arms are compared (limited live), they hold each arm's totals: `numerator_variant /
+Where all trades of both arms are compared (limited live), they contain each arm's totals: `numerator_variant /
 denominator_variant - numerator_control / denominator_control`.
 """
 LINEAGE = {
@@ -72,19 +72,19 @@ LINEAGE = {
         dg.AssetCheckSpec(
             "one_pair_a_report",
             asset="pairs",
-            description="No report stands in two pairs of an experiment.",
+            description="No report is in two pairs of an experiment.",
             blocking=True,
         ),
         dg.AssetCheckSpec(
             "every_report_placed",
             asset="unmatched",
-            description="Every report of an arm is in one pair, or in unmatched for one reason.",
+            description="Every report of an arm is either in one pair, or in unmatched with one reason.",
             blocking=True,
         ),
         dg.AssetCheckSpec(
             "match_rate",
             asset="unmatched",
-            description="At most a quarter of each arm's reports go unmatched.",
+            description="At most a quarter of each arm's reports have no partner.",
         ),
     ],
     pool=POOL,
@@ -111,7 +111,7 @@ def pairing(
         rebuilt = [name for found in outcomes for name in found.rebuilt]
         context.log.info(
             f"{pairs:,} pairs and {unmatched:,} unmatched reports written, "
-            f"{removed:,} pairs taken away first; from scratch: {', '.join(rebuilt) or 'none'}"
+            f"{removed:,} earlier pairs removed; paired from scratch: {', '.join(rebuilt) or 'none'}"
         )
         yield materialized(connection, "pairs", engine=engine, written=pairs, removed=removed)
         yield materialized(connection, "unmatched", engine=engine, written=unmatched)
@@ -138,8 +138,8 @@ def pairing(
         dg.AssetCheckSpec(
             "cells_count_the_pairs",
             asset="cells",
-            description="Every pair with a value is counted in exactly one cell; so is every trade where all of them "
-            "are compared.",
+            description="Every pair with a value is counted in exactly one cell. Where all trades are compared, so "
+            "is every trade.",
             blocking=True,
         )
     ],
@@ -169,7 +169,7 @@ def one_pair_a_report(engine: "Engine") -> dg.AssetCheckResult:
         view_stale(engine)
         found = engine.rows(load("et_pipeline.pairing", "reused_reports"))
     problems = [f"{name}: {report_id}" for name, report_id in found]
-    return check_result("pairs", "one_pair_a_report", problems, "every report is in one pair at most")
+    return check_result("pairs", "one_pair_a_report", problems, "every report is in at most one pair")
 
 
 def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.AssetCheckResult:
@@ -182,7 +182,7 @@ def every_report_placed(engine: "Engine", experiments: Sequence[str]) -> dg.Asse
     with engine.scope():
         prepare_pairing(engine, experiments)
         problems = [
-            f"{name}: {reports:,} reports of the {arm}, {placed:,} in pairs and unmatched"
+            f"{name}: the {arm} has {reports:,} reports, and {placed:,} are in pairs and unmatched"
             for name, arm, reports, placed in engine.rows(load("et_pipeline.pairing", "balance"))
         ]
     return check_result(
@@ -195,8 +195,8 @@ def match_rate(engine: "Engine") -> dg.AssetCheckResult:
     good."""
     engine.share("experiments")
     found = engine.rows(load("et_pipeline.pairing", "match_rates", most=MAX_UNMATCHED))
-    problems = [f"{name}: {share:.0%} of the {arm}'s reports" for name, arm, share in found]
-    fine = f"at most {MAX_UNMATCHED:.0%} unmatched everywhere"
+    problems = [f"{name}: {share:.0%} of the {arm}'s reports have no partner" for name, arm, share in found]
+    fine = f"at most {MAX_UNMATCHED:.0%} of each arm's reports have no partner"
     return check_result("unmatched", "match_rate", problems, fine, warn=True)
 
 
@@ -232,6 +232,7 @@ def cells_count_the_pairs(engine: "Engine") -> dg.AssetCheckResult:
             )
         found = engine.connection.execute(differences).fetchall()
     problems = [
-        f"{name} {metric}: {n} {counted}, {cells} in cells" for name, metric, n, counted, cells in found
+        f"{name} {metric}: there are {n} {counted}, and the cells count {cells}"
+        for name, metric, n, counted, cells in found
     ]
-    return check_result("cells", "cells_count_the_pairs", problems, "cells count every pair once")
+    return check_result("cells", "cells_count_the_pairs", problems, "the cells count every pair once")

@@ -16,8 +16,8 @@ from et_pipeline.defs.ticks import EVERY_ROUND_S
 
 DELIVERIES = """Every attempt to deliver a message, and what became of it.
 
-A tick delivers at once what goes to files, before it publishes. What goes to a real bus or registry may have to
-wait for it, which must hold up no tick: the job `publish` follows for that.
+A tick itself delivers what goes to files, before it publishes. Messages to a real bus or registry may have to wait, and
+a tick must not wait with them. So the job `publish` follows and delivers these.
 
     SELECT event_id, destination, attempt, status, detail FROM deliveries ORDER BY attempted_at;
 """
@@ -49,7 +49,7 @@ def deliveries(
 
 @dg.op(
     out=dg.Out(int, description="Messages due now."),
-    description="Puts together what people have to be told, and reads which messages are due.",
+    description="Writes the messages to people, and reads which messages are due.",
     pool=POOL,
     retry_policy=PATIENCE,
     tags={"dagster/kind/duckdb": ""},
@@ -66,7 +66,7 @@ def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
             address(connection, warehouse.settings, now)
         except DirectoryError as error:
             context.log.error(
-                f"nobody can be told what is new: {error}"
+                f"no message can be sent to people: {error}"
             )  # other messages are delivered, and the last op fails
         due = pending(connection, now=now)
     lines = [f"{item.message.event_id} {item.message.kind} → {item.destination}" for item in due[:SHOWN]]
@@ -79,7 +79,7 @@ def pending_events(context: dg.OpExecutionContext, warehouse: Warehouse) -> int:
         "result": dg.Out(int, description="Messages delivered."),
         "left_behind": dg.Out(int, description="Messages that this round could not deliver."),
     },
-    description="Sends what is due and records what became of it: at least once, by event id.",
+    description="Sends the messages that are due and records the results. Each event id is delivered at least once.",
     pool=POOL,
     retry_policy=PATIENCE,
 )
@@ -122,7 +122,7 @@ def house_metrics(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
 
 @dg.op(
     ins={"published": dg.In(dg.Nothing)},
-    description="Fails the run where a message could not be delivered or addressed, so that a person sees it.",
+    description="Fails the run if a message could not be delivered or addressed, so that a person sees it.",
     pool=POOL,
 )
 def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_behind: int) -> None:
@@ -139,8 +139,9 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
         lines = [f"{letter.event_id} → {letter.destination}: {letter.detail}" for letter in dead[:SHOWN]]
         raise dg.Failure(
             description=(
-                f"{left_behind} messages could not be delivered this time; {len(dead)} in all were given up "
-                "on and wait for `et outbox redeliver`, the others are tried again by themselves"
+                f"{left_behind} messages could not be delivered this time; {len(dead)} messages in all are dead "
+                "letters and "
+                "wait for `et outbox redeliver`, and the others are tried again by themselves"
             ),
             metadata={"dead_letters": bullets(lines)},
             allow_retries=False,
@@ -150,12 +151,12 @@ def delivery_report(context: dg.OpExecutionContext, warehouse: Warehouse, left_b
             read_directory(warehouse.settings)
         except DirectoryError as error:
             raise dg.Failure(
-                f"people wait to be told {waiting} things, but nobody can be: {error}", allow_retries=False
+                f"{waiting} messages to people wait and cannot be sent: {error}", allow_retries=False
             ) from None
 
 
 @dg.op(
-    description="Reads the report bus on NATS to its present end into snapshot files.",
+    description="Reads all new messages of the report bus on NATS into snapshot files.",
     pool="report_bus",
     out=dg.Out(int, description="Messages taken."),
 )
@@ -174,7 +175,7 @@ def take_bus_snapshots(context: dg.OpExecutionContext, warehouse: Warehouse) -> 
 
 
 @dg.job(
-    description="Snapshots from the report bus on NATS; reports become files that a tick reads.",
+    description="Reads reports from the bus on NATS into snapshot files, which a tick then reads.",
     executor_def=dg.in_process_executor,
     tags={"dagster/max_runtime": 1800},
 )
@@ -188,7 +189,8 @@ def collect() -> None:
     job_name="publish",
     minimum_interval_seconds=EVERY_ROUND_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Delivers what a tick has left to do: messages over a network and to people; one delivery a tick.",
+    description="Delivers the messages that a tick left over: those over a network and to people. One delivery per "
+    "tick.",
 )
 def publish_when_decided(
     context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
@@ -208,7 +210,8 @@ def publish_when_decided(
     job_name="publish",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Delivers what is due again: failed before, brought back by an operator, or left by a crash.",
+    description="Delivers messages that are due again: failed ones, those that an operator made pending, and those "
+    "left by a crash.",
 )
 def publish_pending(
     context: dg.SensorEvaluationContext, warehouse: Warehouse
@@ -231,7 +234,7 @@ def publish_pending(
             due = pending(connection, now=now)
             state = not_addressed(connection)
     except WarehouseError as error:
-        return dg.SkipReason(f"looked in vain: {error}")
+        return dg.SkipReason(f"the warehouse could not be opened: {error}")
     state += [f"{item.message.event_id} {item.destination} {item.attempt}" for item in due]
     if not state:
         return dg.SkipReason("nothing is due")
@@ -244,13 +247,13 @@ def publish_pending(
     cron_schedule="* * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Reads the report bus on NATS every minute, where one is connected (ET_NATS_URL).",
+    description="Reads the report bus on NATS every minute, if one is connected (ET_NATS_URL).",
 )
 def collect_regularly(
     context: dg.ScheduleEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
     """One run per minute; the run key is the minute."""
     if warehouse.settings.nats is None:
-        return dg.SkipReason("ET_NATS_URL is not set: snapshots come into the folder by other means")
+        return dg.SkipReason("ET_NATS_URL is not set, so snapshots come into the folder in another way")
     moment = context.scheduled_execution_time or datetime.now(UTC)
     return dg.RunRequest(run_key=moment.isoformat())

@@ -66,15 +66,15 @@ def _run_request(request: TickRequest, run_key: str) -> dg.RunRequest:
     job_name="tick",
     minimum_interval_seconds=EVERY_ROUND_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts a tick when a snapshot, plan or sign-off appears or changes, when the clock makes one due, or "
-    "when a published file is gone.",
+    description="Starts a tick when a snapshot, plan or sign-off appears or changes, when a certain time has come, "
+    "or when a published file is missing.",
 )
 def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
     """Requests a tick if one is due. The cursor is the last request, so that a restart repeats nothing."""
     settings = warehouse.settings
     inputs, last = fingerprint(settings), read_last_tick(settings)
     if not due(settings, inputs, last):
-        return dg.SkipReason("nothing new: every snapshot, plan and sign-off is in the warehouse")
+        return dg.SkipReason("nothing is new: every snapshot, plan and sign-off is in the warehouse already")
     run_key = inputs
     if last is not None and last.inputs == inputs:
         # A tick is due because of the time, or because a published file is missing. It is requested again after a while
@@ -88,7 +88,7 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     if context.instance.get_runs_count(dg.RunsFilter(job_name="tick", statuses=WAITING)):
         # So no queue forms if files come faster than ticks end. Files that the waiting tick does not see make another
         # one due after it.
-        return dg.SkipReason("a tick waits for its start and will read these inputs")
+        return dg.SkipReason("a tick waits to start and will read these inputs")
     known = context.instance.get_dynamic_partitions(EXPERIMENT_PARTITIONS)
     request = tick_request(settings, inputs, known)
     return dg.SensorResult(
@@ -105,7 +105,8 @@ def new_inputs(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.
     cron_schedule="*/15 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="A tick every quarter of an hour, whatever the sensor saw: outages and days are noticed in time.",
+    description="Starts a tick every quarter of an hour, also if the sensor saw nothing, so that outages and new "
+    "days are noticed in time.",
 )
 def regular_ticks(
     context: dg.ScheduleEvaluationContext, warehouse: Warehouse

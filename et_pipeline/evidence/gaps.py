@@ -102,18 +102,22 @@ def share(part: int, whole: int) -> float:
 
 def _words(series: PlannedSeries, arm: str, other: str, difference: tuple[float, float, float] | None) -> str:
     """The result of the comparison in words."""
-    where = f"Where the {arm}'s report has no {series.terms.name}"
+    name = series.terms.name
+    where = f"In pairs without the {arm}'s {name}"
     if difference is None:
-        return f"{where}, too little is known of the {other}'s to say whether the gaps go with what happened."
+        return (
+            f"{where}, too few values of the {other} are known to say whether the gaps depend on the result."
+        )
     mean, lower, upper = difference
     unit, decimals = series.terms.metric.unit, text.decimals_of(lower, upper, mean)
     found = (
-        f"{where}, the {other}'s differs by {text.signed(mean, decimals)} {unit} from its mean elsewhere "
+        f"{where}, the {other}'s mean {name} differs by {text.signed(mean, decimals)} {unit} from its mean in other "
+        "pairs "
         f"({text.between(lower, upper, unit, decimals)})"
     )
     if lower <= 0.0 <= upper:
-        return f"{found}: no sign that the gaps go with what happened."
-    return f"{found}: the gaps go with what happened, so the values that are there are a selection."
+        return f"{found}. There is no sign that the gaps depend on the result."
+    return f"{found}. The gaps depend on the result, so the values that exist are a biased selection."
 
 
 def _difference(

@@ -63,21 +63,23 @@ def _sentence(
     name = series.terms.name
     if not n_before:
         return (
-            f"Whether the control's {name} moved when the variant began is unknown: no trade of it is from before "
-            f"{began}."
+            f"It is unknown whether the control's {name} changed when the variant began: no trade of the control is "
+            "from "
+            f"before {began}."
         )
-    trades = f"{n_since:,} trades since {began}, {n_before:,} before"
+    trades = f"{n_since:,} trades since {began}, {n_before:,} trades before"
     if moved is None:
-        return f"Whether the control's {name} moved when the variant began cannot be told yet ({trades})."
+        return f"It is not known yet whether the control's {name} changed when the variant began ({trades})."
     mean, lower, upper = moved
     unit, decimals = series.terms.metric.unit, text.decimals_of(lower, upper, mean)
     found = (
         f"Since the variant began, the control's own {name} differs by {text.signed(mean, decimals)} {unit} from "
-        f"before ({text.between(lower, upper, unit, decimals)}; {trades})"
+        f"its mean before ({text.between(lower, upper, unit, decimals)}; {trades})"
     )
     if lower <= 0.0 <= upper:
-        return f"{found}: no sign that the variant acts on its control."
+        return f"{found}. There is no sign that the variant influences the control."
     return (
-        f"{found}: its level moved. The variant may act on its control, or the markets changed; if it is the "
-        "variant, the uplift is told against a control that the experiment made."
+        f"{found}. So the control's level changed. Either the variant influences the control, or the markets "
+        "changed. If the "
+        "variant influences the control, the uplift compares the variant with a control that the experiment changed."
     )

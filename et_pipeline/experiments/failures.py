@@ -24,11 +24,11 @@ T = TypeVar("T")
 Stage = Literal["plan", "sign_offs", "pairing", "cells", "evidence", "decision", "page"]
 STAGES: dict[Stage, str] = {
     "plan": "its plan could not be registered or read again",
-    "sign_offs": "whether it may be sampled could not be decided",
+    "sign_offs": "the program could not decide whether it may be sampled",
     "pairing": "its reports could not be paired",
     "cells": "its pairs could not be counted",
     "evidence": "its intervals could not be computed",
-    "decision": "it could not be decided",
+    "decision": "its verdict could not be determined",
     "page": "its page could not be drawn",
 }
 """The stages in their order, each with the words that say what its failure means."""

@@ -174,8 +174,8 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
             plan.experiment_id,
             "variant",
             plan.variant.strategy_id,
-            f"its variant is already watched by {other.experiment_id} at the same time; "
-            "allowed: one experiment a variant at a time",
+            f"{other.experiment_id} already watches the same variant at the same time; "
+            "allowed: one experiment per variant at a time",
         )
     reason = unlike_followed(plan, accepted)
     if reason is not None:
@@ -187,8 +187,9 @@ def _inadmissible(path: str, plan: Plan, accepted: list[Plan], settings: Setting
             plan.experiment_id,
             "family",
             repr(plan.family),
-            f"{other.experiment_id} is of this family and has another control or another primary metric; allowed: the "
-            "same of both in one family, since its variants answer one question",
+            f"{other.experiment_id} belongs to this family and has another control or another primary metric; "
+            "allowed: the "
+            "same control and primary metric in one family, because its variants answer one question",
         )
     return None
 
@@ -246,8 +247,8 @@ def _forbidden_changes(path: str, present: Plan, plan: Plan, decided: datetime |
                 plan.experiment_id,
                 "ends_at",
                 plan.ends_at.isoformat(),
-                f"its verdict was announced as of {decided.isoformat()}, and an end before that would take away "
-                "what it rests on; allowed: that moment or later",
+                f"its verdict was announced as of {decided.isoformat()} and is based on reports up to that time; "
+                "allowed: that time or later",
             )
         )
     if present.sample and not plan.sample:

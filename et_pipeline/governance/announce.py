@@ -30,7 +30,7 @@ from et_pipeline.governance.terms import Alarm, Drift, Missing, Point, Sample, f
 from et_pipeline.governance.verdict import Assessment, point_evidence, rounded
 from et_pipeline.inference.twoway import MIN_CLUSTERS
 
-SAMPLE = "Its reports are sample data: generated, evidence of nothing."
+SAMPLE = "Its reports are generated sample data, so they are no evidence."
 """The sentence in messages about a plan with `sample: true`."""
 MAX_LOG_EVIDENCE = 700.0
 """Larger evidence is sent as e^700, since a floating-point number cannot be much larger."""
@@ -58,8 +58,8 @@ def large_split(experiment: RegisteredExperiment, at: datetime, evidence_hash: s
         experiment,
         at,
         period=f"split={split:g}",
-        message=f"{experiment.experiment_id} plans {split:g} % of the traffic for the variant; "
-        "it waits for a human's valid sign-off.",
+        message=f"{experiment.experiment_id} plans {split:g} % of the traffic for the variant. "
+        "It waits for a human's valid sign-off.",
         payload={"traffic_split_pct": split, "evidence_hash": evidence_hash, "waits_for": "sign-off"},
     )
 
@@ -94,8 +94,8 @@ def stalled(experiment: RegisteredExperiment, at: datetime, outage: Outage) -> E
         experiment,
         at,
         period=f"{outage.source}@{isoformat(outage.since)}",
-        message=f"{experiment.experiment_id} is paused since {outage.since:%Y-%m-%d %H:%M} UTC: "
-        f"{outage.reason}. It goes on by itself when that is over; nothing is lost.",
+        message=f"{experiment.experiment_id} has been paused since {outage.since:%Y-%m-%d %H:%M} UTC: "
+        f"{outage.reason}. It continues by itself when the outage is over, and nothing is lost.",
         payload={"source": outage.source, "since": isoformat(outage.since), "reason": outage.reason},
     )
 
@@ -159,8 +159,14 @@ def review(
         plan_hash=experiment.plan_hash,
         evidence_hash=evidence_hash,
         approvers=experiment.approvers,
-        message=f"The variant of {experiment.experiment_id} was found better.{about} Please look at the evidence; "
-        + " ".join([f"{people} may sign off or decline. Nothing is promoted by this message.", *notes]),
+        message=f"The variant of {experiment.experiment_id} was found better.{about} Please look at the evidence. "
+        + " ".join(
+            [
+                f"{people[0].upper()}{people[1:]} may approve or decline with a sign-off. This message promotes "
+                "nothing.",
+                *notes,
+            ]
+        ),
         registered_in_hindsight=experiment.registered_in_hindsight,
         already_there=already_there,
         emitted_at=at,
@@ -231,18 +237,20 @@ def detector_signal(
 def signal_sentence(signal: DriftSignal) -> str:
     """A drift signal as a sentence for people."""
     unit = metric_of(signal.metric).unit
-    mean = "" if signal.uplift is None else f", by {text.number(signal.uplift, 3)} {unit} on average so far"
+    mean = (
+        "" if signal.uplift is None else f" Its mean uplift so far is {text.number(signal.uplift, 3)} {unit}."
+    )
     since = (
         "" if signal.since is None else f" It seems to have begun around {signal.since:%Y-%m-%d %H:%M} UTC."
     )
     how = {
-        "interval": "its whole confidence interval lies on the losing side",
-        "guardrail": "it lost more than the margin its guardrail allows",
-        "detector": "the change detector noticed a fall",
+        "interval": "its whole confidence interval lies below zero",
+        "guardrail": "it loses more than the margin of the guardrail allows",
+        "detector": "the change detector found that the mean fell",
     }[signal.trigger]
     return (
-        f"The variant {signal.variant_strategy_id} of {signal.experiment_id} underperforms in {signal.metric}"
-        f"{mean}: {how}.{since} This is information; it asks for no change."
+        f"The variant {signal.variant_strategy_id} of {signal.experiment_id} underperforms in {signal.metric}: "
+        f"{how}.{mean}{since} This message is information and asks for no change."
     )
 
 

@@ -67,7 +67,7 @@ def _metric_condition(experiment: RegisteredExperiment, standing: Standing) -> C
         f"{standing.name} ({standing.role})",
         f"{text.interval(lower, upper, standing.unit)} ({text.percent(1 - alpha)})",
         needed,
-        "good" if standing.says == "within what counts as equal" else standing.tone,
+        "good" if standing.says == "within the equivalence margin" else standing.tone,
         f"interval_path.{source}; experiment_metrics.{margin}",
     )
 
@@ -86,8 +86,8 @@ def _replay_conditions(
         found.append(
             Condition(
                 "Replay is true",
-                f"{fidelity.state.replace('_', ' ')}, {text.percent(fidelity.coverage)} of the pairs",
-                f"not unfaithful{margin}, at least {text.percent(MIN_COVERAGE)} of the pairs",
+                f"{fidelity.state.replace('_', ' ')}, for {text.percent(fidelity.coverage)} of the pairs",
+                f"not unfaithful{margin}, for at least {text.percent(MIN_COVERAGE)} of the pairs",
                 tones[fidelity.state],
                 "replay_fidelity.state, coverage; experiments.replay_required",
             )
@@ -106,8 +106,8 @@ def _replay_conditions(
         found.append(
             Condition(
                 "Both comparisons agree",
-                f"the uplift says {said[0]}, like for like {said[1]}",
-                "the same of both",
+                f"uplift: {said[0]}; like for like: {said[1]}",
+                "the same result in both",
                 "good" if said[0] == said[1] else "bad",
                 "interval_path, replay_path",
             )
@@ -132,7 +132,7 @@ def _sample_conditions(
         Condition(f"Enough {experiment.counted}", text.number(n) if n else "none yet", f"at least {text.number(least)}",
                   "good" if n >= least else "open",
                   "interval_path.n_pairs; experiments.min_samples_for_decision"),
-        Condition("Enough independent groups", text.number(clusters, 3) if n else "none yet",
+        Condition("Effective sample size", text.number(clusters, 3) if n else "none yet",
                   f"at least {MIN_CLUSTERS}",
                   "good" if clusters >= MIN_CLUSTERS else "open", "interval_path.effective_clusters"),
         Condition("Blocks long enough", "–" if memory is None else f"autocorrelation {text.number(memory, 2)}",
@@ -145,7 +145,7 @@ def _sample_conditions(
             Condition(
                 "Looks of the plan",
                 f"{point.look} of {point.looks}",
-                f"a fifth of them, and {MIN_BLOCKS} blocks with {experiment.unit}s",
+                f"at least a fifth of them, and {MIN_BLOCKS} blocks with {experiment.unit}s",
                 "good" if point.ready or within_without_spread(experiment, sample, primary) else "open",
                 "interval_path.look, looks, next_look_at, n_blocks",
             )
@@ -155,7 +155,7 @@ def _sample_conditions(
             found.append(
                 Condition(
                     f"Values of {terms.name}",
-                    f"{text.percent(sample.missing_share(terms.name))} of the {experiment.unit}s have none",
+                    f"missing in {text.percent(sample.missing_share(terms.name))} of the {experiment.unit}s",
                     f"at most {text.percent(experiment.max_missing)}",
                     "bad" if values_missing(experiment, sample, terms.name) else "good",
                     "verdicts.standing; experiments.max_missing",

@@ -24,9 +24,9 @@ from et_pipeline.governance.contract import contract_fingerprint
 from et_pipeline.governance.explain import (
     NO_PAIRS,
     about_sentence,
+    contradiction_sentence,
     hindsight_sentence,
     weakened_sentence,
-    what_changed,
 )
 from et_pipeline.governance.judgement import dumps
 from et_pipeline.governance.notices import Notice
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from et_pipeline.settings import Settings
 
 NOT_DECIDING = {
-    "registered": "Not started yet: starts_at is not reached.",
-    "awaiting_sign_off": f"The split is above {LARGE_SPLIT_PCT:g} %: a human's valid sign-off is missing.",
-    "split_declined": "A human declined the split: nothing is sampled under it.",
+    "registered": "The experiment has not started: starts_at lies in the future.",
+    "awaiting_sign_off": f"The split is above {LARGE_SPLIT_PCT:g} %, and a human's valid sign-off is missing.",
+    "split_declined": "A human declined the split, so no sampling takes place with this split.",
     "stalled": "Reports cannot be read: sampling and verdicts pause until they can.",
 }
 """States without a verdict, whatever the reports contain, each with the reason; also for a split that was declined."""
@@ -408,11 +408,11 @@ def _write_verdict(
     sentence = NOT_DECIDING.get(reason, assessment.sentence)
     if contradicted and announced is not None:
         reason = "verdict_withdrawn" if assessment.verdict is None else "verdict_contradicted"
-        sentence = (
-            f"Announced was {announced.verdict}, but "
-            f"{what_changed(*records.changed_since_announced(work.connection, identifier))}: "
-            f"now it says {assessment.verdict or 'nothing yet'}. {sentence}"
+        reports, amended = records.changed_since_announced(work.connection, identifier)
+        changed = contradiction_sentence(
+            announced.verdict, assessment.verdict, reports=reports, amended=amended
         )
+        sentence = f"{changed} {sentence}"
     weakened = decided and assessment.weakened and not contradicted
     if weakened:
         sentence = f"{sentence} {weakened_sentence(experiment, assessment.present)}"

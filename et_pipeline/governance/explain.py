@@ -73,7 +73,7 @@ def missing_conditions(
             Missing(
                 "primary_undecided",
                 primary.name,
-                f"The difference in {primary.name}, {_range(experiment, point)}, may still be zero.",
+                f"The difference in {primary.name} is {_range(experiment, point)}, so it may still be zero.",
                 _further(experiment, primary, point),
             )
         )
@@ -84,8 +84,8 @@ def missing_conditions(
                 Missing(
                     "guardrail_undecided",
                     terms.name,
-                    f"It is not shown yet that {terms.name}, {_range(experiment, guard)}, loses less than "
-                    f"{terms.margin:g} {terms.metric.unit}.",
+                    f"It is not shown yet that {terms.name} loses less than {terms.margin:g} {terms.metric.unit}: the "
+                    f"difference is {_range(experiment, guard)}.",
                     _further(experiment, terms, guard),
                 )
             )
@@ -94,7 +94,7 @@ def missing_conditions(
     ]
     found = [*_disagreement(experiment, sample), *found]
     if not found:  # all conditions are met now, but were not at the newest look
-        found.append(Missing("waits_for_look", None, "A verdict falls at a look only.", None))
+        found.append(Missing("waits_for_look", None, "A verdict is given only at a look.", None))
     return found
 
 
@@ -106,14 +106,14 @@ def _disagreement(experiment: RegisteredExperiment, sample: Sample) -> list[Miss
     if fidelity is None:
         return []
     if fidelity.counts and concludes(experiment, sample.like_for_like) != found:
-        uplift = "not there yet" if sample.of(primary) is None else _range(experiment, sample.points[primary])
-        like = "not there yet" if fidelity.like is None else _range(experiment, fidelity.like)
+        uplift = "not known yet" if sample.of(primary) is None else _range(experiment, sample.points[primary])
+        like = "not known yet" if fidelity.like is None else _range(experiment, fidelity.like)
         return [
             Missing(
                 "replay_disagrees",
                 primary,
-                f"The two comparisons disagree: against the live control the difference in {primary} is {uplift}, "
-                f"against the replayed control it is {like}. Only what both say is concluded.",
+                f"The two comparisons disagree. Against the live control the difference in {primary} is {uplift}. "
+                f"Against the replayed control it is {like}. Only what both comparisons say is concluded.",
                 None,
             )
         ]
@@ -131,8 +131,9 @@ def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> s
     if fidelity.state == "unknown":
         share = "none" if not fidelity.coverage else text.percent(fidelity.coverage)
         return (
-            f"Whether the replay is true is unknown: the control was replayed for {share} of the pairs (at least "
-            f"{text.percent(MIN_COVERAGE)} are needed), so whatever the backtester flatters counts as a difference."
+            f"It is unknown whether the replay is true: the control was replayed for {share} of the pairs, and at "
+            "least "
+            f"{text.percent(MIN_COVERAGE)} are needed. So an error of the backtester counts as a difference."
         )
     gap = (
         "not known well enough for an interval" if fidelity.gap is None else _range(experiment, fidelity.gap)
@@ -141,21 +142,21 @@ def fidelity_sentence(experiment: RegisteredExperiment, fidelity: Fidelity) -> s
     if fidelity.margin is None:
         allowed = ", and the plan names no margin for it"
     else:
-        allowed = f", where {fidelity.margin:g} {primary.metric.unit} are allowed"
+        allowed = f", and ±{fidelity.margin:g} {primary.metric.unit} is allowed"
     covered = f" The control was replayed for {text.percent(fidelity.coverage)} of the pairs."
     if fidelity.state == "faithful":
         return f"The replay is faithful: {where}{allowed}.{covered}"
     if fidelity.state == "unfaithful":
         return (
-            f"The replay is not true: {where}{allowed}. What counts is the comparison like for like: "
+            f"The replay is not true: {where}{allowed}. The comparison like for like counts instead: "
             f"{_like_for_like(experiment, fidelity)}.{covered}"
         )
-    return f"Whether the replay is true is not shown yet: {where}{allowed}.{covered}"
+    return f"It is not shown yet whether the replay is true: {where}{allowed}.{covered}"
 
 
 def _like_for_like(experiment: RegisteredExperiment, fidelity: Fidelity) -> str:
     if fidelity.like is None:
-        return "it is not there yet"
+        return "it has no value yet"
     return f"against the replayed control the difference is {_range(experiment, fidelity.like)}"
 
 
@@ -173,7 +174,7 @@ def no_pairs(experiment: RegisteredExperiment) -> Missing:
         NO_PAIRS,
         None,
         f"It ended on {experiment.ends_at:%Y-%m-%d %H:%M} UTC without a single {nothing}, so "
-        "nothing is concluded. Reports that come later are still taken in.",
+        "nothing is concluded. Reports that come later still count.",
         None,
     )
 
@@ -186,7 +187,8 @@ def _replays_missing(sample: Sample) -> Missing:
         None,
         f"{found.missing:,} of the {found.opportunities:,} opportunities that the control traded "
         f"({text.percent(found.missing / found.opportunities)}) have no report of the variant: neither a replay "
-        f"nor one that says it passed. At most {text.percent(MAX_MISSING_REPLAYS)} may, so nothing is concluded.",
+        "nor a report that it passed. Nothing is concluded if more than "
+        f"{text.percent(MAX_MISSING_REPLAYS)} have none.",
         None,
     )
 
@@ -203,11 +205,12 @@ def replays_sentence(experiment: RegisteredExperiment, replays: Replays | None) 
     if experiment.on_no_trade == "exclude":
         if replays.traded == replays.opportunities:
             return ""
-        passed = f"on {replays.passed:,} the variant says that it passed, and " if replays.passed else ""
+        passed = f" On {replays.passed:,} the variant reported that it passed." if replays.passed else ""
         return (
-            f" Of the {replays.opportunities:,} opportunities that the control traded, these are the "
-            f"{replays.traded:,} that both traded; {passed}{replays.missing:,} have no report of the variant, "
-            "which may have passed on them or not have replayed them."
+            f" The control traded {replays.opportunities:,} opportunities; the figures are about the "
+            f"{replays.traded:,} "
+            f"that both arms traded.{passed} {replays.missing:,} have no report of the variant: either it passed on "
+            "them, or they were not replayed."
         )
     assumed = (
         f" {replays.assumed:,} passes of the variant are assumed: it sent no report of these opportunities."
@@ -228,14 +231,14 @@ def _values_missing(experiment: RegisteredExperiment, sample: Sample, metric: st
     total = gaps.pairs + (0 if point is None else point.n_pairs)
     lacking = (
         f"{gaps.pairs:,} of {total:,} pairs ({text.percent(gaps.pairs / total)}) have no value of {metric}: "
-        f"{gaps.control:,} of the control's reports and {gaps.variant:,} of the variant's lack it. At most "
-        f"{text.percent(experiment.max_missing)} may"
+        f"{gaps.control:,} of the control's reports and {gaps.variant:,} of the variant's reports lack it. At most "
+        f"{text.percent(experiment.max_missing)} of the pairs may have none"
     )
     if not experiment.paired:
         lacking = (
-            f"{gaps.control:,} of the control's trades and {gaps.variant:,} of the variant's have no value of "
-            f"{metric}, of one arm {text.percent(sample.missing_share(metric))}. At most "
-            f"{text.percent(experiment.max_missing)} of an arm's may"
+            f"{gaps.control:,} of the control's trades and {gaps.variant:,} of the variant's trades have no value of "
+            f"{metric}; in one arm these are {text.percent(sample.missing_share(metric))} of its trades. At most "
+            f"{text.percent(experiment.max_missing)} of an arm's trades may have none"
         )
     return Missing(
         "values_missing",
@@ -251,9 +254,7 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
     least = experiment.min_samples_for_decision
     if point is None or point.n_pairs < least:
         n = 0 if point is None else point.n_pairs
-        sentence = (
-            f"{name} has {n:,} {experiment.counted} in closed blocks of the {least:,} a decision needs."
-        )
+        sentence = f"{name} has {n:,} of the {least:,} {experiment.counted} required (completed blocks only)."
         return Missing("too_few_pairs", name, sentence, least - n)
     if not point.effective_clusters >= MIN_CLUSTERS:
         growth = MIN_CLUSTERS / max(1.0, point.effective_clusters)
@@ -261,8 +262,8 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
         return Missing(
             "too_few_clusters",
             name,
-            f"The {experiment.counted} of {name} count as {point.effective_clusters:.1f} independent groups of the "
-            f"{MIN_CLUSTERS} a decision needs.{_expectation(experiment, further)}",
+            f"The effective sample size of {name} is {point.effective_clusters:.1f}, and a decision needs at least "
+            f"{MIN_CLUSTERS}.{_expectation(experiment, further)}",
             further,
         )
     if above(point.autocorrelation, MAX_AUTOCORRELATION):
@@ -280,7 +281,7 @@ def _too_small(experiment: RegisteredExperiment, terms: MetricTerms, sample: Sam
             "no_spread",
             name,
             f"{name} differs by the same {every} in every {experiment.unit}. Without any spread there is no interval, "
-            "and so much is not within what the plan allows.",
+            "and the plan's margin does not allow this difference.",
             None,
         )
     if not point.ready and point.looks is not None:
@@ -296,12 +297,13 @@ def _before_a_look(experiment: RegisteredExperiment, point: Point) -> Missing:
         return Missing(
             "too_few_blocks",
             point.metric,
-            f"{point.metric} has {experiment.unit}s in {point.n_blocks} time blocks of the {MIN_BLOCKS} that it takes "
-            "to tell how much neighbouring blocks move together.",
+            f"{point.metric} has {experiment.unit}s in {point.n_blocks} of the {MIN_BLOCKS} time blocks required. "
+            "Fewer "
+            "blocks do not show how much neighbouring blocks move together.",
             None,
         )
     return Missing(
-        "waits_for_look", point.metric, f"{point.metric} has its next interval at the next look.", None
+        "waits_for_look", point.metric, f"{point.metric} gets its next interval at the next look.", None
     )
 
 
@@ -313,7 +315,9 @@ def next_look_sentence(looks: int | None, at: datetime | None) -> str:
         at: End of the block with the next look (UTC).
     """
     return (
-        "" if looks is None or at is None else f"The next of its {looks} looks is at {at:%Y-%m-%d %H:%M} UTC."
+        ""
+        if looks is None or at is None
+        else f"The next of the plan's {looks} looks is at {at:%Y-%m-%d %H:%M} UTC."
     )
 
 
@@ -356,7 +360,10 @@ def verdict_sentence(
     name = experiment.primary.name
     if verdict == "inconclusive":
         why = " ".join(item.sentence for item in missing)
-        return f"The experiment ended without a clear answer, which is not evidence of no difference. {why}"
+        return (
+            "The experiment ended without a clear answer. This does not show that there is no difference. "
+            f"{why}"
+        )
     if verdict == "variant_worse":
         return _worse(experiment, alarms[0].point)
     point = points[name]
@@ -368,21 +375,30 @@ def verdict_sentence(
         return f"The variant is better: {difference}, {_sample(point)}.{guards}"
     margin = f"{experiment.primary.equivalence_margin:g} {experiment.primary.metric.unit}"
     sample = _sample(point)
-    return f"The two are equivalent: {difference}, within the {margin} the plan calls equal, {sample}."
+    return f"The two arms are equivalent: {difference}, {sample}. The plan counts ±{margin} as equal."
 
 
-def what_changed(reports: bool, amended: Sequence[str]) -> str:
-    """Why an announced verdict no longer follows from the evidence.
+def contradiction_sentence(
+    announced: str | None, now: str | None, *, reports: bool, amended: Sequence[str]
+) -> str:
+    """Which verdict was announced, what changed it, and what follows now.
 
     Args:
-        reports: Whether reports of the experiment's arms came after the announcement.
-        amended: Keys of its plan that were amended after the announcement.
+        announced: The announced verdict.
+        now: The verdict that follows now, None where none does.
+        reports: Whether reports of its arms came after it was announced.
+        amended: Keys of its plan that were amended since then.
     """
     amendment = f"an amendment of the plan ({', '.join(amended)})" if amended else ""
-    causes = " and ".join(filter(None, ("reports that came later" if reports else "", amendment)))
+    causes = " and ".join(filter(None, ("later reports" if reports else "", amendment)))
     if not causes:
-        return "the evidence is computed in another way since then, although no report came and the plan is the same"
-    return f"{causes} changed the evidence"
+        result = f"the result is now '{now}'" if now else "no verdict follows now"
+        return (
+            f"We announced '{announced}'. No report came since then and the plan is the same, but the program computes "
+            f"the evidence in another way: {result}."
+        )
+    result = f"the result to '{now}'" if now else "the result: no verdict follows now"
+    return f"We announced '{announced}'. {causes[0].upper()}{causes[1:]} changed {result}."
 
 
 def weakened_sentence(experiment: RegisteredExperiment, present: Sample) -> str:
@@ -390,38 +406,42 @@ def weakened_sentence(experiment: RegisteredExperiment, present: Sample) -> str:
     name = experiment.primary.name
     point = present.points[name]
     return (
-        f"The present interval no longer supports it: by {point.as_of:%Y-%m-%d %H:%M} UTC the difference in {name} is "
-        f"{_range(experiment, point)} per {experiment.unit}, {_sample(point)}."
+        f"The present interval no longer supports the verdict: up to {point.as_of:%Y-%m-%d %H:%M} UTC the difference "
+        "in "
+        f"{name} is {_range(experiment, point)} per {experiment.unit}, {_sample(point)}."
     )
 
 
 def hindsight_sentence(registered_at: datetime, starts_at: datetime, already_there: float | None) -> str:
     """What a reviewer has to know about a window that began before its registration."""
-    there = "nothing of its sample was there yet"
+    there = "None of its sample existed by then."
     if already_there:
-        there = f"{text.percent(already_there)} of its sample was there already, so it may have been chosen from them"
+        there = (
+            f"{text.percent(already_there)} of its sample existed by then, so the window may have been chosen by "
+            "looking "
+            "at its data."
+        )
     return (
-        f"It was registered on {registered_at:%Y-%m-%d %H:%M} UTC, after its window had begun "
-        f"({starts_at:%Y-%m-%d %H:%M} UTC): {there}."
+        f"The plan was registered on {registered_at:%Y-%m-%d %H:%M} UTC, after its window had begun "
+        f"({starts_at:%Y-%m-%d %H:%M} UTC). {there}"
     )
 
 
 def _worse(experiment: RegisteredExperiment, point: Point) -> str:
     terms = next(terms for terms in experiment.metrics if terms.name == point.metric)
     unit = metric_of(point.metric).unit
-    limit = f" by more than the {terms.margin:g} {unit} it may lose" if terms.margin else ""
+    limit = f" by more than the {terms.margin:g} {unit} that the plan allows" if terms.margin else ""
     return (
-        f"The variant is worse: its {point.metric} is behind the control's{limit}; the difference is "
+        f"The variant is worse: its {point.metric} is worse than the control's{limit}. The difference is "
         f"{text.between(point.alarm_ci_lower, point.alarm_ci_upper, unit)} per {experiment.unit} "
         f"({_confidence(experiment.alarm_alpha, point)}), {_sample(point)}."
     )
 
 
 def _sample(point: Point) -> str:
-    groups = f"{point.effective_clusters:.0f} independent groups"
-    return f"over {point.sample} that count as {groups}"
+    return f"from {point.sample} (effective sample size {point.effective_clusters:.0f})"
 
 
 def _confidence(alpha: float, point: Point) -> str:
-    over = "however often one looks" if point.looks is None else f"over all {point.looks} looks of the plan"
-    return f"{100 * (1 - alpha):.4g} % confidence, {over}"
+    valid = "however often you check" if point.looks is None else f"at all {point.looks} looks of the plan"
+    return f"{100 * (1 - alpha):.4g} % confidence; valid {valid}"

@@ -9,35 +9,35 @@ from et_pipeline.contracts.plan import LARGE_SPLIT_PCT
 
 OF_STATE = {
     "registered": "Nothing to do: sampling begins at the planned start.",
-    "awaiting_sign_off": "A human decides about the split before sampling begins.",
-    "sampling": "Nothing to do: sampling goes on until the evidence suffices or the experiment ends.",
-    "stalled": "Bring the report bus back; sampling resumes by itself and nothing is lost.",
-    "promotion_review": "Decide from the review page: approve or decline with a signed decision.",
+    "awaiting_sign_off": "A human must decide about the split before sampling begins.",
+    "sampling": "Nothing to do: sampling continues until the evidence suffices or the experiment ends.",
+    "stalled": "Repair the report bus. Then sampling resumes by itself, and nothing is lost.",
+    "promotion_review": "Read the review page, then approve or decline with a signed decision.",
     "signed_off": "Humans approved this evidence. The promotion itself happens in another system.",
-    "declined": "A human declined: the control keeps trading.",
+    "declined": "Nothing to do: a human declined the promotion, so the control continues to trade.",
 }
 OF_VERDICT = {
-    "variant_better": "The plan asks for no review. Nothing is promoted by itself.",
-    "variant_worse": "Stop the variant. The StrategyRegistry was sent a drift signal.",
-    "equivalent": "Neither is better by more than the plan calls equal: choose by cost.",
-    "inconclusive": "No evidence either way. A longer run needs a new experiment id.",
+    "variant_better": "The plan asks for no review. Nothing is promoted automatically.",
+    "variant_worse": "Stop the variant. The StrategyRegistry has got a drift signal.",
+    "equivalent": "The plan counts the two arms as equal, so choose the one that costs less.",
+    "inconclusive": "There is no evidence for either arm. A longer run needs a new experiment id.",
 }
 OF_FOLLOWER = {
-    "variant_better": "The strategy that was replaced does better than the one that trades now: think again about the "
-    "promotion.",
+    "variant_better": "Reconsider the promotion: the replaced strategy does better than the one that trades now.",
     "variant_worse": "Nothing to do: the promoted strategy does better than the one that it replaced.",
-    "equivalent": "The promoted strategy and the one that it replaced differ by no more than the plan calls equal.",
+    "equivalent": "Nothing to do: the plan counts the promoted strategy and the one that it replaced as equal.",
 }
 """The same for an experiment that follows another one; its variant is the strategy that was replaced."""
 CONTRADICTED = ("verdict_withdrawn", "verdict_contradicted")
 """The reasons if an announced verdict no longer follows from the evidence: now no verdict follows, or another one."""
 WRONG_SPLIT = (
-    "Find out why the arms got other shares than planned, before another run under a new experiment id."
+    "Find out why the arms got other shares than planned. Then run the experiment again under a new id."
 )
 OF_CONTRADICTED = {
-    "promotion_review": "Decline, or wait until it follows again: an approval does not count before.",
-    "signed_off": "Humans approved evidence that no longer holds: tell them, and think again about the promotion.",
-    "declined": "A human declined the promotion, so the control keeps trading.",
+    "promotion_review": "Decline the promotion, or wait until the verdict follows again. Until then an approval does "
+    "not count.",
+    "signed_off": "Humans approved evidence that is no longer valid. Tell them, and reconsider the promotion.",
+    "declined": "A human declined the promotion, so the control continues to trade.",
 }
 """What a person does if an announced verdict no longer follows from the evidence, by state."""
 NEW_ID = "Another answer needs a new experiment id."
@@ -45,41 +45,45 @@ FIND_OUT = (
     "The announced verdict no longer follows from the evidence: do not act on it, and find out what changed."
 )
 OF_REPLAY = {
-    "faithful": "Nothing to do: what the backtester makes of the control's trades is what they were.",
-    "unfaithful": "Mend the backtester, or take its gap into account: read the comparison like for like, and not the "
-    "uplift. Whoever looks after the backtester finds its gap by day in the table replay_gaps.",
+    "faithful": "Nothing to do: the backtester replays the control's trades as they really were.",
+    "unfaithful": "Repair the backtester. Until then, read the comparison like for like and not the uplift. The table "
+    "replay_gaps shows the gap of each day.",
     "not_yet": "Nothing to do: more pairs will show whether the gap lies within the margin.",
-    "unknown": "Have the backtester replay the control's own trades too, with their correlation_id and mode replay: "
-    "only then can be seen what it flatters.",
+    "unknown": "Let the backtester also replay the control's own trades, with their correlation_id and mode replay. "
+    "Only then is the error of the backtester known.",
 }
 """What a person does about the backtester, by the state of its fidelity."""
 OF_CHECK = {
-    "no_pairs": "Find out why there is nothing to compare: did both arms report, on the same opportunities where pairs "
-    "are compared, and do strategy_id and config_version in the reports agree with the plan? Reports that come now are "
-    "still taken in.",
-    "sample_ratio_alarm": "Find out why the arms get other shares than planned: nothing is concluded meanwhile.",
-    "replays_missing": "Find out why opportunities are not replayed: nothing is concluded meanwhile.",
-    "values_missing": "Find out why reports come without a value; the page says which metric, arm and blocks.",
-    "replay_disagrees": "Read “Is the replay true?” on its page: against the live control the variant does not look as "
-    "it does against the replayed one, so the difference may be the backtester's own. Mend the backtester first.",
+    "no_pairs": "Find out why there is nothing to compare. Did both arms report? Where pairs are compared, did they "
+    "report on the same opportunities? Do strategy_id and config_version in the reports agree with the plan? Reports "
+    "that come now still count.",
+    "sample_ratio_alarm": "Find out why the arms get other shares than planned. Until then nothing is concluded.",
+    "replays_missing": "Find out why opportunities are not replayed. Until then nothing is concluded.",
+    "values_missing": "Find out why reports come without a value. The page says which metric, arm and blocks.",
+    "replay_disagrees": "Read “Is the replay true?” on its page. The comparison with the live control and the "
+    "comparison "
+    "with the replayed control give different answers, so the difference may be an error of the backtester. Repair the "
+    "backtester first.",
     "replay_unknown": OF_REPLAY["unknown"],
     "replay_unfaithful": OF_REPLAY["unfaithful"],
-    "unmatched": "Find out why so many reports find no partner; the page counts them by arm and reason.",
-    "longer_time_block_needed": "Neighbouring blocks move together: plan a longer time_block under a new id.",
-    "change_refused": "A changed plan was refused, the old one is in force: put the file back, or give it a new id.",
+    "unmatched": "Find out why so many reports find no partner. The page counts them by arm and reason.",
+    "longer_time_block_needed": "Plan a longer time_block under a new experiment id: neighbouring blocks move "
+    "together.",
+    "change_refused": "Restore the plan file, or give the changed plan a new experiment id. The change was refused and "
+    "the old plan is in force.",
 }
 """What a person does while sampling goes on, by the check that fails or the condition that is not met."""
 WEAKENED = (
-    "The present interval no longer supports the verdict: an approval has to say that its signer knows that."
+    "The present interval no longer supports the verdict. An approval has to say that its signer knows this."
 )
 MEND = (
-    "Its figures are not up to date, since the program raised an error for it: whoever runs the pipeline finds the "
-    "error in the table failures. It is tried again by itself. Decide nothing before it works."
+    "Decide nothing before this works again: its figures are not up to date, because the program raised an error. The "
+    "table failures has the error, for whoever runs the pipeline. The program tries again by itself."
 )
 """What a person does if a stage raised an error for the experiment (table `failures`)."""
 SPLIT_DECLINED = (
     f"Lower traffic_split_pct in the plan to {LARGE_SPLIT_PCT:g} or less, "
-    "or plan it under a new experiment id."
+    "or write a plan with a new experiment id."
 )
 DECIDES = ("awaiting_sign_off", "promotion_review")
 """The states in which an experiment waits for a human's signature."""
@@ -146,8 +150,8 @@ GROUPS = {
     "contradicted": Group("The verdict no longer follows", needs_me=True),
     "weakened": Group("The verdict has weakened", needs_me=True),
     "waiting": Group("Waits for a signature", needs_me=True),
-    "hindered": Group("Something is in the way", needs_me=True),
-    "running": Group("Sampling goes on", needs_me=False),
+    "hindered": Group("A problem needs a person", needs_me=True),
+    "running": Group("Sampling", needs_me=False),
     "not_started": Group("Not started", needs_me=False),
     "decided": Group("Decided by humans", needs_me=False),
     "concluded": Group("Concluded", needs_me=False),

@@ -183,7 +183,10 @@ def discovery_sentence(row: dict[str, Any]) -> str | None:
     if row["verdict"] != "variant_better":
         return None
     if row["counted"] is None:
-        return f"It is not counted with others any more: its window is over for longer than {span(row['window_us'])}."
+        return (
+            "This experiment is no longer counted together with others: its window ended more than "
+            f"{span(row['window_us'])} ago."
+        )
     time = f"that ran in the last {span(row['window_us'])}"
     where = f"as the only experiment {time}"
     if row["counted"] > 1:
@@ -194,8 +197,8 @@ def discovery_sentence(row: dict[str, Any]) -> str | None:
     if row["stands"]:
         return f"The discovery stands {where}: {evidence}."
     return (
-        f"The discovery does not stand {where}: {evidence}. Among many experiments some are called better by luck; "
-        "this one's evidence is not enough to tell it from those."
+        f"The discovery does not stand {where}: {evidence}. Among many experiments, luck alone makes some look better. "
+        "The evidence here is too weak to exclude luck."
     )
 
 
@@ -212,10 +215,11 @@ def summary(rows: Sequence[dict[str, Any]]) -> str | None:
     stand = sum(row["stands"] for row in better)
     total, time = counted[0]["counted"], span(counted[0]["window_us"])
     if not better:
-        return f"None of the {total} experiments that ran in the last {time} is called better."
+        return f"None of the {total} experiments that ran in the last {time} has the verdict variant_better."
     return (
-        f"Of {len(better)} called better in the last {time}, {stand} {'stands' if stand == 1 else 'stand'} when all "
-        f"{total} are counted."
+        f"{len(better)} of the {total} experiments that ran in the last {time} "
+        f"{'has' if len(better) == 1 else 'have'} the verdict variant_better. {stand} of these "
+        f"{'discoveries stands' if stand == 1 else 'discoveries stand'} when all experiments are counted together."
     )
 
 

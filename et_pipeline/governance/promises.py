@@ -104,22 +104,21 @@ def _sentence(
         if contradicted:
             why = "its announced verdict no longer follows from the evidence"
         elif verdict == "variant_better":
-            why = "no interval stands behind its verdict"
+            why = "its verdict has no interval"
         return f"{follows} promises nothing: {why}."
     unit = metric_of(metric).unit
-    told = f"{follows} promised an uplift of {metric} {_between(promised, unit)}"
+    told = f"{follows} promised an uplift of {metric} {_between(promised, unit)}."
+    unclear = "It is not shown yet whether the promise is kept."
     if observed is None:
-        return f"Whether the promise is kept is not shown yet: {told}, and too little is known since the promotion."
-    seen = f"since the promotion it is {_between(observed, unit)}, up to {text.moment(observed.as_of)} UTC"
+        return f"{unclear} {told} Too little is known since the promotion."
+    seen = f"Since the promotion the uplift is {_between(observed, unit)}, up to {text.moment(observed.as_of)} UTC."
     if state == "kept":
-        return f"The promise is kept so far: {told}; {seen}."
+        return f"The promise is kept so far. {told} {seen}"
     if state == "not_kept":
-        return f"The promise is not kept: {told}; {seen}. All of that is less than was promised."
-    return (
-        f"Whether the promise is kept is not shown yet: {told}; {seen}. That may still be no uplift at all."
-    )
+        return f"The promise is not kept. {told} {seen} The whole interval lies below the promised one."
+    return f"{unclear} {told} {seen} There may still be no uplift at all."
 
 
 def _between(reading: Reading, unit: str) -> str:
-    alike = ", like for like" if reading.comparison == LIKE_FOR_LIKE.name else ", against live trades"
-    return f"{text.between(reading.ci_lower, reading.ci_upper, unit)}{alike}"
+    alike = "like for like" if reading.comparison == LIKE_FOR_LIKE.name else "against live trades"
+    return f"{text.between(reading.ci_lower, reading.ci_upper, unit)} ({alike})"

@@ -119,7 +119,9 @@ class SignOffJudge:
         return [(item.path, item.sentence) for item in refused]
 
     def _count(self, item: SignOff) -> None:
-        item = item._replace(sentence="It counts: the signature holds, over this plan and this evidence.")
+        item = item._replace(
+            sentence="The sign-off counts: the signature is valid for this plan and this evidence."
+        )
         self._insert(item)
         self._record("sign_off_counted", item)
         self._counted.append(item)

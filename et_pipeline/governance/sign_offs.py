@@ -40,23 +40,26 @@ _PRINCIPALS = re.compile(r'^([ \t]*)("[^"\r\n]*"|[^ \t\r\n#"][^ \t\r\n]*)', re.M
 """The names at the start of a line of `allowed_signers`, separated by commas, with or without quotation marks."""
 
 REFUSALS: dict[str, str] = {
-    "not_a_file": "It is not a plain file; links and folders are not read.",
+    "not_a_file": "The sign-off is not a plain file; links and folders are not read.",
     "too_large": f"The sign-off or its signature is larger than {MAX_BYTES} bytes.",
     "unreadable": "The file cannot be read.",
     "malformed": "The file is not a sign-off.",
     "unsigned": "There is no signature beside it.",
-    "no_allowed_signers": "There is no file allowed_signers, so nobody may sign.",
+    "no_allowed_signers": "The file allowed_signers does not exist, so nobody may sign.",
     "cannot_check": "The signature could not be checked.",
-    "bad_signature": "The signature does not belong to these bytes: forged, or altered after signing.",
-    "wrong_namespace": f"The signature was made for another purpose than {NAMESPACE}.",
+    "bad_signature": "The signature does not belong to this file: it was forged, or the file was altered after "
+    "signing.",
+    "wrong_namespace": f"The signature was made for another namespace than {NAMESPACE}.",
     "key_not_valid": "The key has expired or is not valid yet.",
     "unknown_signer": "The key is not in allowed_signers.",
-    "not_the_signer": "The key belongs to another person than the signer named.",
+    "not_the_signer": "The key belongs to another person than the signer whom the file names.",
     "signed_in_future": "The time of signing lies in the future.",
     "unknown_experiment": "There is no such experiment.",
-    "other_plan": "It was given for another plan than the one in force.",
-    "other_evidence": "It was given for other evidence than what is to be decided.",
-    "weakened": "The present interval no longer supports the verdict, and nothing says that the signer knows.",
+    "other_plan": "The sign-off was given for another plan than the one in force.",
+    "other_evidence": "The sign-off was given for other evidence than the evidence that has to be decided.",
+    "weakened": "The present interval no longer supports the verdict, and the sign-off does not say that its signer "
+    "knows "
+    "this.",
     "self_approval": "The owner of a plan may not approve it.",
     "same_person": "The same person has signed this already.",
 }
@@ -288,7 +291,7 @@ def write_sign_off(
     path = folder / f"{document.experiment_id}.{document.purpose}.{document.signer}.{stamp}.json"
     signature = path.with_name(f"{path.name}.sig")
     if path.exists() or signature.exists():
-        raise SignOffError(f"{path.name} is there already; nothing was written")
+        raise SignOffError(f"{path.name} exists already; nothing was written")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".signing-") as scratch:
         draft = Path(scratch) / "sign-off"
         draft.write_bytes(document.content())
@@ -307,7 +310,7 @@ def write_sign_off(
             raise SignOffError(f"ssh-keygen could not sign with {key}: {complaint or 'no reason given'}")
         found = None if counts is None else counts(draft)
         if found is not None and found.refusal is not None:
-            raise SignOffError(f"nothing was written, since it would not count: {found.sentence}")
+            raise SignOffError(f"nothing was written, because the sign-off would not count: {found.sentence}")
         made.replace(signature)
         draft.replace(path)
     return path
@@ -316,7 +319,7 @@ def write_sign_off(
 def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key stands more than once")
+        raise ValueError("a key occurs more than once")
     return document
 
 
@@ -340,7 +343,7 @@ class _Reader:
     def read(self, path: Path) -> SignOff:
         """Reads one file, with the reason if it does not count; one that counts already is not checked again."""
         name = shown(path.name)
-        found = SignOff(name, content_hash([name]), None, None, False, None, "The signature holds.")
+        found = SignOff(name, content_hash([name]), None, None, False, None, "The signature is valid.")
         try:
             content, signature = _both_files(path)
             digests = [hashlib.sha256(part).hexdigest() for part in (content, signature)]

@@ -125,7 +125,7 @@ def _reading(experiment: RegisteredExperiment, sample: Sample) -> Reading | None
 
 
 REVIEWED = {
-    "promotion_review": "Asks for a review",
+    "promotion_review": "Waits for a review",
     "signed_off": "Approved by humans",
     "declined": "Declined by a human",
 }
@@ -158,7 +158,7 @@ def _judged(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms
     """Tone and words of a metric, from the same conditions as the verdict."""
     point, guard = sample.of(terms.name), terms.role == "guardrail"
     if values_missing(experiment, sample, terms.name):
-        return ("calm" if terms.role == "secondary" else "bad"), "too many values missing"
+        return ("calm" if terms.role == "secondary" else "bad"), "too many values are missing"
     if terms.role == "secondary":
         return "calm", "for information"
     if alarms(experiment, sample, terms):
@@ -166,7 +166,7 @@ def _judged(experiment: RegisteredExperiment, sample: Sample, terms: MetricTerms
     if holds(experiment, sample, terms):
         return "good", "within its margin" if guard else "above zero"
     if not guard and equal(experiment, sample):
-        return "calm", "within what counts as equal"
+        return "calm", "within the equivalence margin"
     if point is None or not point.ready or finite(point.ci_lower) is None or finite(point.ci_upper) is None:
         return "open", "too early to say"
     if below_minimum(experiment, point):

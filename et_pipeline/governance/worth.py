@@ -72,10 +72,11 @@ def money(experiment: RegisteredExperiment, sample: Sample) -> Money | None:
     mean, lower, upper = point.mean_uplift, finite(point.ci_lower), finite(point.ci_upper)
     week_lower, week_upper = (None if end is None else end * rate for end in (lower, upper))
     what = "opportunity" if experiment.paired else "trade"
-    plural = "opportunities that are compared" if experiment.paired else "trades of both arms"
+    plural = "compared opportunities" if experiment.paired else "trades of both arms"
     sentence = (
-        f"In money ({MONEY}): {_range(mean, lower, upper)} per {what}; at the observed rate of {rate:,.0f} "
-        f"{plural} a week, {_range(mean * rate, week_lower, week_upper)} per week."
+        f"In money ({MONEY}), the uplift is {_range(mean, lower, upper)} per {what}. At the observed rate of "
+        f"{rate:,.0f} "
+        f"{plural} per week, it is {_range(mean * rate, week_lower, week_upper)} per week."
     )
     return Money(MONEY, mean, lower, upper, rate, mean * rate, week_lower, week_upper, sentence)
 
@@ -117,13 +118,15 @@ def unbiased(
     estimate, mean = sign * found, sign * looks[-1][0]
     unit, decimals = metric_of(point.metric).unit, text.decimals_of(point.ci_lower, point.ci_upper)
     told, corrected = (f"{text.signed(value, decimals)} {unit}" for value in (mean, estimate))
-    sentence = f"The mean {point.metric} at the decision, {told}, "
+    sentence = f"The mean uplift of {point.metric} at the decision is {told}. "
     if told == corrected:
-        sentence += "needs no correction for stopping: hardly any look before it could have decided."
+        sentence += (
+            "It needs no correction: the experiment could hardly have been decided at an earlier look."
+        )
     else:
         sentence += (
-            "is drawn away from zero by stopping at a moment when it was large; the median-unbiased estimate, which "
-            f"counts the looks before, is {corrected}."
+            "It is too far from zero on average, because the experiment stopped when the mean was large. The "
+            f"median-unbiased estimate, which takes the earlier looks into account, is {corrected}."
         )
     return Unbiased(point.metric, mean, estimate, sentence)
 

@@ -55,7 +55,10 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
     Raises:
         UnreadableError: It does not exist any more, may not be read, or is not a valid Parquet file.
     """
-    with unreadable(path), path.open("rb") as file:  # opened here for a clear message about missing permissions
+    with (
+        unreadable(path),
+        path.open("rb") as file,
+    ):  # opened here for a clear message about missing permissions
         size = os.fstat(file.fileno()).st_size
     _refuse_bomb(path, size)
     fuse = Fuse(path, size)

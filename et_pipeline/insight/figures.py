@@ -101,9 +101,9 @@ def gap_figure(data: ExperimentData, findings: Findings) -> Figure | None:
     last = text.interval(float(series.lower[-1]), float(series.upper[-1]), head.unit)
     return Figure(
         "replay-gap",
-        f"What the backtester flatters in {head.name}",
-        "The replayed control less the live one, after every block. Zero is a true replay.",
-        f"{len(rows)} block ends; the newest interval of the gap is {last}.",
+        f"Error of the backtester in {head.name} (replay gap)",
+        "The replayed control minus the live control, after every block. Zero means that the replay is true.",
+        f"The chart has {len(rows)} block ends. The newest interval of the gap is {last}.",
         "replay_path.mean_uplift, ci_lower, ci_upper by as_of",
         chart(880, 260),
         chart(400, 260),
@@ -118,7 +118,7 @@ def _limits(standing: Standing) -> list[float]:
 
 def _described(standing: Standing, series: Series, decided: datetime | None) -> str:
     last = text.interval(float(series.lower[-1]), float(series.upper[-1]), standing.unit)
-    words = f"{len(series.as_of)} block ends; the newest interval of the mean uplift is {last}."
+    words = f"The chart has {len(series.as_of)} block ends. The newest interval of the mean uplift is {last}."
     return words if decided is None else f"{words} The verdict was reached at {text.moment(decided)} UTC."
 
 
@@ -143,8 +143,8 @@ def forest_figure(findings: Findings) -> Figure | None:
     return Figure(
         "forest",
         "Every metric against its margin",
-        "Each metric has its own scale, zero in the middle; better for the variant is to the right. "
-        "A dashed tick is a guardrail's margin, a grey field is what the plan calls equal.",
+        "Each metric has its own scale, with zero in the middle. Values to the right are better for the variant. "
+        "A dashed mark is the margin of a guardrail. A grey field is the equivalence margin of the plan.",
         "; ".join(f"{bar.label}: {bar.text}" for bar in bars),
         "interval_path.mean_uplift, ci_lower, ci_upper; "
         "experiment_metrics.non_inferiority_margin, equivalence_margin",
@@ -180,10 +180,10 @@ def breakdown_figures(data: ExperimentData) -> list[Figure]:
             Figure(
                 f"breakdown-{number}",
                 f"By {dimension.removeprefix('label.').replace('_', ' ')}",
-                "A single value: there is nothing to compare."
+                "There is only one value, so there is nothing to compare."
                 if differ is None
-                else f"{'The values differ' if differ <= 0.05 else 'No sign that the values differ'}: p-value "
-                f"{text.number(differ, 2)}. The share that has it stands beside each value.",
+                else f"{'The values differ' if differ <= 0.05 else 'There is no sign that the values differ'} (p-value "
+                f"{text.number(differ, 2)}). The percentage beside each value is its share of the sample.",
                 "; ".join(f"{bar.label}: {bar.text}" for bar in bars),
                 "breakdowns",
                 charts.multiples_chart(bars, width=SMALL[0]),
@@ -213,8 +213,10 @@ def sample_figures(data: ExperimentData) -> list[Figure]:
             Figure(
                 "pairs",
                 "Pairs to look at, over time" if samples_only else "Pairs over time",
-                "Matched pairs in equal spans of time." + " They decide nothing." * samples_only,
-                f"{text.number(int(counts.sum()))} pairs; the fullest span has {text.number(int(counts.max()))}.",
+                "The number of matched pairs in equal spans of time."
+                + " These pairs decide nothing." * samples_only,
+                f"There are {text.number(int(counts.sum()))} pairs. The fullest span has "
+                f"{text.number(int(counts.max()))} of them.",
                 "pairs.pair_time",
                 charts.counts_chart(_times(rows, "start"), counts, width=SMALL[0], height=SMALL[1]),
             )
@@ -236,8 +238,8 @@ def _uplifts(data: ExperimentData) -> Figure:
     return Figure(
         "uplifts",
         f"Single uplifts of {metric}",
-        "How far the pairs lie apart; the first and the last bar hold all beyond. The interval is of their mean.",
-        f"{text.number(int(counts.sum()))} pairs, {text.percent(won)} of them with an uplift above 0.",
+        "The spread of the pairs. The first and the last bar contain all pairs beyond. The interval is for their mean.",
+        f"There are {text.number(int(counts.sum()))} pairs. {text.percent(won)} of them have an uplift above 0.",
         f"pairs.{metric}_uplift, diagnostics.share_won",
         charts.histogram_chart(
             np.array([row["start"] for row in rows]),
@@ -254,8 +256,9 @@ def _ratio(rows: list[Row]) -> Figure:
     return Figure(
         "ratio",
         "Traffic split",
-        "The variant's share of opportunities against the planned one.",
-        f"{text.percent(rows[-1]['observed_share'])} observed, {text.percent(rows[-1]['planned_share'])} planned.",
+        "The variant's share of the opportunities, and the planned share.",
+        f"The share is {text.percent(rows[-1]['observed_share'])}, and {text.percent(rows[-1]['planned_share'])} is "
+        "planned.",
         "sample_ratio.observed_share, planned_share",
         charts.line_chart(_times(rows, "as_of"), 100 * observed, label="variant, %",
                           reference=100 * rows[-1]["planned_share"], reference_label="planned",
@@ -270,8 +273,10 @@ def _drift(metric: str, rows: list[Row]) -> Figure:
     return Figure(
         f"drift-{metric}",
         f"Change detector on {metric}",
-        f"Evidence (natural logarithm) that the mean fell below {bar} at some time.",
-        "It alarms." if any(row["alarm"] for row in rows) else "It does not alarm.",
+        f"The evidence (natural logarithm) that the mean fell below {bar} at some time.",
+        "The detector raises an alarm."
+        if any(row["alarm"] for row in rows)
+        else "The detector raises no alarm.",
         "drift.log_evidence, threshold, margin",
         charts.line_chart(_times(rows, "as_of")[::-step][::-1], evidence[::-step][::-1], label="log evidence",
                           reference=rows[-1]["threshold"], reference_label="alarm",

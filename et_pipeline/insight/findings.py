@@ -98,14 +98,16 @@ def badge(
 def find(data: ExperimentData) -> Findings:
     """Makes the findings from the rows of one experiment."""
     verdict = data.verdict
-    failing = any(row["stage"] != "page" for row in data.tables["failures"])  # this page is being drawn again now
+    failing = any(
+        row["stage"] != "page" for row in data.tables["failures"]
+    )  # this page is being drawn again now
     judgement = halted(loads(verdict["standing"]), failing=failing)
     missing: list[Row] = json.loads(verdict["missing"] or "[]")
     label, tone = badge(verdict["verdict"], verdict["state"], verdict["reason"], data.experiment["follows"])
     return Findings(
         label=label,
         tone=tone,
-        sentence=verdict["sentence"] or "No reports have been looked at yet.",
+        sentence=verdict["sentence"] or "No tick has looked at this experiment yet.",
         next_step=judgement.next_step,
         command=judgement.command,
         as_of=judgement.as_of,

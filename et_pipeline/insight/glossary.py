@@ -7,89 +7,110 @@ links to a page with the same terms.
 from __future__ import annotations
 
 TERMS = {
-    "alpha": (
-        "Of experiments without any difference, at most this share is called different; 5 % unless the plan says "
-        "otherwise."
+    "adjusted uplift": (
+        "In limited live: the uplift after the level of each market and hour of the day is taken out of both "
+        "arms."
     ),
-    "arm": "The `control`, which trades today, or the `variant`, which may replace it.",
+    "alpha": (
+        "The error rate of the plan: of experiments without any difference, at most this share gets a verdict "
+        "that there is one. It is 5 % unless the plan says otherwise."
+    ),
+    "arm": "The `control`, which trades now, or the `variant`, which may replace it.",
     "block": (
-        "A stretch of time of `time_block` length, for example an hour. Figures are looked at when a block is "
-        "closed: when both arms have moved on."
+        "A stretch of time of `time_block` length, for example an hour. A block is completed (closed) when both "
+        "arms have reported an opportunity of a later time. Only completed blocks count for a verdict."
     ),
     "breakdown": (
-        "The uplift within each value of a dimension, such as a side or an hour of the day. It explores; it "
-        "decides nothing."
+        "The uplift within each value of a dimension, such as a side or an hour of the day. Breakdowns are for "
+        "exploration and decide nothing."
     ),
     "contradicted": (
-        "Late reports or an amended plan changed the evidence so that the announced verdict no longer follows."
+        "Later reports or an amended plan changed the evidence, so the announced verdict no longer follows."
     ),
     "control": "The strategy that trades now.",
     "coverage": "The share of the pairs for which the backtester replayed the control too.",
-    "dead letter": "A message that could not be delivered in many rounds; `et outbox list` shows it.",
+    "dead letter": (
+        "A message that could not be delivered in many rounds, or that its receiver refused. `et outbox list` "
+        "shows it."
+    ),
     "drift signal": (
-        "What the StrategyRegistry is told of a variant that underperforms. It is information; it asks for no "
+        "A message to the StrategyRegistry that a variant underperforms. It is information and asks for no "
         "change."
     ),
     "e-value": (
-        'Evidence against "there is no difference": 20 is about as strong as a p-value of 0.05, however often one '
-        "looks."
+        'Evidence against "there is no difference". An e-value of 20 is about as strong as a p-value of 0.05, '
+        "however often one checks."
     ),
-    "effective sample size, independent groups": (
-        "What the pairs count as once it is seen that pairs of one market, and of one block, move together. "
-        "Nothing is concluded below 10."
+    "effective sample size": (
+        "The number of independent groups that the pairs count as (`effective_clusters`). It is smaller than the "
+        "number of pairs, because pairs of one market, and pairs of one block, move together. Nothing is "
+        "concluded below 10."
     ),
-    "equivalent": "The interval lies within the margin that the plan calls equal.",
-    "evidence hash": "A fingerprint of the figures behind a verdict. A sign-off is given for one.",
-    "family": "Variants of one control that are shown and counted side by side.",
-    "fixed-size interval": "What a single analysis at a planned size would say. It never decides.",
+    "equivalent": "The whole interval lies within the equivalence margin of the plan, so the arms count as equal.",
+    "evidence hash": (
+        "A fingerprint of the figures behind a verdict. Each sign-off names the evidence hash that it is given "
+        "for."
+    ),
+    "family": "Variants of one control that answer one question. They are shown side by side and judged together.",
+    "fixed-size interval": "The interval of an analysis that looks only once, at the planned size. It never decides.",
     "guardrail": "A metric that may not lose more than its margin.",
     "interval": (
-        "The range in which the mean uplift lies, at the confidence that the plan asks for; valid however often "
-        "it is looked at."
+        "The range that contains the true mean uplift with the confidence of the plan. It is valid however often "
+        "you check."
     ),
     "level": "The mean of one arm on its own.",
     "like for like": (
-        "The variant's replay against the replayed control: what the backtester adds to both falls away."
+        "The comparison of the variant's replay with the replayed control. Errors that the backtester makes in "
+        "both replays cancel."
     ),
-    "look": "A moment at which an interval is stated and a verdict may fall.",
-    "margin": "How much a guardrail may lose, or how far apart two arms may be and still count as equal.",
+    "look": "A moment at which an interval is stated and a verdict may be given.",
+    "margin": (
+        "For a guardrail: how much it may lose. For the primary metric: how far apart the arms may be and still "
+        "count as equal."
+    ),
     "median-unbiased estimate": (
-        "What the primary is worth after a verdict: over all experiments of a plan it is too high half of the time at "
-        "most, while the mean at the moment of stopping is too high more often."
+        "An estimate of the true uplift after a verdict. Over all experiments of a plan, it is too high at most "
+        "half of the time. The mean at the verdict is too high more often, because the experiment stopped when "
+        "the mean was large."
     ),
     "metric by size": (
-        "`edge_bps.by.filled_size`: each trade counts by its size, so it is the edge of a contract and not of a trade."
+        "A metric such as `edge_bps.by.filled_size`. Each trade counts by its size, so it is the edge of a "
+        "contract and not of a trade."
     ),
     "p-value": (
-        "How often a difference of this size or more would come up at some look of the plan if there were none."
+        "The probability that a difference of this size or more appears at some look of the plan, if there is no "
+        "difference."
     ),
-    "pair": "A report of the control and one of the variant about the same opportunity.",
+    "pair": "A report of the control and a report of the variant about the same opportunity.",
     "plan": (
-        "What is registered before an experiment: its arms, metrics, margins and window. Most of it is frozen "
-        "once the experiment has started."
+        "The definition of an experiment: its arms, metrics, margins and window. Most of it is frozen once the "
+        "experiment has started."
     ),
     "portfolio": (
-        "All experiments of the last 90 days, counted together: which of those called better stand when the lucky "
-        "ones are allowed for."
+        "All experiments of the last 90 days, counted together. Among many experiments some look better by luck; "
+        "the portfolio shows which discoveries stand nevertheless."
     ),
     "primary": "The metric that decides.",
     "replay": "A report of the backtester, which simulates what a strategy would have done.",
-    "replay gap": "The replayed control against the live one: what the backtester flatters.",
-    "report": "One OperationsReport of the bus or of the backtester.",
-    "sample ratio": "The share of the traffic that the variant got, against the share that was planned.",
-    "shadow": (
-        "The variant's trades are simulated by replaying what happened; in `limited_live` it trades a share of "
-        "the traffic."
+    "replay gap": (
+        "The replayed control minus the live control: how much better (or worse) the backtester makes trades "
+        "look."
     ),
-    "sign-off": "A human's signed decision about one plan and one piece of evidence.",
-    "snapshot": "An immutable file of reports.",
-    "stalled": "No reports arrive; nothing is concluded until they do.",
+    "report": "One OperationsReport of the bus or of the backtester.",
+    "sample ratio": "The variant's share of the traffic, compared with the planned share.",
+    "shadow": (
+        "A mode in which the backtester simulates the variant's trades by replaying what happened. In the mode "
+        "`limited_live` the variant trades a share of the traffic."
+    ),
+    "sign-off": "A human's signed decision about one plan and its evidence.",
+    "snapshot": "A file of reports that never changes.",
+    "stalled": "Reports cannot be read, so sampling and verdicts pause until they can.",
     "uplift": "Variant minus control, turned so that positive is good for the variant.",
     "variant": "The strategy that may replace the control.",
-    "verdict": "`variant_better`, `variant_worse`, `equivalent` or `inconclusive`.",
+    "verdict": "The result of an experiment: `variant_better`, `variant_worse`, `equivalent` or `inconclusive`.",
     "weakened": (
-        "The present interval would no longer give the announced verdict. The verdict stands; an approval has to "
-        "say that its signer knows."
+        "The present interval no longer supports the announced verdict. The verdict stands, but an approval has "
+        "to say that its signer knows this."
     ),
     "winsorised": "A value beyond a limit of the plan counts as that limit.",
 }

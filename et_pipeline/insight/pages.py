@@ -83,9 +83,7 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
         FileNotFoundError: Nothing has been published yet.
     """
     if not settings.analyst_path.exists():
-        raise FileNotFoundError(
-            f"{settings.analyst_path} is not there yet: it is published at the end of a tick"
-        )
+        raise FileNotFoundError(f"{settings.analyst_path} does not exist yet: a tick publishes it at its end")
     folder = settings.pages_dir
     for made in (settings.published_dir, folder):
         public_folder(made)

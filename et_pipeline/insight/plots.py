@@ -66,7 +66,7 @@ def replay_gaps_markdown(connection: duckdb.DuckDBPyConnection) -> str | None:
             continue
         unit = f"{metric_of(metric).unit} of {metric}"
         chart = path_chart(series_of(rows), unit=unit, width=720, height=220, what=f"{strategy}: gap")
-        title = f"Replayed less live control: {strategy}, {metric}"
+        title = f"Replayed minus live control: {strategy}, {metric}"
         image = part("chart.svg", "draw", chart, "gap", title, f"{len(rows)} days.", stands_alone=True)
         data = base64.b64encode(image.encode()).decode()
         images.append(f"![replay gap by day](data:image/svg+xml;base64,{data})")

@@ -73,7 +73,9 @@ class HttpRegistry:
         status = response.status_code
         answer = f"HTTP {status}"
         if 200 <= status < 300:
-            _beginning(response)  # a body that was read to its end lets the next message use the same connection
+            _beginning(
+                response
+            )  # a body that was read to its end lets the next message use the same connection
             return answer
         if 300 <= status < 400:
             raise RefusedError(

@@ -160,7 +160,7 @@ def test_a_check_passed_beside_what_it_guards(page: Any, asset: str, check: str)
 
 def test_an_asset_says_what_it_is(page: Any) -> None:
     page.goto("/assets/pairs")
-    page.get_by_text("Matched pairs: a control report and a variant report").wait_for()
+    page.get_by_text("Matched pairs. Each row is a control report and a variant report").wait_for()
     page.get_by_text("strategy-governance").wait_for()
     page.get_by_text("edge_bps_uplift", exact=True).first.wait_for()
 
@@ -168,7 +168,7 @@ def test_an_asset_says_what_it_is(page: Any) -> None:
 def test_what_is_published_has_a_freshness_policy(page: Any) -> None:
     page.goto("/assets/analyst_database")
     page.get_by_text("Freshness policy").first.wait_for()
-    page.get_by_text("the warehouse as analysts read it").first.wait_for()
+    page.get_by_text("the copy of the warehouse that analysts read").first.wait_for()
 
 
 def test_one_experiment_is_rerun_alone(page: Any, address: str) -> None:

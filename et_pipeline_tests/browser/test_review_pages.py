@@ -102,7 +102,7 @@ def limited_live(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (1, "Nothing speaks against the planned split."),
+        (1, "The split agrees with the plan."),
         (2, "Find out why the arms got other shares than planned"),
         (3, "The experiment ended before sampling was allowed to begin"),
     ],

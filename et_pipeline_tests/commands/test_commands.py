@@ -38,7 +38,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_demo_prints_a_table_and_where_to_look_next(sample_run: Path) -> None:
     again = run_et(sample_run, "demo")
     assert again.returncode == 0 and again.stderr == ""
-    assert "are there already" in again.stdout and "no message was sent twice" in again.stdout
+    assert "exist already" in again.stdout and "no message was sent twice" in again.stdout
     assert "\x1b[" not in again.stdout, "no colours outside a terminal"
     for word in (
         "variant_better",
@@ -113,7 +113,7 @@ def test_status(sample_run: Path) -> None:
     assert verdicts["line-shop-v4"] == "variant_better"
     assert verdicts["basket-rebalance-fast"] == "variant_worse"
     young = next(row for row in found["experiments"] if row["experiment_id"] == "late-news-filter")
-    assert "500 a decision needs" in young["next_step"]
+    assert "of the 500 pairs required (completed blocks only)" in young["next_step"]
 
 
 def test_status_of_those_that_somebody_asks_for(sample_run: Path) -> None:
@@ -147,7 +147,7 @@ def test_show(sample_run: Path) -> None:
     assert [row["action"] for row in found["audit_log"]][0] == "plan_registered"
     person = run_et(sample_run, "show", "line-shop-v4")
     assert person.returncode == 0 and "The variant is better" in person.stdout
-    refused(run_et(sample_run, "show", "nobody"), "'nobody' is no registered experiment", "line-shop-v4")
+    refused(run_et(sample_run, "show", "nobody"), "'nobody' is not a registered experiment", "line-shop-v4")
 
 
 def test_validate(sample_run: Path, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_sign_off_by_a_stranger_is_not_written_and_does_not_count_where_it_was_m
     found = document(run_et(folder, "show", "line-shop-v4", "--json"))
     assert found["state"] == "promotion_review"
     assert [row["valid"] for row in found["sign_offs"]] == [False]
-    assert found["review"] == "Asks for a review: 0 of 1 approval"
+    assert found["review"] == "Waits for a review: 0 of 1 approval"
     public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
     (folder / "allowed_signers").write_text(f"mallory {public}\n")
     written = document(run_et(folder, "sign-off", "line-shop-v4", "approve", *arguments))

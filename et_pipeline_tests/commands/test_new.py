@@ -39,7 +39,7 @@ def test_options_make_a_plan_that_is_valid_and_lies_ahead(tmp_path: Path) -> Non
     assert [metric.name for metric in plan.guardrails] == ["slippage_bps"]
     again = run_et(tmp_path, "new", "line-v5", *OPTIONS)
     assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     valid = run_et(tmp_path, "validate", str(tmp_path / "experiments"), "--json", ET_NOW=NOW)
     assert json.loads(valid.stdout)["results"][0]["warnings"] == []
 

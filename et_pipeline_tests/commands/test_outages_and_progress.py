@@ -28,7 +28,7 @@ def test_one_attempt_against_a_dead_port_stalls_nobody_for_good(tmp_path: Path) 
     assert row["state"] != "stalled"
     ended = run_et(tmp_path, "bus", "forget")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "Ended the outage since" in ended.stdout
+    assert "Ended the outage that began at" in ended.stdout
     assert not note.exists()
     assert json.loads(run_et(tmp_path, "bus", "forget", "--json").stdout) == {"ended": None}
 

@@ -90,7 +90,7 @@ def test_a_table_that_does_not_fit_is_printed_as_lines_of_name_and_value(
         assert any(whole in line for line in lines)
 
 
-@pytest.mark.parametrize(("version", "told"), [(1, "et tick --force"), (9999, "install the newer one")])
+@pytest.mark.parametrize(("version", "told"), [(1, "et tick --force"), (9999, "install the newer version")])
 def test_a_database_of_another_version_is_refused_by_name(tmp_path: Path, version: int, told: str) -> None:
     path = tmp_path / "published" / "experiments.duckdb"
     path.parent.mkdir()

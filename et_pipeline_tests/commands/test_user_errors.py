@@ -61,7 +61,7 @@ def test_a_file_where_the_data_folder_should_be(tmp_path: Path):
 def test_the_demo_adds_nothing_to_the_plans_of_others(empty: Path):
     own = empty / "experiments" / "ours.yaml"
     shutil.copyfile(PLAN, own)
-    refused(run_et(empty, "demo"), "holds other plans", "ET_DATA_DIR=demo et demo")
+    refused(run_et(empty, "demo"), "contains other plans", "ET_DATA_DIR=demo et demo")
     assert list((empty / "experiments").iterdir()) == [own]
 
 

@@ -67,7 +67,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         ("owner:", "owne:", "owne", "unknown key"),
         ("mode: shadow", "mode: prod", "mode", "'shadow' or 'limited_live'"),
         ('"3.2"', "3.2", "control.config_version", 'put it in quotes: "3.2"'),
-        ("method: correlation", "method: nearest", "matching.tolerance", "needed with method nearest"),
+        ("method: correlation", "method: nearest", "matching.tolerance", "required with method nearest"),
         ("2026-12-01", "2026-10-01", "ends_at", "not after starts_at"),
         ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00", "starts_at", "it has no offset"),
         ("name: edge_bps", "name: edgy", "metrics.0.name", "allowed: edge_bps"),
@@ -75,7 +75,7 @@ def test_defaults_are_those_of_the_specification() -> None:
             "role: primary, equivalence_margin: 2.0",
             "role: secondary",
             "metrics",
-            "exactly one has role primary",
+            "exactly one metric must have the role primary",
         ),
         (
             "name: latency_ms, role: secondary",
@@ -92,9 +92,9 @@ def test_defaults_are_those_of_the_specification() -> None:
             "does not fit",
         ),
         ("line-shop-v4", "../../etc/passwd", "experiment_id", "small letters, digits"),
-        ("line-shop-v4", "index", "experiment_id", "this name is taken"),
-        ("line-shop-v4", "con", "experiment_id", "this name is taken"),
-        ("line-shop-v4", "lpt1.v2", "experiment_id", "this name is taken"),
+        ("line-shop-v4", "index", "experiment_id", "this name is reserved"),
+        ("line-shop-v4", "con", "experiment_id", "this name is reserved"),
+        ("line-shop-v4", "lpt1.v2", "experiment_id", "this name is reserved"),
         ("planned_pairs: 4000", "planned_pairs: 0100", "planned_pairs", "without a leading zero"),
         ("planned_pairs: 4000", "planned_pairs: 1:00:00", "planned_pairs", "without a leading zero"),
         ("planned_pairs: 4000", "planned_pairs: 0x10", "planned_pairs", "without a leading zero"),
@@ -134,7 +134,7 @@ def test_limited_live_compares_all_trades_where_the_plan_says_nothing_else() -> 
 def test_comparing_all_trades_is_for_limited_live_and_needs_a_tolerance_and_no_bounds() -> None:
     arms = UNBOUNDED.replace("method: correlation", "method: arms, tolerance: 5s")
     [refusal] = refusals(arms)
-    assert "arms is for limited_live" in refusal.sentence
+    assert "arms is only for limited_live" in refusal.sentence
     live = arms.replace("mode: shadow", "mode: limited_live")
     assert plan(live).matching.method == "arms"
     [refusal] = refusals(live.replace(", tolerance: 5s", ""))
@@ -149,19 +149,19 @@ def test_in_limited_live_the_variant_is_not_asked_so_nothing_counts_as_a_pass(co
     assert plan(text).matching.on_no_trade == counted
     [refusal] = refusals(text.replace("mode: shadow", "mode: limited_live"))
     assert refusal.key == "matching"
-    assert f"on_no_trade {counted} is for shadow" in refusal.sentence
+    assert f"on_no_trade {counted} is only for shadow" in refusal.sentence
     assert "allowed: exclude" in refusal.sentence
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("- a list", "a plan is a mapping"),
+        ("- a list", "a plan must be a mapping"),
         ("a: [1", "not readable as YAML: the bracket that opens in line 1 is not closed"),
         ("a: 1\nb: {c: 1\nd: 2\n", "the bracket that opens in line 2 is not closed, or a comma is missing"),
         ("a: 1\n\tb: 2\n", "line 2 begins with a tab; use spaces"),
         ("a: 'one\nb: 2\n", "the quote that opens in line 1 is not closed"),
-        ("owner: a: b\n", "line 1 (owner: a: b); lines of one level begin in the same column"),
+        ("owner: a: b\n", "line 1 (owner: a: b); lines of one level must begin in the same column"),
         ("a: 1\n   b: 2\n", "line 2 (b: 2)"),
         ("a: &x 1\nb: *x", "aliases"),
         ("a: 1\na: 2", "more than once"),
@@ -313,8 +313,11 @@ def test_breakdowns_are_frozen_and_their_default_leaves_older_hashes_alone():
         ("breakdowns: [price]", "allowed: side, outcome_id, hour, market"),
         ("breakdowns: ['label.; DROP TABLE reports']", "allowed: side, outcome_id, hour, market"),
         ("breakdowns: [side, side]", "listed more than once"),
-        ("breakdowns: [market]", "needed with the breakdown market"),
-        ("breakdowns: [side]\nmarket_groups: {nba: nba}", "needed with the breakdown market, and only there"),
+        ("breakdowns: [market]", "required with the breakdown market"),
+        (
+            "breakdowns: [side]\nmarket_groups: {nba: nba}",
+            "required with the breakdown market, and allowed only there",
+        ),
         ("breakdowns: [market]\nmarket_groups: {nba: '*a*b*c*'}", "at most three"),
         (f"breakdowns: {['label.l' + str(number) for number in range(11)]}", "at most 10"),
     ],

@@ -230,13 +230,13 @@ def test_without_trades_from_before_nothing_is_said_of_the_controls_level(world)
     found = level(lab)
     assert found[:4] == (0, None, None, None)
     assert found[4] == (
-        "Whether the control's edge_bps moved when the variant began is unknown: no trade of it is from before "
-        "2026-11-01 00:00 UTC."
+        "It is unknown whether the control's edge_bps changed when the variant began: no trade of the control is from "
+        "before 2026-11-01 00:00 UTC."
     )
 
 
 @pytest.mark.parametrize(
-    ("shift", "says"), [(0.0, "no sign that the variant acts"), (12.0, "its level moved")]
+    ("shift", "says"), [(0.0, "no sign that the variant influences"), (12.0, "control's level changed")]
 )
 def test_the_controls_level_before_and_since_is_compared_whatever_the_order_of_files(
     shift: float, says: str

@@ -224,7 +224,7 @@ def test_the_command_tells_keeps_and_publishes_what_it_found(settings: Settings)
         check = error_as_promised(connection)
         assert not check.passed and "exp edge_bps, flipped by blocks" in str(check.description)
     page = (settings.pages_dir / "exp.html").read_text(encoding="utf-8")
-    assert "Does it hold on these data?" in page and "runs of 40 blocks" in page
+    assert "Is the error rate kept on these data?" in page and "runs of 40 blocks" in page
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ SELECT 'torn' AS experiment_id, 'edge_bps' AS metric, 'primary' AS role, TIMESTA
 @pytest.mark.parametrize(
     ("check", "change", "said"),
     [
-        (checks.sample_ratio_as_planned, SAMPLE_RATIO, "skewed: 14.0% seen, 10.0% planned"),
-        (checks.time_block_long_enough, DIAGNOSTICS, "slow edge_bps: lag-1 autocorrelation 0.95"),
+        (checks.sample_ratio_as_planned, SAMPLE_RATIO, "skewed: the share is 14.0%, and 10.0% is planned"),
+        (checks.time_block_long_enough, DIAGNOSTICS, "slow edge_bps: the lag-1 autocorrelation is 0.95"),
         (checks.path_ends_with_interval, PATH, "torn edge_bps"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_plan_follows_one_that_has_no_verdict_yet(
     ("changes", "words"),
     [
         ({"follows": "nobody"}, "no registered experiment has this id"),
-        ({"starts_at": BEGIN}, "a plan that starts after it"),
+        ({"starts_at": BEGIN}, "a plan that starts later"),
         ({"control": OLD, "variant": NEW}, "its variant as control and its control as variant"),
         ({"variant": {"strategy_id": "strat.first"}}, "with the same config_version"),
         ({"metrics": [{"name": "latency_ms", "role": "primary"}]}, "the same primary metric"),
@@ -90,7 +90,7 @@ def test_both_may_come_in_one_tick_and_an_unknown_one_may_come_later(
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"follows": "after"}, "cannot follow itself"), ({"mode": "limited_live"}, "follows: for shadow")],
+    [({"follows": "after"}, "cannot follow itself"), ({"mode": "limited_live"}, "follows: only for shadow")],
 )
 def test_itself_and_limited_live_are_refused_in_the_plan(
     connection: duckdb.DuckDBPyConnection, settings: Settings, changes: dict[str, Any], words: str

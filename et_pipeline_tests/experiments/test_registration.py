@@ -198,7 +198,7 @@ def test_the_later_of_two_overlapping_plans_is_refused(settings: Settings) -> No
         outcome = register(connection, settings, NOW)
         assert outcome.registered == ["line-shop-v4"]
         assert outcome.refused[0].experiment_id == "aaa-late"
-        assert "already watched by line-shop-v4" in outcome.refused[0].sentence
+        assert "line-shop-v4 already watches the same variant" in outcome.refused[0].sentence
 
 
 def test_a_deleted_plan_stays_registered(settings: Settings) -> None:

@@ -163,7 +163,7 @@ def test_a_verdict_that_late_reports_undo_stays_announced_and_is_marked(world):
     assert result.contradicted == ["line-shop"]
     assert (row["contradicted"], row["verdict"], row["announced_verdict"]) == (True, None, "variant_better")
     assert row["announced_evidence_hash"] == announced["evidence_hash"]
-    assert "Announced was variant_better" in row["sentence"]
+    assert "We announced 'variant_better'." in row["sentence"]
     assert result.events == []
     world.better(5)
     assert world.tick(hours=1).contradicted == []
@@ -175,7 +175,7 @@ def test_a_verdict_that_late_reports_undo_stays_announced_and_is_marked(world):
         "SELECT topic, experiment_id, message FROM notices"
     ).fetchall()
     assert (topic, about) == ("verdict_contradicted", "line-shop")
-    assert "Announced was variant_better" in message
+    assert "We announced 'variant_better'." in message
 
 
 def test_a_contradicted_verdict_is_not_signed_off(world):
@@ -371,12 +371,12 @@ def test_only_what_happened_is_named_as_the_cause_of_a_contradiction(world):
     world.interval(5, -1.0, 2.5)
     world.tick(hours=1)
     sentence = world.verdict()["sentence"]
-    assert "although no report came and the plan is the same" in sentence
+    assert "No report came since then and the plan is the same, but" in sentence
     world.write_plan(ends_at=START + timedelta(hours=5))
     world.tick(hours=1)
     sentence = world.verdict()["sentence"]
-    assert "an amendment of the plan (ends_at) changed the evidence" in sentence
-    assert "reports that came later" not in sentence
+    assert "An amendment of the plan (ends_at) changed the result" in sentence
+    assert "ater reports" not in sentence
 
 
 def test_a_window_that_began_before_its_registration_is_told_wherever_its_verdict_is(world):
@@ -393,7 +393,7 @@ def test_a_window_that_began_before_its_registration_is_told_wherever_its_verdic
         True,
         0.4,
     )
-    told = "It was registered on 2026-11-01 03:30 UTC, after its window had begun (2026-11-01 00:00 UTC): 40 % of"
+    told = "registered on 2026-11-01 03:30 UTC, after its window had begun (2026-11-01 00:00 UTC). 40 % of"
     assert told in row["sentence"]
     asked = events["promotion_review"]
     assert (asked["registered_in_hindsight"], asked["already_there"]) == (True, 0.4)
@@ -480,8 +480,8 @@ def test_a_verdict_that_the_present_interval_no_longer_supports_is_weakened_and_
         False,
     )
     assert row["weakened"]
-    assert "The present interval no longer supports it" in row["sentence"]
-    assert "between −0.04 and +9.72 bps per pair, over 800 matched pairs" in row["sentence"]
+    assert "The present interval no longer supports the verdict" in row["sentence"]
+    assert "between −0.04 and +9.72 bps per pair, from 800 matched pairs" in row["sentence"]
     judgement = loads(row["standing"])
     assert (judgement.primary.point["n_pairs"], judgement.present[0].point["n_pairs"]) == (500, 800)
     assert judgement.weakened
@@ -514,7 +514,7 @@ def test_a_review_tells_how_many_of_its_approvals_it_has(world):
         if name:
             world.sign(name)
     assert seen == [
-        ("Asks for a review: 0 of 2 approvals", "not yet"),
-        ("Asks for a review: 1 of 2 approvals", "not yet"),
+        ("Waits for a review: 0 of 2 approvals", "not yet"),
+        ("Waits for a review: 1 of 2 approvals", "not yet"),
         ("Approved by humans: 2 of 2 approvals", "met"),
     ]

@@ -47,7 +47,8 @@ def test_discoveries_stand_only_against_all_that_are_counted():
     assert "e-value is 30, and 33.3 is needed" in found["c"]["sentence"] and found["n0"]["sentence"] is None
     assert (
         summary(list(found.values()))
-        == "Of 3 called better in the last 90 days, 2 stand when all 10 are counted."
+        == "3 of the 10 experiments that ran in the last 90 days have the verdict variant_better. 2 of these discoveries "
+        "stand when all experiments are counted together."
     )
 
 
@@ -78,7 +79,10 @@ def test_who_is_counted_hangs_on_plans_alone():
         "waits": None,
         "now": 2,
     }
-    assert found["old"]["stands"] is None and "not counted with others any more" in found["old"]["sentence"]
+    assert (
+        found["old"]["stands"] is None
+        and "no longer counted together with others" in found["old"]["sentence"]
+    )
     assert found["long"]["stands"] is True
 
 
@@ -87,7 +91,8 @@ def test_sample_data_are_counted_apart():
     assert (found["real"]["counted"], found["s1"]["counted"]) == (1, 2)
     assert (
         summary(list(found.values()))
-        == "Of 1 called better in the last 90 days, 1 stands when all 1 are counted."
+        == "1 of the 1 experiments that ran in the last 90 days has the verdict variant_better. 1 of these discoveries "
+        "stands when all experiments are counted together."
     )
 
 
@@ -215,7 +220,10 @@ def test_pages_and_commands_tell_of_portfolio_and_family(several: World):
     connection = several.connection
     [row] = [row for row in table(several, "portfolio") if row["experiment_id"] == "e1"]
     index = index_page(connection)
-    assert "Of 1 called better in the last 90 days, 1 stands when all 2 are counted." in index
+    assert (
+        "1 of the 2 experiments that ran in the last 90 days has the verdict variant_better. 1 of these"
+        in index
+    )
     assert f'href="{family_file("widths")}"' in index
     page = experiment_page(connection, "e1")
     assert row["sentence"] in page and f'href="{family_file("widths")}"' in page

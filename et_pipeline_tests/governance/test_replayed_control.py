@@ -93,9 +93,9 @@ def test_below_half_of_the_pairs_the_uplift_alone_decides_and_says_so(
 ) -> None:
     found = both(BETTER, NOTHING, covered=covered)
     assert found.verdict == verdict
-    assert ("Whether the replay is true is unknown" in found.sentence) == (verdict is not None)
+    assert ("It is unknown whether the replay is true" in found.sentence) == (verdict is not None)
     if verdict:
-        assert "replayed for 49.8 % of the pairs (at least 50 % are needed)" in found.sentence
+        assert "replayed for 49.8 % of the pairs, and at least 50 % are needed" in found.sentence
 
 
 def test_without_any_replay_of_the_control_the_rules_are_the_old_ones_with_a_plain_warning() -> None:

@@ -439,7 +439,7 @@ def test_a_file_that_is_there_is_not_overwritten(reviewed):
     document = reviewed.document("anna")
     path = write_sign_off(reviewed.settings, document, reviewed.keys["anna"])
     before = path.read_bytes()
-    with pytest.raises(SignOffError, match="is there already"):
+    with pytest.raises(SignOffError, match="exists already"):
         write_sign_off(reviewed.settings, document, reviewed.keys["anna"])
     assert path.read_bytes() == before
 

@@ -63,7 +63,7 @@ def test_the_checklist_is_met_exactly_where_the_verdict_took_it_as_met(
     if verdict == "variant_worse":
         assert "below zero" in says.values() or "beyond its margin" in says.values()
     if verdict == "equivalent":
-        assert says["edge_bps"] == "within what counts as equal" or tones["edge_bps"] == "good"
+        assert says["edge_bps"] == "within the equivalence margin" or tones["edge_bps"] == "good"
     if verdict in (None, "inconclusive"):
         assert {condition.word for condition in found.conditions} != {"met"}
         assert set(tones.values()) != {"good"}

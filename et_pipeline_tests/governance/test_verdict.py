@@ -178,7 +178,7 @@ def test_an_open_block_counts_only_at_the_end():
 def test_an_end_without_a_verdict_is_inconclusive():
     found = assess(PLAN, [point(5, -1, 3.0), guard(5)], ended=True)
     assert (found.verdict, found.decided_as_of) == ("inconclusive", PLAN.ends_at)
-    assert "not evidence of no difference" in found.sentence
+    assert "does not show that there is no difference" in found.sentence
     assert found.missing[0].condition == "primary_undecided"
 
 
@@ -209,12 +209,12 @@ def test_the_guardrails_alarm_uses_the_wider_interval():
 def test_sentences_name_figures_and_confidence():
     better = assess(PLAN, [point(5, 0.5, 2.5), guard(5)]).sentence
     assert "between +0.50 and +2.50 bps per pair (95 % confidence" in better
-    assert "500 matched pairs that count as 20 independent groups" in better
+    assert "500 matched pairs (effective sample size 20)" in better
     worse = assess(PLAN, [point(5, 0.5, 2.5), guard(5, -4, -2)]).sentence
-    assert "slippage_bps is behind the control's by more than the 1 bps it may lose" in worse
+    assert "slippage_bps is worse than the control's by more than the 1 bps that the plan allows" in worse
     assert "97.5 % confidence" in worse
     equal = assess(PLAN, [point(5, -1.5, 1.5), guard(5)]).sentence
-    assert "within the 2 bps the plan calls equal" in equal
+    assert "The plan counts ±2 bps as equal." in equal
 
 
 def test_evidence_carries_method_tuning_clusters_and_e_value():
@@ -368,9 +368,11 @@ def test_a_verdict_says_of_which_opportunities_it_speaks():
         assess(PLAN, BETTER).evidence,
     )
     some = assess(PLAN, BETTER, replays=[said(5, 900, missing=400)]).sentence
-    assert "Of the 900 opportunities that the control traded, these are the 500 that both traded" in some
+    assert (
+        "The control traded 900 opportunities; the figures are about the 500 that both arms traded." in some
+    )
     told = assess(PLAN, BETTER, replays=[said(5, 900, passed=100, missing=300)]).sentence
-    assert "500 that both traded; on 100 the variant says that it passed, and 300 have no report" in told
+    assert "500 that both arms traded. On 100 the variant reported that it passed. 300 have no report" in told
     assumed = assess(
         PLAN._replace(on_no_trade="assume_zero"), BETTER, replays=[said(5, 900, passed=10, assumed=200)]
     )
@@ -396,7 +398,7 @@ def test_a_verdict_falls_at_a_look_and_not_between_two():
     assert assess(LOOKS, path[:8]).verdict is None
     outcome = assess(LOOKS, path)
     assert (outcome.verdict, outcome.decided_as_of) == ("variant_better", START + timedelta(hours=52))
-    assert "95 % confidence, over all 60 looks of the plan" in outcome.sentence
+    assert "95 % confidence; valid at all 60 looks of the plan" in outcome.sentence
 
 
 def test_between_looks_no_alarm_is_raised():
@@ -417,7 +419,7 @@ def test_what_is_missing_before_an_interval_is_told_with_the_next_look(change, c
              for name in ("edge_bps", "slippage_bps")]  # fmt: skip
     outcome = assess(LOOKS, early)
     assert outcome.reason == condition
-    assert outcome.sentence.endswith("The next of its 60 looks is at 2026-11-03 00:00 UTC.")
+    assert outcome.sentence.endswith("The next of the plan's 60 looks is at 2026-11-03 00:00 UTC.")
 
 
 def test_evidence_of_looks_says_which_and_that_of_others_stays_what_it_was():

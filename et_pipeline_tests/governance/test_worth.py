@@ -56,8 +56,8 @@ def test_money_per_opportunity_and_per_week_at_the_observed_rate() -> None:
     assert (found.per_opportunity, found.lower, found.upper) == (0.4, 0.2, 0.6)
     assert found.per_week == pytest.approx(840) and found.week_lower == pytest.approx(420)
     assert found.sentence == (
-        "In money (pnl_usd): +0.400 USD (between +0.200 and +0.600) per opportunity; at the observed rate of 2,100 "
-        "opportunities that are compared a week, +840 USD (between +420 and +1,260) per week."
+        "In money (pnl_usd), the uplift is +0.400 USD (between +0.200 and +0.600) per opportunity. At the observed rate of "
+        "2,100 compared opportunities per week, it is +840 USD (between +420 and +1,260) per week."
     )
 
 
@@ -65,7 +65,7 @@ def test_where_all_trades_are_compared_money_is_per_trade_of_both_arms() -> None
     plan = WITH_MONEY._replace(matching="arms", mode="limited_live")
     found = money(plan, sample(point(24, -1.0, 3.0, "pnl_usd", n_pairs=50, n_control=450, n_variant=50)))
     assert found is not None and found.opportunities_per_week == 3500
-    assert found.per_week == 3500 and " per trade;" in found.sentence
+    assert found.per_week == 3500 and " per trade." in found.sentence
 
 
 def test_there_is_no_line_of_money_where_nothing_carries_it() -> None:

@@ -29,7 +29,7 @@ NO_FIGURES = re.compile(
 )
 """What is taken away before numbers are looked for."""
 RULES = {
-    "Enough independent groups": {"10": "groups below which nothing is concluded (docs/statistics.md)"},
+    "Effective sample size": {"10": "groups below which nothing is concluded (docs/statistics.md)"},
     "Blocks long enough": {
         "0.9": "autocorrelation above which a longer block is needed (docs/statistics.md)"
     },

@@ -313,7 +313,7 @@ def test_values_that_go_missing_are_told_alike(settings: Settings, command: Any)
     path.tick(12)
     judged = agree(path, command)
     assert path.verdict()["reason"] == "values_missing"
-    assert judged.primary is not None and judged.primary.says == "too many values missing"
+    assert judged.primary is not None and judged.primary.says == "too many values are missing"
     assert "Nothing to do" not in judged.next_step
     assert "have no value" in command("show", "walk")
 

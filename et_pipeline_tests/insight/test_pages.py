@@ -192,9 +192,9 @@ def test_an_experiment_without_any_report_has_a_good_page(settings: Settings) ->
     publish_analyst_database(settings)
     write_pages(settings)
     words = visible(page(settings, "hostile"))
-    for said in ("Not started", "No reports have been looked at yet", "There is no path yet",
+    for said in ("Not started", "No tick has looked at this experiment yet", "There is no path yet",
                  "No reports have been paired yet", "Nobody has signed anything",
-                 "Drawn outside a Dagster run"):  # fmt: skip
+                 "drawn outside a Dagster run"):  # fmt: skip
         assert said in words
     assert "None" not in words
 
@@ -314,7 +314,7 @@ def test_a_page_whose_primary_has_no_diagnostics_tells_the_rest(sample: Settings
 
 
 def test_before_anything_is_published_it_says_so(settings: Settings) -> None:
-    with pytest.raises(FileNotFoundError, match="published at the end of a tick"):
+    with pytest.raises(FileNotFoundError, match="a tick publishes it at its end"):
         write_pages(settings)
 
 
@@ -353,7 +353,7 @@ def test_a_split_that_nobody_signed_is_never_called_signed_off(sample: Settings)
     ("state", "verdict", "missing", "said", "runs"),
     [
         (None, None, [], "begins at the planned start", None),
-        ("sampling", None, ["too_few_pairs"], "goes on", None),
+        ("sampling", None, ["too_few_pairs"], "continues", None),
         ("promotion_review", "variant_better", [], "signed decision", "et sign-off it approve"),
         ("concluded", "variant_better", [], "asks for no review", None),
         ("concluded", "inconclusive", ["primary_undecided"], "longer run", None),

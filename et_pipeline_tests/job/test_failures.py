@@ -24,7 +24,7 @@ BROKEN = {
     "evidence": ("UPDATE experiments SET alpha = -1 WHERE experiment_id = 'bad'", "could not be computed"),
     "decision": (
         "UPDATE experiment_metrics SET role = 'secondary' WHERE experiment_id = 'bad'",
-        "could not be decided",
+        "could not be determined",
     ),
     "page": (
         "INSERT INTO pair_blocks_elsewhere VALUES ('bad', TIMESTAMP '290000-01-01', 1)",
@@ -110,4 +110,4 @@ def test_a_tick_with_a_failure_ends_with_status_1(world: World, monkeypatch: pyt
         assert done.exit_code == 1
         found = json.loads(done.stdout)
         assert found["due"] is due
-        assert ["could not be decided" in failure for failure in found["failures"]] == [True]
+        assert ["could not be determined" in failure for failure in found["failures"]] == [True]

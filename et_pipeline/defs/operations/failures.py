@@ -15,8 +15,8 @@ TOLD_OTHERWISE = ("announced_verdict_follows", "not_stalled")
     name="tell_failures",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Writes an error line into the log (ET_LOG) and a notice for people for every run that failed: job, "
-    "step, error.",
+    description="Writes an error line into the log (ET_LOG) and a notice for people for every failed run, with its "
+    "job, step and error.",
 )
 def tell_failures(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
     """Reports the first error of each failed step, or the run's own error if it died between steps."""

@@ -13,7 +13,7 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 class Retention(dg.Config):
     """How long runs are kept."""
 
-    keep_days: int = Field(default=30, ge=1, description="Runs that were created before so many days go.")
+    keep_days: int = Field(default=30, ge=1, description="Runs older than this number of days are deleted.")
 
 
 def expired(instance: dg.DagsterInstance, before: datetime) -> list[str]:
@@ -55,7 +55,7 @@ def delete_old_runs(context: dg.OpExecutionContext, config: Retention) -> int:
 
 
 @dg.job(
-    description="Deletes old runs; how many days are kept is the configuration of its op.",
+    description="Deletes old runs. The configuration of its op says how many days are kept.",
     executor_def=dg.in_process_executor,
 )
 def clean_up() -> None:
@@ -69,5 +69,5 @@ clean_up_daily = dg.ScheduleDefinition(
     cron_schedule="10 4 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Deletes runs older than 30 days, every night; each job's newest success stays.",
+    description="Deletes runs older than 30 days, every night. Each job's newest successful run stays.",
 )
