@@ -18,7 +18,7 @@ OF_STATE = {
 }
 OF_VERDICT = {
     "variant_better": "The plan asks for no review. Nothing is promoted automatically.",
-    "variant_worse": "Stop the variant. The StrategyRegistry has got a drift signal.",
+    "variant_worse": "Stop the variant. The StrategyRegistry has received a drift signal.",
     "equivalent": "The plan counts the two arms as equal, so choose the one that costs less.",
     "inconclusive": "There is no evidence for either arm. A longer run needs a new experiment id.",
 }
