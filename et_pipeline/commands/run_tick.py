@@ -175,7 +175,7 @@ def _run_tick(
 
     request = prepare_tick(settings, inputs, found)
     run_id = str(uuid.uuid4())
-    found.add_event_listener(run_id, lambda event: _tell(event, say))
+    found.add_event_listener(run_id, lambda event: _report_progress(event, say))
     result = defs.resolve_job_def("tick").execute_in_process(
         instance=found,
         tags={**request.tags, **IN_JOB_HISTORY},
@@ -210,7 +210,7 @@ STEPS = {
 """The words that describe each step of a tick, for people who wait."""
 
 
-def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
+def _report_progress(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
     """Reports the progress of a run: the step that starts, and the lines that the step logs."""
     if event.step_key is None:
         return
@@ -223,10 +223,10 @@ def _tell(event: dg.EventLogEntry, say: Callable[[str], None]) -> None:
 
 def _failure(settings: Settings, result: dg.ExecuteInProcessResult) -> CommandError:
     """The first failed step and its error, for people. It is also recorded, like the failure of a run of the daemon."""
-    from et_pipeline.defs.operations.failures import cause, tell_failure
+    from et_pipeline.defs.operations.failures import cause, report_failure
 
     steps = {str(event.step_key): cause(event) for event in result.all_events if event.is_step_failure}
-    tell_failure(settings, result.dagster_run, steps or {"": ""})
+    report_failure(settings, result.dagster_run, steps or {"": ""})
     for step, error in steps.items():
         return CommandError(f"run {result.run_id} failed in {step}: {error}")
     return CommandError(f"run {result.run_id} failed; see it in the Dagster UI (et ui)")

@@ -419,9 +419,9 @@ def parse_plan(content: bytes, path: str) -> Plan | list[Refusal]:
         problems = [item for item in problems if item["type"] != "too_short" or item["loc"] not in at_fault]
         # The library also reports that a default was not made, if it depends on a key that is at fault.
         problems = [item for item in problems if item["type"] != "default_factory_not_called"]
-        told = [Refusal(path, known, *explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
-        more = len(problems) - len(told)
-        return told if not more else [*told, Refusal(path, known, "", "", f"and {more} more faults")]
+        listed = [Refusal(path, known, *explain(problem, scalars)) for problem in problems[:SHOWN_REFUSALS]]
+        more = len(problems) - len(listed)
+        return listed if not more else [*listed, Refusal(path, known, "", "", f"and {more} more faults")]
 
 
 def read_plans(folder: Path) -> tuple[dict[str, Plan], list[Refusal]]:

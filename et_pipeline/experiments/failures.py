@@ -174,5 +174,5 @@ def sentences(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _failure(stage: Stage, experiment_id: str, error: Exception) -> Failure:
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    return Failure(experiment_id, stage, said, "".join(traceback.format_exception(error)))
+    message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return Failure(experiment_id, stage, message, "".join(traceback.format_exception(error)))

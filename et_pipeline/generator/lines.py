@@ -110,8 +110,8 @@ def to_lines(reports: pl.DataFrame) -> pl.Series:
 def to_rows(reports: pl.DataFrame) -> pl.DataFrame:
     """Parquet rows of named reports: the envelope's columns, `decision` if any report has it, and the struct
     `metrics`."""
-    said = () if reports["decision"].null_count() == len(reports) else ("decision",)
-    return reports.select(*ENVELOPE, *said, pl.struct(*REPORT_METRICS).alias("metrics"))
+    decision = () if reports["decision"].null_count() == len(reports) else ("decision",)
+    return reports.select(*ENVELOPE, *decision, pl.struct(*REPORT_METRICS).alias("metrics"))
 
 
 def as_object(line: str) -> dict[str, object]:

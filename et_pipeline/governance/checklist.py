@@ -99,16 +99,16 @@ def _replay_conditions(
             found.append(
                 condition._replace(label=f"{standing.name}, like for like ({standing.role})", source=source)
             )
-        said = [
+        verdicts = [
             (concludes(experiment, item) or "nothing").replace("_", " ")
             for item in (sample, sample.like_for_like)
         ]
         found.append(
             Condition(
                 "Both comparisons agree",
-                f"uplift: {said[0]}; like for like: {said[1]}",
+                f"uplift: {verdicts[0]}; like for like: {verdicts[1]}",
                 "the same result in both",
-                "good" if said[0] == said[1] else "bad",
+                "good" if verdicts[0] == verdicts[1] else "bad",
                 "interval_path, replay_path",
             )
         )

@@ -196,8 +196,8 @@ def _judge(work: UnitOfWork, experiment: RegisteredExperiment, facts: Facts) -> 
         )
     already_there = _already_there(experiment, facts.path, assessment.decided_as_of) if sampled else None
     if experiment.registered_in_hindsight:
-        told = hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there)
-        assessment = assessment._replace(sentence=f"{assessment.sentence} {told}")
+        hindsight = hindsight_sentence(experiment.registered_at, experiment.starts_at, already_there)
+        assessment = assessment._replace(sentence=f"{assessment.sentence} {hindsight}")
     if work.states[identifier] == "sampling":
         _insufficient(work, experiment, assessment, ended)
         if assessment.verdict is not None:

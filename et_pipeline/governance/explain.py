@@ -163,8 +163,8 @@ def _like_for_like(experiment: RegisteredExperiment, fidelity: Fidelity) -> str:
 def about_sentence(experiment: RegisteredExperiment, sample: Sample) -> str:
     """What a reader of a verdict has to know about the replays on which it is based; empty in limited live."""
     fidelity = fidelity_of(experiment, sample)
-    told = "" if fidelity is None else f" {fidelity_sentence(experiment, fidelity)}"
-    return replays_sentence(experiment, sample.replays) + told
+    of_replay = "" if fidelity is None else f" {fidelity_sentence(experiment, fidelity)}"
+    return replays_sentence(experiment, sample.replays) + of_replay
 
 
 def no_pairs(experiment: RegisteredExperiment) -> Missing:

@@ -107,16 +107,16 @@ def _sentence(
             why = "its verdict has no interval"
         return f"{follows} promises nothing: {why}."
     unit = metric_of(metric).unit
-    told = f"{follows} promised an uplift of {metric} {_between(promised, unit)}."
+    promise = f"{follows} promised an uplift of {metric} {_between(promised, unit)}."
     unclear = "It is not shown yet whether the promise is kept."
     if observed is None:
-        return f"{unclear} {told} Too little is known since the promotion."
+        return f"{unclear} {promise} Too little is known since the promotion."
     seen = f"Since the promotion the uplift is {_between(observed, unit)}, up to {text.moment(observed.as_of)} UTC."
     if state == "kept":
-        return f"The promise is kept so far. {told} {seen}"
+        return f"The promise is kept so far. {promise} {seen}"
     if state == "not_kept":
-        return f"The promise is not kept. {told} {seen} The whole interval lies below the promised one."
-    return f"{unclear} {told} {seen} There may still be no uplift at all."
+        return f"The promise is not kept. {promise} {seen} The whole interval lies below the promised one."
+    return f"{unclear} {promise} {seen} There may still be no uplift at all."
 
 
 def _between(reading: Reading, unit: str) -> str:

@@ -321,8 +321,8 @@ def _fidelity_evidence(experiment: RegisteredExperiment, sample: Sample) -> dict
         name: {metric: point_evidence(found[metric]) for metric in sorted(found)}
         for name, found in sorted(sample.compared.items())
     }
-    said = {"state": fidelity.state, "coverage": rounded(fidelity.coverage), "margin": fidelity.margin}
-    return {"replayed_control": said | compared}
+    figures = {"state": fidelity.state, "coverage": rounded(fidelity.coverage), "margin": fidelity.margin}
+    return {"replayed_control": figures | compared}
 
 
 def _plain(value: object) -> object:

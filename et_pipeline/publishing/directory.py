@@ -190,9 +190,9 @@ def parse_directory(content: bytes, path: Path) -> Directory | list[Refusal]:
     try:
         parsed = _File.model_validate(document)
     except ValidationError as error:
-        told = {key: scalar for key, scalar in scalars.items() if not key.startswith("addresses")}
+        without_secrets = {key: scalar for key, scalar in scalars.items() if not key.startswith("addresses")}
         return [
-            Refusal(str(path), None, *explain(_shy(problem), told, keys="docs/notifications.md"))
+            Refusal(str(path), None, *explain(_shy(problem), without_secrets, keys="docs/notifications.md"))
             for problem in error.errors(include_url=False)
         ]
     return Directory(path, parsed.addresses, parsed.routes)

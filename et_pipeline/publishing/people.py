@@ -55,7 +55,7 @@ SECRET_LENGTH = 4
 """Length from which a piece of an address is never shown, since it may be secret."""
 
 
-class Told(NamedTuple):
+class Occurrence(NamedTuple):
     """One event or notice for people.
 
     Attributes:
@@ -105,18 +105,18 @@ def address(connection: duckdb.DuckDBPyConnection, settings: Settings, now: date
     Raises:
         DirectoryError: `notifications.yaml` is not valid; new events wait until it is.
     """
-    new = [Told(*row) for row in connection.execute(load(__package__, "not_addressed")).fetchall()]
+    new = [Occurrence(*row) for row in connection.execute(load(__package__, "not_addressed")).fetchall()]
     if not new:
         return 0
     directory = read_directory(settings)
-    groups: dict[tuple[str, Topic], list[Told]] = {}
-    for told in new:
-        for name in directory.recipients(told.topic, told.owner, told.experiment_id):
-            groups.setdefault((name, told.topic), []).append(told)
+    groups: dict[tuple[str, Topic], list[Occurrence]] = {}
+    for occurrence in new:
+        for name in directory.recipients(occurrence.topic, occurrence.owner, occurrence.experiment_id):
+            groups.setdefault((name, occurrence.topic), []).append(occurrence)
     with transaction(connection):
         for (name, topic), parts in groups.items():
             _insert(connection, settings, name, topic, parts, now)
-        connection.executemany("INSERT INTO addressed VALUES (?)", [[told.source_id] for told in new])
+        connection.executemany("INSERT INTO addressed VALUES (?)", [[occurrence.source_id] for occurrence in new])
     return len(groups)
 
 
@@ -125,13 +125,13 @@ def _insert(
     settings: Settings,
     name: str,
     topic: Topic,
-    parts: list[Told],
+    parts: list[Occurrence],
     now: datetime,
 ) -> None:
-    sources = [told.source_id for told in parts]
+    sources = [occurrence.source_id for occurrence in parts]
     identifier = hashlib.sha256(json.dumps([name, *sources]).encode()).hexdigest()[:32]
     text = compose(topic, parts, settings.pages_url, identifier)
-    about = {told.experiment_id for told in parts}
+    about = {occurrence.experiment_id for occurrence in parts}
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM notifications").fetchone() or (0,)
     row = {
         "notification_id": identifier,
@@ -147,7 +147,7 @@ def _insert(
     insert_row(connection, "notifications", row)
 
 
-def compose(topic: Topic, parts: list[Told], pages_url: str | None, identifier: str) -> Text:
+def compose(topic: Topic, parts: list[Occurrence], pages_url: str | None, identifier: str) -> Text:
     """The message about one topic: a paragraph for each event, with the link to its page and what a person does next.
 
     Args:
@@ -156,23 +156,23 @@ def compose(topic: Topic, parts: list[Told], pages_url: str | None, identifier: 
         pages_url: The address at which people open the pages; None if they have none.
         identifier: The notification's id.
     """
-    about = sorted({told.experiment_id for told in parts if told.experiment_id})
+    about = sorted({occurrence.experiment_id for occurrence in parts if occurrence.experiment_id})
     which = "" if not about else f"{about[0]}: " if len(about) == 1 else f"{len(about)} experiments: "
-    paragraphs = [_paragraph(told, pages_url) for told in parts[:MAX_PARTS]]
+    paragraphs = [_paragraph(occurrence, pages_url) for occurrence in parts[:MAX_PARTS]]
     if len(parts) > MAX_PARTS:
         paragraphs.append(f"… and {len(parts) - MAX_PARTS} more; et status lists every experiment.")
     paragraphs.append(f"ExperimentTracker observes and reports; it never promotes. Message {identifier}")
     order = ("INFO", "WARN", "ERROR")
-    severity = max((told.severity for told in parts), key=order.index)
+    severity = max((occurrence.severity for occurrence in parts), key=order.index)
     return Text(f"ExperimentTracker: {which}{TITLES[topic]}", "\n\n".join(paragraphs), severity)
 
 
-def _paragraph(told: Told, pages_url: str | None) -> str:
-    lines = [shown(told.message)]
-    if told.experiment_id is not None:
-        page = None if pages_url is None else f"{pages_url}/{told.experiment_id}.html"
-        lines.append(f"Page: {page}" if page else f"Look at it: et show {told.experiment_id}")
-        signs = command(told.experiment_id, ASKS.get(told.topic))
+def _paragraph(occurrence: Occurrence, pages_url: str | None) -> str:
+    lines = [shown(occurrence.message)]
+    if occurrence.experiment_id is not None:
+        page = None if pages_url is None else f"{pages_url}/{occurrence.experiment_id}.html"
+        lines.append(f"Page: {page}" if page else f"Look at it: et show {occurrence.experiment_id}")
+        signs = command(occurrence.experiment_id, ASKS.get(occurrence.topic))
         if signs is not None:
             lines.append(f"Then decide: {signs} (or decline)")
     return "\n".join(lines)

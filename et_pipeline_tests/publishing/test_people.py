@@ -29,7 +29,7 @@ from et_pipeline.publishing.directory import (
     read_directory,
 )
 from et_pipeline.publishing.outbox import counts, dead_letters, not_addressed, redeliver
-from et_pipeline.publishing.people import MAX_PARTS, TITLES, Told, address, compose
+from et_pipeline.publishing.people import MAX_PARTS, TITLES, Occurrence, address, compose
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.backup import back_up, restore
 from et_pipeline.warehouse.connection import open_warehouse, transaction
@@ -329,8 +329,8 @@ def test_addressing_killed_before_its_end_is_done_again_as_a_whole(
 # what is told ---------------------------------------------------------------------------------------------
 
 
-def told(count: int) -> list[Told]:
-    return [Told(f"id{n}", "drift", f"exp-{n}", "olga", "WARN", f"Sentence {n}.") for n in range(count)]
+def told(count: int) -> list[Occurrence]:
+    return [Occurrence(f"id{n}", "drift", f"exp-{n}", "olga", "WARN", f"Sentence {n}.") for n in range(count)]
 
 
 def test_every_topic_has_its_title():

@@ -7,7 +7,7 @@ from et_pipeline.defs.specs import EACH
 from et_pipeline.governance.notices import FailedCheck
 from et_pipeline.settings import Settings
 
-TOLD_OTHERWISE = ("announced_verdict_follows", "not_stalled")
+WITH_OWN_TOPIC = ("announced_verdict_follows", "not_stalled")
 """Checks that have notices with topics of their own."""
 
 
@@ -21,10 +21,10 @@ TOLD_OTHERWISE = ("announced_verdict_follows", "not_stalled")
 def tell_failures(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
     """Reports the first error of each failed step, or the run's own error if it died between steps."""
     steps = {str(event.step_key): cause(event) for event in context.get_step_failure_events()}
-    tell_failure(warehouse.settings, context.dagster_run, steps or {"": context.failure_event.message or ""})
+    report_failure(warehouse.settings, context.dagster_run, steps or {"": context.failure_event.message or ""})
 
 
-def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) -> None:
+def report_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) -> None:
     """Writes the log line and the notice of one failed run.
 
     Args:
@@ -37,8 +37,8 @@ def tell_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) 
     from et_pipeline.warehouse.connection import WarehouseError, open_warehouse, transaction
 
     log = logger(settings)
-    said = "; ".join(f"{step}: {error}" if step else error for step, error in steps.items())
-    log.error("run failed", run_id=run.run_id, job=run.job_name, error=said)
+    errors = "; ".join(f"{step}: {error}" if step else error for step, error in steps.items())
+    log.error("run failed", run_id=run.run_id, job=run.job_name, error=errors)
     try:
         with open_warehouse(settings) as connection, transaction(connection):
             for step, error in steps.items():
@@ -55,16 +55,16 @@ def cause(event: dg.DagsterEvent) -> str:
     raised = first = error.cause or error  # Dagster's own wrapper is the outermost
     while first.cause is not None:
         first = first.cause
-    told = raised.message.strip()
-    return told if first is raised else f"{told} (first cause: {first.message.strip()})"
+    message = raised.message.strip()
+    return message if first is raised else f"{message} (first cause: {first.message.strip()})"
 
 
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[FailedCheck]:
-    """The checks that did not pass in a run, without those in `TOLD_OTHERWISE`."""
+    """The checks that did not pass in a run, without those in `WITH_OWN_TOPIC`."""
     found = []
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         check = entry.get_dagster_event().asset_check_evaluation_data
-        if check.passed or check.check_name in TOLD_OTHERWISE:
+        if check.passed or check.check_name in WITH_OWN_TOPIC:
             continue
         each = check.metadata.get(EACH)
         problems = [check.description or "see the Dagster UI"]
