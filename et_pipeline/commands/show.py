@@ -160,7 +160,7 @@ def _print_experiment(document: dict[str, Any]) -> None:
         "uplift [interval]",
         "e-value",
         "fixed-size interval",
-        "stands",
+        "result",
         "as of",
     ):
         table.add_column(
@@ -185,7 +185,8 @@ def _print_experiment(document: dict[str, Any]) -> None:
         console.print("Intervals: " + "; ".join(document["methods"]))
     _print_present(console, document["present"])
     for condition in document["conditions"]:
-        line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']} ({condition['needed']})"
+        line = f"{WORDS[condition['tone']]:14} {condition['label']}: {condition['found']}"
+        line += f" (needed: {condition['needed']})"
         console.print(terminal.plain(line), soft_wrap=True)
     _print_sample(console, document, paired=paired)
     _print_history(console, document)
