@@ -14,8 +14,8 @@ QUERIES = dict(
 )
 EMPTY = {
     "Does the accounting balance?",
-    "Does the promised error hold on each experiment's own data?",
-    "What may be expected of the best variant of a family?",
+    "Is the error rate kept on each experiment's own data?",
+    "Which uplift can we expect from the best variant of a family?",
     "Which blocks lack values, and in which arm?",
     "Who signed what?",
 }

@@ -261,7 +261,7 @@ def test_files_that_come_faster_than_ticks_end_make_no_queue(world: World) -> No
     add_plan(world, "alpha")
     skipped = sensor(world, first.cursor, now)
     assert isinstance(skipped, dg.SkipReason)
-    assert "waits for its start" in skipped.skip_message
+    assert "waits to start" in skipped.skip_message
     world.instance.report_run_canceled(waiting)
     asked = sensor(world, first.cursor, now)
     assert isinstance(asked, dg.SensorResult), "what came meanwhile is not forgotten"
