@@ -17,6 +17,7 @@ from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.insight.publish import holds
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import checkpointed, locked
+from et_pipeline_tests.migrated import put_warehouse
 
 quiet_exit()
 # The same examples on every machine, and no deadline: how long a case takes says nothing about it here.
@@ -35,11 +36,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def new_settings(tmp_path: Path) -> Settings:
     """Settings of an empty data folder with the folders people make."""
     for folder in ("experiments", "report_bus"):
         (tmp_path / folder).mkdir()
     return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def settings(new_settings: Settings) -> Settings:
+    """The same with a warehouse without rows, as the first tick makes it."""
+    put_warehouse(new_settings)
+    return new_settings
 
 
 BARE = """

@@ -29,6 +29,12 @@ def put(path: Path, text: str = "x") -> None:
     path.write_text(text, encoding="utf-8")
 
 
+@pytest.fixture
+def settings(new_settings: Settings) -> Settings:
+    """No tick has been here."""
+    return new_settings
+
+
 CHANGES = {
     "a snapshot": lambda folder: put(folder / "report_bus" / "new.ndjson"),
     "a snapshot in a folder": lambda folder: put(folder / "report_bus" / "nats" / "deep" / "new.ndjson"),

@@ -214,8 +214,9 @@ BEFORE_PASSES = 6
 """The newest migration of the time when a missing replay counted as zero edge."""
 
 
-def test_a_frozen_plan_with_zero_is_read_as_what_it_meant(settings: Settings) -> None:
+def test_a_frozen_plan_with_zero_is_read_as_what_it_meant(new_settings: Settings) -> None:
     """In shadow that is an assumption; in limited live, where nobody asked the variant, nothing is assumed."""
+    settings = new_settings
     shadow = PLAN.replace("on_no_trade: exclude", "on_no_trade: zero")
     live = shadow.replace("line-shop-v4", "in-live").replace("mode: shadow", "mode: limited_live")
     plans = {}

@@ -249,7 +249,8 @@ def test_progress_tells_files_lines_and_rate(settings: Settings) -> None:
     assert "of 3 files" in str(seen[0])
 
 
-def test_validate_changes_nothing(settings: Settings) -> None:
+def test_validate_changes_nothing(new_settings: Settings) -> None:
+    settings = new_settings
     path = bus(
         settings, "a.ndjson", report("a", emitted_at="2020-01-01T00:00:00Z"), {"kind": "Fill"}, {"x": 1}
     )

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from et_pipeline.contracts.metrics import REPORT_METRICS, metric_of
-from et_pipeline.warehouse.connection import migrate
+from et_pipeline_tests.migrated import fill
 
 START = datetime(2026, 11, 1)
 
@@ -163,5 +163,5 @@ def open_lab() -> Iterator[Lab]:
     """An empty warehouse in memory with the newest schema."""
     with duckdb.connect(":memory:", config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        migrate(connection)
+        fill(connection)
         yield Lab(connection)

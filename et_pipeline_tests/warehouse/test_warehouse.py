@@ -28,6 +28,12 @@ from et_pipeline_tests.ingest import lab
 NEWEST = migrations()[-1][0]
 
 
+@pytest.fixture
+def settings(new_settings: Settings) -> Settings:
+    """Each of these tests makes its own warehouse."""
+    return new_settings
+
+
 def schema(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
     return connection.execute(
         "SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
