@@ -52,7 +52,7 @@ test: ready ## lint, types and tests: some ten minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark' -n auto --dist loadgroup --durations=10
+	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark and not simulate' -n auto --dist loadgroup --durations=10
 
 test-ui: ready ## the whole Dagster UI in a browser
 	$(BIN)/pytest -m ui
@@ -96,6 +96,7 @@ simulate: ready ## the statistics, held against simulated truth
 	$(BIN)/python -m et_pipeline_tests.statistics.worth_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.breakdown_simulation
 	$(BIN)/python -m et_pipeline_tests.statistics.replay_simulation
+	$(BIN)/pytest -m simulate -n auto --dist loadgroup et_pipeline_tests
 
 # The baselines of the benchmarks bring pyarrow along, which the project itself does without; what people run is
 # measured without it: pandera imports pandas and PySpark wherever they are.

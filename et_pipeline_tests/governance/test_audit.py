@@ -10,16 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from et_pipeline.settings import Settings
 from et_pipeline.warehouse import audit
 from et_pipeline.warehouse.connection import open_warehouse
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return Settings(data_dir=tmp_path)
 
 
 @pytest.fixture

@@ -324,12 +324,9 @@ def walk(folder: Path, seed: int, steps: int) -> None:
         history.ask(rebuild=number == steps - 1)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_every_tick_page_and_command_answers(tmp_path: Path, seed: int) -> None:
-    walk(tmp_path, seed, steps=12)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("seed", range(100, 116))
-def test_every_tick_page_and_command_answers_for_long(tmp_path: Path, seed: int) -> None:
-    walk(tmp_path, seed, steps=40)
+@pytest.mark.parametrize(
+    ("seed", "steps"),
+    [(0, 6), *(pytest.param(seed, 40, marks=pytest.mark.faults) for seed in (0, 1, *range(100, 116)))],
+)
+def test_every_tick_page_and_command_answers(tmp_path: Path, seed: int, steps: int) -> None:
+    walk(tmp_path, seed, steps)

@@ -31,6 +31,7 @@ from et_pipeline.contracts.messages import (
 from et_pipeline.contracts.reason_codes import RESULT, STARTED
 from et_pipeline.settings import NatsSettings, Settings
 from et_pipeline.warehouse.connection import open_warehouse, transaction
+from et_pipeline_tests.migrated import put_warehouse
 from et_pipeline_tests.registry import Registry, serving
 
 T = TypeVar("T")
@@ -40,7 +41,9 @@ PLAN_HASH = "c0ffee" * 8
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", lock_timeout_s=20)
+    found = Settings(data_dir=tmp_path / "data", lock_timeout_s=20)
+    put_warehouse(found)
+    return found
 
 
 @pytest.fixture

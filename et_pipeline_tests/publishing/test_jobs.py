@@ -129,6 +129,7 @@ def pending_sensor(settings: Settings, instance: dg.DagsterInstance):
 
 
 def test_pending_messages_start_one_run_until_an_attempt_is_recorded(settings, instance, put_events, reports):
+    settings.warehouse_path.unlink()
     assert isinstance(pending_sensor(settings, instance), dg.SkipReason)
     assert not settings.warehouse_path.exists()
     put_events(settings, reports(1))

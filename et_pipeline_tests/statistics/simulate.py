@@ -116,17 +116,28 @@ def experiment(scenario: Scenario, seed: np.random.SeedSequence) -> Outcome:
     found = np.stack(
         (ours.ready & (ours.ci_lower + uplift > 0), np.abs(path.mean + uplift) > half["mixture"])
     )
-    lower, upper = single_look(path.at(slice(-1, None)), alpha=ALPHA)
     return Outcome(
         {"ours": bool((ours.ready & ((ours.ci_lower > 0) | (ours.ci_upper < 0))).any())}
         | {name: bool((np.abs(path.mean) > width).any()) for name, width in half.items()},
-        bool(lower[0] > 0 or upper[0] < 0),
+        _single_look_misses(path),
         len(taken) == 0,
         float((final.ci_upper - final.mean) / (quantile * final.se)),
         float((last.mean - last.ci_lower) / (quantile * last.se)),
         float((last.ci_upper - last.ci_lower) / 2 / (quantile * last.se)),
         np.where(found.any(axis=-1), (path.block[np.argmax(found, axis=-1)] + 1) / scenario.blocks, np.inf),
     )
+
+
+def missed_at_the_end(scenario: Scenario, seed: np.random.SeedSequence) -> bool:
+    """`fixed_missed` of the same experiment, without any other look at it."""
+    sample = draw(scenario, np.random.default_rng(seed))
+    data = cells.from_pairs(sample.block, sample.market, sample.uplift)
+    return _single_look_misses(interval_path(data, alpha=ALPHA, g=1.0))
+
+
+def _single_look_misses(path: IntervalPath) -> bool:
+    lower, upper = single_look(path.at(slice(-1, None)), alpha=ALPHA)
+    return bool(lower[0] > 0 or upper[0] < 0)
 
 
 def _running_sd(sample: Sample, path: IntervalPath) -> NDArray[np.float64]:

@@ -1,14 +1,26 @@
-"""The decisive scenarios of ``make simulate``, fewer experiments of each."""
+"""The decisive scenarios of ``make simulate``, fewer experiments of each.
+
+``make test`` draws 100 experiments: a rate that is 0.05 has a Monte Carlo standard error of 0.022, the rates of wrong
+intervals are 0.2 and more. ``make simulate`` holds the same bounds on 300 (error 0.013).
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy.special import stdtrit
 
 from et_pipeline.inference import boundary
 from et_pipeline.inference.twoway import planned_clusters
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Scenario
-from et_pipeline_tests.statistics.simulate import COLUMNS, Summary, main, run, table_row
+from et_pipeline_tests.statistics.simulate import (
+    COLUMNS,
+    Summary,
+    main,
+    missed_at_the_end,
+    run,
+    table_row,
+)
 
 pytestmark = pytest.mark.xdist_group("simulation")
 NAMES = [
@@ -27,10 +39,10 @@ NAMES = [
 SEED = 7
 
 
-@pytest.fixture(scope="module")
-def summaries() -> dict[str, Summary]:
+@pytest.fixture(scope="module", params=[100, pytest.param(300, marks=pytest.mark.simulate)])
+def summaries(request: pytest.FixtureRequest) -> dict[str, Summary]:
     chosen = [scenario for scenario in SCENARIOS if scenario.name in NAMES]
-    return {row.scenario.name: row for row in run(chosen, 300, SEED, processes=2)}
+    return {row.scenario.name: row for row in run(chosen, request.param, SEED, processes=2)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +74,7 @@ def test_the_mixture_is_true_as_well(summaries, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_interval_for_one_look_is_true_there(summaries, name):
-    """0.05 plus two Monte Carlo errors of 300 experiments; the figure for 1,000 is 0.07."""
+    """0.05 plus two Monte Carlo errors; the figure for 1,000 is 0.07."""
     assert summaries[name].fixed_missed <= summaries[name].allowed
 
 
@@ -103,8 +115,8 @@ def test_width_at_the_planned_size_by_formula(blocks):
 
 def test_fixed_size_interval_of_30_zipf_markets():
     scenario = Scenario("Zipf 30 markets", 300, 30, 2000, zipf=True, market_sd=0.3, block_sd=0.2)
-    (row,) = run([scenario], 1000, SEED, processes=2)
-    assert row.fixed_missed <= 0.07
+    (root,) = np.random.SeedSequence(SEED).spawn(1)
+    assert np.mean([missed_at_the_end(scenario, seed) for seed in root.spawn(1000)]) <= 0.07
 
 
 def test_the_seed_alone_decides_the_result():
