@@ -12,11 +12,13 @@ import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from et_pipeline.cli import app
 from et_pipeline.contracts.plan import Plan, parse_plan, unlike_followed
 from et_pipeline.governance.promises import promise_state
 from et_pipeline.settings import Settings
-from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, run_et
+from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS
 from et_pipeline_tests.insight.figures import Database, Page, not_found
 
 RECIPE = (PROJECT / "docs" / "is-the-replay-true.md").read_text(encoding="utf-8")
@@ -52,11 +54,18 @@ def test_the_plan_of_the_recipe_can_follow_the_sample() -> None:
 @pytest.mark.parametrize(("command", "folder"), COMMANDS, ids=[folder for _, folder in COMMANDS])
 def test_the_commands_of_the_recipe_tell_the_truth(tmp_path: Path, command: str, folder: str) -> None:
     data = tmp_path / folder
-    made = run_et(tmp_path, *(str(data) if word == folder else word for word in shlex.split(command)))
-    assert made.returncode == 0, made.stderr
-    assert run_et(data, "tick").returncode == 0
+
+    def et(*arguments: str) -> str:
+        done = CliRunner().invoke(
+            app, list(arguments), env={"ET_DATA_DIR": str(data)}, catch_exceptions=False
+        )
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    et(*(str(data) if word == folder else word for word in shlex.split(command)))
+    et("tick")
     sentence, badge = SAID[folder]
-    shown = json.loads(run_et(data, "show", "generated-1-after", "--json").stdout)
+    shown = json.loads(et("show", "generated-1-after", "--json"))
     (promise,) = shown["promises"]
     assert (shown["follows"], promise["state"]) == (
         "generated-1",
@@ -68,11 +77,10 @@ def test_the_commands_of_the_recipe_tell_the_truth(tmp_path: Path, command: str,
         assert promise[f"{side}_comparison"] == "like_for_like"
         true = sign * truth[name]["uplift"]["edge_bps"]
         assert promise[f"{side}_lower"] <= true <= promise[f"{side}_upper"]
-    assert sentence in run_et(data, "show", "generated-1-after").stdout
+    assert sentence in et("show", "generated-1-after")
     html = (Settings(data_dir=data).pages_dir / "generated-1-after.html").read_text(encoding="utf-8")
     assert sentence in html and badge in html and 'href="generated-1.html"' in html
     with duckdb.connect(str(Settings(data_dir=data).analyst_path), read_only=True) as connection:
         assert not_found(Page(html), Database(connection, "generated-1-after")) == []
         assert connection.execute("SELECT count(*) FROM promises").fetchall() == [(1,)]
-    rebuilt = run_et(data, "rebuild", "--check", "--json")
-    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    et("rebuild", "--check")

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from et_pipeline_tests.statistics.replay_simulation import ALPHA, NOISE, Condition, held, verdicts
 
-EXPERIMENTS = 24
 UNKNOWN = Condition(bias=6.0, coverage=0.0)
 NULLS = (Condition(bias=6.0, coverage=1.0), Condition(bias=40.0, coverage=0.7, noise=NOISE))
 FLATTERED = Condition(bias=6.0, coverage=1.0, noise=NOISE, uplift=6.0)
 
 
+@pytest.mark.parametrize(
+    ("nulls", "experiments"), [(NULLS[:1], 12), pytest.param(NULLS, 24, marks=pytest.mark.simulate)]
+)
 def test_what_a_backtester_flatters_makes_no_better_variant_where_it_replays_the_control(
-    tmp_path: Path,
+    tmp_path: Path, nulls: tuple[Condition, ...], experiments: int
 ) -> None:
-    found = verdicts(tmp_path, (UNKNOWN, *NULLS, FLATTERED), experiments=EXPERIMENTS)
-    assert found[UNKNOWN]["variant_better"] >= 0.8 * EXPERIMENTS, (
+    """A rate that is 0.025 has a Monte Carlo standard error of 0.045 with 12 experiments, 0.032 with 24."""
+    found = verdicts(tmp_path, (UNKNOWN, *nulls, FLATTERED), experiments=experiments)
+    assert found[UNKNOWN]["variant_better"] >= 0.8 * experiments, (
         "below half of the pairs a flattered null is called better"
     )
-    assert found[FLATTERED]["variant_better"] >= 0.8 * EXPERIMENTS, (
+    assert found[FLATTERED]["variant_better"] >= 0.8 * experiments, (
         "a true uplift is found although the backtester flatters"
     )
-    for null in NULLS:
-        assert held(found[null], "variant_better", limit=ALPHA / 2, experiments=EXPERIMENTS), found[null]
+    for null in nulls:
+        assert held(found[null], "variant_better", limit=ALPHA / 2, experiments=experiments), found[null]
     assert all(counted["variant_worse"] == 0 for counted in found.values()), found
