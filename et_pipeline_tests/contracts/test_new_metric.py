@@ -14,8 +14,9 @@ import pytest
 
 import et_pipeline
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS
-from et_pipeline.warehouse.connection import migrate, migrations
+from et_pipeline.warehouse.connection import migrations
 from et_pipeline.warehouse.metric_columns import columns, lacking, migration
+from et_pipeline_tests.migrated import fill
 
 ENTRY = 'Metric("fees_usd", "USD", -1, -1e6, 1e6, False, "mean", "Fees of the trade; below 0 are rebates."),'
 BEFORE = 'Metric(\n            "size_fill_ratio",'
@@ -98,7 +99,7 @@ def test_the_folder_holds_what_is_generated() -> None:
 @pytest.mark.parametrize("name", REPORT_METRICS)
 def test_columns_are_numbers_with_a_comment(name: str) -> None:
     with duckdb.connect(":memory:") as connection:
-        migrate(connection)
+        fill(connection)
         found = {
             (table, column): kind
             for table, column, kind in connection.execute(

@@ -77,7 +77,7 @@ class SampleRun:
     result: dg.ExecuteInProcessResult
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleRun]:
     """The sample plans, their generated reports, and one tick over them."""
     folder = tmp_path_factory.mktemp("sample")

@@ -154,8 +154,8 @@ def test_ticks_in_pieces_equal_one_tick(world: World, tmp_path_factory) -> None:
         "superseded_share": 0.05,
         "uplift": {"edge_bps": 3.0},
     }
-    files = {"seed": 5, "files": 5}
-    for number in range(5):
+    files = {"seed": 5, "files": 3}
+    for number in range(3):
         write_snapshots([scenario(plan, **facts)], world.settings.report_bus_dir, only=[number], **files)
         assert world.tick().success
     other_folder = tmp_path_factory.mktemp("whole")
