@@ -202,12 +202,16 @@ def test_share_and_promise():
     assert result(0.079, 0.01).holds and not result(0.081, 0.01).holds
 
 
-def test_the_command_tells_keeps_and_publishes_what_it_found(settings: Settings):
-    """Both cores, the table, the page's section, the asset check, and status 1."""
+@pytest.mark.parametrize("boundary", ["mixture", pytest.param("horizon", marks=pytest.mark.simulate)])
+def test_the_command_tells_keeps_and_publishes_what_it_found(settings: Settings, boundary: str):
+    """Both cores, the table, the page's section, the asset check, and status 1.
+
+    A boundary over the plan's horizon is solved for each of a thousand paths, which takes a quarter of a minute.
+    """
     from et_pipeline.defs.calibration import error_as_promised
 
     with open_warehouse(settings) as connection:
-        put(connection, settings, cells_with_a_hidden_memory())
+        put(connection, settings, cells_with_a_hidden_memory(), boundary=boundary)
         assert with_news(connection) == ["exp"]
     done = run_et(settings.data_dir, "calibrate", "exp", "--json")
     assert done.returncode == 1, done.stderr

@@ -547,7 +547,9 @@ def test_a_row_between_looks_says_so_and_when_the_next_one_is(planned):
         assert look == (as_of - START) // timedelta(hours=2)
 
 
-@pytest.mark.parametrize("seed", [13, 14])
+@pytest.mark.parametrize(
+    "seed", [13, *(pytest.param(seed, marks=pytest.mark.faults) for seed in range(14, 20))]
+)
 def test_late_cells_and_ticks_in_any_order_give_the_same_looks(planned, seed):
     cells = random_cells(128, 15, seed=seed)
     rng = np.random.default_rng(seed)
