@@ -220,7 +220,7 @@ def test_a_missing_stream_and_another_filter_are_told_apart(on_nats, nats_server
 
 def test_a_full_disk_acknowledges_nothing(on_nats, nats_server):
     nats_server.publish(payloads(0, 3))
-    on_nats.report_bus_dir.parent.mkdir(parents=True)
+    on_nats.report_bus_dir.parent.mkdir(parents=True, exist_ok=True)
     on_nats.report_bus_dir.write_text("a file where the folder belongs")
     with pytest.raises(OSError):
         take_snapshots(on_nats.nats, on_nats.report_bus_dir)

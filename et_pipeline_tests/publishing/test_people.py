@@ -277,7 +277,7 @@ def test_an_address_that_was_taken_out_is_a_dead_letter(settings, put_events, si
 
 
 def test_a_faulty_file_holds_notifications_back_and_nothing_else(settings, mailbox, put_events, signals):
-    settings.data_dir.mkdir(parents=True)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings.notify_path.write_text("addresses: {a: {env: ET_A}}\nroutes: [{to: [b]}]\n")
     put_events(settings, signals(1))
     warehouse = Warehouse(environment={"ET_DATA_DIR": str(settings.data_dir)})
