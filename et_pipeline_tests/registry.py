@@ -1,4 +1,5 @@
-"""A StrategyRegistry: a real HTTP server on this machine that keeps what it was sent and answers as it is told to."""
+"""A StrategyRegistry: a real HTTP server on this machine that stores what it receives and gives the answers that
+tests choose."""
 
 from __future__ import annotations
 

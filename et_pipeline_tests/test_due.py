@@ -1,4 +1,5 @@
-"""Whether a tick is due: every input is seen, files still being written are not, and the clock has its say."""
+"""Whether a tick is due: every input is seen, files that are still being written are not, and the time can make one
+due."""
 
 from __future__ import annotations
 

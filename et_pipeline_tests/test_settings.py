@@ -1,4 +1,4 @@
-"""What settings refuse that no other room's tests hold; every variable against its page is in publishing."""
+"""What settings refuse and no other test covers; the comparison with the documentation is in `publishing`."""
 
 from __future__ import annotations
 

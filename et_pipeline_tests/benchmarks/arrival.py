@@ -1,4 +1,5 @@
-"""From a snapshot's final name to its message in the outbox and its reports in the published copy: the real daemon."""
+"""Time from a snapshot's final name until its message is in the outbox and its reports are in the published copy,
+with the real daemon."""
 
 from __future__ import annotations
 

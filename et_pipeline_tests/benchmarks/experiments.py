@@ -1,4 +1,4 @@
-"""A tick with news in two experiments, as the command line runs it: among many open ones against among few."""
+"""A tick with news in two experiments, run by the command line: with many open experiments compared with few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tick that finds nothing new, as the command line runs it, against importing Dagster."""
+"""A tick that finds nothing new, run by the command line, compared with importing Dagster."""
 
 from __future__ import annotations
 

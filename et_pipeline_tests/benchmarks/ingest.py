@@ -1,4 +1,4 @@
-"""Strict ingest into the warehouse against DuckDB's lenient reader of the same columns into a table."""
+"""Strict ingest into the warehouse, compared with DuckDB's lenient reader of the same columns into a table."""
 
 from __future__ import annotations
 

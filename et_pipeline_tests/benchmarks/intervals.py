@@ -1,8 +1,8 @@
 """Intervals of 4 metrics from 1 million pairs: cells and the whole interval path, against tea-tasting's t interval.
 
-Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows. The same
-where all trades of both arms are compared, adjusted for market and hour. And the boundary that a plan's looks add to
-each path.
+Ours gives an interval at each of 720 block ends, clustered both ways; tea-tasting one look at independent rows. The
+same where all trades of both arms are compared, adjusted for market and hour. And the boundary that a plan's looks add
+to each path.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How the benchmarks measure: each side in a process of its own, in turn, time and peak memory from the system."""
+"""How the benchmarks measure: each side runs in a process of its own, in turn; time and peak memory come from the
+system."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The review pages of 20 experiments, by processor time, against one matplotlib figure of an interval path.
+"""Processor time of the review pages of 20 experiments, compared with one matplotlib figure of an interval path.
 
-A page has eight and more charts, each of which was such a figure once.
+A page has eight or more charts, each of which was such a figure in an earlier version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Pairing: 1 million by 1 million reports against bare joins, and a tick on much against a tick on little."""
+"""Pairing 1 million by 1 million reports, compared with bare joins; and a tick with many stored reports, compared
+with few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample queries of `docs/query.md` on 300,000 reports: the slowest one against the two seconds it may take."""
+"""The sample queries of `docs/query.md` on 300,000 reports: the slowest one, compared with the allowed two seconds."""
 
 from __future__ import annotations
 

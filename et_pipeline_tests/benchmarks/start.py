@@ -1,6 +1,6 @@
-"""`make demo` on a bare machine, installation included, against pip installing the runtime's dependencies alone.
+"""`make demo` on a bare machine, installation included, compared with pip installing only the runtime dependencies.
 
-Bare: a fresh copy of the checkout, empty caches, and a path with Python, make and what the system brings.
+Bare means: a new copy of the checkout, empty caches, and a path with Python, make and the programs of the system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole tick with 10,000 new reports, as the command line runs it: much stored against little stored."""
+"""A whole tick with 10,000 new reports, run by the command line: with many stored reports compared with few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breakdowns from the line of a report to the page: labels are read, told apart, drawn, and the page stays accessible."""
+"""Breakdowns from the line of a report to the page: labels are read and used, and the page stays accessible."""
 
 from __future__ import annotations
 

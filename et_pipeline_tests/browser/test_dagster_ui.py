@@ -1,4 +1,4 @@
-"""The Dagster UI as `et ui` starts it, driven in a real Chromium: lineage, plots, checks, one experiment rerun."""
+"""The Dagster UI as `et ui` starts it, in a real Chromium: lineage, plots, checks, and one experiment run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The index with 5, 60 and 200 experiments: on a phone, on a desk and on paper; lists and orders without a script."""
+"""The index page with 5, 60 and 200 experiments, on a phone, on a large screen and in print; lists and orders need
+no script."""
 
 from __future__ import annotations
 

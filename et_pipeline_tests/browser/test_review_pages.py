@@ -1,4 +1,5 @@
-"""The review pages in a real Chromium: nothing is asked of the network, nothing complained of, nothing cut off."""
+"""The review pages in a real Chromium: they send no requests to the network, cause no errors, and nothing is cut
+off."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The real `et`: one JSON document where asked, exit status 0, 1 or 2, and messages that say what to do."""
+"""The real `et`: one JSON document with `--json`, exit status 0, 1 or 2, and messages that say what to do."""
 
 from __future__ import annotations
 

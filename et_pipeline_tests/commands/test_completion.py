@@ -1,4 +1,4 @@
-"""The shell completes commands and the ids of experiments, and no command waits for what only others need."""
+"""The shell completes commands and ids of experiments, and commands do not import what only other commands need."""
 
 from __future__ import annotations
 

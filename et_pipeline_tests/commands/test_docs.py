@@ -1,4 +1,4 @@
-"""What the docs tell people to type is what the command line takes, and the first steps go as they are told."""
+"""The commands in the documentation are valid, and the first steps work as they are described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`et new`, and what `et validate` says of dates and folders."""
+"""`et new`, and the warnings of `et validate` about dates and folders."""
 
 from __future__ import annotations
 

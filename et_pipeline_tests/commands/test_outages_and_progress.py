@@ -1,4 +1,4 @@
-"""What a person who runs the pipeline is told: what a tick is at, and how an outage ends."""
+"""What a person who runs the pipeline sees: the progress of a tick, and the end of an outage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terminals and folders as people have them: any encoding, any name, and never a traceback."""
+"""Terminals and folders of all kinds: any encoding and any name work, and there is never a traceback."""
 
 from __future__ import annotations
 

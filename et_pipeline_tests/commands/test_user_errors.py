@@ -1,4 +1,4 @@
-"""Nothing a person does wrong shows a traceback: one line on stderr that names it, status 1, nothing on stdout."""
+"""No mistake of a user shows a traceback: one line on stderr names it, the status is 1, and stdout is empty."""
 
 from __future__ import annotations
 

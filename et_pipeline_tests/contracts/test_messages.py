@@ -1,4 +1,4 @@
-"""What leaves the pipeline, and the reason codes that are never reworded."""
+"""The messages that the pipeline sends, and the reason codes, whose words never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A metric is one entry in the catalogue, and a migration that is generated from it: nothing else."""
+"""To add a metric, only an entry in the catalogue and a migration that is generated from it are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans: what is accepted, what is refused and with which words, what is frozen."""
+"""Plans: what is accepted, what is refused and with which message, and what is frozen."""
 
 from __future__ import annotations
 

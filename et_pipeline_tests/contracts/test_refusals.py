@@ -1,4 +1,4 @@
-"""What is refused is said in the words of the plan, whatever stands in it."""
+"""Every refusal is written in the words of the plan, whatever the plan contains."""
 
 from __future__ import annotations
 

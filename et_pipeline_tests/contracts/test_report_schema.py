@@ -1,4 +1,4 @@
-"""The report's rules stand once: the JSON Schema, the pandera schema and the reader agree on every document."""
+"""The JSON Schema, the pandera schema and the reader have the same rules for a report: they agree on every document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand-made cells in a real warehouse, and the evidence that is built from them."""
+"""Cells written by hand into a real warehouse, and the evidence that is computed from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The table `breakdowns`: its figures are those of an experiment of these pairs alone, and it follows cells and blocks."""
+"""The table `breakdowns`: its figures are those of an experiment with these pairs alone, and it is updated with the
+cells."""
 
 from __future__ import annotations
 

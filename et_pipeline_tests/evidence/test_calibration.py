@@ -1,4 +1,4 @@
-"""Placebo paths from an experiment's own cells: what holds is found to hold, what does not is found."""
+"""Placebo paths from an experiment's own cells: they show whether the promised error rate holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each check of the inference stage passes on sound tables and fails, naming the experiment, on others."""
+"""Each check of the inference stage passes on correct tables, and otherwise fails and names the experiment."""
 
 import pytest
 

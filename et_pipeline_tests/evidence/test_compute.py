@@ -1,4 +1,5 @@
-"""Cells → evidence: hand-computed figures, and that continuing a path equals computing it anew."""
+"""Evidence from cells: figures computed by hand; and a path that is continued is equal to one computed from the
+beginning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A primary that the plan derives has breakdowns and a replay's fidelity as any other has."""
+"""A primary metric that the plan derives has breakdowns and replay fidelity like any other metric."""
 
 from __future__ import annotations
 

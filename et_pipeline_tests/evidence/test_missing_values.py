@@ -1,4 +1,4 @@
-"""Pairs without a value: how many there are, where, and whether they go with what the other arm found."""
+"""Pairs without a value: how many there are, where they are, and whether they are related to the other arm's value."""
 
 from __future__ import annotations
 

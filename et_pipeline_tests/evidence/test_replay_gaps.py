@@ -1,4 +1,4 @@
-"""The gap of each control by day, against numpy; and the check that sees a backtester that starts to drift."""
+"""The gap of each control by day, compared with numpy; and the check that finds a backtester whose gap changes."""
 
 from __future__ import annotations
 

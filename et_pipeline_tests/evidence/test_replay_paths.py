@@ -1,4 +1,4 @@
-"""The paths of `replay_gap` and `like_for_like`: one machine with the uplift, whatever came when."""
+"""The paths of `replay_gap` and `like_for_like` are computed like those of the uplift, in any order of arrival."""
 
 from __future__ import annotations
 

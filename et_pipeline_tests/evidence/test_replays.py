@@ -1,4 +1,4 @@
-"""What the variant's reports say of the control's opportunities, from reports to the table."""
+"""How many of the control's opportunities the variant reported, from reports to the table `replays`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weighting that a plan declares decides; the other one always stands beside it."""
+"""The weighting that a plan declares decides; the figures with the other weighting are always reported too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registration: once, frozen, amended where allowed, and every refusal recorded."""
+"""Registration: a plan is registered once, frozen, and amended where this is allowed; every refusal is recorded."""
 
 from __future__ import annotations
 

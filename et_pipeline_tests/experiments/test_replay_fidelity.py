@@ -1,4 +1,4 @@
-"""What a plan and a deployment ask of the backtester, and when it is fixed."""
+"""What a plan and a deployment require of the backtester, and when this is fixed."""
 
 from __future__ import annotations
 

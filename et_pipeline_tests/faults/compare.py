@@ -1,4 +1,4 @@
-"""What has to be the same after any crash, and what must hold at any moment."""
+"""What has to be the same after any crash, and what has to hold at any time."""
 
 from __future__ import annotations
 

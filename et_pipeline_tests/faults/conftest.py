@@ -1,4 +1,4 @@
-"""One nursery and one undisturbed run for all tests of crashes and of the environment."""
+"""One process that forks commands and one undisturbed run, shared by all tests of crashes and of the environment."""
 
 from __future__ import annotations
 

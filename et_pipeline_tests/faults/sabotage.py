@@ -1,4 +1,4 @@
-"""Deliberate mistakes of the kinds that the harness exists to find; a harness that misses one proves nothing."""
+"""Deliberate mistakes of the kinds that the tests of crashes exist to find; they must find every one of them."""
 
 from __future__ import annotations
 

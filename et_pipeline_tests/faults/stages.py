@@ -1,4 +1,5 @@
-"""A data folder that goes through three stages, each of them one tick: what people and other programs put into it."""
+"""A data folder that goes through three stages, each of them one tick, with the files that people and other programs
+add."""
 
 from __future__ import annotations
 

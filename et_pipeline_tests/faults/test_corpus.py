@@ -1,4 +1,4 @@
-"""Every case that fuzzing or thinking ever found, replayed."""
+"""Runs again every case that fuzzing or people ever found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twenty of the kills of `make faults`, and proof that the harness finds what it is for."""
+"""Twenty of the kills of `make faults`, and proof that these tests find the mistakes for which they exist."""
 
 from __future__ import annotations
 

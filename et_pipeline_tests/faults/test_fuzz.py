@@ -1,4 +1,4 @@
-"""Plans, sign-offs, settings and the command line given anything: an answer, never a traceback."""
+"""Plans, sign-offs, settings and the command line with any input: there is always an answer, never a traceback."""
 
 from __future__ import annotations
 

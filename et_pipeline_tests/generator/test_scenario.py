@@ -1,4 +1,4 @@
-"""What a scenario refuses, and the shape of its reports in time, markets and arms."""
+"""What a scenario refuses, and how its reports are distributed over time, markets and arms."""
 
 from __future__ import annotations
 

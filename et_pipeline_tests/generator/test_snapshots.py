@@ -1,4 +1,4 @@
-"""Snapshot files hold exactly what the truth says, and the same arguments give the same bytes."""
+"""Snapshot files contain exactly what the truth says, and the same arguments give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stated uplift is the mean of what is generated, and the stated correlations are in it."""
+"""The stated uplift is the mean of the generated values, and they have the stated correlations."""
 
 from __future__ import annotations
 

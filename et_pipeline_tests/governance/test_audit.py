@@ -1,4 +1,4 @@
-"""The audit chain finds every kind of tampering and names the first bad row."""
+"""The audit chain finds every kind of manipulation and names the first bad row."""
 
 from __future__ import annotations
 

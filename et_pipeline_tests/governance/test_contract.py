@@ -1,4 +1,4 @@
-"""The bot's contract, and who must pass shadow again when it changes."""
+"""The bot's contract, and which strategies must pass shadow again when it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one look announces, once, and what it holds back."""
+"""What one evaluation announces, only once, and what it does not announce yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a person, for the index and `et status --needs-me`."""
+"""What a person has to do, for the index and `et status --needs-me`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The state machine: one table, and nothing beside it."""
+"""The state machine: only the changes of its table are possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""All experiments counted together: what stands, what is told of it, and that the table is a pure function."""
+"""All experiments counted together: which discoveries stand, the sentences about them, and that the table is a pure
+function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign-offs with the real `ssh-keygen`: what counts, and why the rest does not."""
+"""Sign-offs with the real `ssh-keygen`: which ones count, and why the others do not."""
 
 from __future__ import annotations
 

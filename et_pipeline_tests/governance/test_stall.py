@@ -1,4 +1,4 @@
-"""When the report bus counts as out."""
+"""When the report bus counts as stalled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one judge: what it writes beside a verdict follows from the very conditions the verdict is made of."""
+"""The judge: what it stores beside a verdict follows from the same conditions as the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/governance.md` names tests and checks; they exist."""
+"""The tests and checks that `docs/governance.md` names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an uplift is worth, in money and after stopping, against figures worked out by hand."""
+"""What an uplift is worth in money, and corrected for stopping early, compared with figures worked out by hand."""
 
 from __future__ import annotations
 

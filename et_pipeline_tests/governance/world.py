@@ -1,4 +1,4 @@
-"""A small world for governance tests: plans, hand-made interval paths, people with real SSH keys."""
+"""A small world for governance tests: plans, interval paths written by hand, and people with real SSH keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two arms without partners, against regression with two-way clusters and against the plain delta method."""
+"""Two arms without pairs, compared with regression with two-way clusters and with the plain delta method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The boundary against a direct transcription of the paper, its inverse, and numerical integration."""
+"""The boundary, compared with a direct transcription of the paper, with its inverse, and with numerical integration."""
 
 from __future__ import annotations
 

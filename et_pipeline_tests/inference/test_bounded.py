@@ -1,4 +1,4 @@
-"""The betting interval against the paper's products, and the hull's two halves."""
+"""The betting interval, compared with the products in the paper, and the two halves of the hull."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells merge in any order and lose nothing to cancellation."""
+"""Cells can be merged in any order and lose no digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagnostics against sums over all couples of pairs, and on samples whose correlations are known."""
+"""Diagnostics, compared with sums over all couples of pairs, and on samples with known correlations."""
 
 from __future__ import annotations
 

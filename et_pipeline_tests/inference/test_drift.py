@@ -1,4 +1,4 @@
-"""The drift detector against a recomputation of every stretch and against numerical integration."""
+"""The drift detector, compared with a computation of every stretch and with numerical integration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""e-BH against its definition, and shrinkage against the truth that it is for."""
+"""e-BH compared with its definition, and shrinkage compared with the truth."""
 
 from __future__ import annotations
 

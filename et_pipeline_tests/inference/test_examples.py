@@ -1,4 +1,4 @@
-"""The worked examples of the docs and docstrings are true."""
+"""The worked examples in the documentation and in docstrings are correct."""
 
 from __future__ import annotations
 

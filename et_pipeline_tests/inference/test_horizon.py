@@ -1,4 +1,4 @@
-"""The path over a plan's horizon: where it has intervals, what it hangs on, and what one look would say."""
+"""The path over a plan's horizon: where it has intervals, on what it depends, and the interval of a single look."""
 
 from __future__ import annotations
 

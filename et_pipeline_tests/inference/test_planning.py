@@ -1,4 +1,4 @@
-"""What a plan with looks can decide: the recursion against drawn paths, and what helps."""
+"""What a plan with looks can decide: the recursion compared with simulated paths, and what helps."""
 
 from __future__ import annotations
 

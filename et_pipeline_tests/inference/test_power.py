@@ -1,4 +1,4 @@
-"""Power against simulated experiments, against its own limits, and further pairs against the boundary."""
+"""Power compared with simulated experiments and with its limits, and further pairs compared with the boundary."""
 
 from __future__ import annotations
 

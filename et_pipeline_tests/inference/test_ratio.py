@@ -1,4 +1,4 @@
-"""Ratio metrics against a direct delta method, and against the mean where they are one."""
+"""Ratio metrics, compared with a direct delta method, and with the mean in cases where both are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Duplicates and conflicts: what stays is a function of the set of reports, not of the order they came in."""
+"""Duplicates and conflicts: which reports stay depends on the set of reports, not on the order in which they came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports whose time lies ahead of the clock: they wait, and what they are in the end no clock has a say in."""
+"""Reports whose time is ahead of the clock: they wait, and the final result does not depend on any clock."""
 
 from __future__ import annotations
 

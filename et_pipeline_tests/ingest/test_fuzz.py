@@ -1,4 +1,5 @@
-"""Whatever bytes a snapshot holds: the reader never crashes, always balances, and is never fooled by speed."""
+"""Snapshots with any bytes: the reader never crashes, counts every line once, and the fast reader accepts nothing
+else."""
 
 from __future__ import annotations
 

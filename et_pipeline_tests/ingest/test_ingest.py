@@ -1,4 +1,4 @@
-"""Snapshots into the warehouse: what is new, changed, gone, unreadable or still being written."""
+"""Snapshots into the warehouse: new, changed, removed, unreadable ones, and ones that are still being written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strict reader: every line in exactly one place, for every kind of bad input, alone and mixed."""
+"""The strict reader: every line is counted in exactly one place, for every kind of bad input, alone and mixed."""
 
 from __future__ import annotations
 

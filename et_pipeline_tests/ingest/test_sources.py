@@ -1,4 +1,4 @@
-"""Files as blocks and sections; files that cannot be read as a whole."""
+"""Files as blocks and sections, and files that cannot be read as a whole."""
 
 from __future__ import annotations
 

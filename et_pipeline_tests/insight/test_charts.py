@@ -1,4 +1,4 @@
-"""Charts pick sensible ticks for any range, and put shapes where the values are."""
+"""Charts choose round ticks for any range, and draw shapes at the positions of the values."""
 
 from __future__ import annotations
 

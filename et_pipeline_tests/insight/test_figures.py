@@ -1,4 +1,4 @@
-"""Every number on a review page can be found in the published database, where the page says it is."""
+"""Every number on a review page can be found in the published database, in the place that the page names."""
 
 from __future__ import annotations
 

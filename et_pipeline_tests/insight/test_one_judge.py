@@ -1,4 +1,4 @@
-"""Page, index, commands, messages, tables and evidence say the same at every moment of a path, open blocks included."""
+"""Page, index, commands, messages, tables and evidence agree at every moment of a path, open blocks included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definitions load as Dagster's own tools load them, and touch nothing while they do."""
+"""Definitions load with Dagster's own tools, and loading them changes nothing."""
 
 from __future__ import annotations
 

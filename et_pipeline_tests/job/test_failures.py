@@ -1,4 +1,5 @@
-"""An experiment for which a stage raises is reported; the others go on, and it goes on once it works again."""
+"""An experiment for which a stage raises an error is reported; the others go on, and so does it when the stage works
+again."""
 
 from __future__ import annotations
 

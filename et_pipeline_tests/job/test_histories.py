@@ -1,8 +1,9 @@
-"""Whatever happens to plans, reports, sign-offs and the bus, and in whatever order: every tick, page and command answers.
+"""Whatever happens to plans, reports, sign-offs and the bus, and in whatever order: every tick, page and command
+answers.
 
-A seeded walk does at random what people, backtesters and outages do: reports come in order, late or twice, replays
-run again with other fills, plans are amended, spoilt, taken away and brought back, people sign, the bus is out, the
-clock moves on. After every step there is a tick, and everything is asked for.
+A seeded walk does at random what people, backtesters and outages do: reports come in order, late or twice, replays run
+again with other fills, plans are amended, spoilt, taken away and brought back, people sign, the bus is out, the clock
+moves on. After every step there is a tick, and everything is asked for.
 """
 
 from __future__ import annotations

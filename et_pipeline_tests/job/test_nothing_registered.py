@@ -1,4 +1,4 @@
-"""A tick without any registered experiment reads its reports and comes to its end."""
+"""A tick without any registered experiment reads its reports and is completed."""
 
 from __future__ import annotations
 

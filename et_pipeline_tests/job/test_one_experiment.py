@@ -1,4 +1,4 @@
-"""The asset `experiment`: a tick notes on it what changed and nothing else, and a person runs one again alone."""
+"""The asset `experiment`: a tick records only what changed, and a person can run one experiment again alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens around the numbers: outages, sign-offs, late reports, endings, and ticks in pieces."""
+"""Events besides reports: outages, sign-offs, late reports, ends of experiments, and ticks that are interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twenty analysts have the published database open while whole ticks run: no error on either side."""
+"""Twenty analysts have the published database open during whole ticks, without any error on either side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample experiments through the real job: the truth is found, everything is accounted for and described."""
+"""The sample experiments through the real job: the truth is found, and every report is accounted for."""
 
 from __future__ import annotations
 

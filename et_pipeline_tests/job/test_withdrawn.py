@@ -1,4 +1,4 @@
-"""A verdict that later replays withdraw is shown everywhere, and stops neither its own experiment nor another."""
+"""A verdict that later replays withdraw is shown everywhere, and does not stop any experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container files say what docs/production.md says of them. `make containers` builds and runs them."""
+"""The container files agree with docs/production.md. `make containers` builds and runs them."""
 
 from __future__ import annotations
 

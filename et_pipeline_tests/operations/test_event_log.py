@@ -1,4 +1,4 @@
-"""The event log that keeps its files open: the same files as Dagster's own, used by both at the same time."""
+"""The event log that keeps its files open: it uses the same files as Dagster's own, even at the same time."""
 
 from __future__ import annotations
 

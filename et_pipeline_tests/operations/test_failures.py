@@ -1,4 +1,4 @@
-"""A failed run leaves one line that names job, step, error and first cause."""
+"""A failed run writes one line that names job, step, error and first cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""When run monitoring takes a run for dead; the code server that forgot one is in `test_several_machines`."""
+"""When run monitoring regards a run as dead; `test_several_machines` tests a code server that does not know its run
+any more."""
 
 from __future__ import annotations
 

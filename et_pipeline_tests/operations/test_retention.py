@@ -1,4 +1,4 @@
-"""Old runs go with their events and logs; what the assets last said stays."""
+"""Old runs are deleted with their events and logs; the newest results of the assets are kept."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

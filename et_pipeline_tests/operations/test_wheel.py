@@ -1,6 +1,6 @@
-"""The wheel is the whole program: it holds every file and runs where there is no checkout.
+"""The wheel is the whole program: it contains every file and runs without a checkout.
 
-`make faults` installs it as docs/production.md says, with each Python that it is for.
+`make faults` installs it as docs/production.md describes, with each supported version of Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cells of metrics that a plan derives: by size, and shares of trades beyond a limit."""
+"""Cells of metrics that a plan derives: weighted by size, and shares of trades beyond a limit."""
 
 from __future__ import annotations
 

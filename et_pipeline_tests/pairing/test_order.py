@@ -1,4 +1,4 @@
-"""Whatever the order, the ticks, the duplicates and the conflicts: the same tables, to the last bit."""
+"""The tables are the same to the last bit for any order, ticks, duplicates and conflicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the backtester replays the control too: the third report of an opportunity, and what is compared with it."""
+"""The replayed control, the third report of an opportunity, and the comparisons with it."""
 
 from __future__ import annotations
 

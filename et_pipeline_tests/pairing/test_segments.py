@@ -1,4 +1,4 @@
-"""Cells of breakdowns: the same pairs, told apart; together they are the cells of the whole."""
+"""Cells of breakdowns: the same pairs, divided by a dimension; together they are the cells of the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events in a warehouse of their own, as the governance stage writes them."""
+"""Events in a warehouse of their own, in the form in which the governance stage writes them."""
 
 from __future__ import annotations
 

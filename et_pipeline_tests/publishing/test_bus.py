@@ -1,4 +1,4 @@
-"""The report bus on a real NATS server: our reports on it, and snapshots from it."""
+"""The report bus on a real NATS server: the pipeline's reports on it, and snapshots from it."""
 
 from __future__ import annotations
 

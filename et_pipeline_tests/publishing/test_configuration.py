@@ -1,4 +1,4 @@
-"""`docs/configuration.md` against the code, and what settings refuse."""
+"""`docs/configuration.md` agrees with the code, and settings refuse what is not allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery killed with SIGKILL at every point: nothing is lost, nothing invented, the same ids go again."""
+"""Delivery killed with SIGKILL at every point: no message is lost or invented, and the same ids are sent again."""
 
 from __future__ import annotations
 

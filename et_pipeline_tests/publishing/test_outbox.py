@@ -1,4 +1,4 @@
-"""The outbox: what is pending, how stubborn delivery is, what an operator can bring back."""
+"""The outbox: pending messages, retries, and what an operator can send again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The StrategyRegistry over HTTP, against a real server that fails as told."""
+"""The StrategyRegistry over HTTP, with a real server whose failures the tests choose."""
 
 from __future__ import annotations
 

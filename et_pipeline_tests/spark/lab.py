@@ -1,4 +1,4 @@
-"""The same history in two warehouses: one that pairs by itself, one that has a cluster do it."""
+"""The same history in two warehouses: one that pairs by itself, and one that lets a cluster do it."""
 
 from __future__ import annotations
 

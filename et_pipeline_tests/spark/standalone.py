@@ -1,4 +1,5 @@
-"""A standalone Spark cluster on loopback: a master, two workers and a Spark Connect server, each a process."""
+"""A standalone Spark cluster on this machine: a master, two workers and a Spark Connect server, each in its own
+process."""
 
 from __future__ import annotations
 

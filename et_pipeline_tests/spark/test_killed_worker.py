@@ -1,4 +1,4 @@
-"""Workers and their executors are killed in the middle of a job: the job ends with the same answer."""
+"""Workers and their executors are killed during a job, and the job has the same result."""
 
 from __future__ import annotations
 

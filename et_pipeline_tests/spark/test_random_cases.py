@@ -1,4 +1,4 @@
-"""Random cases full of ties: a cluster pairs them exactly as the warehouse does, tick after tick."""
+"""Random cases with many ties: a cluster makes exactly the same pairs as the warehouse, tick after tick."""
 
 from __future__ import annotations
 

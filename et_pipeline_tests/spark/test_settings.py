@@ -1,4 +1,4 @@
-"""What is refused, and what the refusal says."""
+"""Settings that are refused, and the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Experiments with a known truth: pairs that cluster in markets and in blocks with a memory."""
+"""Experiments with a known truth: pairs are correlated within markets and within blocks, and blocks are
+autocorrelated."""
 
 from __future__ import annotations
 

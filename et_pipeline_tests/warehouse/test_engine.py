@@ -1,4 +1,4 @@
-"""Temporary tables live in a scope."""
+"""Temporary tables are dropped at the end of their scope."""
 
 import duckdb
 import pytest

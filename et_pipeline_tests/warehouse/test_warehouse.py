@@ -1,4 +1,4 @@
-"""The warehouse: one writer at a time, migrated forward, never opened by a program that is too old."""
+"""The warehouse: one writer at a time, migrated to the newest schema, never opened by a program that is too old."""
 
 from __future__ import annotations
 
