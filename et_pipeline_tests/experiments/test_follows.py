@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -27,11 +26,6 @@ AFTER = {
     "starts_at": BEGIN + timedelta(days=30),
     "ends_at": BEGIN + timedelta(days=60),
 }
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path)
 
 
 @pytest.fixture

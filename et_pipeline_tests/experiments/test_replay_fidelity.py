@@ -21,11 +21,6 @@ TERMS = "SELECT replay_required, replay_margin FROM experiments"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path)
-
-
-@pytest.fixture
 def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     with open_warehouse(settings) as found:
         yield found

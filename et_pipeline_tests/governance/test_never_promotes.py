@@ -32,6 +32,7 @@ from et_pipeline.settings import Settings
 from et_pipeline.warehouse import audit
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.governance.world import World
+from et_pipeline_tests.migrated import put_warehouse
 
 NAMES = ("alpha", "beta")
 REPORT_FIELDS = {
@@ -110,6 +111,7 @@ class History(RuleBasedStateMachine):
         for name in ("experiments", "report_bus", "sign_offs"):
             (folder / name).mkdir()
         known = Settings(data_dir=folder)
+        put_warehouse(known)
         connection = self._stack.enter_context(open_warehouse(known))
         self.world = World(known, connection, keys=dict(self.keys))
         self.approvals: dict[str, set[str]] = {}

@@ -18,6 +18,7 @@ from et_pipeline.ingest import store
 from et_pipeline.ingest.resolve import resolve
 from et_pipeline.settings import Settings
 from et_pipeline_tests.ingest.lab import NOW, ndjson, report, rows, run, write
+from et_pipeline_tests.migrated import put_warehouse
 
 BALANCE = "SELECT count(*) FROM snapshots WHERE lines <> reports + duplicates + skipped + quarantined"
 STORED = """
@@ -58,6 +59,7 @@ def ingested(ticks: list[list[list[int]]], suffix: str = "ndjson") -> tuple[set[
     """The tables after ticks of files of reports."""
     with tempfile.TemporaryDirectory() as folder:
         present = Settings(data_dir=Path(folder))
+        put_warehouse(present)
         present.report_bus_dir.mkdir()
         for tick, files in enumerate(ticks):
             for name, numbers in enumerate(files):

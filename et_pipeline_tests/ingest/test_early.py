@@ -17,6 +17,7 @@ from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline.warehouse.engine import DuckDBEngine
 from et_pipeline_tests.ingest.lab import NOW, ndjson, report, rows, run, write, write_parquet
+from et_pipeline_tests.migrated import put_warehouse
 
 BALANCE = """
 SELECT path FROM snapshots s
@@ -148,6 +149,7 @@ def test_whenever_a_tick_ran_the_reports_are_those_of_one_tick_at_the_end(
     def stored(ticks: list[float]) -> tuple[list[Any], list[Any]]:
         with tempfile.TemporaryDirectory() as folder:
             present = Settings(data_dir=Path(folder))
+            put_warehouse(present)
             present.report_bus_dir.mkdir()
             for number, minutes in enumerate(ticks):
                 for name in range(number, len(files)) if len(ticks) == 1 else [number]:

@@ -9,6 +9,7 @@ from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import WarehouseError, locked, open_warehouse
 from et_pipeline_tests.conftest import is_current
+from et_pipeline_tests.migrated import put_warehouse
 
 FILL = """
 INSERT INTO pairs BY NAME
@@ -23,7 +24,9 @@ FROM range(?, ?) AS t(i)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, lock_timeout_s=0.2)
+    found = Settings(data_dir=tmp_path, lock_timeout_s=0.2)
+    put_warehouse(found)
+    return found
 
 
 def fill(settings: Settings, start: int, stop: int) -> None:
