@@ -79,7 +79,7 @@ PATTERNS = {
 
 
 def shortened(value: object) -> str:
-    """A value as a message shows it."""
+    """A value in the form for messages, with at most 120 characters."""
     text = value.isoformat() if isinstance(value, datetime | date) else repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
 

@@ -251,7 +251,7 @@ def _no_moment(text: object) -> str:
 
 
 def shortened(value: object, limit: int = 80) -> str:
-    """A value as a message shows it."""
+    """A value in the form for messages, with at most `limit` characters."""
     text = f"{value.isoformat()}Z" if isinstance(value, datetime) else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 

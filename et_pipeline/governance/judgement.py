@@ -126,7 +126,7 @@ class Judgement(NamedTuple):
         standings: Each metric, the primary first.
         conditions: The checklist.
         next_step: What a person does now.
-        command: The command for it, None where nobody has to sign.
+        command: The command for it; None where nobody has to sign.
         present: Each metric at the newest closed block, if the decision was made before it; else empty.
         weakened: Whether the figures in `present` would not give the verdict.
         review: The progress of the review of a better variant, in a few words; empty where there is no review.

@@ -1,4 +1,4 @@
-"""Many discoveries counted together: e-BH, which holds under any dependence between the experiments.
+"""The e-BH procedure for many discoveries, which is valid under any dependence between the experiments.
 
 References:
     Wang & Ramdas 2022, "False discovery rate control with e-values", JRSS B 84(3).
@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Counted(NamedTuple):
-    """What e-BH says of each hypothesis, in the order they were given.
+    """The result of e-BH for each hypothesis, in the order in which they were given.
 
     Attributes:
-        rank: Its place by e-value, 1 for the largest; ties in the order they were given.
-        threshold: The e-value it needs to stand, the others being what they are.
+        rank: Its rank by e-value, 1 for the largest; ties are in the given order.
+        threshold: The e-value that it needs to stand, if the others stay the same.
         stands: Whether it is rejected: its e-value reaches the threshold.
     """
 
@@ -54,7 +54,7 @@ def e_bh(e_values: ArrayLike, *, delta: float, total: int) -> Counted:
     rank = np.empty(len(e), dtype=np.int64)
     rank[order] = np.arange(1, len(e) + 1)
     bars = total / delta / np.arange(1, len(e) + 1)
-    # At bar j a hypothesis stands together with j − 1 others that reach the bar.
+    # A hypothesis that reaches threshold j stands if at least j − 1 others reach it too.
     others = np.sum(e[:, None] >= bars, axis=0) - (e[:, None] >= bars)
     reachable = others >= np.arange(len(e))
     threshold = np.min(np.where(reachable, bars, np.inf), axis=1, initial=np.inf)

@@ -26,8 +26,8 @@ def replay_state(coverage: float, lower: float | None, upper: float | None, marg
             excludes 0 is too large.
 
     Returns:
-        `unknown` where too little is covered; `faithful` where the interval lies within the margin, `unfaithful`
-        where it lies outside on one side, else `not_yet`.
+        `unknown` if the coverage is below `MIN_COVERAGE`; `faithful` if the interval lies within the margin,
+        `unfaithful` if it lies completely outside on one side; otherwise `not_yet`.
 
     >>> replay_state(0.9, -0.2, 0.4, 1.0), replay_state(0.9, 1.2, 2.8, 1.0), replay_state(0.9, 0.4, 2.0, 1.0)
     ('faithful', 'unfaithful', 'not_yet')

@@ -43,7 +43,7 @@ class Prospect(NamedTuple):
     probability: float
     """Probability that the verdict falls within the plan."""
     primary: float
-    """The same if the primary alone decided."""
+    """Probability that a verdict would fall within the plan if the primary alone decided."""
     expected_share: float
     """Expected share of the plan until it is decided or ends."""
     target_share: float

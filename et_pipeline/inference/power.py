@@ -131,7 +131,7 @@ class Power(NamedTuple):
     pairs_needed: float
     """Pairs after which the uplift is decided with the target probability; infinite when never."""
     blocks_needed: float
-    """The same in time blocks."""
+    """Time blocks until these pairs are reached; infinite when never."""
     probability_at_plan: float
     """Probability that the uplift is decided at the planned size."""
     smallest_uplift: float

@@ -360,7 +360,7 @@ def pending_snapshots(connection: DuckDBPyConnection, settings: Settings) -> lis
 
 
 def newest_batch(connection: DuckDBPyConnection) -> int:
-    """The number of the newest committed transaction, 0 where there is none."""
+    """The number of the newest committed transaction; 0 if there is none."""
     query = "SELECT coalesce(max(batch), 0) FROM (SELECT batch FROM snapshots UNION ALL FROM early_batches)"
     [(batch,)] = connection.execute(query).fetchall()
     return int(batch)

@@ -104,12 +104,13 @@ def _stamped(entry: os.DirEntry[str], name: str, errors: dict[str, str]) -> Iter
     try:
         status = entry.stat()
     except FileNotFoundError:
-        return  # gone again before anything was known of it
+        return  # the file was removed before it could be examined
     yield name, entry, status
 
 
 def looks_like_a_snapshot(name: str) -> bool:
-    """Whether a person would take a file that is not read for a snapshot: `a.jsonl`, `b.NDJSON`, `c.pq`."""
+    """Whether a file that is not read looks like a snapshot to a person, for instance `a.jsonl`, `b.NDJSON` or
+    `c.pq`."""
     return bool(_LIKE_A_SNAPSHOT.search(name)) and not name.endswith((*SUFFIXES, ".tmp"))
 
 
