@@ -1,4 +1,4 @@
--- Times are UTC. No primary keys: bulk loads and appends stay fast; uniqueness is by construction and checked.
+-- Times are UTC. There are no primary keys, so that loads are fast; the program ensures unique rows, and checks test them.
 
 -- ingest ---------------------------------------------------------------------------------------------------
 CREATE TABLE snapshots (

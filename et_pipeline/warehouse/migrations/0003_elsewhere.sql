@@ -1,4 +1,5 @@
--- With another engine than the warehouse, reports and pairs lie elsewhere; here stands where, and what people ask of them.
+-- With another engine than the warehouse, reports and pairs are stored elsewhere. These tables say where, and have the
+-- numbers that people need of them.
 CREATE TABLE reports_elsewhere (
     reports BIGINT NOT NULL, newest TIMESTAMP
 );

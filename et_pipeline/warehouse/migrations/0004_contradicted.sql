@@ -1,4 +1,4 @@
--- A verdict that no longer follows has a reason of its own, also where it was found before there was one.
+-- A verdict that no longer follows from the evidence has a reason of its own, which older rows get here.
 UPDATE verdicts
 SET reason = CASE WHEN verdict IS NULL THEN 'verdict_withdrawn' ELSE 'verdict_contradicted' END
 WHERE contradicted;

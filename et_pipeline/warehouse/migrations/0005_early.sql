@@ -1,11 +1,11 @@
--- Reports whose time lies ahead of the clock wait, and are taken in once their time has come.
+-- Reports whose time is ahead of the clock wait, and are stored when their time has come.
 CREATE TABLE early_reports AS SELECT * EXCLUDE (batch) FROM reports WHERE false;
 CREATE TABLE early_batches (
     batch BIGINT NOT NULL
 );
 ALTER TABLE snapshots ADD COLUMN waiting BIGINT DEFAULT 0;
 
--- Such lines went to quarantine for ever: their files are read once more.
+-- Before this migration such lines went to quarantine for ever, so their files are read once more.
 UPDATE snapshots
 SET mtime_ns = -1, content_hash = ''
 WHERE snapshot_id IN (SELECT snapshot_id FROM quarantine WHERE reason = 'in_the_future');

@@ -1,4 +1,4 @@
--- An end that is not bounded yet is null, as the comments say, and no longer infinite.
+-- An end of an interval that is not bounded yet becomes null, as the comments say, and is no longer infinite.
 UPDATE interval_path SET ci_lower = NULL WHERE isinf(ci_lower);
 UPDATE interval_path SET ci_upper = NULL WHERE isinf(ci_upper);
 UPDATE interval_path SET fixed_ci_lower = NULL WHERE isinf(fixed_ci_lower);

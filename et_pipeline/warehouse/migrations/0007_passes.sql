@@ -1,8 +1,8 @@
--- A report may say that the strategy passed on the opportunity; every report there is says that it traded.
+-- A report may say that the strategy passed on the opportunity. All existing reports say that it traded.
 ALTER TABLE reports ADD COLUMN decision VARCHAR DEFAULT 'traded';
 ALTER TABLE early_reports ADD COLUMN decision VARCHAR DEFAULT 'traded';
--- Until now a missing replay counted as zero edge. What was frozen like that is read as the rule that says so; in
--- limited live nobody asked the variant, so there nothing is assumed. The plans and their hashes stay what they are.
+-- Before this migration a missing replay counted as zero edge. Plans that were frozen with that rule get its new name. In
+-- limited live the variant was not asked, so nothing is assumed there. The plans and their hashes do not change.
 UPDATE experiments SET on_no_trade = CASE WHEN mode = 'limited_live' THEN 'exclude' ELSE 'assume_zero' END
 WHERE on_no_trade = 'zero';
 ALTER TABLE unmatched ADD COLUMN opportunity_at TIMESTAMP;

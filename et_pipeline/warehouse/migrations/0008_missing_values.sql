@@ -1,4 +1,4 @@
--- Pairs in which a metric has no value. Every cell is computed again, so that what is stored is counted too.
+-- Numbers of pairs without a value of a metric. Every cell is computed again, so that stored pairs are counted too.
 CREATE TABLE missing_values (
     experiment_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, block TIMESTAMP NOT NULL, market_id VARCHAR NOT NULL,
     pairs BIGINT NOT NULL, control BIGINT NOT NULL, variant BIGINT NOT NULL

@@ -1,4 +1,4 @@
--- What the variant's reports say of the opportunities that the control traded, block by block.
+-- How many of the opportunities that the control traded the variant reported, for each block.
 CREATE TABLE replays (
     experiment_id VARCHAR NOT NULL, as_of TIMESTAMP NOT NULL, opportunities BIGINT NOT NULL,
     passed BIGINT NOT NULL, assumed BIGINT NOT NULL, missing BIGINT NOT NULL

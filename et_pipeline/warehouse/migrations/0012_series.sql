@@ -1,5 +1,5 @@
--- One machine for everything that has an interval: each of these tables holds every series, and what analysts know by
--- the old name is a view of the uplift alone (see `warehouse/views.py`).
+-- Each of these tables holds all series, that is everything that has an interval. The tables with the old names become
+-- views of the uplift alone (see `warehouse/views.py`).
 ALTER TABLE cells RENAME TO series_cells;
 ALTER TABLE interval_path RENAME TO series_interval_path;
 ALTER TABLE intervals RENAME TO series_intervals;

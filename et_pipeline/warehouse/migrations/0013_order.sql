@@ -1,9 +1,9 @@
--- Of two reports within one microsecond the later one counts: the digits that emitted_at has no room for.
+-- Of two reports within one microsecond the later one counts, by the digits that emitted_at cannot store.
 ALTER TABLE reports ADD COLUMN emitted_below_us INTEGER DEFAULT 0;
 ALTER TABLE early_reports ADD COLUMN emitted_below_us INTEGER DEFAULT 0;
 
--- Until now they were cut. Where that can have made the wrong report count, its snapshot is read once more: its
--- lines are duplicates that bring the digits.
+-- Before this migration these digits were cut off. If the wrong report may have counted because of this, its snapshot is
+-- read once more: its lines are duplicates that have the digits.
 UPDATE snapshots
 SET mtime_ns = -1, content_hash = ''
 WHERE path IN (

@@ -1,4 +1,4 @@
--- What raised for one experiment while the others went on.
+-- Errors that were raised for one experiment while the others went on.
 CREATE TABLE failures (
     experiment_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, since TIMESTAMP NOT NULL, error VARCHAR NOT NULL,
     sentence VARCHAR NOT NULL, traceback VARCHAR NOT NULL

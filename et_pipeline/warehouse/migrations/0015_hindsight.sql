@@ -1,4 +1,4 @@
--- Windows that began before their registration, splits that changed on the way.
+-- Windows that began before their registration, and splits that changed during an experiment.
 ALTER TABLE verdicts ADD COLUMN registered_in_hindsight BOOLEAN DEFAULT false;
 ALTER TABLE verdicts ADD COLUMN already_there DOUBLE;
 COMMENT ON COLUMN verdicts.registered_in_hindsight IS 'Whether the window began before the experiment was registered, so that it may have been chosen after seeing its data; false for plans that say sample.';

@@ -1,4 +1,4 @@
--- What people are told: notices beside the events, and one notification for each address.
+-- Notifications to people: notices in addition to events, and one notification for each address.
 CREATE TABLE notices (
     notice_id VARCHAR NOT NULL, topic VARCHAR NOT NULL, experiment_id VARCHAR, severity VARCHAR NOT NULL,
     message VARCHAR NOT NULL, noticed_at TIMESTAMP NOT NULL, seq BIGINT NOT NULL
@@ -12,7 +12,7 @@ CREATE TABLE notifications (
     seq BIGINT NOT NULL
 );
 CREATE TABLE addressed (source_id VARCHAR NOT NULL);
--- Whoever sets up notifications on a warehouse that is there already is not told its past.
+-- In an existing warehouse, events of the past are marked, so that nobody is notified of them.
 INSERT INTO addressed SELECT event_id FROM events;
 
 CREATE VIEW messages AS

@@ -1,5 +1,5 @@
--- The backtester may replay the control too: what it made of the control's trade stands beside the pair, and how far
--- these replays have come decides together with the two arms which blocks are closed.
+-- The backtester may replay the control too. Pairs get the replayed control's values, and blocks are closed only when
+-- these replays have come far enough too.
 ALTER TABLE pairs ADD COLUMN replay_report_id VARCHAR;
 ALTER TABLE pairs ADD COLUMN edge_bps_replay DOUBLE;
 ALTER TABLE pairs ADD COLUMN slippage_bps_replay DOUBLE;

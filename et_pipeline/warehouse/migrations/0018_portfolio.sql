@@ -1,4 +1,4 @@
--- All experiments counted together, and the variants of one family side by side. The next tick fills both.
+-- All experiments counted together, and the variants of each family. The next tick fills both tables.
 CREATE TABLE portfolio (
     experiment_id VARCHAR NOT NULL, family VARCHAR, verdict VARCHAR, as_of TIMESTAMP, e_value DOUBLE NOT NULL, rank BIGINT,
     threshold DOUBLE, stands BOOLEAN, counted BIGINT, sample BOOLEAN NOT NULL, delta DOUBLE NOT NULL,

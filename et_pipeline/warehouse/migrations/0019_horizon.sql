@@ -1,4 +1,4 @@
--- The boundary over a plan's own horizon. Plans that are registered already keep the mixture until they end.
+-- The boundary over a plan's own horizon. Plans that are already registered keep the mixture until they end.
 ALTER TABLE experiments ADD COLUMN boundary VARCHAR DEFAULT 'mixture';
 ALTER TABLE series_interval_path ADD COLUMN look BIGINT;
 ALTER TABLE series_interval_path ADD COLUMN looks BIGINT;

@@ -1,4 +1,4 @@
--- Is the replay true? What a plan asks of it, fixed at registration; plans from before ask for nothing.
+-- Is the replay true? What a plan requires of it is fixed at registration; older plans require nothing.
 ALTER TABLE experiments ADD COLUMN replay_required BOOLEAN DEFAULT false;
 ALTER TABLE experiments ADD COLUMN replay_margin DOUBLE;
 UPDATE experiments AS e SET replay_margin = m.equivalence_margin

@@ -1,4 +1,4 @@
--- Limited live compares all trades of both arms: their numbers stand in cells and paths, beside what has no meaning there.
+-- Limited live compares all trades of both arms: cells and paths get their numbers, and some columns may be null now.
 ALTER TABLE series_cells ALTER COLUMN sum DROP NOT NULL;
 ALTER TABLE series_cells ALTER COLUMN sum_squares DROP NOT NULL;
 ALTER TABLE series_cells ALTER COLUMN m2 DROP NOT NULL;

@@ -1,4 +1,4 @@
--- What varies where all trades are compared, so that plans can be sized from it: computed anew for these experiments.
+-- Variances of experiments that compare all trades, for sizing plans; they are computed again for these experiments.
 INSERT INTO stale_paths
 SELECT DISTINCT experiment_id, block FROM series_cells
 WHERE experiment_id IN (SELECT experiment_id FROM experiments WHERE matching = 'arms');

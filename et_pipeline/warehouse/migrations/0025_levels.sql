@@ -1,4 +1,4 @@
--- The level of each arm beside the difference. Filled where an experiment gets new cells, and by these lines for all.
+-- Each arm's level in addition to the difference. It is filled when an experiment gets new cells, and here for all.
 ALTER TABLE series_diagnostics ADD COLUMN mean_control DOUBLE;
 ALTER TABLE series_diagnostics ADD COLUMN mean_variant DOUBLE;
 ALTER TABLE series_diagnostics ADD COLUMN relative_change DOUBLE;

@@ -1,4 +1,4 @@
--- Breakdowns: the uplift within each value of a dimension that the plan asks for.
+-- Breakdowns: the uplift within each value of a dimension that the plan names.
 CREATE TABLE segment_cells (
     experiment_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, dimension VARCHAR NOT NULL, value VARCHAR NOT NULL,
     block TIMESTAMP NOT NULL, market_id VARCHAR NOT NULL, n BIGINT NOT NULL, sum DOUBLE, m2 DOUBLE,

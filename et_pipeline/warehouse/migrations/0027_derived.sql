@@ -1,4 +1,4 @@
--- Metrics that a plan derives stand in `metric` by their own names; what is counted by size has to know who passed.
+-- The column `metric` has the names of metrics that a plan derives; metrics weighted by size need to know who passed.
 ALTER TABLE pairs ADD COLUMN replay_passed BOOLEAN;
 
 COMMENT ON COLUMN pairs.replay_passed IS 'Whether the replayed control passed on the opportunity, where the plan counts passes; null where it does not, or where there is no replay.';

@@ -1,5 +1,5 @@
--- Limited live: did the control's own level move when the variant began; and is the split the planned one within each
--- market and hour? Experiments that compare all trades are paired anew, for cells of the control from before them.
+-- Limited live: did the control's own level change when the variant began, and is the split the planned one within each
+-- market and hour? Experiments that compare all trades are paired again, to get cells of the control from before them.
 DELETE FROM pairing_progress WHERE experiment_id IN (SELECT experiment_id FROM experiments WHERE matching = 'arms');
 
 ALTER TABLE series_diagnostics ADD COLUMN control_trades_before BIGINT;

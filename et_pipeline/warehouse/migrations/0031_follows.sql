@@ -1,4 +1,4 @@
--- After a promotion: the strategy that was replaced is replayed against the one that trades now. Is the promise kept?
+-- After a promotion, the replaced strategy is replayed and compared with the one that trades now: is the promise kept?
 ALTER TABLE experiments ADD COLUMN follows VARCHAR;
 
 CREATE TABLE promises (

@@ -1,4 +1,4 @@
--- The mean over pairs and the mean over markets stand beside each other, whichever decides.
+-- Both the mean over pairs and the mean over markets are stored, whichever of them decides.
 ALTER TABLE series_diagnostics ADD COLUMN other_weighting VARCHAR;
 ALTER TABLE series_diagnostics ADD COLUMN other_uplift DOUBLE;
 ALTER TABLE series_diagnostics ADD COLUMN other_se DOUBLE;

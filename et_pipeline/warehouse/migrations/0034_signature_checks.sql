@@ -1,4 +1,4 @@
--- What ssh-keygen said of a sign-off is remembered: an unchanged one, which does not count, starts no process in a tick.
+-- Stores the results of ssh-keygen for sign-offs, so that an unchanged one that does not count needs no process in a tick.
 CREATE TABLE signature_checks (
     basis VARCHAR NOT NULL, key_fingerprint VARCHAR, by_owner BOOLEAN NOT NULL, refusal VARCHAR, sentence VARCHAR NOT NULL
 );
