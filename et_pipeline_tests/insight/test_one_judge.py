@@ -171,7 +171,7 @@ def agree(path: Path, command: Any) -> Judgement:
         ends = text.interval(primary.point["ci_lower"], primary.point["ci_upper"], primary.unit)
         figure, said = sample_words(path, primary.point)
         assert figure in page
-        assert f"Uplift of edge_bps {ends} mean" in page
+        assert f"Uplift of edge_bps {ends} the mean is" in page
         assert ends in index and said in index
         assert (status["ci_lower"], status["ci_upper"]) == (
             primary.point["ci_lower"],
@@ -199,7 +199,7 @@ def agree(path: Path, command: Any) -> Judgement:
     assert ("Paused: no reports" in page) == ("Paused: no reports" in index) == bool(out)
     for condition in judged.conditions:
         assert f"{condition.word} {condition.label} {condition.found} {condition.needed}" in page
-        line = f"{WORDS[condition.tone]:14} {condition.label}: {condition.found} ({condition.needed})"
+        line = f"{WORDS[condition.tone]:14} {condition.label}: {condition.found} (needed: {condition.needed})"
         assert line in printed
     assert [one["says"] for one in shown["standings"]] == [standing.says for standing in judged.standings]
     for standing in judged.standings:
