@@ -32,7 +32,7 @@ WITH days AS (
     SELECT
         g.*, row_number() OVER (PARTITION BY strategy_id, config_version, metric ORDER BY day DESC) AS place
     FROM replay_gaps AS g
-    WHERE n_markets >= 10 AND metric IN (SELECT metric FROM experiment_metrics WHERE role = 'primary')
+    WHERE n_markets >= 10 AND mean_gap IS NOT NULL AND metric IN (SELECT metric FROM experiment_metrics WHERE role = 'primary')
 ), compared AS (
     SELECT
         strategy_id, config_version, metric, max(day) AS day,

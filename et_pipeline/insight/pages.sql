@@ -125,7 +125,7 @@ SELECT
     mean_uplift - 2 * sqrt(sum(n_pairs * n_pairs * se * se)) / sum(n_pairs) AS ci_lower,
     mean_uplift + 2 * sqrt(sum(n_pairs * n_pairs * se * se)) / sum(n_pairs) AS ci_upper
 FROM replay_gaps
-WHERE (strategy_id, metric) IN (
+WHERE mean_gap IS NOT NULL AND (strategy_id, metric) IN (
     SELECT e.control_strategy_id, m.metric
     FROM experiments AS e INNER JOIN experiment_metrics AS m USING (experiment_id)
     WHERE m.role = 'primary'

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import load
+from et_pipeline.contracts.metrics import CATALOGUE
 from et_pipeline.contracts.series import REPLAY_GAP, UPLIFT
 
 if TYPE_CHECKING:
@@ -59,7 +60,14 @@ VIEWS = (
     ),
     View(
         "replay_gaps",
-        load(__package__, "replay_gaps", comparison=REPLAY_GAP.name),
+        load(
+            __package__,
+            "replay_gaps",
+            comparison=REPLAY_GAP.name,
+            less_is_better=", ".join(
+                f"'{name}'" for name, metric in CATALOGUE.items() if metric.direction < 0
+            ),
+        ),
         "series_cells",
         "What the backtester flatters, per control strategy and day over all experiments: each market from the "
         "experiment that saw most of it, so no trade counts twice.",
@@ -69,7 +77,8 @@ VIEWS = (
             "day": "UTC day of the blocks.",
             "n_pairs": "Trades with a live report and a replay.",
             "n_markets": "Markets in which they were.",
-            "mean_gap": "Mean of replayed less live, in the metric's unit; positive flatters.",
+            "mean_gap": "Mean of replayed less live, in the metric's unit; positive flatters. Of a metric by size, the "
+            "difference of the day's two ratios of totals; null where one arm traded nothing that day.",
             "se": "Its standard error, clustered by market; null with a single market.",
         },
     ),

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from et_pipeline.defs.evidence import replay_is_true
+from et_pipeline.pairing.cells import build_cells
+from et_pipeline.pairing.pairs import build_pairs
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.evidence.lab import START, add_experiment, put_cells
+from et_pipeline_tests.pairing.lab import open_lab, replayed_report, report, variant_report
 
 MARKETS = 12
 
@@ -69,6 +72,82 @@ def test_mean_and_standard_error_are_those_of_markets_as_clusters(
         assert (n_pairs, n_markets) == (n.sum(), len(found))
         assert mean == pytest.approx(total.sum() / n.sum())
         assert se == pytest.approx(np.sqrt(len(n) / (len(n) - 1) * (residuals**2).sum()) / n.sum())
+
+
+def delta_method(replayed: np.ndarray, live: np.ndarray, market: np.ndarray) -> tuple[float, float]:
+    """A difference of two ratios of totals and its standard error with markets as clusters; columns are the parts."""
+    mean, residual = 0.0, np.zeros(market.max() + 1)
+    for sign, arm in ((1, replayed), (-1, live)):
+        numerator, denominator = arm.sum(axis=0)
+        mean += sign * numerator / denominator
+        left = (arm[:, 0] - numerator / denominator * arm[:, 1]) / denominator
+        residual += sign * np.bincount(market, left)
+    return mean, np.sqrt(len(residual) / (len(residual) - 1) * (residual**2).sum())
+
+
+def test_of_what_is_counted_by_size_it_is_the_difference_of_ratios_of_totals() -> None:
+    rng = np.random.default_rng(3)
+    trades, markets = 240, 12
+    market, day = np.arange(trades) % markets, np.arange(trades) // (trades // 2)
+    arms = {
+        arm: {
+            "edge_bps": np.round(rng.normal(size=trades) + shift, 6),
+            "slippage_bps": np.round(rng.normal(size=trades) - shift, 6),
+            "filled_size": np.round(rng.pareto(1.5, trades) + 1, 3) * (rng.random(trades) > 0.1),
+            "asked_size": np.round(rng.pareto(1.5, trades) + 20, 3),
+        }
+        for arm, shift in (("live", 0.0), ("replayed", 1.0))
+    }
+    parts = {
+        "edge_bps.by.filled_size": ("edge_bps", "filled_size", 1),
+        "slippage_bps.by.filled_size": ("slippage_bps", "filled_size", -1),
+        "size_fill_ratio": (None, "asked_size", 1),
+    }
+    with open_lab() as lab:
+        lab.plan(metrics={"edge_bps": None, "edge_bps.above.0.5": None} | dict.fromkeys(parts))
+        reports = []
+        for i in range(trades):
+            at = {"market_id": f"m{market[i]:02}"}
+            second = 86_400.0 * day[i] + 60 * (i % (trades // 2))
+            live, replayed = ({name: float(column[i]) for name, column in arms[arm].items()} for arm in arms)
+            reports += [
+                report(f"c{i}", f"o{i}", second, **at, **live),
+                variant_report(f"v{i}", f"o{i}", second, **at, **live),
+                replayed_report(f"r{i}", f"o{i}", second, **at, **replayed),
+            ]
+        lab.ingest(*reports)
+        build_pairs(lab.connection, ["exp"])
+        build_cells(lab.connection, ["exp"])
+        rows = lab.rows(
+            "SELECT metric, n_pairs, n_markets, mean_gap, se FROM replay_gaps ORDER BY day, metric"
+        )
+    assert [row[0] for row in rows] == sorted(["edge_bps", "edge_bps.above.0.5", *parts]) * 2
+    for place, (metric, n_pairs, n_markets, mean, se) in enumerate(rows):
+        here = day == place // 5
+        assert (n_pairs, n_markets) == (here.sum(), markets)
+        found = []
+        for values in (arms["replayed"], arms["live"]):
+            if metric in parts:
+                name, size, sign = parts[metric]
+                product = (
+                    values["filled_size"] if name is None else sign * values[name] * values["filled_size"]
+                )
+                found.append(np.column_stack((product, values[size]))[here])
+            else:
+                single = values["edge_bps"] if metric == "edge_bps" else values["edge_bps"] > 0.5
+                found.append(np.column_stack((single, np.ones(trades)))[here])
+        assert (mean, se) == pytest.approx(delta_method(*found, market[here]), rel=1e-6)
+
+
+def test_a_day_on_which_one_arm_traded_nothing_has_no_gap_by_size(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    by_size = "edge_bps.by.filled_size"
+    put_cells(connection, [(0, "m0", [1.0]), (0, "m1", [2.0])], metric=by_size, ratios=(3.0, 2.0, 0.0, 0.0))
+    connection.execute("UPDATE series_cells SET comparison = 'replay_gap'")
+    assert connection.execute("SELECT n_pairs, mean_gap, se FROM replay_gaps").fetchall() == [(2, None, None)]
+    connection.execute("UPDATE experiment_metrics SET metric = ? WHERE role = 'primary'", [by_size])
+    assert replay_is_true(connection).passed
 
 
 def test_one_market_alone_has_no_standard_error(connection: duckdb.DuckDBPyConnection) -> None:
