@@ -132,7 +132,7 @@ class Judgement(NamedTuple):
         review: The progress of the review of a better variant, in a few words; empty where there is no review.
         replay: What is known of the backtester; None in limited live.
         money: The uplift in money; None if the plan has no metric in money, or no report contains it.
-        unbiased: The primary's estimate at a verdict, corrected for stopping early; None without a verdict.
+        unbiased: The estimate at a verdict, corrected for stopping early; None without a verdict.
         promised: The uplift that a better variant promises, from the figures of the decision; None for other verdicts.
         observed: The uplift at the newest closed block of an experiment that follows another one; None for others.
     """

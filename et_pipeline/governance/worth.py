@@ -10,12 +10,14 @@ from typing import NamedTuple
 from et_pipeline.common import text
 from et_pipeline.common.numbers import finite
 from et_pipeline.contracts.metrics import MONEY, metric_of
-from et_pipeline.contracts.series import UPLIFT
-from et_pipeline.experiments.registered import RegisteredExperiment
-from et_pipeline.governance.terms import Point, Sample
-from et_pipeline.inference.unbiased import median_unbiased
+from et_pipeline.contracts.series import LIKE_FOR_LIKE
+from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
+from et_pipeline.governance.terms import Point, Sample, alarms, judged
+from et_pipeline.inference.unbiased import conservative, median_unbiased
 
 WEEK = timedelta(days=7)
+SIDES = {"variant_better": (1, "ci_lower"), "variant_worse": (-1, "alarm_ci_upper")}
+"""By verdict: whether a high or a low uplift made it, and which end of the interval had to pass."""
 
 
 class Money(NamedTuple):
@@ -45,12 +47,12 @@ class Money(NamedTuple):
 
 
 class Unbiased(NamedTuple):
-    """The primary's estimate at a verdict, corrected for the bias that stopping early causes.
+    """The estimate at a verdict, corrected for the bias that stopping early causes.
 
     Attributes:
-        metric: The primary metric.
+        metric: The metric that made the verdict.
         mean: The mean at the decision.
-        estimate: The median-unbiased estimate.
+        estimate: The median-unbiased estimate; of a plan without looks, a conservative one.
         sentence: Both in a sentence for people.
     """
 
@@ -84,7 +86,10 @@ def money(experiment: RegisteredExperiment, sample: Sample) -> Money | None:
 def unbiased(
     experiment: RegisteredExperiment, verdict: str | None, sample: Sample, path: Iterable[Point]
 ) -> Unbiased | None:
-    """The primary's median-unbiased estimate at a verdict that says that the arms differ.
+    """The estimate at a verdict that says that the arms differ, of the metric that made it.
+
+    That is the primary, or the guardrail that raised the alarm (the first of them in the plan's order), in the
+    comparison that counts: like for like where enough of the control is replayed.
 
     Args:
         experiment: The experiment.
@@ -93,17 +98,61 @@ def unbiased(
         path: Its interval paths, in order of time.
 
     Returns:
-        The estimate; None without such a verdict, if another metric than the primary led to it, and for a plan without
-        looks.
+        The estimate; None without such a verdict, and if no interval passed what the metric may lose.
     """
-    point = sample.of(experiment.primary.name)
-    if verdict not in ("variant_better", "variant_worse") or point is None or point.looks is None:
+    counts = judged(experiment, sample)
+    if verdict == "variant_better":
+        terms, sign, end = experiment.primary, 1, "ci_lower"
+    elif verdict == "variant_worse":
+        alarming = (
+            item for item in (experiment.primary, *experiment.guardrails) if alarms(experiment, counts, item)
+        )
+        terms, sign, end = next(alarming, experiment.primary), -1, "alarm_ci_upper"
+    else:
         return None
-    sign, end = (1, "ci_lower") if verdict == "variant_better" else (-1, "alarm_ci_upper")
+    point = counts.of(terms.name)
+    if point is None or point.mean_uplift is None:
+        return None
+    if point.looks is None:
+        found = _whenever_it_stops(experiment, terms, point, sign)
+    else:
+        found = _by_looks(path, point, terms.margin, sign, end)
+    if found is None:
+        return None
+    unit, decimals = metric_of(point.metric).unit, text.decimals_of(point.ci_lower, point.ci_upper)
+    told, corrected = (f"{text.signed(value, decimals)} {unit}" for value in (point.mean_uplift, found))
+    alike = " (like for like)" if point.comparison == LIKE_FOR_LIKE.name else ""
+    sentence = f"The mean uplift of {point.metric}{alike} at the decision is {told}. "
+    if told == corrected:
+        sentence += (
+            "It needs no correction: the experiment could hardly have been decided at an earlier look."
+        )
+    else:
+        sentence += (
+            "It is too far from zero on average, because the experiment stopped when the mean was large. "
+        )
+        sentence += (
+            f"A conservative estimate, which is too far from zero in at most half of all experiments, is {corrected}."
+            if point.looks is None
+            else f"The median-unbiased estimate, which takes the earlier looks into account, is {corrected}."
+        )
+    return Unbiased(point.metric, point.mean_uplift, found, sentence)
+
+
+def _by_looks(path: Iterable[Point], point: Point, margin: float, sign: int, end: str) -> float | None:
+    """The median-unbiased estimate of a metric that concluded at one of the plan's looks.
+
+    Args:
+        path: The interval paths, in order of time.
+        point: The metric's interval that concluded.
+        margin: What the metric may lose: the distance from minus it is what concluded.
+        sign: 1 where a high uplift concludes, −1 where a low one does.
+        end: The end of the interval that has to leave minus the margin behind.
+    """
     looks = [
-        (sign * row.mean_uplift, row.se, row.degrees_of_freedom, sign * (row.mean_uplift - ends))
+        (sign * (row.mean_uplift + margin), row.se, row.degrees_of_freedom, sign * (row.mean_uplift - ends))
         for row in path
-        if (row.metric, row.comparison) == (point.metric, UPLIFT.name)
+        if (row.metric, row.comparison) == (point.metric, point.comparison)
         and row.as_of <= point.as_of
         and not row.carried
         and row.ready
@@ -113,22 +162,20 @@ def unbiased(
         and (ends := getattr(row, end)) is not None
     ]
     found = median_unbiased(*zip(*looks, strict=True)) if looks else math.nan
-    if not math.isfinite(found):
+    return sign * found - margin if math.isfinite(found) else None
+
+
+def _whenever_it_stops(
+    experiment: RegisteredExperiment, terms: MetricTerms, point: Point, sign: int
+) -> float | None:
+    """A conservative estimate where the boundary is valid for ever; None with `estimator: bounded`.
+
+    What betting on bounded values makes of it is not kept, and without it the interval forgets what is rare.
+    """
+    if terms.estimator == "bounded" or not point.se or point.mean_uplift is None:
         return None
-    estimate, mean = sign * found, sign * looks[-1][0]
-    unit, decimals = metric_of(point.metric).unit, text.decimals_of(point.ci_lower, point.ci_upper)
-    told, corrected = (f"{text.signed(value, decimals)} {unit}" for value in (mean, estimate))
-    sentence = f"The mean uplift of {point.metric} at the decision is {told}. "
-    if told == corrected:
-        sentence += (
-            "It needs no correction: the experiment could hardly have been decided at an earlier look."
-        )
-    else:
-        sentence += (
-            "It is too far from zero on average, because the experiment stopped when the mean was large. The "
-            f"median-unbiased estimate, which takes the earlier looks into account, is {corrected}."
-        )
-    return Unbiased(point.metric, mean, estimate, sentence)
+    distance = sign * (point.mean_uplift + terms.margin)
+    return sign * conservative(distance, point.se, point.effective_clusters, g=experiment.g) - terms.margin
 
 
 def _range(mean: float | None, lower: float | None, upper: float | None) -> str:

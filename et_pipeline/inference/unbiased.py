@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtr
 
+from et_pipeline.inference.boundary import radius
 from et_pipeline.inference.cells import Floats
 from et_pipeline.inference.spending import crossing
 
@@ -69,6 +70,29 @@ def median_unbiased(mean: ArrayLike, se: ArrayLike, degrees: ArrayLike, reach: A
     found = low + (high - low) * float(np.clip(-probit[place - 1] / span, 0, 1) if span > 0 else 1.0)
     # `found` is a normal score: it is converted to a mean with the ratio of mean and score at the last look.
     return float(found * mean[-1] / (score[-1] / root[-1]))
+
+
+def conservative(mean: float, se: float, clusters: float, *, g: float) -> float:
+    """An estimate that is too high at most half of the time, at whatever moment one stops.
+
+    For the boundary that is valid for ever there are no looks to put in order. But the interval at α = 1/2 ever misses
+    the truth with a probability of at most 1/2, and so does its lower end (Howard, Ramdas, McAuliffe & Sekhon 2021,
+    "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49).
+
+    Args:
+        mean: Estimate, on a side on which positive is the conclusion.
+        se: Its standard error.
+        clusters: Effective clusters.
+        g: Tuning of the boundary.
+
+    Returns:
+        Between 0 and the mean.
+
+    Example:
+        >>> round(conservative(3.3, 1.0, 50.0, g=6.0), 2)
+        1.26
+    """
+    return max(mean - float(radius(se, clusters, 0.5, g)), 0.0)
 
 
 def _score(t: Floats, degrees: Floats) -> Floats:

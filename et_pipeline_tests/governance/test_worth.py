@@ -14,6 +14,7 @@ from et_pipeline.governance.standing import judge
 from et_pipeline.governance.terms import Sample
 from et_pipeline.governance.verdict import assess
 from et_pipeline.governance.worth import money, unbiased
+from et_pipeline.inference.boundary import radius
 from et_pipeline.inference.spending import BETTER, WORSE, boundaries
 from et_pipeline_tests.governance.test_verdict import PLAN, START, point
 
@@ -89,11 +90,54 @@ def test_a_verdict_has_an_estimate_nearer_to_zero_than_the_mean(verdict: str, si
     assert unbiased(PLAN, "equivalent", sample(path[-1]), path) is None
 
 
-def test_a_plan_without_looks_and_a_verdict_of_a_guardrail_have_none() -> None:
+def test_a_verdict_of_a_guardrail_has_the_guardrails_estimate() -> None:
+    """It says that the guardrail lost more than its margin of 1, so it is the distance from there that stopping adds to."""
+    primary = looks([-score for score in (0.3, 0.9, 1.2, 2.7)], WORSE, 0.05)
+    alone = unbiased(PLAN, "variant_worse", sample(primary[-1]), primary)
+    ends = ("mean_uplift", "ci_lower", "ci_upper", "alarm_ci_lower", "alarm_ci_upper")
+    guardrail = [
+        row._replace(metric="slippage_bps", **{name: getattr(row, name) - 1.0 for name in ends})
+        for row in primary
+    ]
+    undecided = [point(24 * (number + 1), -1.0, 1.0, look=number + 1, looks=LOOKS) for number in range(4)]
+    found = unbiased(PLAN, "variant_worse", sample(undecided[-1], guardrail[-1]), [*undecided, *guardrail])
+    assert alone is not None and found is not None
+    assert (found.metric, found.mean) == ("slippage_bps", guardrail[-1].mean_uplift)
+    assert found.estimate == pytest.approx(alone.estimate - 1.0)
+    assert found.sentence.startswith("The mean slippage_bps at the decision,")
+    both = unbiased(PLAN, "variant_worse", sample(primary[-1], guardrail[-1]), [*primary, *guardrail])
+    assert both == alone, "the primary comes first"
+
+
+def test_where_the_control_is_replayed_the_estimate_is_like_for_like() -> None:
+    path = looks([0.3, 0.9, 1.2, 2.7], BETTER, 0.05)
+    alike = [row._replace(comparison="like_for_like") for row in path]
+    flattered = [row._replace(mean_uplift=row.mean_uplift + 5) for row in path]
+    found = unbiased(PLAN, "variant_better", sample(flattered[-1], alike[-1]), [*flattered, *alike])
+    alone = unbiased(PLAN, "variant_better", sample(path[-1]), path)
+    assert found is not None and alone is not None
+    assert (found.mean, found.estimate) == (alone.mean, alone.estimate)
+    assert "edge_bps (like for like) at the decision" in found.sentence
+
+
+@pytest.mark.parametrize(("verdict", "sign"), [("variant_better", 1), ("variant_worse", -1)])
+def test_a_plan_without_looks_has_a_conservative_estimate(verdict: str, sign: int) -> None:
+    at = point(24, *sorted((sign * 0.5, sign * 3.0)))
+    found = unbiased(PLAN, verdict, sample(at), [at])
+    assert found is not None and at.mean_uplift is not None
+    assert found.estimate == pytest.approx(
+        at.mean_uplift - sign * float(radius(at.se, at.effective_clusters, 0.5, PLAN.g))
+    )
+    assert 0 < sign * found.estimate < 1.75
+    assert "a conservative estimate" in found.sentence
+    bounded = PLAN._replace(metrics=(PLAN.primary._replace(estimator="bounded"), *PLAN.metrics[1:]))
+    assert unbiased(bounded, verdict, sample(at), [at]) is None
+
+
+def test_where_nothing_left_what_it_may_lose_behind_there_is_none() -> None:
     path = looks([0.1, 0.2], BETTER, 0.05)
-    assert unbiased(PLAN, "variant_worse", sample(path[-1]), path) is None
-    without = point(24, 0.5, 3.0)
-    assert unbiased(PLAN, "variant_better", sample(without), [without]) is None
+    for verdict in ("variant_better", "variant_worse", "inconclusive"):
+        assert unbiased(PLAN, verdict, sample(path[-1]), path) is None
 
 
 def test_both_stand_in_the_judgement_and_are_read_again() -> None:

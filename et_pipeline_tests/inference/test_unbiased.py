@@ -7,8 +7,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
+from et_pipeline.inference.boundary import radius
 from et_pipeline.inference.spending import BETTER, boundaries
-from et_pipeline.inference.unbiased import median_unbiased
+from et_pipeline.inference.unbiased import conservative, median_unbiased
 
 KNOWN = 1e7
 """Degrees of freedom with which a t quantile is a normal one."""
@@ -92,3 +93,25 @@ def test_it_is_too_high_as_often_as_too_low_where_the_mean_is_too_high() -> None
     assert abs(below - 0.5) < 3 * np.sqrt(0.25 / 400)
     assert np.mean(means) - uplift > 0.3
     assert np.mean(estimates) - uplift < 0.85 * (np.mean(means) - uplift)
+
+
+def test_the_conservative_estimate_is_too_high_for_no_more_than_half_of_all_experiments() -> None:
+    """Stopped at the first of 300 moments at which the interval that is valid for ever lies above zero."""
+    rng = np.random.default_rng(2)
+    moments = np.arange(10, 301)
+    runs, g = 400, 12.0
+    for uplift in (0.1, 0.3):
+        drawn = uplift + rng.normal(size=(runs, 300))
+        means = np.cumsum(drawn, axis=1)[:, moments - 1] / moments
+        squares = np.cumsum(drawn**2, axis=1)[:, moments - 1]
+        se = np.sqrt((squares / moments - means**2) / (moments - 1))
+        above = means > radius(se, moments, 0.05, g)
+        stopped = np.flatnonzero(above.any(axis=1))
+        first = above.argmax(axis=1)
+        estimates = [
+            conservative(means[run, first[run]], se[run, first[run]], moments[first[run]], g=g)
+            for run in stopped
+        ]
+        assert len(stopped) > 0.1 * runs
+        assert np.sum(np.array(estimates) > uplift) / runs <= 0.5
+        assert (np.array(estimates) < means[stopped, first[stopped]]).all()
