@@ -212,7 +212,7 @@ def _print_sample(console: Console, document: dict[str, Any], *, paired: bool) -
         told = (
             [level_text(row)] if row["mean_control"] is not None and row["mean_variant"] is not None else []
         )
-        told += [weighting_text(row)] if row["other_uplift"] is not None else []
+        told += [weighting_text(row)] if row["other_weighting"] is not None else []
         told += [missing_text(row, paired)] if row["missing_share"] else []
         if row["control_trades_before"] or (row["control_sentence"] and row["metric"] == document["metric"]):
             told.append(row["control_sentence"])
@@ -238,6 +238,8 @@ def _print_history(console: Console, document: dict[str, Any]) -> None:
 
 def weighting_text(row: dict[str, Any]) -> str:
     """The primary metric with the other weighting, which does not decide, from its row of `diagnostics`."""
+    if row["other_uplift"] is None:
+        return f"{row['metric']}: its mean over {row['other_weighting']} is not known yet."
     found = {"metric": row["metric"], "mean_uplift": row["other_uplift"]}
     ends = {name: row[f"other_{name}"] for name in ("ci_lower", "ci_upper")}
     return f"{row['metric']}, mean over {row['other_weighting']} (secondary): {interval_text(found | ends)}"

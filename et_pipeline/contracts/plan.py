@@ -322,20 +322,6 @@ class Plan(_Strict):
             )
         return self
 
-    @model_validator(mode="after")
-    def _has_what_it_weighs(self) -> Self:
-        if self.weighting == "markets" and self.matching.method == "arms":
-            raise ValueError(
-                "weighting: markets needs pairs, and matching arms compares all trades without them; allowed: pairs"
-            )
-        primary = self.primary
-        if self.weighting == "markets" and primary.effective_estimator != "mean":
-            raise ValueError(
-                f"weighting: markets is a mean over markets, and the primary {primary.metric.name} has estimator "
-                f"{primary.effective_estimator}; allowed: pairs, or a primary with estimator mean"
-            )
-        return self
-
     @property
     def primary(self) -> MetricPlan:
         """The one primary metric."""
@@ -522,15 +508,16 @@ def unlike_followed(plan: Plan, others: list[Plan]) -> str | None:
         )
     if _estimand(plan) != _estimand(followed):
         return (
-            f"{plan.follows} promises {followed.primary.name}; allowed: the same primary metric, with the same "
-            "estimator and winsor"
+            f"{plan.follows} promises {followed.primary.name} by {followed.weighting}; allowed: the same primary "
+            "metric and weighting, with the same estimator and winsor"
         )
     return None
 
 
 def _estimand(plan: Plan) -> tuple[object, ...]:
     primary = plan.primary
-    return primary.effective_estimator, primary.model_dump(exclude={"estimator", "equivalence_margin"})
+    entry = primary.model_dump(exclude={"estimator", "equivalence_margin"})
+    return plan.weighting, primary.effective_estimator, entry
 
 
 def overlapping(plan: Plan, others: list[Plan]) -> Plan | None:

@@ -25,12 +25,14 @@ from et_pipeline.evidence.paths import (
     path_frame,
     ratio_cells,
     read_cells,
+    series_cells,
 )
 from et_pipeline.evidence.ratios import write_sample_ratios
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.arms import spread
 from et_pipeline.inference.diagnostics import diagnose
 from et_pipeline.inference.drift import WINDOW, drift_path
+from et_pipeline.inference.markets import weighted
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 from et_pipeline.pairing.columns import arm_value, uplift_of_pair
 from et_pipeline.warehouse.connection import transaction
@@ -193,6 +195,8 @@ def _diagnose(
         "winsorised": frame["winsorised"].sum(),
         "pairs_needed": further_pairs(series.experiment, series.terms, last),
     }
+    if series.terms.role == "primary":
+        row |= _otherwise(series, frame)
     _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, _counted(last)))
 
 
@@ -259,11 +263,14 @@ def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[s
     }
     if series.terms.metric.weight is not None:
         row |= _without_largest(engine.connection, series, frame)
-    if series.weighable:
-        other = path_frame(series.otherwise, frame).row(-1, named=True)
-        row["other_weighting"] = series.otherwise.experiment.weighting
-        row |= {f"other_{name}": other[column] for name, column in OTHER.items()}
     return row
+
+
+def _otherwise(series: PlannedSeries, frame: pl.DataFrame) -> dict[str, Any]:
+    """The primary by the weighting that does not decide."""
+    other = path_frame(series.otherwise, frame).row(-1, named=True)
+    found: dict[str, Any] = {"other_weighting": series.otherwise.experiment.weighting}
+    return found | {f"other_{name}": other[column] for name, column in OTHER.items()}
 
 
 def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
@@ -314,7 +321,9 @@ def _drift(
     if series.terms.role == "secondary" or series.estimator == "ratio":
         return
     margin = series.terms.margin
-    cells = inference_cells(frame) if series.experiment.paired else ratio_cells(series, frame)
+    cells = series_cells(series, frame)
+    if series.over_markets:
+        cells = weighted(cells, planned_blocks=series.experiment.planned_blocks)
     blocks, first_cell = np.unique(cells.block, return_index=True)
     offset = np.append(first_cell, len(cells.block))
     since = epoch_microseconds(first) - series.experiment.time_block_us

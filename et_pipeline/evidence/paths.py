@@ -16,7 +16,7 @@ from et_pipeline.inference.arms import adjusted
 from et_pipeline.inference.bounded import hull, one_over
 from et_pipeline.inference.cells import Cells, as_cells
 from et_pipeline.inference.horizon import Ends, Horizon, carried, first_look, on_horizon, single_look
-from et_pipeline.inference.markets import market_path
+from et_pipeline.inference.markets import market_path, weighted
 from et_pipeline.inference.ratio import RatioCells, ratio_path
 from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
 
@@ -30,12 +30,12 @@ METHODS = {
     ("horizon", "arms"): "two-way t at the plan's looks, all trades, adjusted",
     ("mixture", "bounded"): "betting confidence sequence",
     ("horizon", "mean"): "two-way t at the plan's looks",
-    ("mixture", "markets"): "two-way anytime-valid t, mean over markets",
-    ("horizon", "markets"): "two-way t at the plan's looks, mean over markets",
     ("horizon", "ratio"): "two-way t at the plan's looks, delta method",
     ("horizon", "bounded"): "hull of two-way t at the plan's looks and betting",
 }
 """The text of `interval_path.method`, by boundary and estimator."""
+OVER_MARKETS = ", mean over markets"
+"""What is added to it for a mean over markets."""
 
 
 class PlannedSeries(NamedTuple):
@@ -53,20 +53,19 @@ class PlannedSeries(NamedTuple):
 
     @property
     def estimator(self) -> str:
-        """How its path is computed: by the metric's own estimator, `arms`, or `markets`.
-
-        Where all trades are compared it is `arms`. For the primary of a plan with `weighting: markets` it is `markets`.
-        """
-        if not self.experiment.paired:
-            return "arms"
-        if self.weighable and self.experiment.weighting == "markets":
-            return "markets"
-        return self.terms.estimator
+        """How its path is computed: by the metric's own estimator, or as `arms` where all trades are compared."""
+        return self.terms.estimator if self.experiment.paired else "arms"
 
     @property
-    def weighable(self) -> bool:
-        """Whether it has a mean over pairs and one over markets: the primary has, where it is a mean over pairs."""
-        return self.experiment.paired and self.terms.role == "primary" and self.terms.estimator == "mean"
+    def over_markets(self) -> bool:
+        """Whether it is a mean over markets: the primary is, where the plan says so."""
+        return self.terms.role == "primary" and self.experiment.weighting == "markets"
+
+    @property
+    def method(self) -> str:
+        """What `interval_path.method` says."""
+        name = METHODS[self.experiment.boundary, self.estimator]
+        return name + OVER_MARKETS if self.over_markets else name
 
     @property
     def otherwise(self) -> PlannedSeries:
@@ -161,7 +160,7 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tru
         pl.col("as_of", "next_look_at").cast(pl.Datetime("us")),
         **{name: pl.lit(value) for name, value in series.key.items()},
         role=pl.lit(series.terms.role),
-        method=pl.lit(METHODS[series.experiment.boundary, series.estimator]),
+        method=pl.lit(series.method),
         plan_hash=pl.lit(series.experiment.plan_hash),
     )
 
@@ -206,31 +205,41 @@ def _looks(horizon: Horizon | None, path: IntervalPath) -> dict[str, pl.Series]:
 def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple[IntervalPath, Ends]:
     """The path by the plan's estimator and boundary, and the ends of its intervals at the alpha of an alarm."""
     plan = series.experiment
-    if series.estimator in ("ratio", "arms"):
-        path = ratio_path(
-            ratio_cells(series, frame, adjust=adjust),
-            alpha=plan.alpha,
-            g=plan.g,
-            by_size=series.terms.metric.weight is not None,
+    cells = series_cells(series, frame, adjust=adjust)
+    by_size = series.terms.metric.weight is not None
+    if series.over_markets:
+        path = market_path(
+            cells, planned_blocks=plan.planned_blocks, alpha=plan.alpha, g=plan.g, by_size=by_size
         )
+    elif isinstance(cells, RatioCells):
+        path = ratio_path(cells, alpha=plan.alpha, g=plan.g, by_size=by_size)
     else:
-        cells = inference_cells(frame)
-        path = (
-            market_path(cells, planned_blocks=plan.planned_blocks, alpha=plan.alpha, g=plan.g)
-            if series.estimator == "markets"
-            else interval_path(cells, alpha=plan.alpha, g=plan.g)
-        )
+        path = interval_path(cells, alpha=plan.alpha, g=plan.g)
     alarm = limits(path, alpha=plan.alarm_alpha, g=plan.g)
     if series.horizon is not None:
         path, alarm = on_horizon(path, series.horizon, alpha=plan.alpha, alarm_alpha=plan.alarm_alpha)
-    if series.terms.estimator == "bounded":
+    if isinstance(cells, Cells) and series.terms.estimator == "bounded":
         reach = series.terms.metric.uplift_range
-        both = partial(hull, cells=cells, bounds=(-reach, reach), planned_blocks=plan.planned_blocks)
+        counted = weighted(cells, planned_blocks=plan.planned_blocks) if series.over_markets else cells
+        both = partial(hull, cells=counted, bounds=(-reach, reach), planned_blocks=plan.planned_blocks)
         wider = both(path._replace(ci_lower=alarm[0], ci_upper=alarm[1]), alpha=plan.alarm_alpha)
         path, alarm = both(path, alpha=plan.alpha), (wider.ci_lower, wider.ci_upper)
         if series.horizon is None:
             path = path._replace(p_value=one_over(path.e_value))
     return (path, alarm) if series.horizon is None else carried(path, alarm)
+
+
+def series_cells(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = True) -> Cells | RatioCells:
+    """The series' cells as its estimator takes them.
+
+    Args:
+        series: The series.
+        frame: Its cells, see `read_cells`.
+        adjust: As for `ratio_cells`.
+    """
+    if series.estimator in ("ratio", "arms"):
+        return ratio_cells(series, frame, adjust=adjust)
+    return inference_cells(frame)
 
 
 def ratio_cells(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = True) -> RatioCells:

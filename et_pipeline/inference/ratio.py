@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from et_pipeline.inference.cells import Floats, Ints
 from et_pipeline.inference.serial import sum_by
-from et_pipeline.inference.twoway import IntervalPath, path_of, running_moments
+from et_pipeline.inference.twoway import Estimate, IntervalPath, path_of, running_moments
 
 _SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
 """Signs with which ratios are added: the first two for a difference, all four for a difference of two differences."""
@@ -80,25 +80,34 @@ def ratio_path(
         by_size: whether denominators are sizes by which values are weighted. Then effective clusters are computed
             from these sizes too, since a few large trades may make up most of the estimate.
     """
+    estimate = difference_of(cells)
+    every, ratios = estimate.gradient.shape[1], cells.totals.shape[1] // 2
+    return path_of(
+        *estimate,
+        alpha=alpha,
+        g=g,
+        null=null,
+        samples=every - 2 * ratios,
+        sizes=tuple(range(every - ratios, every)) if by_size else (),
+    )
+
+
+def difference_of(cells: RatioCells, *, lags: bool = True) -> Estimate:
+    """The difference of ratios; its totals are the numbers of observations, then numerators, then denominators.
+
+    Args:
+        cells: merged cells.
+        lags: as in :func:`twoway.running_moments`.
+    """
     numerators, centre = centred(cells)
     ratios = numerators.shape[1]
     totals = np.column_stack((cells.n, numerators, cells.totals[:, 1::2]))
-    moments = running_moments(cells.block, cells.market, totals)
+    moments = running_moments(cells.block, cells.market, totals, lags=lags)
     samples = totals.shape[1] - 2 * ratios
     shift, slopes = difference(
         moments.total[:, samples : samples + ratios], moments.total[:, samples + ratios :]
     )
-    return path_of(
-        moments,
-        centre,
-        shift,
-        np.column_stack((np.zeros((len(shift), samples)), slopes)),
-        alpha=alpha,
-        g=g,
-        null=null,
-        samples=samples,
-        sizes=tuple(range(samples + ratios, samples + 2 * ratios)) if by_size else (),
-    )
+    return Estimate(moments, centre, shift, np.column_stack((np.zeros((len(shift), samples)), slopes)))
 
 
 def centred(cells: RatioCells) -> tuple[Floats, float]:

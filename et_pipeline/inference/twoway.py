@@ -149,6 +149,18 @@ def running_moments(block: Ints, market: Ints, totals: Floats, *, lags: bool = T
     )
 
 
+class Estimate(NamedTuple):
+    """A smooth function of totals at every block end; what :func:`path_of` makes intervals of."""
+
+    moments: Moments
+    centre: float
+    """What was subtracted from the estimate."""
+    shift: Floats
+    """The estimate less the centre."""
+    gradient: Floats
+    """Its derivatives by the totals."""
+
+
 def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) -> IntervalPath:
     """Intervals of the mean uplift at every block end.
 
@@ -158,13 +170,23 @@ def interval_path(cells: Cells, *, alpha: float, g: float, null: float = 0.0) ->
         g: tuning of the boundary, frozen at registration, see :func:`boundary.solve_g`.
         null: the mean uplift that the e-values and p-values test.
     """
+    return path_of(*mean_of(cells), alpha=alpha, g=g, null=null)
+
+
+def mean_of(cells: Cells, *, lags: bool = True) -> Estimate:
+    """The mean uplift; its totals are the number of pairs and the sum of their uplifts.
+
+    Args:
+        cells: merged cells.
+        lags: as in :func:`running_moments`.
+    """
     centre = pilot_centre(cells)
     totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
-    moments = running_moments(cells.block, cells.market, totals)
+    moments = running_moments(cells.block, cells.market, totals, lags=lags)
     n, total = moments.total.T
     mean = total / n
     gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
-    return path_of(moments, centre, mean, gradient, alpha=alpha, g=g, null=null)
+    return Estimate(moments, centre, mean, gradient)
 
 
 def pilot_centre(cells: Cells) -> float:
@@ -208,7 +230,7 @@ def path_of(
         sizes: which of the totals are sizes by which observations are weighted. Where few clusters hold most of
             a size, the number of effective clusters is small too.
     """
-    raw = Ways(*(_variance(packed, gradient) for packed in moments.squares))
+    raw = Ways(*(variance(packed, gradient) for packed in moments.squares))
     corrected = Ways(
         raw.market * _small_sample(moments.n_markets),
         raw.block * _small_sample(moments.n_blocks),
@@ -219,7 +241,7 @@ def path_of(
         _effective_clusters(moments.total, packed, (*range(samples), *sizes))
         for packed in (moments.squares.market, moments.squares.block)
     )
-    covariances = np.column_stack([_quadratic(packed, gradient) for packed in moments.lagged])
+    covariances = np.column_stack([quadratic(packed, gradient) for packed in moments.lagged])
     serial = serial_factor(covariances, raw.block, block_clusters)
     clusters = np.minimum(market_clusters, serial.block_clusters)
     several = (moments.n_markets > 1) & (moments.n_blocks > 1)
@@ -298,17 +320,18 @@ def _effective_clusters(total: Floats, packed: Floats, columns: Sequence[int]) -
     return fewest
 
 
-def _quadratic(packed: Floats, gradient: Floats) -> Floats:
+def quadratic(packed: Floats, gradient: Floats) -> Floats:
+    """The quadratic form of each row's gradient in its packed products."""
     i, j = np.array(lower_triangle(gradient.shape[1])).T
     weights = gradient[:, i] * gradient[:, j] * np.where(i == j, 1.0, 2.0)
     form: Floats = np.einsum("tp,tp->t", packed, weights)
     return form
 
 
-def _variance(packed: Floats, gradient: Floats) -> Floats:
+def variance(packed: Floats, gradient: Floats) -> Floats:
     """The quadratic form; zero where it is no larger than the rounding error of its terms."""
-    form = _quadratic(packed, gradient)
-    return np.where(form > _ROUNDING * _quadratic(np.abs(packed), np.abs(gradient)), form, 0.0)
+    form = quadratic(packed, gradient)
+    return np.where(form > _ROUNDING * quadratic(np.abs(packed), np.abs(gradient)), form, 0.0)
 
 
 def _small_sample(clusters: Ints) -> Floats:

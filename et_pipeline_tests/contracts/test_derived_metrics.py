@@ -135,24 +135,21 @@ def test_a_plan_that_derives_nothing_keeps_its_hash() -> None:
     assert isinstance(other, Plan) and other.plan_hash != plan.plan_hash
 
 
-def test_weighting_is_declared_frozen_and_needs_a_mean_over_pairs() -> None:
+def test_weighting_is_declared_and_frozen_with_every_estimator() -> None:
     edge = {"name": "edge_bps", "role": "primary"}
     plain, declared = parsed(edge), parsed(edge, weighting="markets")
     assert isinstance(plain, Plan) and isinstance(declared, Plan)
     assert "weighting" not in plain.frozen and declared.frozen["weighting"] == "markets"
     assert parsed(edge, weighting="pairs") == plain
     assert plain.plan_hash != declared.plan_hash
-    arms = {"mode": "limited_live", "weighting": "markets"}
-    for entry, changes, words in (
-        (edge, {"weighting": "trades"}, "weighting: allowed: 'pairs' or 'markets'"),
-        (edge, arms, "weighting: markets needs pairs, and matching arms compares all trades"),
-        (
-            edge | {"weight": "filled_size"},
-            {"weighting": "markets"},
-            "weighting: markets is a mean over markets",
-        ),
-        (edge | {"estimator": "bounded"}, {"weighting": "markets"}, "estimator bounded; allowed: pairs"),
+    for entry, changes in (
+        (edge, {"mode": "limited_live"}),
+        (edge | {"weight": "filled_size"}, {}),
+        (edge | {"above": 5}, {}),
+        (edge | {"estimator": "bounded"}, {}),
+        ({"name": "size_fill_ratio", "role": "primary"}, {}),
     ):
-        found = parsed(entry, **changes)
-        assert isinstance(found, list) and len(found) == 1, found
-        assert words in found[0].replace("weighting: markets needs", "weighting: markets needs"), found
+        assert isinstance(parsed(entry, weighting="markets", **changes), Plan)
+    found = parsed(edge, weighting="trades")
+    assert isinstance(found, list) and len(found) == 1
+    assert "weighting: allowed: 'pairs' or 'markets'" in found[0]

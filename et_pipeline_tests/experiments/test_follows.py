@@ -60,6 +60,10 @@ def test_a_plan_follows_one_that_has_no_verdict_yet(
         ({"variant": {"strategy_id": "strat.first"}}, "with the same config_version"),
         ({"metrics": [{"name": "latency_ms", "role": "primary"}]}, "the same primary metric"),
         ({"metrics": [METRICS[0] | {"winsor": [-50, 50]}]}, "with the same estimator and winsor"),
+        (
+            {"weighting": "markets"},
+            "promises edge_bps by pairs; allowed: the same primary metric and weighting",
+        ),
     ],
 )
 def test_what_cannot_be_held_against_the_promise_is_refused(

@@ -17,7 +17,11 @@ SCENARIOS = [
     Worth("share", "share", 150, 60, 1500, uplift=0.5),
     Worth("bounded", "bounded share", 150, 60, 1500, rare=0.02, market_sd=0.0, block_sd=0.0),
     Worth("pairs", "pairs", 150, 150, 1500, True, 0.42, 0.0),
-    Worth("markets", "markets", 150, 150, 1500, True, 0.42, 0.0),
+    Worth("markets", "pairs", 150, 150, 1500, True, 0.42, 0.0, over_markets=True),
+    Worth("by size over markets", "by size", 150, 150, 1500, True, 0.42, 0.0, over_markets=True),
+    Worth("all trades", "trades", 150, 150, 4000, True, 0.42, 0.0),
+    Worth("all trades over markets", "trades", 150, 150, 4000, True, 0.42, 0.0, over_markets=True),
+    Worth("bounded over markets", "bounded share", 150, 60, 1500, rare=0.02, over_markets=True),
 ]  # fmt: skip
 
 
@@ -38,6 +42,7 @@ def test_most_experiments_have_an_interval(summaries):
 def test_heavy_tailed_markets_count_less_where_markets_are_what_is_averaged(summaries):
     assert summaries["markets"].spread < 0.75 * summaries["pairs"].spread
     assert summaries["markets"].clusters > 2 * summaries["pairs"].clusters
+    assert summaries["all trades over markets"].spread < 0.8 * summaries["all trades"].spread
 
 
 def test_the_estimate_at_a_verdict_is_too_high_for_no_more_than_half_of_all_experiments():

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from et_pipeline.inference import boundary, bounded, cells, ratio
-from et_pipeline.inference.arms import HOUR
+from et_pipeline.inference.arms import HOUR, adjusted
 from et_pipeline.inference.horizon import Horizon, on_horizon
-from et_pipeline.inference.markets import market_path
+from et_pipeline.inference.markets import market_path, weighted
 from et_pipeline.inference.spending import BETTER, boundaries
 from et_pipeline.inference.twoway import IntervalPath, interval_path, planned_clusters
 from et_pipeline.inference.unbiased import median_unbiased
@@ -36,7 +36,7 @@ class Worth(NamedTuple):
 
     name: str
     kind: str
-    """`by size`, `share`, `bounded share`, `markets` or `pairs`."""
+    """`by size`, `share`, `bounded share`, `pairs`, or `trades`: all trades of both arms, a tenth of them the variant's."""
     blocks: int = 300
     markets: int = 60
     pairs: int = 4000
@@ -49,6 +49,8 @@ class Worth(NamedTuple):
     """Share of the control's trades beyond the limit."""
     uplift: float = 0.0
     """Shift of the variant's values, in standard deviations of single trades."""
+    over_markets: bool = False
+    """Whether it is the mean over markets."""
 
 
 class Outcome(NamedTuple):
@@ -83,30 +85,52 @@ def experiment(scenario: Worth, seed: np.random.SeedSequence) -> Outcome:
     rng = np.random.default_rng(seed)
     block, market, value = draw(scenario, rng)
     g = boundary.solve_g(planned_clusters(scenario.blocks, scenario.markets), ALPHA)
-    truth, of_pairs = scenario.uplift, value[:, 0] - value[:, 1]
+    merged, truth = _cells(scenario, rng, block, market, value)
+    by_size = scenario.kind == "by size"
+    if scenario.over_markets:
+        path = market_path(merged, planned_blocks=scenario.blocks, alpha=ALPHA, g=g, by_size=by_size)
+    elif isinstance(merged, ratio.RatioCells):
+        path = ratio.ratio_path(merged, alpha=ALPHA, g=g, by_size=by_size)
+    else:
+        path = interval_path(merged, alpha=ALPHA, g=g)
+    looked, _ = on_horizon(path, Horizon(0, HOUR, scenario.blocks), alpha=ALPHA, alarm_alpha=ALPHA)
+    if isinstance(merged, cells.Cells) and scenario.kind == "bounded share":
+        counted = weighted(merged, planned_blocks=scenario.blocks) if scenario.over_markets else merged
+        looked = bounded.hull(
+            looked, counted, bounds=(-1.0, 1.0), planned_blocks=scenario.blocks, alpha=ALPHA
+        )
+    return _outcome(path, looked, truth)
+
+
+def _cells(
+    scenario: Worth,
+    rng: np.random.Generator,
+    block: NDArray[np.int64],
+    market: NDArray[np.int64],
+    value: NDArray[np.float64],
+) -> tuple[cells.Cells | ratio.RatioCells, float]:
+    """What the scenario's kind makes of both arms' values, and its true uplift."""
     if scenario.kind == "by size":
         size = rng.pareto(1.5, (scenario.pairs, 2)) + 1
         if not scenario.own_sizes:
             size[:, 0] = size[:, 1] * rng.uniform(0.5, 1.5, scenario.pairs)
         arms = [np.column_stack((value[:, arm] * size[:, arm], size[:, arm])) for arm in (0, 1)]
-        path = ratio.ratio_path(ratio.from_pairs(block, market, *arms), alpha=ALPHA, g=g, by_size=True)
-    else:
-        if scenario.kind.endswith("share"):
-            # Control: variance 2; variant: that of its effects besides.
-            limit = np.sqrt(2) * _normal_quantile(1 - scenario.rare)
-            sd = np.sqrt(2 + scenario.market_sd**2 + scenario.block_sd**2)
-            truth = float(ndtr(-(limit - scenario.uplift) / sd) - ndtr(-limit / np.sqrt(2)))
-            of_pairs = (value > limit).astype(np.float64) @ np.array([1.0, -1.0])
-        merged = cells.from_pairs(block, market, of_pairs)
-        path = (
-            market_path(merged, planned_blocks=scenario.blocks, alpha=ALPHA, g=g)
-            if scenario.kind == "markets"
-            else interval_path(merged, alpha=ALPHA, g=g)
-        )
-    looked, _ = on_horizon(path, Horizon(0, HOUR, scenario.blocks), alpha=ALPHA, alarm_alpha=ALPHA)
-    if scenario.kind == "bounded share":
-        looked = bounded.hull(looked, merged, bounds=(-1.0, 1.0), planned_blocks=scenario.blocks, alpha=ALPHA)
-    return _outcome(path, looked, truth)
+        return ratio.from_pairs(block, market, *arms), scenario.uplift
+    if scenario.kind == "trades":
+        value = value + rng.normal(size=scenario.markets)[market][:, None]
+        of_variant = rng.random(scenario.pairs) < 0.1
+        own = np.column_stack((of_variant, ~of_variant)).astype(np.float64)
+        totals = np.column_stack((value[:, 0] * own[:, 0], own[:, 0], value[:, 1] * own[:, 1], own[:, 1]))
+        trades = ratio.merge(ratio.RatioCells(block, market, own, totals))
+        return adjusted(trades), scenario.uplift
+    truth, of_pairs = scenario.uplift, value[:, 0] - value[:, 1]
+    if scenario.kind.endswith("share"):
+        # Control: variance 2; variant: that of its effects besides.
+        limit = np.sqrt(2) * _normal_quantile(1 - scenario.rare)
+        sd = np.sqrt(2 + scenario.market_sd**2 + scenario.block_sd**2)
+        truth = float(ndtr(-(limit - scenario.uplift) / sd) - ndtr(-limit / np.sqrt(2)))
+        of_pairs = (value > limit).astype(np.float64) @ np.array([1.0, -1.0])
+    return cells.from_pairs(block, market, of_pairs), truth
 
 
 def _outcome(path: IntervalPath, looked: IntervalPath, truth: float) -> Outcome:
@@ -138,9 +162,20 @@ SCENARIOS = [
     Worth("share of 1 %, bounded", "bounded share", rare=0.01, market_sd=0.0, block_sd=0.0),
     Worth("share of 20 %, bounded, true uplift", "bounded share", uplift=0.5),
     Worth("300 Zipf markets, mean over pairs", "pairs", 300, 300, 3000, True, 0.42, 0.0),
-    Worth("300 Zipf markets, mean over markets", "markets", 300, 300, 3000, True, 0.42, 0.0),
-    Worth("60 markets alike, mean over markets", "markets", market_sd=0.0),
-    Worth("60 markets, mean over markets, true uplift", "markets", market_sd=0.5, uplift=0.5),
+    Worth("300 Zipf markets, mean over markets", "pairs", 300, 300, 3000, True, 0.42, 0.0, over_markets=True),
+    Worth("60 markets alike, mean over markets", "pairs", market_sd=0.0, over_markets=True),
+    Worth("60 markets, mean over markets, true uplift", "pairs", market_sd=0.5, uplift=0.5, over_markets=True),
+    Worth("by size, 300 Zipf markets", "by size", 300, 300, 3000, True, 0.42, 0.0),
+    Worth("by size, 300 Zipf markets, mean over markets", "by size", 300, 300, 3000, True, 0.42, 0.0, over_markets=True),
+    Worth("share of 20 %, 300 Zipf markets", "share", 300, 300, 3000, True, 0.42, 0.0, uplift=0.5),
+    Worth("share of 20 %, 300 Zipf markets, mean over markets", "share", 300, 300, 3000, True, 0.42, 0.0, uplift=0.5,
+          over_markets=True),
+    Worth("share of 2 %, bounded, mean over markets", "bounded share", rare=0.02, zipf=True, over_markets=True),
+    Worth("all trades, 300 Zipf markets", "trades", 300, 300, 12000, True, 0.42, 0.0),
+    Worth("all trades, 300 Zipf markets, mean over markets", "trades", 300, 300, 12000, True, 0.42, 0.0,
+          over_markets=True),
+    Worth("all trades, 60 markets, mean over markets, true uplift", "trades", pairs=12000, uplift=0.5,
+          over_markets=True),
 ]  # fmt: skip
 """Every scenario is held to the figure. A share's truth counts the effects of markets and blocks as random."""
 
