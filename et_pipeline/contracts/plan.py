@@ -200,11 +200,15 @@ class MetricPlan(_Strict):
             )
         if self.winsor is not None:
             low, high = self.winsor
-            if metric.source is not None:
+            if metric.source is not None and metric.weight is None:
                 raise ValueError(
-                    f"winsor: {metric.name} is derived from the values as they were reported; allowed: no winsor"
+                    f"winsor: {metric.name} is 0 or 1 for each trade, so limits change nothing; allowed: no winsor"
                 )
-            if metric.ratio_of is not None or not metric.lower <= low < high <= metric.upper:
+            if metric.ratio_of is not None:
+                raise ValueError(
+                    f"winsor: {metric.name} divides totals, so no single trade has a value to limit; allowed: no winsor"
+                )
+            if not metric.lower <= low < high <= metric.upper:
                 raise ValueError(
                     f"winsor: [{low}, {high}] must lie within {metric.allowed}, with the lower end first"
                 )

@@ -101,18 +101,15 @@ def unbiased(
         The estimate; None without such a verdict, and if no interval passed what the metric may lose.
     """
     counts = judged(experiment, sample)
-    if verdict == "variant_better":
-        terms, sign, end = experiment.primary, 1, "ci_lower"
-    elif verdict == "variant_worse":
-        alarming = (
-            item for item in (experiment.primary, *experiment.guardrails) if alarms(experiment, counts, item)
-        )
-        terms, sign, end = next(alarming, experiment.primary), -1, "alarm_ci_upper"
-    else:
-        return None
-    point = counts.of(terms.name)
+    decisive = (experiment.primary, *experiment.guardrails)
+    made_by = {
+        "variant_better": decisive[:1],
+        "variant_worse": tuple(terms for terms in decisive if alarms(experiment, counts, terms)),
+    }.get(verdict or "", ())
+    point = counts.of(made_by[0].name) if made_by else None
     if point is None or point.mean_uplift is None:
         return None
+    terms, (sign, end) = made_by[0], SIDES[str(verdict)]
     if point.looks is None:
         found = _whenever_it_stops(experiment, terms, point, sign)
     else:

@@ -102,8 +102,8 @@ def needed_of_trades(metrics: Sequence[Metric]) -> list[str]:
     for metric in metrics:
         sources = metric.ratio_of or (metric.source or metric.name, metric.weight)
         needed.update(f"p.{name}" for name in sources if name is not None)
-        if metric.reported:
-            needed.update(columns.limits(metric.name))
+        if metric.reported or metric.weight:
+            needed.update(columns.limits(metric))
     return sorted(needed)
 
 
@@ -132,11 +132,15 @@ def cells_of_trades(
         more: Further columns of the table of cells, each with a comma before it.
     """
     numerator, denominator, touched = columns.value(metric, _of_trade), "1", "0"
-    if metric.is_ratio:
+    within = columns.limits(metric, "p")
+    if metric.weight:
+        touched = columns.beyond(numerator, *within)
+        numerator, denominator = columns.totals(metric, _of_trade, within=within)
+        touched = f"CASE WHEN {denominator} > 0 THEN {touched} ELSE 0 END"
+    elif metric.is_ratio:
         numerator, denominator = columns.totals(metric, _of_trade)
     elif metric.reported:
-        limited = numerator, f"p.{metric.name}_lower", f"p.{metric.name}_upper"
-        numerator, touched = columns.held(*limited), columns.beyond(*limited)
+        touched, numerator = columns.beyond(numerator, *within), columns.held(numerator, *within)
     places = list(zip(ARMS, COMPARED[comparison], strict=True))
     totals = [
         f"CAST(sum(CASE WHEN arm = '{arm}' THEN 1 ELSE 0 END) AS BIGINT) AS n_{place}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import among, load
-from et_pipeline.contracts.metrics import Metric, metric_of
+from et_pipeline.contracts.metrics import Metric
 from et_pipeline.contracts.series import COMPARISONS, UPLIFT, Series
 from et_pipeline.pairing.arms import (
     ARMS,
@@ -19,8 +19,8 @@ from et_pipeline.pairing.arms import (
     trades,
     trades_without_value,
 )
-from et_pipeline.pairing.columns import arm_totals, arm_value, difference, winsorised
-from et_pipeline.pairing.rules import prepare
+from et_pipeline.pairing.columns import arm_totals, arm_value, difference, winsorised, within_limits
+from et_pipeline.pairing.rules import planned_metrics, prepare
 from et_pipeline.pairing.segments import (
     MORE,
     PAIRS,
@@ -85,7 +85,7 @@ def build_cells(
     engine = engine or DuckDBEngine(connection)
     with transaction(connection), engine.scope():
         prepare(engine, experiments)
-        metrics = [metric_of(name) for (name,) in connection.execute(load(__package__, "planned")).fetchall()]
+        metrics = planned_metrics(engine)
         compute = _replace_stale if engine.local else _replace_changed
         return compute(engine, metrics, _series(connection, metrics))
 
@@ -224,7 +224,9 @@ def columns_of(series: Series) -> list[str]:
         found += [
             f"{total} AS {series.metric.column}_{part}_{arm}"
             for arm in series.arms
-            for part, total in zip(PARTS, arm_totals(series.metric, arm), strict=True)
+            for part, total in zip(
+                PARTS, arm_totals(series.metric, arm, within_limits(series.metric)), strict=True
+            )
         ]
     return found
 

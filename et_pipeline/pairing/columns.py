@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from et_pipeline.contracts.metrics import CATALOGUE, REPORT_METRICS, Metric
 from et_pipeline.contracts.series import UPLIFT, Series
@@ -10,12 +10,20 @@ from et_pipeline.contracts.series import UPLIFT, Series
 METRICS = ", ".join(f"r.{name}" for name in REPORT_METRICS)
 """The metric columns of a report `r`."""
 
-LIMITS = ",\n    ".join(
-    f"max(CASE WHEN m.metric = '{name}' THEN m.winsor_{end} END) AS {name}_{end}"
-    for name in REPORT_METRICS
-    for end in ("lower", "upper")
-)
-"""The plan's winsor limits of every metric, from the rows `m` of `experiment_metrics`; null where there are none."""
+
+def every_limit(planned: Iterable[Metric]) -> str:
+    """The plan's winsor limits as columns, from the rows `m` of `experiment_metrics`; null where there are none.
+
+    Args:
+        planned: The metrics of the plans. Reported metrics have their columns even if no plan has them.
+    """
+    reported = [CATALOGUE[name] for name in REPORT_METRICS]
+    return ",\n    ".join(
+        f"max(CASE WHEN m.metric = '{metric.name}' THEN m.winsor_{end} END) AS {metric.column}_{end}"
+        for metric in (*reported, *(metric for metric in planned if metric.weight))
+        for end in ("lower", "upper")
+    )
+
 
 PASSES = {
     "c": "c.decision = 'passed'",
@@ -67,9 +75,9 @@ def beyond(value: str, lower: str, upper: str) -> str:
     return f"CASE WHEN {value} < {lower} OR {value} > {upper} THEN 1 ELSE 0 END"
 
 
-def limits(name: str) -> tuple[str, str]:
-    """The plan's winsor limits of a metric, in the terms `t`."""
-    return f"t.{name}_lower", f"t.{name}_upper"
+def limits(metric: Metric, of: str = "t") -> tuple[str, str]:
+    """The columns of a metric's winsor limits, in the terms `t` or in another table."""
+    return f"{of}.{metric.column}_lower", f"{of}.{metric.column}_upper"
 
 
 def value(metric: Metric, of: Callable[[str], str]) -> str:
@@ -88,7 +96,12 @@ def value(metric: Metric, of: Callable[[str], str]) -> str:
     return plain
 
 
-def totals(metric: Metric, of: Callable[[str], str], passed: str | None = None) -> tuple[str, str]:
+def totals(
+    metric: Metric,
+    of: Callable[[str], str],
+    passed: str | None = None,
+    within: tuple[str, str] | None = None,
+) -> tuple[str, str]:
     """Numerator and denominator of a ratio metric; both are null where the metric has no value.
 
     For a metric weighted by size, a trade of size 0 adds nothing, whatever its value; neither does an arm that passed.
@@ -97,6 +110,7 @@ def totals(metric: Metric, of: Callable[[str], str], passed: str | None = None) 
         metric: A ratio metric.
         of: Gives the column of a reported metric.
         passed: The condition that the arm passed on the opportunity and the plan counts this; None where it cannot.
+        within: The winsor limits for each value of a metric weighted by size; None for values as they were reported.
     """
     if metric.weight is None:
         assert metric.ratio_of is not None
@@ -105,7 +119,8 @@ def totals(metric: Metric, of: Callable[[str], str], passed: str | None = None) 
     weight = of(metric.weight)
     if passed is not None:
         weight = f"CASE WHEN {passed} THEN CAST(0 AS DOUBLE) ELSE {weight} END"
-    product = f"CASE WHEN {weight} = 0 THEN CAST(0 AS DOUBLE) ELSE {value(metric, of)} * {weight} END"
+    single = value(metric, of) if within is None else held(value(metric, of), *within)
+    product = f"CASE WHEN {weight} = 0 THEN CAST(0 AS DOUBLE) ELSE ({single}) * {weight} END"
     return product, f"CASE WHEN {product} IS NOT NULL THEN {weight} END"
 
 
@@ -118,70 +133,92 @@ PASSED = {
 passes."""
 
 
-def arm_totals(metric: Metric, arm: str) -> tuple[str, str]:
+def arm_totals(metric: Metric, arm: str, within: tuple[str, str] | None = None) -> tuple[str, str]:
     """Numerator and denominator that one arm of a pair `p` adds to a ratio metric, see `totals`."""
     passed = f"coalesce({PASSED[arm]}, false)" if metric.counts_passes else None
-    return totals(metric, lambda name: f"p.{name}_{arm}", passed)
+    return totals(metric, lambda name: f"p.{name}_{arm}", passed, within)
 
 
-def arm_value(metric: Metric, arm: str) -> str:
+def arm_value(metric: Metric, arm: str, within: tuple[str, str] | None = None) -> str:
     """One arm's value of a metric in a pair `p`, as it was reported; null where there is none.
 
     For a ratio metric it is the ratio of this pair, limited to the metric's bounds; null without a positive
-    denominator.
+    denominator. With `within`, a value that is weighted by size is limited too, see `totals`.
     """
     if not metric.is_ratio:
         return value(metric, lambda name: f"p.{name}_{arm}")
-    numerator, denominator = arm_totals(metric, arm)
+    numerator, denominator = arm_totals(metric, arm, within)
     # Spark gives a CASE the type of a whole number if its first value is one, so the bounds are cast.
     bounds = (f"CAST({bound} AS DOUBLE)" for bound in (metric.lower, metric.upper))
     ratio = held(f"{numerator} / ({denominator})", *bounds)
     return f"CASE WHEN {denominator} > 0 THEN {ratio} END"
 
 
-def own_value(metric: Metric, arm: str) -> str:
+def own_value(metric: Metric, arm: str, within: tuple[str, str] | None = None) -> str:
     """One arm's value of a metric in a pair `p` for the comparison with the other arm.
 
     For a metric weighted by size, an arm that traded nothing has the value 0 and is not missing, so that the pair
     counts.
     """
-    found = arm_value(metric, arm)
+    found = arm_value(metric, arm, within)
     if metric.weight is None:
         return found
-    numerator, denominator = arm_totals(metric, arm)
+    numerator, denominator = arm_totals(metric, arm, within)
     return f"CASE WHEN {denominator} = 0 THEN {numerator} ELSE {found} END"
 
 
 def difference(series: Series) -> str:
     """A series' value of a pair `p`: the difference of two arms, with the opposite sign where less is better.
 
-    The plan's winsor limits apply to it, except for ratio metrics and shares, which have none.
+    The plan's winsor limits apply to it, except for ratios of totals and shares, which have none. For a metric weighted
+    by size they apply to each arm's value in every comparison, because its estimate has no differences of single pairs.
     """
     metric, name = series.metric, series.metric.name
     better, worse = series.better_and_worse
     if not metric.reported:
-        return f"({own_value(metric, better)}) - ({own_value(metric, worse)})"
+        return _derived(series, within_limits(metric))
     if series.comparison.limited == "values":
-        return " - ".join(f"({held(f'p.{name}_{arm}', *limits(name))})" for arm in (better, worse))
+        return " - ".join(f"({held(f'p.{name}_{arm}', *limits(metric))})" for arm in (better, worse))
     widest = f"t.{name}_upper - t.{name}_lower"
     return held(f"p.{name}_{better} - p.{name}_{worse}", f"-({widest})", widest)
 
 
+def within_limits(metric: Metric) -> tuple[str, str] | None:
+    """The limits of the single values of a ratio metric; None if a plan cannot name any."""
+    return limits(metric) if metric.weight else None
+
+
+def _derived(series: Series, within: tuple[str, str] | None) -> str:
+    better, worse = (f"({own_value(series.metric, arm, within)})" for arm in series.better_and_worse)
+    return f"{better} - {worse}"
+
+
 def uplift_of_pair(metric: Metric) -> str:
-    """The uplift of a pair `p` in a metric: its column in `pairs`, or for a derived metric an expression of columns."""
-    return f"p.{metric.name}_uplift" if metric.reported else difference(Series(UPLIFT, metric))
+    """The uplift of a pair `p` in a metric: its column in `pairs`, or for a derived metric an expression of columns.
+
+    For a derived metric it is computed from the values as they were reported.
+    """
+    return f"p.{metric.name}_uplift" if metric.reported else _derived(Series(UPLIFT, metric), None)
 
 
 def winsorised(series: Series) -> str:
     """How many of the two values of a pair `p` lie beyond the plan's winsor limits; for a series that limits the
     difference, 1 if the difference does."""
-    name = series.metric.name
-    if not series.metric.reported:
+    metric, name = series.metric, series.metric.name
+    if metric.weight:
+        return " + ".join(_beyond_by_size(metric, arm) for arm in series.arms)
+    if not metric.reported:
         return "0"
     if series.comparison.limited == "difference":
         plain = f"abs(p.{name}_{series.comparison.other} - p.{name}_{series.comparison.base})"
         return f"CASE WHEN {plain} > t.{name}_upper - t.{name}_lower THEN 1 ELSE 0 END"
-    return " + ".join(beyond(f"p.{name}_{arm}", *limits(name)) for arm in series.arms)
+    return " + ".join(beyond(f"p.{name}_{arm}", *limits(metric)) for arm in series.arms)
+
+
+def _beyond_by_size(metric: Metric, arm: str) -> str:
+    """1 if one arm's value of a pair `p` lies beyond its limits and its size is above 0, else 0."""
+    of_trade = value(metric, lambda name: f"p.{name}_{arm}")
+    return f"CASE WHEN {arm_totals(metric, arm)[1]} > 0 THEN {beyond(of_trade, *limits(metric))} ELSE 0 END"
 
 
 UPLIFTS = ",\n    ".join(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from et_pipeline.common.sql import load
+from et_pipeline.contracts.metrics import Metric, metric_of
 from et_pipeline.contracts.plan import content_hash
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
-from et_pipeline.pairing.columns import LIMITS
+from et_pipeline.pairing.columns import every_limit
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
@@ -44,8 +45,14 @@ def prepare(engine: Engine, experiments: Sequence[str]) -> None:
 
 def keep_terms(engine: Engine) -> None:
     """Makes the temporary table `terms` from the present plans and `arm_progress`."""
-    engine.warehouse.create_temp("terms", load(__package__, "terms", limits=LIMITS))
+    limits = every_limit(planned_metrics(engine))
+    engine.warehouse.create_temp("terms", load(__package__, "terms", limits=limits))
     engine.share("terms")
+
+
+def planned_metrics(engine: Engine) -> list[Metric]:
+    """The metrics of the plans of the experiments in `chosen`, by name."""
+    return [metric_of(name) for (name,) in engine.warehouse.rows(load(__package__, "planned"))]
 
 
 def prepare_pairing(engine: Engine, experiments: Sequence[str]) -> list[RegisteredExperiment]:

@@ -99,7 +99,9 @@ def test_a_metric_by_size_is_found_again_by_its_name() -> None:
         ({"name": "latency_ms", "weight": "filled_size", "below": 3}, "below: allowed: one of"),
         ({"name": "edge_bps", "weight": "filled_size", "estimator": "mean"}, "allowed: ratio"),
         ({"name": "latency_ms", "above": 5, "estimator": "ratio"}, "allowed: mean or bounded"),
-        ({"name": "latency_ms", "above": 5, "winsor": [0, 1]}, "winsor: latency_ms.above.5 is derived"),
+        ({"name": "latency_ms", "above": 5, "winsor": [0, 1]}, "winsor: latency_ms.above.5 is 0 or 1 for each trade"),
+        ({"name": "size_fill_ratio", "winsor": [0, 1]}, "winsor: size_fill_ratio divides totals, so no single trade has a value to limit"),
+        ({"name": "edge_bps", "weight": "filled_size", "winsor": [-5, 20_000]}, "must lie within -10000 <= edge_bps.by"),
         ({"name": "latency_ms.above.5"}, "is not in the metric catalogue; allowed: edge_bps"),
         ({"name": "latency_ms", "above": ".nan"}, "above"),
     ],
@@ -108,6 +110,11 @@ def test_what_cannot_be_derived_is_refused_with_what_is_allowed(entry: dict[str,
     found = parsed(entry | {"role": "primary"})
     assert isinstance(found, list)
     assert any(sentence.removeprefix("metrics.0.") in line for line in found), found
+
+
+def test_a_metric_by_size_may_hold_its_values_within_limits() -> None:
+    plan = parsed({"name": "edge_bps", "weight": "filled_size", "winsor": [-50, 80], "role": "primary"})
+    assert isinstance(plan, Plan) and plan.primary.winsor == (-50, 80)
 
 
 def test_the_same_derived_metric_twice_is_refused() -> None:

@@ -104,7 +104,7 @@ def test_a_verdict_of_a_guardrail_has_the_guardrails_estimate() -> None:
     assert alone is not None and found is not None
     assert (found.metric, found.mean) == ("slippage_bps", guardrail[-1].mean_uplift)
     assert found.estimate == pytest.approx(alone.estimate - 1.0)
-    assert found.sentence.startswith("The mean slippage_bps at the decision,")
+    assert found.sentence.startswith("The mean uplift of slippage_bps at the decision is")
     both = unbiased(PLAN, "variant_worse", sample(primary[-1], guardrail[-1]), [*primary, *guardrail])
     assert both == alone, "the primary comes first"
 
@@ -117,7 +117,7 @@ def test_where_the_control_is_replayed_the_estimate_is_like_for_like() -> None:
     alone = unbiased(PLAN, "variant_better", sample(path[-1]), path)
     assert found is not None and alone is not None
     assert (found.mean, found.estimate) == (alone.mean, alone.estimate)
-    assert "edge_bps (like for like) at the decision" in found.sentence
+    assert "edge_bps (like for like) at the decision is" in found.sentence
 
 
 @pytest.mark.parametrize(("verdict", "sign"), [("variant_better", 1), ("variant_worse", -1)])
@@ -129,7 +129,7 @@ def test_a_plan_without_looks_has_a_conservative_estimate(verdict: str, sign: in
         at.mean_uplift - sign * float(radius(at.se, at.effective_clusters, 0.5, PLAN.g))
     )
     assert 0 < sign * found.estimate < 1.75
-    assert "a conservative estimate" in found.sentence
+    assert "A conservative estimate" in found.sentence
     bounded = PLAN._replace(metrics=(PLAN.primary._replace(estimator="bounded"), *PLAN.metrics[1:]))
     assert unbiased(bounded, verdict, sample(at), [at]) is None
 

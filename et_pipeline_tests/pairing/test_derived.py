@@ -134,6 +134,38 @@ def test_all_trades_of_both_arms_are_totalled_by_size(lab: Lab) -> None:
     ]
 
 
+@pytest.mark.parametrize("matching", ["correlation", "arms"])
+def test_values_are_held_within_limits_before_they_are_counted_by_size(lab: Lab, matching: str) -> None:
+    arms = matching == "arms"
+    live = {"mode": "limited_live", "tolerance_us": 1_000_000} if arms else {}
+    lab.plan(metrics={BY_SIZE: (-2.0, 3.0), "edge_bps": None}, matching=matching, **live)
+    variant = report if arms else variant_report
+    lab.ingest(
+        report("c1", "o1", edge_bps=4.0, filled_size=10.0),
+        report("c2", "o2", edge_bps=1.0, filled_size=30.0),
+        report("c3", "o3", edge_bps=-9.0, filled_size=0.0),
+        variant("v1", "o1", strategy_id="v", edge_bps=-5.0, filled_size=2.0),
+        variant("v2", "o2", strategy_id="v", edge_bps=2.5, filled_size=4.0),
+        variant("v3", "o3", strategy_id="v", edge_bps=7.0, filled_size=1.0),
+        *([] if arms else [replayed_report("r1", "o1", edge_bps=5.0, filled_size=20.0)]),
+    )
+    tick(lab)
+    held = (3.0 * 10 + 1.0 * 30, 40.0, -2.0 * 2 + 2.5 * 4 + 3.0 * 1, 7.0)
+    assert totals(lab, BY_SIZE) == (6 if arms else 3, *held)
+    # The control's first trade, the variant's first and last; what has no size counts for nothing.
+    query = f"SELECT winsorised FROM series_cells WHERE metric = '{BY_SIZE}' AND comparison = "
+    assert lab.rows(f"{query} 'uplift'") == [(3,)]
+    if not arms:
+        assert totals(lab, BY_SIZE, "replay_gap") == (1, 30.0, 10.0, 60.0, 20.0)
+        assert totals(lab, BY_SIZE, "like_for_like") == (1, 60.0, 20.0, -4.0, 2.0)
+        # Each pair's own values, held as well: -2 - 3, 2.5 - 1, and 3 against an arm that traded nothing.
+        assert lab.rows(f"SELECT sum, wins FROM cells WHERE metric = '{BY_SIZE}'") == [
+            (pytest.approx(-5.0 + 1.5 + 3.0), 2)
+        ]
+    # The limits are those of the metric that names them.
+    assert lab.rows("SELECT winsorised FROM cells WHERE metric = 'edge_bps'") == [(0,)]
+
+
 def test_cells_are_the_same_in_any_order_and_number_of_ticks(lab: Lab) -> None:
     draw = random.Random(5)
     reports = []

@@ -20,7 +20,7 @@ METRICS = {
     "edge_bps": (-50.0, 50.0),
     "slippage_bps": None,
     "size_fill_ratio": None,
-    "edge_bps.by.filled_size": None,
+    "edge_bps.by.filled_size": (-40.0, 40.0),
     "slippage_bps.above.0": None,
 }
 EXPERIMENTS = ("exclude", "zero", "assumed", "live", "nearest", "arms")
