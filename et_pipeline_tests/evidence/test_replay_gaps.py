@@ -193,7 +193,7 @@ def test_a_backtester_that_starts_to_drift_is_told_on_the_day(
     assert result.passed != warned
     if warned:
         day = (START + timedelta(days=len(means) - 1)).date()
-        assert f"strat.exp: on {day} its gap in edge_bps was" in str(result.description)
+        assert f"strat.exp: on {day} the gap in edge_bps was" in str(result.description)
 
 
 def test_metrics_that_decide_nothing_raise_no_warning(connection: duckdb.DuckDBPyConnection) -> None:
