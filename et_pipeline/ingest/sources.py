@@ -29,6 +29,9 @@ _ZSTD_FEED = 2048
 """Compressed bytes that are unpacked at a time; even in a malicious file they give at most 64 MiB."""
 _ZSTD_WINDOW = 128 * 1024 * 1024
 
+_COUNTED = 256 * 1024
+"""Bytes whose line ends are counted at a time: what that takes stays in the processor's cache."""
+
 Read = Callable[[int], bytes]
 
 
@@ -70,11 +73,10 @@ def blocks(read: Read) -> Iterator[bytes | LongLine]:
     """
     rest = b""
     while data := read(BLOCK_BYTES):
-        buffer = rest + data
-        cut = buffer.rfind(b"\n") + 1
+        cut = data.rfind(b"\n") + 1
         if cut:
-            yield buffer[:cut]
-        rest = buffer[cut:]
+            yield b"".join((rest, memoryview(data)[:cut]))  # copied once
+        rest = data[cut:] if cut else rest + data
         if len(rest) > MAX_LINE_BYTES:
             line, rest = _skip_line(rest, read)
             yield line
@@ -83,8 +85,10 @@ def blocks(read: Read) -> Iterator[bytes | LongLine]:
 
 
 def line_ends(block: bytes) -> int:
-    """How many line ends a block has; where they are frequent, this takes a fifth of what `bytes.count` does."""
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+    """How many line ends a block has. Where they are frequent, `bytes.count` takes five times as long."""
+    data = np.frombuffer(block, np.uint8)
+    pieces = (data[start : start + _COUNTED] for start in range(0, len(data), _COUNTED))
+    return sum(int(np.count_nonzero(piece == ord("\n"))) for piece in pieces)
 
 
 def _skip_line(head: bytes, read: Read) -> tuple[LongLine, bytes]:
