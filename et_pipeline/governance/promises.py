@@ -120,5 +120,5 @@ def _sentence(
 
 
 def _between(reading: Reading, unit: str) -> str:
-    alike = "like for like" if reading.comparison == LIKE_FOR_LIKE.name else "against live trades"
-    return f"{text.between(reading.ci_lower, reading.ci_upper, unit)} ({alike})"
+    comparison = "like for like" if reading.comparison == LIKE_FOR_LIKE.name else "against live trades"
+    return f"{text.between(reading.ci_lower, reading.ci_upper, unit)} ({comparison})"

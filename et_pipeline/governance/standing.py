@@ -114,10 +114,10 @@ def judge(
 
 def _reading(experiment: RegisteredExperiment, sample: Sample) -> Reading | None:
     """The primary's interval in the comparison that counts; None if nothing may be concluded from it."""
-    alike, name = judged(experiment, sample), experiment.primary.name
-    if replays_missing(experiment, sample) or not healthy(experiment, alike, name):
+    deciding, name = judged(experiment, sample), experiment.primary.name
+    if replays_missing(experiment, sample) or not healthy(experiment, deciding, name):
         return None
-    point = alike.points[name]
+    point = deciding.points[name]
     mean, lower, upper = (finite(value) for value in (point.mean_uplift, point.ci_lower, point.ci_upper))
     if mean is None or lower is None or upper is None:
         return None

@@ -274,10 +274,10 @@ def _reason(verdict: Verdict, alarms: list[Alarm]) -> str:
 
 def _supports(experiment: RegisteredExperiment, sample: Sample, verdict: Verdict) -> bool:
     """Whether a verdict still follows from a sample."""
-    alike = judged(experiment, sample)
+    deciding = judged(experiment, sample)
     if verdict == "variant_worse":
-        return bool(_alarms(experiment, alike))
-    both = (sample, alike)
+        return bool(_alarms(experiment, deciding))
+    both = (sample, deciding)
     if verdict == "variant_better":
         decisive = (experiment.primary, *experiment.guardrails)
         return all(holds(experiment, comparison, terms) for comparison in both for terms in decisive)

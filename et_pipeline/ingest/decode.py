@@ -11,7 +11,7 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import OPTIONAL, Fault
 from et_pipeline.ingest.documents import TEXTS, Document, Skipped, parse_line, too_long
 from et_pipeline.ingest.sources import LongLine, line_ends
-from et_pipeline.ingest.templates import Template, read_alike
+from et_pipeline.ingest.templates import Template, read_matching
 
 RAW_CHARACTERS = 4000
 """Number of characters of a bad line that are stored in quarantine."""
@@ -75,10 +75,10 @@ class Rows:
 
     def _add_chunk(self, chunk: bytes, first: int) -> int:
         lines = line_ends(chunk) + (not chunk.endswith(b"\n"))
-        alike = read_alike(chunk, lines, self._templates) if lines > 1 else None
-        if alike is not None:
-            self._frames += [rows.with_columns(pl.col("line") + first) for rows in alike.rows]
-            for number, text in alike.others.iter_rows():
+        matched = read_matching(chunk, lines, self._templates) if lines > 1 else None
+        if matched is not None:
+            self._frames += [rows.with_columns(pl.col("line") + first) for rows in matched.rows]
+            for number, text in matched.others.iter_rows():
                 self._add_line((text or "").encode(), first + number)
         elif lines > _FEW_LINES:
             half = len(chunk) // 2

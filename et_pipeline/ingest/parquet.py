@@ -22,7 +22,7 @@ from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import FIELDS, KIND, OPTIONAL, OWN_BOT_ID, PASSED, STRINGS, TRADED
 from et_pipeline.ingest.decode import RAW_CHARACTERS, ROWS_SCHEMA, BadLine
 from et_pipeline.ingest.documents import Document, Skipped, judge
-from et_pipeline.ingest.sources import Fuse, UnreadableError, unreadable
+from et_pipeline.ingest.sources import ExpansionGuard, UnreadableError, unreadable
 
 BATCH_ROWS = 50_000
 MAX_GROUP_VALUES = 4 * 1024 * 1024
@@ -61,12 +61,12 @@ def read_parquet(path: Path) -> Iterator[ParquetRows]:
     ):  # opened here for a clear message about missing permissions
         size = os.fstat(file.fileno()).st_size
     _refuse_bomb(path, size)
-    fuse = Fuse(path, size)
+    guard = ExpansionGuard(path, size)
     first = 1
     try:
         for frame in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=BATCH_ROWS):
             for part in frame.iter_slices(BATCH_ROWS):
-                fuse.count(_text_bytes(part), len(part))
+                guard.count(_text_bytes(part), len(part))
                 yield _rows(part, first)
                 first += len(part)
     except PolarsError as error:
@@ -91,7 +91,7 @@ def _refuse_bomb(path: Path, size: int) -> None:
             ).fetchall()
     except duckdb.Error as error:
         raise UnreadableError("broken_parquet", _unsound(path, error)) from error
-    Fuse(path, size).count(0, values)
+    ExpansionGuard(path, size).count(0, values)
     if largest > MAX_GROUP_VALUES:
         raise UnreadableError(
             "compression_bomb",

@@ -123,9 +123,9 @@ def opened(path: Path, section: Section | None = None) -> Iterator[Read]:
         size = os.fstat(file.fileno()).st_size
         if path.name.endswith(".gz"):
             with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
-                yield _defused(path, size, unzipped.read)
+                yield _guarded(path, size, unzipped.read)
         elif path.name.endswith(".zst"):
-            yield _defused(path, size, _zstd(file))
+            yield _guarded(path, size, _zstd(file))
         else:
             _refuse_packed(path, file)
             yield file.read if section is None else _section(file, section)
@@ -234,7 +234,7 @@ def refuse_changed(path: Path, stamp: tuple[int, int]) -> None:
         )
 
 
-class Fuse:
+class ExpansionGuard:
     """Counts the unpacked bytes and lines of a file, and refuses it when there are more than reports can have."""
 
     def __init__(self, path: Path, size: int) -> None:
@@ -258,12 +258,12 @@ class Fuse:
             )
 
 
-def _defused(path: Path, size: int, read: Read) -> Read:
-    fuse = Fuse(path, size)
+def _guarded(path: Path, size: int, read: Read) -> Read:
+    guard = ExpansionGuard(path, size)
 
     def counted(count: int) -> bytes:
         data = read(count)
-        fuse.count(len(data), line_ends(data))
+        guard.count(len(data), line_ends(data))
         return data
 
     return counted

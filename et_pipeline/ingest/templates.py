@@ -162,7 +162,7 @@ def _parts(pieces: list[str], values: set[int]) -> tuple[str | int, ...]:
     return (*parts, constant)
 
 
-class Alike(NamedTuple):
+class MatchedLines(NamedTuple):
     """The result of reading a chunk with templates.
 
     Attributes:
@@ -174,7 +174,7 @@ class Alike(NamedTuple):
     others: pl.DataFrame
 
 
-def read_alike(chunk: bytes, lines: int, templates: list[Template]) -> Alike | None:
+def read_matching(chunk: bytes, lines: int, templates: list[Template]) -> MatchedLines | None:
     """Reads the lines of a chunk that match a template.
 
     Args:
@@ -192,18 +192,18 @@ def read_alike(chunk: bytes, lines: int, templates: list[Template]) -> Alike | N
         text = _cut(chunk, "\x01", [0]).to_series()
         if len(text) != lines:
             return None
-        alike = _take_alike(chunk, text, templates)
+        matched = _match_lines(chunk, text, templates)
     except PolarsError:
         return None
-    if alike is None:
+    if matched is None:
         return None
     beyond = pl.any_horizontal(pl.col(*REPORT_METRICS).is_infinite().any())
-    if any(found.select(beyond).item() for found in alike.rows):
+    if any(found.select(beyond).item() for found in matched.rows):
         return None  # a number of hundreds of digits
-    return alike
+    return matched
 
 
-def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Alike | None:
+def _match_lines(chunk: bytes, text: pl.Series, templates: list[Template]) -> MatchedLines | None:
     """Reads the lines with one template after the other; `templates` are then sorted by the number of their lines."""
     left = text.to_frame("text").with_columns(
         line=pl.int_range(pl.len(), dtype=pl.Int64),
@@ -233,7 +233,7 @@ def _take_alike(chunk: bytes, text: pl.Series, templates: list[Template]) -> Ali
             taken[template.parts] = len(ours)
             left = left.clear() if ours is left else left.filter(~matches)
     templates.sort(key=lambda known: -taken.get(known.parts, 0))
-    return Alike(rows, left.select("line", "text"))
+    return MatchedLines(rows, left.select("line", "text"))
 
 
 def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
