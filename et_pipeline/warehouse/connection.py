@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 AUDIT_HEAD = "audit_head"
 """The file beside the warehouse with the newest row of its audit log."""
-_DAMAGE = re.compile(r"corrupt|checksum", re.IGNORECASE)
+_DAMAGE = re.compile(r"corrupt|checksum|could not read enough bytes", re.IGNORECASE)
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
 

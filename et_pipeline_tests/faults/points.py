@@ -74,6 +74,8 @@ def install() -> None:
     """Wraps everything that makes a moment; call it before anything of the pipeline is imported."""
     if any(name.startswith("et_pipeline.") for name in sys.modules):
         raise RuntimeError("the pipeline is imported already: its modules hold the functions to be wrapped")
+    # Compiled modules and templates are written once on a machine, not once in a tick.
+    sys.dont_write_bytecode = True
     _wrap_files()
     _wrap_warehouse()
     _wrap_publishing()

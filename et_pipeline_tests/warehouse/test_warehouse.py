@@ -137,6 +137,22 @@ def test_a_file_that_is_no_database_is_named(settings: Settings):
     assert settings.warehouse_path.read_bytes() == b"not a database " * 1000
 
 
+@pytest.mark.parametrize("share", [0.02, 0.6])
+def test_a_file_that_lost_its_end_is_named_and_left_alone(settings: Settings, share: float):
+    with open_warehouse(settings) as connection:
+        connection.execute("INSERT INTO stale_paths SELECT hash(i), '2026-10-01' FROM range(200_000) t(i)")
+    everything = "SELECT count(DISTINCT experiment_id) FROM stale_paths"
+    whole = settings.warehouse_path.read_bytes()
+    rest = whole[: int(len(whole) * share)]
+    settings.warehouse_path.write_bytes(rest)
+    with pytest.raises(WarehouseError, match="et restore"), open_warehouse(settings) as connection:
+        connection.execute(everything)
+    assert settings.warehouse_path.read_bytes() == rest
+    settings.warehouse_path.write_bytes(whole)
+    with open_warehouse(settings) as connection:
+        assert connection.execute(everything).fetchone() == (200_000,)
+
+
 HOLD = """
 import sys, time
 from pathlib import Path

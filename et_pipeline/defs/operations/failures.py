@@ -32,6 +32,8 @@ def report_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]
         run: The run.
         steps: The error of each failed step.
     """
+    import duckdb
+
     from et_pipeline.governance.notices import run_failed
     from et_pipeline.publishing.log import logger
     from et_pipeline.warehouse.connection import WarehouseError, open_warehouse, transaction
@@ -43,7 +45,7 @@ def report_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]
         with open_warehouse(settings) as connection, transaction(connection):
             for step, error in steps.items():
                 run_failed(connection, run.job_name, step, error, settings.now())
-    except WarehouseError as error:
+    except (WarehouseError, duckdb.Error) as error:  # the disk may be full, which failed the run too
         log.error("nobody is told of a failed run", run_id=run.run_id, job=run.job_name, error=str(error))
 
 
