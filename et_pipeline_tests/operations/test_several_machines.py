@@ -192,6 +192,7 @@ def web_answers(it: Deployment) -> str | None:
     return ticks[0].run_id if ticks else None
 
 
+@pytest.mark.faults
 def test_a_dead_machine_does_not_keep_the_pool(deployment: Deployment) -> None:
     it = deployment
     lost = it.launch_from_control("tick", {})

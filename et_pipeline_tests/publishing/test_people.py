@@ -409,7 +409,7 @@ def refused(text: str) -> str:
         ),
         ("addresses: {a: {env: A}}\nroutes: [{to: []}]", "routes.0.to"),
         ("addresses: {a: {env: A}}\nroutes: [{to: [a], owner: olga}]", "docs/notifications.md"),
-        ("addresses: {a: {env: A}, a: {env: B}}\nroutes: []", "stands more than once"),
+        ("addresses: {a: {env: A}, a: {env: B}}\nroutes: []", "occurs more than once"),
         ("- a", "notifications.yaml"),
     ],
 )
@@ -477,7 +477,7 @@ def test_notify_test_tells_which_address_takes_a_message(settings, mailbox):
     assert [(result["address"], result["taken"]) for result in results] == [("anna", True), ("gone", False)]
     unknown = run_et(settings.data_dir, "notify", "test", "bert")
     assert unknown.returncode == 1
-    assert "has no address bert; its addresses: anna, gone" in unknown.stderr
+    assert "has no address bert; known addresses: anna, gone" in unknown.stderr
 
 
 def test_a_tick_that_fails_tells_people_in_the_same_command(settings, mailbox):
