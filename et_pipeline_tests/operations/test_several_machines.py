@@ -22,6 +22,7 @@ import pytest
 import requests
 import yaml
 
+from et_pipeline.definitions import defs
 from et_pipeline.generator import write_snapshots
 from et_pipeline_tests.conftest import PROJECT
 from et_pipeline_tests.job.test_outages_and_sign_offs import PLAN, parse_plan, scenario
@@ -162,6 +163,7 @@ def pooled(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     return sorted(records, key=lambda record: record.start_time or 0.0)
 
 
+@pytest.mark.faults
 def test_runs_of_both_machines_take_turns(deployment: Deployment) -> None:
     it = deployment
     runs = {it.wait_for(lambda: web_answers(it), 60)}
@@ -210,6 +212,7 @@ def test_a_dead_machine_does_not_keep_the_pool(deployment: Deployment) -> None:
     assert any("was started again without it" in message for message in told), told
 
 
+@pytest.mark.faults
 def test_the_storage_is_postgres(deployment: Deployment) -> None:
     import psycopg2
 
@@ -228,6 +231,44 @@ def test_the_storage_is_postgres(deployment: Deployment) -> None:
             while cursor.execute(f"SELECT count(*) FROM {table}") or cursor.fetchone()[0] == 0:
                 assert time.monotonic() < until, f"{table} stays empty"
                 time.sleep(0.5)
+
+
+def test_machines_with_these_files_share_runs_in_postgres_and_a_pool_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a daemon, which takes minutes to show that runs take turns: `make faults`."""
+    import psycopg2
+
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("needs a PostgreSQL server; on Debian: apt-get install postgresql")
+    here = "127.0.0.1"
+    with postgres(binaries, here) as port:
+        access = {"HOST": here, "PORT": str(port), "USER": "et", "PASSWORD": PASSWORD}
+        for name, value in access.items():
+            monkeypatch.setenv(f"ET_POSTGRES_{name}", value)
+        for machine in ("warehouse", "control"):
+            (tmp_path / machine).mkdir()
+            shutil.copy(DOCS / "dagster.yaml", tmp_path / machine)
+        with (
+            dg.DagsterInstance.from_config(str(tmp_path / "warehouse")) as warehouse,
+            dg.DagsterInstance.from_config(str(tmp_path / "control")) as control,
+        ):
+            run = warehouse.create_run_for_job(defs.resolve_job_def("tick"))
+            warehouse.report_run_canceled(run)
+            found = control.get_run_by_id(run.run_id)
+            assert found is not None and found.status == dg.DagsterRunStatus.CANCELED
+            assert found.run_op_concurrency is not None, "a tick needs the pool"
+            for instance in (warehouse, control):
+                pools = instance.get_concurrency_config().pool_config
+                assert (pools.pool_granularity.value, pools.default_pool_limit) == ("run", 1)
+        arguments = {name.lower(): value for name, value in access.items()}
+        connection = psycopg2.connect(dbname="dagster", **arguments)
+        cursor = connection.cursor()
+        for table in ("runs", "event_logs"):
+            cursor.execute(f"SELECT count(*) FROM {table} WHERE run_id = %s", [run.run_id])
+            assert cursor.fetchone()[0] > 0
+        connection.close()
 
 
 def test_the_limits_are_those_of_one_machine() -> None:
