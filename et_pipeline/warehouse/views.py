@@ -42,7 +42,7 @@ VIEWS = (
     _of_uplift("cells", "Sufficient statistics of the uplift per experiment, metric, block and market."),
     _of_uplift(
         "interval_path",
-        "Confidence interval of the mean uplift at every block end: valid at all of them together.",
+        "Confidence interval of the mean uplift at every block end; see experiments.boundary for when it is valid.",
     ),
     _of_uplift(
         "intervals",
@@ -50,7 +50,7 @@ VIEWS = (
     ),
     _of_uplift(
         "diagnostics",
-        "What a reviewer wants to know of the sample beside the interval; never used for a verdict.",
+        "What a reviewer wants to know about the sample; never used for a verdict.",
     ),
     View(
         "replay_path",
@@ -69,17 +69,17 @@ VIEWS = (
             ),
         ),
         "series_cells",
-        "What the backtester flatters, per control strategy and day over all experiments: each market from the "
-        "experiment that saw most of it, so no trade counts twice.",
+        "Error of the backtester, per control strategy and day over all experiments. Each market is taken from the "
+        "experiment with most of its trades, so no trade counts twice.",
         {
-            "strategy_id": "The control: its live reports against what the backtester made of the same trades.",
-            "config_version": "Its version in the plan; null where every version counts.",
+            "strategy_id": "The control. Its live reports are compared with the replays of the same trades.",
+            "config_version": "Version of the control in the plan; null where every version counts.",
             "day": "UTC day of the blocks.",
             "n_pairs": "Trades with a live report and a replay.",
-            "n_markets": "Markets in which they were.",
-            "mean_gap": "Mean of replayed less live, in the metric's unit; positive flatters. Of a metric by size, the "
-            "difference of the day's two ratios of totals; null where one arm traded nothing that day.",
-            "se": "Its standard error, clustered by market; null with a single market.",
+            "n_markets": "Markets of these trades.",
+            "mean_gap": "Mean of replayed minus live, in the metric's unit; above 0 the replay looks better. For a metric by "
+            "size, the difference of the day's two ratios of totals; null where one arm traded nothing that day.",
+            "se": "Standard error of mean_gap, clustered by market; null with a single market.",
         },
     ),
     _of_uplift(
