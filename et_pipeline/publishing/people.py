@@ -116,7 +116,9 @@ def address(connection: duckdb.DuckDBPyConnection, settings: Settings, now: date
     with transaction(connection):
         for (name, topic), parts in groups.items():
             _insert(connection, settings, name, topic, parts, now)
-        connection.executemany("INSERT INTO addressed VALUES (?)", [[occurrence.source_id] for occurrence in new])
+        connection.executemany(
+            "INSERT INTO addressed VALUES (?)", [[occurrence.source_id] for occurrence in new]
+        )
     return len(groups)
 
 

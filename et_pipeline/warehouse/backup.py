@@ -80,9 +80,11 @@ def back_up(settings: Settings, target: Path, *, reports: bool = True) -> Manife
     """
     target = target.absolute()
     if target.exists():
-        raise BackupError(f"{target} is there already; a backup never overwrites: give it another name")
+        raise BackupError(f"{target} exists already; a backup never overwrites a folder: use another name")
     if target.resolve().is_relative_to(settings.data_dir.resolve()):
-        raise BackupError(f"{target} lies in the data folder {settings.data_dir}; put backups outside of it")
+        raise BackupError(
+            f"{target} lies in the data folder {settings.data_dir}; put the backup outside of it"
+        )
     unfinished = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -203,7 +205,7 @@ def read_manifest(source: Path) -> Manifest:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
         named = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest.files.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackupError(f"{source} is no backup: its {MANIFEST} cannot be read ({error})") from error
+        raise BackupError(f"{source} is not a backup: its {MANIFEST} cannot be read ({error})") from error
     if manifest.format != FORMAT:
         raise BackupError(f"{source} has format {manifest.format}; this program knows format {FORMAT}")
     known = ("warehouse", "experiments", "sign_offs", "allowed_signers", NOTIFICATIONS, REPORTS)
@@ -218,17 +220,17 @@ def _check(settings: Settings, source: Path, manifest: Manifest, staged: Path) -
     """Copies a backup into the folder from which it will be restored, and refuses it if anything in it is wrong."""
     present = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     for name in sorted(present - {MANIFEST} - set(manifest.files)):
-        raise BackupError(f"{source / name} is not in the manifest: somebody has put it there")
+        raise BackupError(f"{source / name} is not in the manifest: it does not belong to the backup")
     for name, entry in manifest.files.items():
         try:
             size, digest = _copy(source / name, staged / name)
         except FileNotFoundError:
             raise BackupError(f"{source / name} is missing: the backup is not complete") from None
         if (size, digest) != (entry["size"], entry["sha256"]):
-            raise BackupError(f"{source / name} is not the file that was backed up: its hash is another one")
+            raise BackupError(f"{source / name} is not the file that was backed up: its hash differs")
     warehouse = staged / settings.warehouse_path.relative_to(settings.data_dir)
     if not warehouse.exists():
-        raise BackupError(f"{source} holds no warehouse")
+        raise BackupError(f"{source} contains no warehouse")
     try:
         _check_warehouse(settings, source, manifest, warehouse)
     except WarehouseError as error:
@@ -243,15 +245,15 @@ def _check_warehouse(settings: Settings, source: Path, manifest: Manifest, wareh
         anchors = [*audit.event_anchors(connection), audit.Head(**manifest.audit, source=MANIFEST)]
         fault = audit.verify(connection, [*anchors, noted] if noted else anchors)
     if fault is not None:
-        raise BackupError(f"the audit log in {source} is not as it was written: {fault.sentence}")
+        raise BackupError(f"the audit log in {source} was changed after it was written: {fault.sentence}")
 
 
 def _same_backup(settings: Settings, source: Path, manifest: Manifest) -> None:
     if (source / MANIFEST).read_bytes() != settings.restoring_path.read_bytes():
         begun = json.loads(settings.restoring_path.read_text(encoding="utf-8"))
         raise BackupError(
-            f"another restore was interrupted, of the backup made at {begun['made_at']}; {source} is of "
-            f"{manifest.made_at}: finish that one first"
+            f"another restore was interrupted: that of the backup made at {begun['made_at']}; {source} is of "
+            f"{manifest.made_at}: finish that restore first"
         )
 
 

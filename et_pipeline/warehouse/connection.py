@@ -67,8 +67,8 @@ def locked(settings: Settings, *, path: Path | None = None, restoring: bool = Fa
     """
     if settings.restoring_path.exists() and not restoring:
         raise WarehouseError(
-            f"a restore did not come to its end, and {settings.data_dir} is half of one thing and half of "
-            f"another; finish it with the same command: et restore (see {settings.restoring_path})"
+            f"a restore was interrupted, and {settings.data_dir} is only partly restored; "
+            f"finish it with the same command: et restore (see {settings.restoring_path})"
         )
     path = path or settings.warehouse_path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def locked(settings: Settings, *, path: Path | None = None, restoring: bool = Fa
         lock.acquire()
     except Timeout as error:
         raise WarehouseError(
-            f"{path} is in use by another tick for more than {settings.lock_timeout_s:g} s; "
+            f"{path} has been in use by another tick for more than {settings.lock_timeout_s:g} s; "
             "wait for it to end, or raise ET_LOCK_TIMEOUT"
         ) from error
     try:
@@ -190,7 +190,9 @@ def checkpointed(settings: Settings, path: Path) -> int:
             connection.execute("CREATE VIEW cut_off AS SELECT 1; DROP VIEW cut_off; CHECKPOINT")
         size = block_size(connection)
     if log.exists() and log.stat().st_size:
-        raise WarehouseError(f"{path} still has a write-ahead log after a checkpoint; is it open elsewhere?")
+        raise WarehouseError(
+            f"{path} still has a write-ahead log after a checkpoint; check whether another program has opened it"
+        )
     return size
 
 
@@ -244,7 +246,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
     newest = steps[-1][0]
     if present > newest:
         raise WarehouseError(
-            f"the warehouse has schema version {present}, this program knows up to {newest}: "
+            f"the warehouse has schema version {present}, and this program knows versions up to {newest}: "
             "install the newer program, or restore a backup"
         )
     for number, text in steps:

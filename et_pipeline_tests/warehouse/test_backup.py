@@ -218,11 +218,11 @@ def lead_out(folder: Path) -> None:
         ),
         (lambda folder: (folder / "sign_offs" / "c.json").unlink(), r"c\.json is missing"),
         (lambda folder: put(folder / "sign_offs" / "d.json", "{}"), r"d\.json is not in the manifest"),
-        (lambda folder: (folder / MANIFEST).unlink(), r"is no backup"),
-        (lambda folder: (folder / MANIFEST).write_text("[]"), r"is no backup"),
+        (lambda folder: (folder / MANIFEST).unlink(), r"is not a backup"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), r"is not a backup"),
         (lead_out, r"no place in a data folder"),
         (newer, r"schema version 9999"),
-        (forge, r"audit log .* not as it was written: row 1 was edited"),
+        (forge, r"audit log .* was changed after it was written: row 1 was edited"),
     ],
 )
 def test_a_backup_that_is_not_whole_is_refused_and_nothing_is_touched(
@@ -298,7 +298,7 @@ def test_a_restore_killed_at_any_exchange_blocks_everything_else_and_can_be_fini
         shutil.copytree(present, filled.data_dir)
         if not killed_restore(filled, folder / "monday", at):
             break
-        with pytest.raises(WarehouseError, match="a restore did not come to its end"):
+        with pytest.raises(WarehouseError, match="a restore was interrupted"):
             remembered(filled)
         assert restore(filled, folder / "monday").resumed
         found = content(filled.data_dir)
@@ -315,7 +315,7 @@ def test_another_backup_does_not_finish_what_one_began(filled: Settings, tmp_pat
     remember(filled, "second")
     back_up(filled, folder / "tuesday")
     assert killed_restore(filled, folder / "monday", 3)
-    with pytest.raises(BackupError, match="finish that one first"):
+    with pytest.raises(BackupError, match="finish that restore first"):
         restore(filled, folder / "tuesday")
     restore(filled, folder / "monday")
     restore(filled, folder / "tuesday")

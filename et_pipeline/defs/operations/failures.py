@@ -21,7 +21,9 @@ WITH_OWN_TOPIC = ("announced_verdict_follows", "not_stalled")
 def tell_failures(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
     """Reports the first error of each failed step, or the run's own error if it died between steps."""
     steps = {str(event.step_key): cause(event) for event in context.get_step_failure_events()}
-    report_failure(warehouse.settings, context.dagster_run, steps or {"": context.failure_event.message or ""})
+    report_failure(
+        warehouse.settings, context.dagster_run, steps or {"": context.failure_event.message or ""}
+    )
 
 
 def report_failure(settings: Settings, run: dg.DagsterRun, steps: dict[str, str]) -> None:
