@@ -84,7 +84,7 @@ def test_a_metric_with_all_its_values_says_so(lab: Lab) -> None:
 def test_a_metric_without_a_single_value_is_told_too(lab: Lab) -> None:
     found = evidence_of(lab, [(hour, "m0", {"latency_ms": 1.0}, {"latency_ms": 1.0}) for hour in range(3)])
     assert found["edge_bps"]["missing_share"] == 1.0
-    assert "too little is known" in found["edge_bps"]["missing_sentence"]
+    assert "too few values of the control are known" in found["edge_bps"]["missing_sentence"]
     assert found["edge_bps"]["as_of"] == START + timedelta(hours=3)
     assert not checks.values_present(lab.connection).passed
 
