@@ -77,8 +77,9 @@ VIEWS = (
             "day": "UTC day of the blocks.",
             "n_pairs": "Trades with a live report and a replay.",
             "n_markets": "Markets of these trades.",
-            "mean_gap": "Mean of replayed minus live, in the metric's unit; above 0 the replay looks better. For a metric by "
-            "size, the difference of the day's two ratios of totals; null where one arm traded nothing that day.",
+            "mean_gap": "Mean of replayed minus live, in the metric's unit; above 0 the replay looks better. For a "
+            "metric by size, the difference of the day's two ratios of totals; null where one arm traded nothing that "
+            "day.",
             "se": "Standard error of mean_gap, clustered by market; null with a single market.",
         },
     ),
