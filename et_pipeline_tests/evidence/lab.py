@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,13 +66,13 @@ def put_cells(
     *,
     metric: str = "edge_bps",
     experiment: str = "exp",
-    ratios: Sequence[float | None] = (None, None, None, None),
+    ratios: Sequence[float | None] | Callable[[Sequence[float]], Sequence[float]] = (None, None, None, None),
 ) -> None:
     """Puts one cell per (hour, market) that holds these uplifts, in place of what stood there; marks it stale.
 
     Both arms have then come as far as the newest cell's hour.
 
-    `ratios` are numerator and denominator of the control, then of the variant.
+    `ratios` are numerator and denominator of the control, then of the variant, or what makes them of a cell's uplifts.
     """
     rows = []
     for block, market, uplifts in values:
@@ -80,7 +80,8 @@ def put_cells(
         squares = sum(value**2 for value in uplifts)
         m2 = sum((value - total / n) ** 2 for value in uplifts)
         wins = sum(1 for value in uplifts if value > 0)
-        rows.append([experiment, metric, hour(block), market, n, total, squares, m2, wins, 0, *ratios])
+        parts = ratios(uplifts) if callable(ratios) else ratios
+        rows.append([experiment, metric, hour(block), market, n, total, squares, m2, wins, 0, *parts])
     names = [name for name, *_ in connection.execute("DESCRIBE cells").fetchall()]
     frame = pl.DataFrame(rows, schema=names[:14], orient="row", infer_schema_length=None)
     stream = ArrowStream(frame.cast({pl.Null: pl.Float64}))  # noqa: F841 - DuckDB scans it by its name

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -491,10 +491,12 @@ def put_all(connection: duckdb.DuckDBPyConnection, cells: list[tuple[int, str, l
     put_cells(connection, cells)
     share = [(block, market, [x / 100 for x in values]) for block, market, values in cells]
     put_cells(connection, share, metric="fill_ratio")
-    for cell in cells:
-        total = float(len(cell[2]))
-        ratios = (total * 0.5, total, total * 0.5 + cell[2][0] / 100, total)
-        put_cells(connection, [cell], metric="size_fill_ratio", ratios=ratios)
+
+    def ratios(values: Sequence[float]) -> tuple[float, ...]:
+        total = float(len(values))
+        return total * 0.5, total, total * 0.5 + values[0] / 100, total
+
+    put_cells(connection, cells, metric="size_fill_ratio", ratios=ratios)
 
 
 def test_a_plan_with_looks_has_the_intervals_of_the_inference_at_them(planned):
