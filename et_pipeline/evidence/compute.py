@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from et_pipeline.common.sql import ArrowStream, among, append, insert_row, load
 from et_pipeline.common.times import EPOCH, epoch_microseconds
 from et_pipeline.contracts.series import BEFORE, COMPARISONS, UPLIFT
 from et_pipeline.evidence.breakdowns import write_breakdowns
+from et_pipeline.evidence.checkpoints import Sample, path_of, read_sample
 from et_pipeline.evidence.fidelity import write_fidelity
 from et_pipeline.evidence.gaps import Gaps, missing_row, read_gaps
 from et_pipeline.evidence.level import control_level
@@ -21,20 +22,22 @@ from et_pipeline.evidence.looks import further_pairs
 from et_pipeline.evidence.paths import (
     PlannedSeries,
     finite,
-    inference_cells,
     path_frame,
+    path_of_course,
     ratio_cells,
-    read_cells,
     series_cells,
 )
 from et_pipeline.evidence.ratios import write_sample_ratios
+from et_pipeline.evidence.spread import Spread, spread_of_pairs
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.arms import spread
-from et_pipeline.inference.diagnostics import diagnose
-from et_pipeline.inference.drift import WINDOW, drift_path
+from et_pipeline.inference.cells import Cells
+from et_pipeline.inference.course import Course
+from et_pipeline.inference.diagnostics import describe
+from et_pipeline.inference.drift import WINDOW, DriftPath, drift_of, drift_path
 from et_pipeline.inference.markets import weighted
+from et_pipeline.inference.ratio import RatioCells
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
-from et_pipeline.pairing.columns import arm_value, uplift_of_pair
 from et_pipeline.warehouse.connection import transaction
 from et_pipeline.warehouse.engine import DuckDBEngine, Engine
 
@@ -68,9 +71,9 @@ def build_evidence(
 ) -> EvidenceResult:
     """Updates intervals, diagnostics, drift and sample ratio from the cells, in one transaction.
 
-    A path is computed in one vectorised pass, and is written from its last row before the first changed block on.
-    Which blocks are closed is determined again for the whole path, since the arms may have moved on in time although
-    no cell changed.
+    A path goes on from a checkpoint, see `evidence.checkpoints`, and is written from its last row before the first
+    changed block on. Which blocks are closed is determined again for the whole path, since the arms may have moved on
+    in time although no cell changed.
 
     Args:
         connection: The warehouse, outside any transaction.
@@ -142,17 +145,19 @@ def _rebuild_series(engine: Engine, series: PlannedSeries, since: datetime) -> i
     """Rewrites one series' path from `since` on, its latest interval, diagnostics and drift."""
     connection = engine.connection
     comparison = COMPARISONS[series.comparison]
-    frame = read_cells(connection, series)
+    watched = comparison.watched and series.terms.role != "secondary" and series.estimator != "ratio"
+    sample = read_sample(connection, series, since, watched=watched)
+    path = None if sample is None else path_of(series, sample)
+    before = Spread(*_stored_spread(connection, series))
     for table in ("series_intervals", "series_diagnostics"):
         connection.execute(f"DELETE FROM {table} WHERE {_OF_SERIES}", series.key)
-    path = path_frame(series, frame) if len(frame) else None
     first = _rewrite_from(path, since, series.experiment.time_block_us)
     for table in ("series_interval_path", "series_drift"):
         connection.execute(
             f"DELETE FROM {table} WHERE {_OF_SERIES} AND as_of >= $first", series.key | {"first": first}
         )
     gaps = read_gaps(connection, series) if comparison.diagnosed else None
-    if path is None:
+    if sample is None or path is None:
         if gaps is not None and gaps.pairs:
             _without_values(engine, series, gaps)
         return 0
@@ -160,10 +165,17 @@ def _rebuild_series(engine: Engine, series: PlannedSeries, since: datetime) -> i
     append(connection, "series_interval_path", changed)
     append(connection, "series_intervals", path.tail(1))
     if gaps is not None:
-        _diagnose(engine, series, frame, path, gaps)
-    if comparison.watched:
-        _drift(connection, series, frame, first)
+        _diagnose(engine, series, sample, path, gaps, before)
+    if watched:
+        _drift(connection, series, sample, first)
     return len(changed)
+
+
+def _stored_spread(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> tuple[float | None, ...]:
+    """The diagnostics of single pairs that are stored; empty where there are none."""
+    columns = ", ".join(Spread._fields)
+    found = connection.execute(f"SELECT {columns} FROM series_diagnostics WHERE {_OF_SERIES}", series.key)
+    return found.fetchone() or ()
 
 
 def _rewrite_from(path: pl.DataFrame | None, since: datetime, block_us: int) -> datetime:
@@ -185,18 +197,29 @@ def _insert_diagnostics(engine: Engine, series: PlannedSeries, figures: dict[str
 
 
 def _diagnose(
-    engine: Engine, series: PlannedSeries, frame: pl.DataFrame, path: pl.DataFrame, gaps: Gaps
+    engine: Engine,
+    series: PlannedSeries,
+    sample: Sample,
+    path: pl.DataFrame,
+    gaps: Gaps,
+    before: Spread,
 ) -> None:
     last = path.row(-1, named=True)
-    row = (_pairs if series.experiment.paired else _arms)(engine, series, frame, last)
+    ((pairs, won, winsorised),) = engine.connection.execute(
+        load(__package__, "counts_of_series"), series.key
+    ).fetchall()
+    if sample.course is None:
+        row = _arms(engine, series, sample, last)
+    else:
+        row = _pairs(engine, series, sample, sample.course, pairs, before) | {"share_won": won / pairs}
     row |= {
         "as_of": last["as_of"],
         "relative_change": series.terms.metric.change(row["mean_control"], row["mean_variant"]),
-        "winsorised": frame["winsorised"].sum(),
+        "winsorised": winsorised,
         "pairs_needed": further_pairs(series.experiment, series.terms, last),
     }
     if series.terms.role == "primary":
-        row |= _otherwise(series, frame)
+        row |= _otherwise(series, sample)
     _insert_diagnostics(engine, series, row | missing_row(engine, series, gaps, _counted(last)))
 
 
@@ -206,8 +229,9 @@ def _counted(row: Mapping[str, Any]) -> dict[str, int]:
     return {name: row[name] for name in names}
 
 
-def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict[str, Any]) -> dict[str, Any]:
+def _arms(engine: Engine, series: PlannedSeries, sample: Sample, last: dict[str, Any]) -> dict[str, Any]:
     """The diagnostics that only a comparison of all trades has: each arm's sample, and the effect of the adjustment."""
+    frame = sample.frame
     plain = path_frame(series, frame, adjust=False).row(-1, named=True)
     se, plain_se = last["se"], plain["se"]
     varies = spread(ratio_cells(series, frame), control=series.arms.index("control"))
@@ -220,7 +244,7 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
             "block_correlation": varies and varies.within_block,
             "autocorrelation": last["autocorrelation"],
             "longer_block_needed": last["autocorrelation"] > MAX_AUTOCORRELATION,
-            **_without_largest(engine.connection, series, frame),
+            **_without_largest(series, sample),
             "unadjusted_uplift": plain["mean_uplift"],
             "unadjusted_ci_lower": plain["ci_lower"],
             "unadjusted_ci_upper": plain["ci_upper"],
@@ -229,18 +253,16 @@ def _arms(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, last: dict
     )
 
 
-def _without_largest(
-    connection: duckdb.DuckDBPyConnection, series: PlannedSeries, frame: pl.DataFrame
-) -> dict[str, Any]:
+def _without_largest(series: PlannedSeries, sample: Sample) -> dict[str, Any]:
     """The largest market of cells with totals of both arms, its share, and the uplift without it."""
     by_size = series.terms.metric.weight is not None
-    cells = ratio_cells(series, frame)
-    size = cells.totals[:, 1::2].sum(axis=1) if by_size else frame["n"].to_numpy()
+    cells = ratio_cells(series, sample.frame)
+    size = cells.totals[:, 1::2].sum(axis=1) if by_size else sample.frame["n"].to_numpy()
     sizes = np.bincount(cells.market, weights=size)  # of equally large ones the first name
     largest, most, whole = int(sizes.argmax()), float(sizes.max()), float(sizes.sum())
     totals = cells.totals[cells.market != largest].sum(axis=0)
     return {
-        "largest_market": _market_name(connection, series, largest),
+        "largest_market": sample.markets[largest],
         "largest_market_share": most / whole if whole else None,
         "mean_without_largest_market": (
             totals[0] / totals[1] - totals[2] / totals[3] if totals[1] > 0 and totals[3] > 0 else None
@@ -248,55 +270,39 @@ def _without_largest(
     }
 
 
-def _pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame, _: dict[str, Any]) -> dict[str, Any]:
+def _pairs(
+    engine: Engine, series: PlannedSeries, sample: Sample, course: Course, pairs: int, before: Spread
+) -> dict[str, Any]:
     """The diagnostics that only a comparison of pairs has."""
-    found = diagnose(inference_cells(frame))
-    row = _of_single_pairs(engine, series, frame) | {
-        "share_won": float(frame["wins"].sum()) / float(frame["n"].sum()),
+    found = describe(course)
+    single = (
+        _levels(sample.frame)
+        if series.terms.metric.is_ratio
+        else spread_of_pairs(engine, series, pairs, course.centre, before)._asdict()
+    )
+    row = single | {
         "market_correlation": _number(found.within_market),
         "block_correlation": _number(found.within_block),
         "autocorrelation": _number(found.block_autocorrelation),
         "longer_block_needed": found.longer_block_needed,
-        "largest_market": _market_name(engine.connection, series, found.largest_market),
+        "largest_market": sample.markets[found.largest_market],
         "largest_market_share": _number(found.largest_market_share),
         "mean_without_largest_market": _number(found.mean_without_largest),
     }
     if series.terms.metric.weight is not None:
-        row |= _without_largest(engine.connection, series, frame)
+        row |= _without_largest(series, sample)
     return row
 
 
-def _otherwise(series: PlannedSeries, frame: pl.DataFrame) -> dict[str, Any]:
+def _otherwise(series: PlannedSeries, sample: Sample) -> dict[str, Any]:
     """The primary by the weighting that does not decide."""
-    other = path_frame(series.otherwise, frame).row(-1, named=True)
+    if series.continued and sample.course is not None:
+        path = path_of_course(series.otherwise, sample.course)
+    else:
+        path = path_frame(series.otherwise, sample.frame)
+    other = path.row(-1, named=True)
     found: dict[str, Any] = {"other_weighting": series.otherwise.experiment.weighting}
     return found | {f"other_{name}": other[column] for name, column in OTHER.items()}
-
-
-def _market_name(connection: duckdb.DuckDBPyConnection, series: PlannedSeries, code: int) -> str:
-    """The name of the market with a code, see the query `cells_of_series`."""
-    ((name,),) = connection.execute(
-        f"SELECT DISTINCT market_id FROM series_cells WHERE {_OF_SERIES} ORDER BY market_id LIMIT 1 OFFSET $code",
-        series.key | {"code": code},
-    ).fetchall()
-    return str(name)
-
-
-def _of_single_pairs(engine: Engine, series: PlannedSeries, frame: pl.DataFrame) -> dict[str, Any]:
-    """Median and standard deviation of single pairs, and each arm's mean; for a ratio metric only the arms' means."""
-    metric = series.terms.metric
-    if metric.is_ratio:
-        return _levels(frame)
-    query = load(
-        __package__,
-        "spread",
-        uplift=uplift_of_pair(metric),
-        control=arm_value(metric, "control"),
-        variant=arm_value(metric, "variant"),
-        experiment_id=series.experiment.experiment_id,
-    )
-    (row,) = engine.rows(query)
-    return dict(zip(("median_uplift", "sd_uplift", "mean_control", "mean_variant"), row, strict=True))
 
 
 def _levels(frame: pl.DataFrame) -> dict[str, float | None]:
@@ -311,26 +317,21 @@ def _levels(frame: pl.DataFrame) -> dict[str, float | None]:
 
 
 def _drift(
-    connection: duckdb.DuckDBPyConnection, series: PlannedSeries, frame: pl.DataFrame, first: datetime
+    connection: duckdb.DuckDBPyConnection, series: PlannedSeries, sample: Sample, first: datetime
 ) -> None:
-    """Writes the drift detector's rows of the primary and the guardrails, from `first` on.
-
-    The detector uses the blocks of one window before each row. It is computed over stretches of blocks that begin at
-    multiples of the window, whatever `first` is, so that a row that is computed again is the same to the last bit.
-    """
-    if series.terms.role == "secondary" or series.estimator == "ratio":
-        return
-    margin = series.terms.margin
-    cells = series_cells(series, frame)
-    if series.over_markets:
-        cells = weighted(cells, planned_blocks=series.experiment.planned_blocks)
-    blocks, first_cell = np.unique(cells.block, return_index=True)
-    offset = np.append(first_cell, len(cells.block))
+    """Writes the drift detector's rows of the primary and the guardrails, from `first` on."""
     since = epoch_microseconds(first) - series.experiment.time_block_us
-    for start in range(int(np.searchsorted(blocks, since)) // WINDOW * WINDOW, len(blocks), WINDOW):
-        low, high = max(start - WINDOW, 0), min(start + WINDOW, len(blocks))
-        around = cells.part(offset[low], offset[high])
-        path = drift_path(around, margin=margin, alpha=series.experiment.drift_alpha)
+    margin, alpha = series.terms.margin, series.experiment.drift_alpha
+    if sample.whole is not None:
+        cells = series_cells(series, sample.whole)
+        if series.over_markets:
+            cells = weighted(cells, planned_blocks=series.experiment.planned_blocks)
+        paths = list(_by_windows(cells, since, margin, alpha))
+    else:
+        assert sample.course is not None, "a continued series has a course"
+        row = int(np.searchsorted(sample.course.block, since))
+        paths = [drift_of(sample.course, sample.cells, since=row, margin=margin, alpha=alpha)]
+    for path in paths:
         rows = pl.DataFrame(
             {"block": path.block, "log_evidence": path.log_m, "alarm": path.alarm, "since": path.since}
         )
@@ -338,7 +339,7 @@ def _drift(
             connection,
             "series_drift",
             finite(rows)
-            .filter(pl.col("block") >= blocks[start])
+            .filter(pl.col("block") >= since)
             .select(
                 "log_evidence",
                 "alarm",
@@ -346,10 +347,23 @@ def _drift(
                 since=pl.col("since").replace(-1, None).cast(pl.Datetime("us")),
                 **{name: pl.lit(value) for name, value in series.key.items()},
                 margin=pl.lit(margin),
-                threshold=pl.lit(-math.log(series.experiment.drift_alpha)),
-            )
-            .filter(pl.col("as_of") >= first),
+                threshold=pl.lit(-math.log(alpha)),
+            ),
         )
+
+
+def _by_windows(cells: Cells | RatioCells, since: int, margin: float, alpha: float) -> Iterator[DriftPath]:
+    """The detector on a series that is not continued.
+
+    It is computed over stretches of blocks that begin at multiples of the window, whatever `since` is, so that a row
+    that is computed again is the same to the last bit.
+    """
+    blocks, first_cell = np.unique(cells.block, return_index=True)
+    offset = np.append(first_cell, len(cells.block))
+    for start in range(int(np.searchsorted(blocks, since)) // WINDOW * WINDOW, len(blocks), WINDOW):
+        low, high = max(start - WINDOW, 0), min(start + WINDOW, len(blocks))
+        around = cells.part(offset[low], offset[high])
+        yield drift_path(around, margin=margin, alpha=alpha, since=start - low)
 
 
 def _match_rates(engine: Engine, experiments: Sequence[str]) -> None:

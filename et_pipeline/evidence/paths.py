@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,13 @@ from et_pipeline.common.sql import load
 from et_pipeline.evidence.looks import horizon_of
 from et_pipeline.experiments.registered import MetricTerms, RegisteredExperiment
 from et_pipeline.inference.arms import adjusted
-from et_pipeline.inference.bounded import hull, one_over
-from et_pipeline.inference.cells import Cells, as_cells
+from et_pipeline.inference.bounded import block_means, hull, one_over
+from et_pipeline.inference.cells import Cells, Floats, as_cells
+from et_pipeline.inference.course import Course
 from et_pipeline.inference.horizon import Ends, Horizon, carried, first_look, on_horizon, single_look
 from et_pipeline.inference.markets import market_path, weighted
 from et_pipeline.inference.ratio import RatioCells, ratio_path
-from et_pipeline.inference.twoway import IntervalPath, interval_path, limits
+from et_pipeline.inference.twoway import IntervalPath, interval_path, limits, mean_from, path_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,6 +61,17 @@ class PlannedSeries(NamedTuple):
     def over_markets(self) -> bool:
         """Whether it is a mean over markets: the primary is, where the plan says so."""
         return self.terms.role == "primary" and self.experiment.weighting == "markets"
+
+    @property
+    def continued(self) -> bool:
+        """Whether its path goes on from a checkpoint: that of a mean over pairs does.
+
+        That of a bounded primary does not: its mean over markets, which stands beside it, needs the means of all
+        blocks by weight.
+        """
+        if self.over_markets or (self.terms.role == "primary" and self.estimator == "bounded"):
+            return False
+        return self.estimator in ("mean", "bounded")
 
     @property
     def method(self) -> str:
@@ -129,7 +141,35 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tru
         One row per block that has pairs, in time order. Numbers that cannot be computed yet, and ends that are
         infinite, are null.
     """
-    path, alarm = _estimate(series, frame, adjust)
+    return _rows(series, *_estimate(series, frame, adjust), _trades(series, frame))
+
+
+def course_options(series: PlannedSeries) -> dict[str, Any]:
+    """What is wanted of the course of a continued series, see `course.course_and_checkpoints`."""
+    reach = series.terms.metric.uplift_range
+    return {
+        "planned_blocks": series.experiment.planned_blocks if series.terms.role == "primary" else None,
+        "bounds": (-reach, reach) if series.estimator == "bounded" else None,
+    }
+
+
+def path_of_course(series: PlannedSeries, course: Course) -> pl.DataFrame:
+    """The same from the course of a continued series, or of one whose other weighting is continued."""
+    plan = series.experiment
+    moments = course.by_markets if series.over_markets else course.by_pairs
+    assert moments is not None, "a course has what `course_options` asks for"
+    path = path_of(*mean_from(moments, course.centre), alpha=plan.alpha, g=plan.g)
+    if series.over_markets:
+        path = path._replace(n_pairs=np.rint(course.by_pairs.total[:, 0]).astype(np.int64))
+    nothing = pl.repeat(None, len(path.block), dtype=pl.Int64, eager=True)
+    trades = {"n_control": nothing, "n_variant": nothing}
+    return _rows(series, *_bounded_by(series, path, course.means), trades)
+
+
+def _rows(
+    series: PlannedSeries, path: IntervalPath, alarm: Ends, trades: dict[str, pl.Series]
+) -> pl.DataFrame:
+    """A path as rows of `series_interval_path`."""
     fixed_lower, fixed_upper = single_look(path, alpha=series.experiment.alpha)
     columns = pl.DataFrame(
         {
@@ -150,7 +190,7 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tru
             "alarm_ci_upper": alarm[1],
             "autocorrelation": path.autocorrelation,
             "ready": path.ready,
-            **_trades(series, frame),
+            **trades,
             "closed": np.zeros(len(path.block), dtype=np.bool_),
             "carried": ~path.look,
             **_looks(series.horizon, path),
@@ -215,13 +255,30 @@ def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple
         path = ratio_path(cells, alpha=plan.alpha, g=plan.g, by_size=by_size)
     else:
         path = interval_path(cells, alpha=plan.alpha, g=plan.g)
+    means = None
+    if isinstance(cells, Cells) and series.terms.estimator == "bounded":
+        counted = weighted(cells, planned_blocks=plan.planned_blocks) if series.over_markets else cells
+        means = block_means(counted, course_options(series)["bounds"])
+    return _bounded_by(series, path, means)
+
+
+def _bounded_by(
+    series: PlannedSeries, path: IntervalPath, means: Floats | None = None
+) -> tuple[IntervalPath, Ends]:
+    """A path with the plan's boundary, and its ends at the alpha of an alarm.
+
+    Args:
+        series: The series.
+        path: Its path with the boundary that is valid for ever.
+        means: Each block's mean between the bounds, where the plan's estimator is `bounded`.
+    """
+    plan = series.experiment
     alarm = limits(path, alpha=plan.alarm_alpha, g=plan.g)
     if series.horizon is not None:
         path, alarm = on_horizon(path, series.horizon, alpha=plan.alpha, alarm_alpha=plan.alarm_alpha)
-    if isinstance(cells, Cells) and series.terms.estimator == "bounded":
+    if means is not None:
         reach = series.terms.metric.uplift_range
-        counted = weighted(cells, planned_blocks=plan.planned_blocks) if series.over_markets else cells
-        both = partial(hull, cells=counted, bounds=(-reach, reach), planned_blocks=plan.planned_blocks)
+        both = partial(hull, means=means, bounds=(-reach, reach), planned_blocks=plan.planned_blocks)
         wider = both(path._replace(ci_lower=alarm[0], ci_upper=alarm[1]), alpha=plan.alarm_alpha)
         path, alarm = both(path, alpha=plan.alpha), (wider.ci_lower, wider.ci_upper)
         if series.horizon is None:

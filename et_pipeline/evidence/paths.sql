@@ -66,16 +66,6 @@ WHERE
     p.experiment_id = a.experiment_id AND p.comparison = a.comparison AND p.metric = a.metric
     AND p.as_of = a.as_of AND p.closed <> a.reached
 
--- name: spread
--- Median and standard deviation of single pairs' uplift, and the mean of each arm.
-SELECT median(uplift), stddev_samp(uplift), avg(control), avg(variant)
-FROM (
-    SELECT {uplift} AS uplift, {control} AS control, {variant} AS variant
-    FROM pairs AS p
-    WHERE p.experiment_id = '{experiment_id}'
-) AS single
-WHERE uplift IS NOT NULL
-
 -- name: newest_closed
 -- The newest closed row of each series of some experiments.
 SELECT *

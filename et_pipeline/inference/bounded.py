@@ -71,7 +71,7 @@ def bounded_path(
     """
     path = hull(
         twoway.interval_path(cells, alpha=alpha, g=g, null=null),
-        cells,
+        block_means(cells, bounds),
         bounds=bounds,
         planned_blocks=planned_blocks,
         alpha=alpha,
@@ -82,7 +82,7 @@ def bounded_path(
 
 def hull(
     path: twoway.IntervalPath,
-    cells: Cells,
+    means: Floats,
     *,
     bounds: tuple[float, float],
     planned_blocks: float,
@@ -93,7 +93,7 @@ def hull(
 
     Args:
         path: The two-way path of the cells, its ends at `alpha`.
-        cells: Merged cells.
+        means: Each block's mean, see :func:`block_means`.
         bounds: Smallest and largest possible uplift of a pair.
         planned_blocks: Blocks the plan runs for.
         alpha: Probability that each half ever misses the truth.
@@ -105,29 +105,18 @@ def hull(
         evidence too.
 
     Raises:
-        ValueError: When a mean or the null lies outside the bounds, or a number is out of its range.
+        ValueError: When the null lies outside the bounds, or a number is out of its range.
     """
     low, high = bounds
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"bounds are {bounds}: allowed are two finite numbers, the smaller first")
     if not planned_blocks > 0:
         raise ValueError(f"planned_blocks is {planned_blocks}: allowed are positive numbers")
     if not low < null < high:
         raise ValueError(f"null is {null}: allowed are numbers between the bounds {low:g} and {high:g}")
-    first = np.unique(cells.block, return_index=True)[1]
-    if len(first) == 0:
+    if len(means) == 0:
         return path
-    slack = 1e-9 * (high - low)
-    outside = (cells.mean < low - slack) | (cells.mean > high + slack)
-    if outside.any():
-        raise ValueError(
-            f"a cell has mean uplift {cells.mean[outside][0]:g}: allowed is {low:g} to {high:g}, its bounds"
-        )
-    totals = np.add.reduceat(cells.n * (cells.mean - low), first) / (high - low)
-    y = np.clip(totals / np.add.reduceat(cells.n, first), 0.0, 1.0)
-    bets = predictable_bets(y, planned_blocks=planned_blocks, alpha=alpha)
-    lower, upper = betting_interval(y, bets, alpha=alpha)
-    up, down = log_capital(y, bets, np.array([(null - low) / (high - low)]))
+    bets = predictable_bets(means, planned_blocks=planned_blocks, alpha=alpha)
+    lower, upper = betting_interval(means, bets, alpha=alpha)
+    up, down = log_capital(means, bets, np.array([(null - low) / (high - low)]))
     log_betting = np.maximum(up, down)[:, 0] - np.log(2.0)
     betting = np.exp(np.minimum(log_betting, MAX_LOG_E))
     return path._replace(
@@ -137,6 +126,33 @@ def hull(
         p_value=np.maximum(path.p_value, one_over(betting)),
         ready=path.enough,
     )
+
+
+def block_means(cells: Cells, bounds: tuple[float, float]) -> Floats:
+    """The mean uplift of each block, as a share of the way from the lower to the upper bound.
+
+    Args:
+        cells: Merged cells.
+        bounds: Smallest and largest possible uplift of a pair.
+
+    Raises:
+        ValueError: When a mean lies outside the bounds, or these are no bounds.
+    """
+    low, high = bounds
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(f"bounds are {bounds}: allowed are two finite numbers, the smaller first")
+    first = np.unique(cells.block, return_index=True)[1]
+    if len(first) == 0:
+        return np.zeros(0)
+    slack = 1e-9 * (high - low)
+    outside = (cells.mean < low - slack) | (cells.mean > high + slack)
+    if outside.any():
+        raise ValueError(
+            f"a cell has mean uplift {cells.mean[outside][0]:g}: allowed is {low:g} to {high:g}, its bounds"
+        )
+    totals = np.add.reduceat(cells.n * (cells.mean - low), first) / (high - low)
+    means: Floats = np.clip(totals / np.add.reduceat(cells.n, first), 0.0, 1.0)
+    return means
 
 
 def one_over(e_value: Floats) -> Floats:

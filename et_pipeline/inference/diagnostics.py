@@ -18,9 +18,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from et_pipeline.inference.cells import Cells, Floats
+from et_pipeline.inference.course import Course, course_of
 from et_pipeline.inference.twoway import MAX_AUTOCORRELATION
 
 
@@ -55,6 +55,10 @@ class Diagnostics(NamedTuple):
     """Mean uplift without that market's pairs; if it is far from `mean`, the result depends on that one market."""
 
 
+_NAN = float("nan")
+_NOTHING = Diagnostics(0, 0, 0, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, False, -1, _NAN, _NAN)
+
+
 def diagnose(cells: Cells) -> Diagnostics:
     """Describes the sample behind an interval.
 
@@ -70,43 +74,50 @@ def diagnose(cells: Cells) -> Diagnostics:
         >>> d.mean, d.mean_without_largest, d.largest_market, d.largest_market_share
         (1.5, 3.0, 7, 0.75)
     """
-    nan = float("nan")
-    if len(cells.n) == 0:
-        return Diagnostics(0, 0, 0, nan, nan, nan, nan, nan, nan, False, -1, nan, nan)
-    codes, market = np.unique(cells.market, return_inverse=True)
-    blocks, block = np.unique(cells.block, return_inverse=True)
-    n = float(cells.n.sum())
-    # One of the values is subtracted first, so that no digits are lost with values around 1e9 that differ by 1e-3.
-    pilot = cells.mean[0]
-    shift = float(np.dot(cells.n, cells.mean - pilot)) / n
-    deviation = (cells.mean - pilot) - shift
-    total = cells.n * deviation
-    squares = float(cells.m2.sum() + np.dot(total, deviation))
+    return describe(course_of(cells)) if len(cells.n) else _NOTHING
 
-    n_market, sum_market = _totals(market, cells.n, total, len(codes))
-    n_block, sum_block = _totals(block, cells.n, total, len(blocks))
+
+def describe(course: Course) -> Diagnostics:
+    """The same from the course of a series.
+
+    Deviations are taken from the centre of the course, a point amid the values: right for values around 1e9 that
+    differ by 1e-3.
+    """
+    moments = course.by_pairs
+    n, total = map(float, moments.total[-1])
+    shift = total / n
+    squares = float(course.squares[-1]) - total * shift
     of_market, of_block, of_cell = _correlations(
         pairs=(n, squares),
-        cell=_couples(cells.n, total),
-        market=_couples(n_market, sum_market),
-        block=_couples(n_block, sum_block),
+        **{
+            name: (float(of_n), float(of_total - 2 * shift * both + shift**2 * of_n))
+            for name, (of_n, both, of_total) in (
+                (way, packed[-1]) for way, packed in moments.squares._asdict().items()
+            )
+        },
     )
-    autocorrelation = lag1_autocorrelation(sum_block / n_block)
-    largest = int(np.argmax(n_market))
+    n_block, sum_block = np.diff(moments.total, axis=0, prepend=0.0).T
+    autocorrelation = lag1_autocorrelation(sum_block / n_block - shift)
+    code, (n_market, sum_market) = course.newest.market, course.newest.totals.T
+    largest = int(np.flatnonzero(n_market == n_market.max())[np.argmin(code[n_market == n_market.max()])])
     rest = n - n_market[largest]
-    without = pilot + shift - sum_market[largest] / rest if rest > 0 else nan
+    without = (
+        course.centre + shift - (sum_market[largest] - shift * n_market[largest]) / rest
+        if rest > 0
+        else np.nan
+    )
     return Diagnostics(
         n_pairs=round(n),
-        n_markets=len(codes),
-        n_blocks=len(blocks),
-        mean=float(pilot + shift),
-        sd=float(np.sqrt(squares / (n - 1.0))) if n > 1 else nan,
+        n_markets=len(code),
+        n_blocks=len(moments.block),
+        mean=float(course.centre + shift),
+        sd=float(np.sqrt(max(squares, 0.0) / (n - 1.0))) if n > 1 else float("nan"),
         within_market=of_market,
         within_block=of_block,
         within_cell=of_cell,
         block_autocorrelation=autocorrelation,
         longer_block_needed=bool(autocorrelation > MAX_AUTOCORRELATION),
-        largest_market=int(codes[largest]),
+        largest_market=int(code[largest]),
         largest_market_share=float(n_market[largest] / n),
         mean_without_largest=float(without),
     )
@@ -126,17 +137,6 @@ def lag1_autocorrelation(values: Floats) -> float:
         return float("nan")
     r = float(np.dot(deviation[1:], deviation[:-1])) / variance
     return float(np.clip(r + (1.0 + 4.0 * r) / len(values), -1.0, 1.0))
-
-
-def _totals(code: NDArray[np.intp], n: Floats, total: Floats, size: int) -> tuple[Floats, Floats]:
-    counts = np.bincount(code, weights=n, minlength=size).astype(np.float64)
-    return counts, np.bincount(code, weights=total, minlength=size).astype(np.float64)
-
-
-def _couples(n: Floats, total: Floats) -> tuple[float, float]:
-    """Number of ordered couples of pairs within the clusters (each pair with itself too), and the sum of their
-    products."""
-    return float(np.dot(n, n)), float(np.dot(total, total))
 
 
 def _correlations(

@@ -21,7 +21,7 @@ The usual detector, a product of bets on single blocks, is not valid here: pairs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,9 @@ from scipy.special import logsumexp, stdtr
 
 from et_pipeline.inference import twoway
 from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.course import Course
 from et_pipeline.inference.ratio import RatioCells, centred, difference
-from et_pipeline.inference.serial import LAGS, cross_market_products, lower_triangle, products, sum_by
+from et_pipeline.inference.serial import LAGS, lower_triangle
 
 ALPHA = 0.001
 """A false alarm at most once in 1/alpha blocks on average: at one-hour blocks, once in six weeks."""
@@ -39,8 +40,13 @@ WINDOW = 256
 """Number of starts s that are kept, the newest ones. Leaving out older ones only makes M smaller, so the average run
 length stays at least 1/alpha."""
 BETS = (2.0, 8.0, 32.0)
-"""The values of g in the mixture, for effects of about 1/√g standard deviations of a cluster, from large to small."""
-_CHUNK = 128
+"""Tunings g of the mixture: effects of about 1/√g standard deviations of a cluster, large to small."""
+_CHUNK = 32
+"""Blocks after which the products of markets are made anew, see :func:`_stretches`."""
+
+
+_Interval = Callable[[twoway.Moments], twoway.IntervalPath]
+"""Makes the intervals of stretches from their moments. Of these only what hangs on no alpha and no g is used."""
 
 
 class DriftPath(NamedTuple):
@@ -66,9 +72,14 @@ class DriftPath(NamedTuple):
 
 
 def drift_path(
-    cells: Cells | RatioCells, *, margin: float = 0.0, alpha: float = ALPHA, window: int = WINDOW
+    cells: Cells | RatioCells,
+    *,
+    margin: float = 0.0,
+    alpha: float = ALPHA,
+    window: int = WINDOW,
+    since: int = 0,
 ) -> DriftPath:
-    """Runs the detector over all blocks.
+    """Run the detector over all blocks, or the newest of them.
 
     A row depends on the cells up to its block and on nothing later, to the last bit. The detector does not restart
     after an alarm: the alarm lasts as long as the uplift stays low.
@@ -79,17 +90,64 @@ def drift_path(
         margin: How far below 0 the mean uplift may lie, in the metric's unit, not below 0.
         alpha: One over the average run length, in blocks, without a fall.
         window: Number of starts kept.
+        since: Number of the first block that is wanted.
 
     Raises:
         ValueError: When margin, alpha or window is outside its range.
     """
+    totals, interval = _ratio(cells) if isinstance(cells, RatioCells) else _mean(cells)
+    moments = twoway.running_moments(cells.block, cells.market, totals)
+    return _detect(moments, cells.block, cells.market, totals, interval, margin, alpha, window, since)
+
+
+def drift_of(
+    course: Course,
+    cells: Cells,
+    *,
+    since: int,
+    margin: float = 0.0,
+    alpha: float = ALPHA,
+    window: int = WINDOW,
+) -> DriftPath:
+    """The detector over the newest blocks of a series of pairs.
+
+    Args:
+        course: The course of the series.
+        cells: Its cells from block :func:`begins_at` on.
+        since: Number of the first block that is wanted.
+        margin: See :func:`drift_path`.
+        alpha: See there.
+        window: See there.
+    """
+    totals = twoway.totals_around(course.centre, cells)
+    interval = _around(course.centre)
+    return _detect(course.by_pairs, cells.block, cells.market, totals, interval, margin, alpha, window, since)
+
+
+def begins_at(since: int, window: int = WINDOW) -> int:
+    """Number of the first block whose cells the detector needs for the blocks from `since` on."""
+    return max(since // _CHUNK * _CHUNK - window + 1, 0)
+
+
+def _detect(
+    moments: twoway.Moments,
+    block: Ints,
+    market: Ints,
+    totals: Floats,
+    interval: _Interval,
+    margin: float,
+    alpha: float,
+    window: int,
+    since: int,
+) -> DriftPath:
+    """The rows from block number `since` on, see :func:`_stretches`."""
     if not (margin >= 0.0 and np.isfinite(margin)):
         raise ValueError(f"margin is {margin}: allowed are finite numbers, not below 0")
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is {alpha}: allowed are numbers between 0 and 1")
     if window < 1:
         raise ValueError(f"window is {window}: allowed are whole numbers from 1")
-    blocks = np.unique(cells.block)
+    blocks = moments.block
     path = DriftPath(
         block=blocks,
         log_m=np.full(len(blocks), -np.inf),
@@ -98,10 +156,10 @@ def drift_path(
         mean_since=np.full(len(blocks), np.nan),
         log_e_since=np.full(len(blocks), -np.inf),
     )
-    totals, interval = _ratio(cells) if isinstance(cells, RatioCells) else _mean(cells)
+    position = np.searchsorted(blocks, block)
     # Tables always have the width of the window, even with few blocks: the rounding of a sum depends on its width.
-    for line, start, moments in _stretches(cells.block, cells.market, totals, window):
-        stretch, there = interval(moments), start >= 0
+    for line, start, stretches in _stretches(moments, position, market, totals, window, since):
+        stretch, there = interval(stretches), start >= 0
         log_e = np.full(len(stretch.mean), -np.inf)
         usable = stretch.ready
         log_e[usable] = log_e_below(
@@ -118,7 +176,8 @@ def drift_path(
             (path.log_e_since, table),
         ):
             column[line[found]] = np.take_along_axis(values, best, 1)[found, 0]
-    return path._replace(alarm=path.log_m >= -np.log(alpha))
+    path = path._replace(alarm=path.log_m >= -np.log(alpha))
+    return DriftPath._make(column[since:] for column in path)
 
 
 def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLike = BETS) -> Floats:
@@ -147,22 +206,15 @@ def log_e_below(mean: ArrayLike, se: ArrayLike, clusters: ArrayLike, g: ArrayLik
     return averaged
 
 
-_Interval = Callable[[twoway.Moments], twoway.IntervalPath]
-"""Computes the intervals of stretches of blocks from their moments. Only the columns that do not depend on alpha and g
-are used."""
-
-
 def _mean(cells: Cells) -> tuple[Floats, _Interval]:
     """Each cell's totals, and the function that computes the interval of the mean uplift from their moments."""
     centre = twoway.pilot_centre(cells)
+    return twoway.totals_around(centre, cells), _around(centre)
 
-    def interval(moments: twoway.Moments) -> twoway.IntervalPath:
-        n, total = moments.total.T
-        mean = total / n
-        gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]
-        return twoway.path_of(moments, centre, mean, gradient, alpha=ALPHA, g=BETS[0])
 
-    return np.column_stack((cells.n, cells.n * (cells.mean - centre))), interval
+def _around(centre: float) -> _Interval:
+    """The interval of the mean uplift around a centre."""
+    return lambda moments: twoway.path_of(*twoway.mean_from(moments, centre), alpha=ALPHA, g=BETS[0])
 
 
 def _ratio(cells: RatioCells) -> tuple[Floats, _Interval]:
@@ -178,48 +230,59 @@ def _ratio(cells: RatioCells) -> tuple[Floats, _Interval]:
 
 
 def _stretches(
-    block: Ints, market: Ints, totals: Floats, window: int
+    moments: twoway.Moments, position: Ints, market: Ints, totals: Floats, window: int, since: int
 ) -> Iterator[tuple[Ints, Ints, twoway.Moments]]:
-    """Moments of the stretches of blocks s to t, for every t and the last `window` starts s.
+    """Moments of the stretches of blocks s to t, for every t from `since` on and the last `window` starts s.
 
-    Block and cell products are differences of running sums. A market's product is not: with each new block it grows by
-    twice the product of the new block's total with the total of the blocks since the start, and by the new block's own
-    square. So the totals of the newest `window` blocks are kept as a grid with block t in column t modulo window.
-    Whatever is kept for each start s is in column s modulo window.
+    Block and cell products are differences of running sums. A market's product is not: it grows by twice the
+    product of the block that comes with the blocks since the start, within each market, and by the block's own.
+    So the totals of the newest `window` blocks are kept as a grid, block t in column t modulo window, as is
+    start s in whatever is kept per start. At every block whose number is a multiple of :data:`_CHUNK` the products
+    are made anew from the grid: so a row hangs on the blocks of its window alone, and the detector can begin there.
+
+    Args:
+        moments: Moments of the whole sample.
+        position: Number of the block of each cell; cells from the first one that is needed on, see :func:`begins_at`.
+        market: Their markets.
+        totals: Their totals.
+        window: Number of starts kept.
+        since: Number of the first block wanted.
 
     Yields:
         Rows t; their starts, rows × window, below 0 where there is none yet; the moments of those there are, row
         after row.
     """
-    _, first, position = np.unique(block, return_index=True, return_inverse=True)
-    markets, market = np.unique(market, return_inverse=True)
-    ends = np.append(first[1:], len(block))
     k = totals.shape[1]
     packed = lower_triangle(k)
-    sums = sum_by(position, totals, len(first))
     total_to, block_to, cell_to = (
-        np.concatenate((np.zeros_like(x[:1]), np.cumsum(x, axis=0)))
-        for x in (sums, products(sums, sums), sum_by(position, products(totals, totals), len(first)))
+        np.concatenate((np.zeros_like(x[:1]), x))
+        for x in (moments.total, moments.squares.block, moments.squares.cell)
     )
-    cells_to = np.append(0, ends)
-    by_market = np.lexsort((position, market))
-    lagged_to = cross_market_products(position[by_market], market[by_market], totals[by_market], len(first))
-
-    grid = np.zeros((len(markets), k, window))
-    gathered = np.empty_like(grid)
-    seen = np.full(len(markets), -window)
-    product, count = np.zeros((window, len(packed))), np.zeros(window, dtype=np.int64)
+    cells_to = np.append(0, moments.n_cells)
     column = np.arange(window)
     lag = np.arange(1, LAGS + 1)[:, None]
-    for chunk in range(0, len(first), _CHUNK):
-        row: Ints = np.arange(chunk, min(chunk + _CHUNK, len(first)))
+    for chunk in range(since // _CHUNK * _CHUNK, len(moments.block), _CHUNK):
+        row: Ints = np.arange(chunk, min(chunk + _CHUNK, len(moments.block)))
+        place = np.searchsorted(position, (chunk - window + 1, chunk, row[-1] + 1))
+        here = slice(place[0], place[-1])
+        codes, code = np.unique(market[here], return_inverse=True)
+        inside = position[here]
+        grid = np.zeros((len(codes), k, window))
+        old = inside < chunk
+        grid[code[old], :, inside[old] % window] = totals[here][old]
+        seen = np.full(len(codes), -window)
+        np.maximum.at(seen, code[old], inside[old])
+        product, count = _anew(grid, seen, chunk, packed)
+        gathered = np.empty_like(grid)
         market_products = np.empty((len(row), window, len(packed)))
         n_markets = np.empty((len(row), window), dtype=np.int64)
+        ends = np.searchsorted(inside, np.append(row, row[-1] + 1))
         for line, t in enumerate(row):
             newest = (t - column) % window  # columns of the starts t, t − 1, …
             product[newest[0]] = count[newest[0]] = 0
             grid[:, :, newest[0]] = 0.0
-            added, present = totals[first[t] : ends[t]], market[first[t] : ends[t]]
+            now = slice(ends[line], ends[line + 1])
+            added, present = totals[here][now], code[now]
             # `gathered` is used again for each block: to allocate a new table would take longer than the products.
             before = np.take(grid, present, axis=0, out=gathered[: len(present)], mode="clip")
             # Not by matrix multiplication, whose threads wait for each other on a busy machine.
@@ -228,19 +291,21 @@ def _stretches(
             # block, and so on.
             cross = np.cumsum(shared[:, :, newest], axis=2)
             square = np.einsum("mi,mj->ij", added, added)
-            for place, (i, j) in enumerate(packed):
-                product[newest, place] += cross[i, j] + cross[j, i] + square[i, j]
+            for place_of, (i, j) in enumerate(packed):
+                product[newest, place_of] += cross[i, j] + cross[j, i] + square[i, j]
             absent = np.bincount(np.minimum(t - seen[present], window), minlength=window)[:window]
             count[newest] += len(present) - np.cumsum(absent)
             grid[present, :, newest[0]] = added
             seen[present] = t
             market_products[line], n_markets[line] = product, count
+        wanted = row >= since
+        row, market_products, n_markets = row[wanted], market_products[wanted], n_markets[wanted]
         end = row[:, None]
         start = end - (end - column) % window
         there = start >= 0
         s, last = start[there], np.broadcast_to(end, start.shape)[there]
         # The product of block b with block b − lag belongs to a stretch that begins at s only if b ≥ s + lag.
-        lagged = lagged_to[lag - 1, last] - lagged_to[lag - 1, np.minimum(s + lag - 1, last)]
+        lagged = moments.lagged[lag - 1, last] - moments.lagged[lag - 1, np.minimum(s + lag - 1, last)]
         yield (
             row,
             start,
@@ -258,3 +323,26 @@ def _stretches(
                 n_cells=cells_to[last + 1] - cells_to[s],
             ),
         )
+
+
+def _anew(grid: Floats, seen: Ints, chunk: int, packed: Sequence[tuple[int, int]]) -> tuple[Floats, Ints]:
+    """The markets' products and the number of markets of each stretch that ends before block number `chunk`.
+
+    Args:
+        grid: Markets × totals × columns of blocks.
+        seen: Number of the newest block of each market.
+        chunk: Number of the block that comes next.
+        packed: The pairs of totals.
+
+    Returns:
+        Columns × packed products, and columns.
+    """
+    window = grid.shape[2]
+    product, count = np.zeros((window, len(packed))), np.zeros(window, dtype=np.int64)
+    start = chunk - 1 - np.arange(window)
+    start = start[start >= max(chunk - window + 1, 0)]
+    since = np.cumsum(grid[:, :, start % window], axis=2)
+    for place, (i, j) in enumerate(packed):
+        product[start % window, place] = np.add.reduce(since[:, i] * since[:, j], axis=0)
+    count[start % window] = (seen[:, None] >= start).sum(axis=0)
+    return product, count

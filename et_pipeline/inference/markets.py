@@ -22,13 +22,13 @@ and path are those of the estimator without weights.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from et_pipeline.inference.cells import Cells, Floats
+from et_pipeline.inference.cells import Cells, Floats, Ints
 from et_pipeline.inference.ratio import RatioCells, difference_of, ratio_path
-from et_pipeline.inference.twoway import IntervalPath, interval_path, mean_of, quadratic, variance
+from et_pipeline.inference.twoway import Estimate, IntervalPath, interval_path, mean_of, quadratic, variance
 
 _CHUNK = 256
 AnyCells = TypeVar("AnyCells", bound=Cells | RatioCells)
@@ -73,6 +73,17 @@ def weighted(cells: AnyCells, *, planned_blocks: int) -> AnyCells:
     return cells._replace(n=cells.n * weights)
 
 
+class Known(NamedTuple):
+    """What was known of the markets before the first of some cells."""
+
+    blocks: int = 0
+    """Blocks before."""
+    market: Ints = np.zeros(0, dtype=np.int64)
+    """Markets in them, in the order in which they appeared."""
+    sizes: Floats = np.zeros(0)
+    """What each arm divides by there; arms × markets, or a number for each market."""
+
+
 def market_weights(cells: Cells | RatioCells, *, planned_blocks: int) -> Floats:
     """The weight of a pair of each cell, about 1 on average; 1 for all where markets differ by no more than chance.
 
@@ -82,11 +93,25 @@ def market_weights(cells: Cells | RatioCells, *, planned_blocks: int) -> Floats:
     """
     if not len(cells.block):
         return np.ones(0)
+    estimate = (
+        difference_of(cells, lags=False) if isinstance(cells, RatioCells) else mean_of(cells, lags=False)
+    )
+    return weights_by(estimate, cells, planned_blocks, Known())
+
+
+def weights_by(estimate: Estimate, cells: Cells | RatioCells, planned_blocks: int, known: Known) -> Floats:
+    """The same for the cells of a sample from a block on.
+
+    Args:
+        estimate: The estimate from the whole sample.
+        cells: Its cells from that block on.
+        planned_blocks: Blocks the plan runs for.
+        known: What was known before that block.
+    """
+    moments, _, _, gradient = estimate
     if isinstance(cells, RatioCells):
-        moments, _, _, gradient = difference_of(cells, lags=False)
         sizes, place = cells.totals[:, 1::2], slice(-2, None)
     else:
-        moments, _, _, gradient = mean_of(cells, lags=False)
         sizes, place = cells.n[:, None], slice(0, 1)
     # A cell's share of what the arms divide by: its derivatives by the totals.
     arms = sizes.shape[1]
@@ -99,10 +124,10 @@ def market_weights(cells: Cells | RatioCells, *, planned_blocks: int) -> Floats:
     grown = of_markets[1] - of_cells[1]
     between = np.divide(of_markets[0] - of_cells[0], grown, out=np.zeros_like(grown), where=grown > 0)
     within = of_cells[0] - between * of_cells[1]
-    known = (between > 0) & (within > 0)
-    ratio = np.divide(between, within, out=np.zeros_like(between), where=known)
+    tell = (between > 0) & (within > 0)
+    ratio = np.divide(between, within, out=np.zeros_like(between), where=tell)
     single = 1 / moments.total[:, : _columns(cells.n).shape[1]].min(axis=1).clip(1)
-    return _relative(cells, sizes, share[:, place], single, ratio, planned_blocks)
+    return _relative(cells, sizes, share[:, place], single, ratio, planned_blocks, known)
 
 
 def _relative(
@@ -112,6 +137,7 @@ def _relative(
     single: Floats,
     ratio: Floats,
     planned_blocks: int,
+    known: Known,
 ) -> Floats:
     """Each cell's weight over the mean weight of all earlier pairs, by what was known before its block.
 
@@ -122,19 +148,22 @@ def _relative(
         single: Share of the sample that one pair is.
         ratio: Variance of the uplift between markets over the variance that the sample's mean has without it.
         planned_blocks: Blocks the plan runs for.
+        known: What was known before the first of the cells.
     """
     blocks, position = np.unique(cells.block, return_inverse=True)
     # Markets in the order in which they appear: then sums do not hang on markets that appear later.
-    known, first, code = np.unique(cells.market, return_index=True, return_inverse=True)
-    code = np.argsort(np.argsort(first))[code]
+    names = np.concatenate((known.market, cells.market))
+    found, first, code = np.unique(names, return_index=True, return_inverse=True)
+    code = np.argsort(np.argsort(first))[code][len(known.market) :]
     share, single, ratio = (np.concatenate((column[:1] * 0, column)) for column in (share, single, ratio))
     weights = np.ones(len(cells.block))
-    seen = np.zeros((sizes.shape[1], len(known)))
+    seen = np.zeros((sizes.shape[1], len(found)))
+    seen[:, : len(known.market)] = known.sizes
     for start in range(0, len(blocks), _CHUNK):
         rows = (position >= start) & (position < start + _CHUNK)
         length = min(_CHUNK, len(blocks) - start)
-        elapsed = np.arange(start, start + length)[:, None]
-        of_market = np.zeros((length, len(known)))
+        elapsed = known.blocks + np.arange(start, start + length)[:, None]
+        of_market = np.zeros((length, len(found)))
         for arm in range(len(seen)):
             grown = np.zeros_like(of_market)
             np.add.at(grown, (position[rows] - start, code[rows]), sizes[rows, arm])

@@ -126,7 +126,7 @@ def _tail(pairs: Floats, kept: Ints) -> Floats:
 
 
 def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:
-    """Running products of blocks with earlier ones, of different markets only, lag by lag.
+    """Products of blocks with earlier ones, of different markets only, lag by lag.
 
     Args:
         position: which of the blocks (0, 1, …) each cell lies in.
@@ -143,8 +143,8 @@ def cross_market_products(position: Ints, market: Ints, totals: Floats, n_blocks
         lagged[lag - 1, lag:] = products(block[lag:], block[:-lag])
     crowded = len(position) * PLACES_A_CELL >= n_blocks * (market.max(initial=-1) + 1)
     within = within_grid if crowded else within_list
-    running: Floats = np.cumsum(lagged - within(position, market, totals, n_blocks), axis=1)
-    return running
+    apart: Floats = lagged - within(position, market, totals, n_blocks)
+    return apart
 
 
 def within_grid(position: Ints, market: Ints, totals: Floats, n_blocks: int) -> Floats:

@@ -8,7 +8,7 @@ computed by running sums in one pass. A row depends on the cells up to its block
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from et_pipeline.inference import boundary as bd
 from et_pipeline.inference.cells import Cells, Floats, Ints
 from et_pipeline.inference.serial import (
+    LAGS,
     cross_market_products,
     degrees_of_blocks,
     effective_blocks,
@@ -104,48 +105,157 @@ class Moments(NamedTuple):
     n_blocks: Ints
     n_cells: Ints
 
+    def first(self, rows: int) -> Moments:
+        """The moments of the first blocks."""
+        return Moments(
+            self.block[:rows],
+            self.total[:rows],
+            Ways(*(way[:rows] for way in self.squares)),
+            self.lagged[:, :rows],
+            self.n_markets[:rows],
+            self.n_blocks[:rows],
+            self.n_cells[:rows],
+        )
 
-def running_moments(block: Ints, market: Ints, totals: Floats, *, lags: bool = True) -> Moments:
+
+class Standing(NamedTuple):
+    """A sample after some of its blocks: from here its moments are continued."""
+
+    moments: Moments
+    """Of these blocks."""
+    market: Ints
+    """The markets in them, each once."""
+    totals: Floats
+    """Their totals, markets × k."""
+
+
+def running_moments(
+    block: Ints, market: Ints, totals: Floats, *, lags: bool = True, before: Standing | None = None
+) -> Moments:
     """Running products of cell totals, by market, block, cell and between blocks.
 
     A market's contribution grows from zzᵀ to (z+d)(z+d)ᵀ when a cell adds d, that is by zdᵀ + dzᵀ + ddᵀ,
     which is summed over the cells of a block and then over blocks.
 
+    Moments that are continued are, to the last bit, those of all cells at once: every sum goes on where it stood.
+
     Args:
         block: cells' block starts, ascending.
         market: cells' markets.
         totals: cells × k totals, centred so that their products do not cancel.
-        lags: whether to compute products between blocks; if not, `lagged` has no rows.
+        lags: whether products between blocks are wanted; without them there are none in `lagged`.
+        before: where the sample stood. Cells may then begin anywhere from the first block on that lies at most
+            :data:`serial.LAGS` blocks before its end.
     """
+    before = _nothing(totals.shape[1], lags=lags) if before is None else before
+    done = before.moments
     blocks, first_cell, position = np.unique(block, return_index=True, return_inverse=True)
+    known = int(np.searchsorted(blocks, done.block[-1:], side="right").sum())
+    ends = np.append(first_cell[1:], len(block))[known:]
     by_market = np.argsort(market, kind="stable")
     position, market = position[by_market], market[by_market]
-    totals = np.asfortranarray(totals[by_market])  # column by column, since each column is summed
-    opens = np.diff(market, prepend=market[:1] - 1) != 0
-    # A running sum for each market: in one running sum over all of them, the rounding error of one market would depend
-    # on the others.
-    after = np.concatenate(
-        [totals[:0], *(np.cumsum(one, axis=0) for one in np.split(totals, np.flatnonzero(opens)[1:]))]
+    totals = np.asfortranarray(totals[by_market])  # columns are what is summed
+    n_new = len(blocks) - known
+    lagged = (
+        cross_market_products(position, np.cumsum(_opens(market)) - 1, totals, len(blocks))[:, known:]
+        if lags
+        else np.zeros((0, n_new, 0))
+    )
+    if known or len(before.market):
+        new = position >= known
+        position, market, totals = position[new] - known, market[new], np.asfortranarray(totals[new])
+    after, opens = _running_by_market(before, market, totals)
+
+    def running(so_far: Floats, cell_products: Floats) -> Floats:
+        return go_on(so_far, sum_by(position, cell_products, n_new))
+
+    block_total = sum_by(position, totals, n_new)
+    return Moments(
+        np.concatenate((done.block, blocks[known:])),
+        go_on(done.total, block_total),
+        Ways(
+            running(done.squares.market, products(2 * after - totals, totals)),
+            go_on(done.squares.block, products(block_total, block_total)),
+            running(done.squares.cell, products(totals, totals)),
+        ),
+        go_on(done.lagged, lagged, axis=1),
+        go_on(done.n_markets, np.bincount(position[opens], minlength=n_new)),
+        np.arange(1, len(done.block) + n_new + 1),
+        np.concatenate((done.n_cells, ends - (len(block) - len(position)) + done.n_cells[-1:].sum())),
     )
 
-    def running(cell_products: Floats) -> Floats:
-        return np.cumsum(sum_by(position, cell_products, len(blocks)), axis=0)
 
-    block_total = sum_by(position, totals, len(blocks))
-    return Moments(
-        blocks,
-        np.cumsum(block_total, axis=0),
-        Ways(
-            running(products(2 * after - totals, totals)),
-            np.cumsum(products(block_total, block_total), axis=0),
-            running(products(totals, totals)),
-        ),
-        cross_market_products(position, np.cumsum(opens) - 1, totals, len(blocks))
-        if lags
-        else np.zeros((0, len(blocks), 0)),
-        np.cumsum(np.bincount(position[opens], minlength=len(blocks))),
-        np.arange(1, len(blocks) + 1),
-        np.append(first_cell[1:], len(block)),
+def standing(
+    moments: Moments, block: Ints, market: Ints, totals: Floats, before: Standing | None
+) -> Standing:
+    """Where a sample stands after the blocks of its moments, or the first of them; markets as they appear.
+
+    Args:
+        moments: its moments up to there.
+        block: block starts of cells, ascending; at least those after `before`.
+        market: their markets.
+        totals: their totals.
+        before: where it stood, if the moments were continued.
+    """
+    before = _nothing(totals.shape[1], lags=False) if before is None else before
+    begin, end = (
+        np.searchsorted(block, done.block[-1:], side="right").sum() for done in (before.moments, moments)
+    )
+    new = slice(begin, end)
+    names = np.concatenate((before.market, market[new]))
+    found, first, code = np.unique(names, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    # One after the other, as in running_moments: what a market stands at comes first.
+    sums = sum_by(place[code], np.concatenate((before.totals, totals[new])), len(found))
+    return Standing(moments, found[order], sums)
+
+
+def _nothing(k: int, *, lags: bool) -> Standing:
+    """Where a sample of k totals stands before its first block."""
+    whole, rows = np.zeros(0, dtype=np.int64), np.zeros((0, k * (k + 1) // 2))
+    lagged = np.zeros((LAGS if lags else 0, 0, rows.shape[1] if lags else 0))
+    nothing = Moments(whole, np.zeros((0, k)), Ways(rows, rows, rows), lagged, whole, whole, whole)
+    return Standing(nothing, whole, np.zeros((0, k)))
+
+
+def _running_by_market(before: Standing, market: Ints, totals: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """What its market stands at after each cell, and whether the market is a new one there.
+
+    Market by market: one running sum over all of them would let a market's rounding hang on the others'.
+
+    Args:
+        before: where the markets stood.
+        market: cells' markets, sorted, within a market by time.
+        totals: their totals.
+    """
+    so_far = len(before.market)
+    names = np.concatenate((before.market, market))
+    order = np.argsort(names, kind="stable") if so_far else slice(None)
+    opens = _opens(names[order])
+    sums = np.concatenate((before.totals, totals))[order]
+    after = np.concatenate(
+        [totals[:0], *(np.cumsum(one, axis=0) for one in np.split(sums, np.flatnonzero(opens)[1:]))]
+    )
+    if not so_far:
+        return after, opens
+    new = np.arange(len(names))[order] >= so_far
+    return after[new], opens[new]
+
+
+def _opens(market: Ints) -> NDArray[np.bool_]:
+    """Which of some sorted markets are not the one before."""
+    opens: NDArray[np.bool_] = np.diff(market, prepend=market[:1] - 1) != 0
+    return opens
+
+
+def go_on(so_far: NDArray[Any], more: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+    """A running sum, continued."""
+    last = np.take(so_far, range(max(so_far.shape[axis] - 1, 0), so_far.shape[axis]), axis=axis)
+    grown = np.cumsum(np.concatenate((last, more), axis=axis), axis=axis)
+    return np.concatenate(
+        (so_far, np.take(grown, range(last.shape[axis], grown.shape[axis]), axis=axis)), axis=axis
     )
 
 
@@ -181,8 +291,18 @@ def mean_of(cells: Cells, *, lags: bool = True) -> Estimate:
         lags: as in :func:`running_moments`.
     """
     centre = pilot_centre(cells)
-    totals = np.column_stack((cells.n, cells.n * (cells.mean - centre)))
-    moments = running_moments(cells.block, cells.market, totals, lags=lags)
+    return mean_from(
+        running_moments(cells.block, cells.market, totals_around(centre, cells), lags=lags), centre
+    )
+
+
+def totals_around(centre: float, cells: Cells) -> Floats:
+    """Number of pairs and sum of the uplift less `centre` of each cell."""
+    return np.column_stack((cells.n, cells.n * (cells.mean - centre)))
+
+
+def mean_from(moments: Moments, centre: float) -> Estimate:
+    """The mean uplift from the moments of :func:`totals_around`."""
     n, total = moments.total.T
     mean = total / n
     gradient = np.column_stack((-mean, np.ones_like(mean))) / n[:, None]

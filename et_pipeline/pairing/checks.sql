@@ -5,12 +5,18 @@ WITH kinds AS (
     FROM reports
     GROUP BY strategy_id, config_version, mode
 ),
+paired AS (
+    SELECT
+        experiment_id, count(*) AS control, count(variant_report_id) AS variant, count(replay_report_id) AS replay
+    FROM pairs
+    GROUP BY experiment_id
+),
 placed AS (
-    SELECT experiment_id, 'control' AS arm, count(*) AS n FROM pairs GROUP BY experiment_id
+    SELECT experiment_id, 'control' AS arm, control AS n FROM paired
     UNION ALL
-    SELECT experiment_id, 'variant' AS arm, count(variant_report_id) AS n FROM pairs GROUP BY experiment_id
+    SELECT experiment_id, 'variant' AS arm, variant AS n FROM paired
     UNION ALL
-    SELECT experiment_id, 'replay' AS arm, count(replay_report_id) AS n FROM pairs GROUP BY experiment_id
+    SELECT experiment_id, 'replay' AS arm, replay AS n FROM paired
     UNION ALL
     SELECT experiment_id, arm, count(*) AS n FROM unmatched GROUP BY experiment_id, arm
 ),
@@ -82,14 +88,22 @@ GROUP BY q.experiment_id, q.arm
 -- Experiments and arms in which more than a share of the reports found no partner. In limited live most controls have
 -- none by design, since the variant gets only a small share of the traffic. Where all trades are compared, no trade
 -- needs a partner. Replays of the control are not part of this check.
-WITH opportunities AS (
-    SELECT experiment_id, 'control' AS arm, 0 AS missed FROM pairs
+WITH paired AS (
+    SELECT experiment_id, count(*) AS control, count(variant_report_id) AS variant
+    FROM pairs
+    GROUP BY experiment_id
+),
+opportunities AS (
+    SELECT experiment_id, 'control' AS arm, control AS found, 0 AS missed FROM paired
     UNION ALL
-    SELECT experiment_id, 'variant', 0 FROM pairs WHERE variant_report_id IS NOT NULL
+    SELECT experiment_id, 'variant', variant, 0 FROM paired WHERE variant > 0
     UNION ALL
-    SELECT experiment_id, arm, 1 FROM unmatched WHERE reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed')
+    SELECT experiment_id, arm, 0, count(*)
+    FROM unmatched
+    WHERE reason NOT IN ('superseded', 'too_early', 'after_end', 'passed', 'both_passed')
+    GROUP BY experiment_id, arm
 )
-SELECT experiment_id, arm, avg(missed) AS share
+SELECT experiment_id, arm, sum(missed) / sum(found + missed) AS share
 FROM opportunities
 WHERE
     experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE matching = 'arms')
@@ -98,7 +112,7 @@ WHERE
         OR (arm = 'control' AND experiment_id NOT IN (SELECT experiment_id FROM experiments WHERE mode = 'limited_live'))
     )
 GROUP BY experiment_id, arm
-HAVING avg(missed) > {most}
+HAVING sum(missed) / sum(found + missed) > {most}
 ORDER BY experiment_id, arm
 
 -- name: reused_reports

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import duckdb
 
-from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.benchmarks import pairing
@@ -42,7 +41,7 @@ PLACE = ("correlation_id", "market_id", "outcome_id", "side")
 FIELDS = f"""{", ".join(TEXTS)}, {", ".join(PLACE)}, 'OperationsReport' AS kind,
     CASE WHEN mode = 'replay' THEN 'gov.backtester' ELSE bot_id END AS bot_id,
     strftime(emitted_at, '%Y-%m-%dT%H:%M:%S.%fZ') AS emitted_at,
-    {{{", ".join(f"{name}: {name}" for name in REPORT_METRICS)}}} AS metrics"""
+    {{{", ".join(f"{name}: {name}" for name in pairing.METRICS)}}} AS metrics"""
 
 
 def rows(folder: Path) -> Iterator[Row]:

@@ -97,7 +97,11 @@ def experiment(scenario: Worth, seed: np.random.SeedSequence) -> Outcome:
     if isinstance(merged, cells.Cells) and scenario.kind == "bounded share":
         counted = weighted(merged, planned_blocks=scenario.blocks) if scenario.over_markets else merged
         looked = bounded.hull(
-            looked, counted, bounds=(-1.0, 1.0), planned_blocks=scenario.blocks, alpha=ALPHA
+            looked,
+            bounded.block_means(counted, (-1.0, 1.0)),
+            bounds=(-1.0, 1.0),
+            planned_blocks=scenario.blocks,
+            alpha=ALPHA,
         )
     return _outcome(path, looked, truth)
 
