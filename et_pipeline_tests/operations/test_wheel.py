@@ -19,6 +19,9 @@ import pytest
 from et_pipeline_tests.conftest import PROJECT
 
 
+pytestmark = pytest.mark.xdist_group("wheel")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout. Built from a copy: what an earlier build left would hide a lost file."""

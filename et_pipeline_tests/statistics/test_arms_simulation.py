@@ -11,6 +11,7 @@ import pytest
 from et_pipeline_tests.statistics import arms_simulation
 from et_pipeline_tests.statistics.arms_simulation import COLUMNS, LiveScenario, Summary, main, run, table_row
 
+pytestmark = pytest.mark.xdist_group("arms_simulation")
 SCENARIOS = [
     LiveScenario("effects", 0.1, 60, 3000, 168, market_sd=0.5, hour_sd=0.3, daily_sd=0.3),
     LiveScenario("memory, t(3)", 0.1, 60, 3000, 168, market_sd=0.5, hour_sd=0.7, phi=0.6, tails=True),

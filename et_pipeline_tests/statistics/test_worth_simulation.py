@@ -11,6 +11,7 @@ import pytest
 from et_pipeline_tests.statistics import worth_simulation
 from et_pipeline_tests.statistics.worth_simulation import Summary, Worth, curse, main, run, table
 
+pytestmark = pytest.mark.xdist_group("worth_simulation")
 SCENARIOS = [
     Worth("by size", "by size", 150, 60, 1500),
     Worth("by size, true uplift", "by size", 150, 60, 1500, own_sizes=True, uplift=0.5),

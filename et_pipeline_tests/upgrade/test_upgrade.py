@@ -18,6 +18,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+pytestmark = pytest.mark.xdist_group("upgrade")
 ARCHIVE = Path(__file__).with_name("data-of-0.1.0.tar.xz")
 NOW = "2026-10-09T12:00:00Z"
 LATER = "2026-10-12T12:00:00Z"

@@ -121,7 +121,9 @@ def test_a_newer_warehouse_is_refused_and_left_alone(settings: Settings):
     with open_warehouse(settings) as connection:
         connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [NEWEST + 1])
     with (
-        pytest.raises(WarehouseError, match=f"version {NEWEST + 1}.*knows versions up to {NEWEST}.*install the newer"),
+        pytest.raises(
+            WarehouseError, match=f"version {NEWEST + 1}.*knows versions up to {NEWEST}.*install the newer"
+        ),
         open_warehouse(settings),
     ):
         pytest.fail("it must not open")
