@@ -104,7 +104,7 @@ def too_long(length: int) -> Fault:
 
 def _loads(text: str) -> Any:
     if _ESCAPED_NUL.search(text):
-        raise _RefusedError("malformed_json", "the line holds an escaped NUL (\\u0000)")
+        raise _RefusedError("malformed_json", "the line contains an escaped NUL (\\u0000)")
     try:
         document = json.loads(
             text,
@@ -120,7 +120,7 @@ def _loads(text: str) -> Any:
         raise _RefusedError("malformed_json", f"not JSON: {what} at character {error.pos + 1}") from error
     except UnicodeEncodeError as error:
         raise _RefusedError(
-            "malformed_json", "the line holds half of a surrogate pair (\\ud800 to \\udfff)"
+            "malformed_json", "the line contains half of a surrogate pair (\\ud800 to \\udfff)"
         ) from error
     except RecursionError as error:
         raise _RefusedError("malformed_json", "the line is nested too deeply") from error
@@ -132,7 +132,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RefusedError("repeated_key", f"the key {shortened(repeated)} stands more than once")
+        raise _RefusedError("repeated_key", f"the key {shortened(repeated)} appears more than once")
     return found
 
 
@@ -143,13 +143,13 @@ def _no_constant(text: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise _RefusedError("malformed_json", f"the number {shortened(text)} is beyond what a double holds")
+        raise _RefusedError("malformed_json", f"the number {shortened(text)} is too large for a double")
     return value
 
 
 def _whole(text: str) -> int:
     if len(text) > 310:
-        raise _RefusedError("malformed_json", f"the number {shortened(text)} is beyond what a double holds")
+        raise _RefusedError("malformed_json", f"the number {shortened(text)} is too large for a double")
     return int(text)
 
 

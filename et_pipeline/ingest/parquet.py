@@ -101,7 +101,7 @@ def _refuse_bomb(path: Path, size: int) -> None:
 
 
 def _unsound(path: Path, error: Exception) -> str:
-    return f"{path.name} is no sound Parquet file: {' '.join(str(error).split())[:200]}"
+    return f"{path.name} is not a valid Parquet file: {' '.join(str(error).split())[:200]}"
 
 
 def _text_bytes(part: pl.DataFrame) -> int:

@@ -141,7 +141,7 @@ def _refuse_packed(path: Path, file: BinaryIO) -> None:
     if kind is not None:
         raise UnreadableError(
             "broken_stream",
-            f"{path.name} holds {kind} bytes under the name of a plain file; allowed: .ndjson for plain text, "
+            f"{path.name} contains {kind} data, but has the name of a plain file; allowed: .ndjson for plain text, "
             ".ndjson.gz, .ndjson.zst, .parquet",
         )
 
@@ -202,9 +202,9 @@ def unreadable(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UnreadableError("vanished", f"{path.name} was listed and then not there any more") from error
+        raise UnreadableError("vanished", f"{path.name} disappeared after it was listed") from error
     except (gzip.BadGzipFile, zlib.error, EOFError, zstandard.ZstdError) as error:
-        sentence = f"{path.name} cannot be decompressed: {error}; nothing of it was taken"
+        sentence = f"{path.name} cannot be decompressed: {error}; none of its lines was ingested"
         raise UnreadableError("broken_stream", sentence) from error
     except OSError as error:
         raise UnreadableError("not_readable", f"{path.name} cannot be read: {error.strerror}") from error
@@ -254,7 +254,7 @@ class ExpansionGuard:
             of = "bytes" if self._bytes_left < 0 else "lines"
             raise UnreadableError(
                 "compression_bomb",
-                f"{self._what} unpacks to more {of} than reports can; nothing of it was taken",
+                f"{self._what} unpacks to more {of} than a snapshot may have; none of its lines was ingested",
             )
 
 

@@ -66,7 +66,9 @@ class Template(NamedTuple):
         """Whether `text`, with its pieces, is a line of this form; null if it has too few pieces."""
         filled = [pl.lit(part) if isinstance(part, str) else pl.col(_name(part)) for part in self.parts]
         is_same = pl.concat_str(filled) == pl.col("text")
-        is_same &= pl.col(_name(self.texts["bot_id"])) != OWN_BOT_ID  # the exact reader counts our own reports
+        is_same &= (
+            pl.col(_name(self.texts["bot_id"])) != OWN_BOT_ID
+        )  # the exact reader counts our own reports
         for piece in self.labels.values():  # the exact reader says what is wrong with others
             text = pl.col(_name(piece)).str
             is_same &= text.len_chars().is_between(1, MAX_LABEL) & ~text.contains(CONTROL_CHARACTERS)

@@ -274,7 +274,7 @@ def _only_deliverer(settings: Settings, patience_s: float) -> Iterator[None]:
     except Timeout as error:
         raise DeliveryBusyError(
             f"another process has been delivering for more than {patience_s:g} s; "
-            "it goes on, and what is pending then goes with the next round"
+            "that process continues, and what is still pending then is delivered in the next round"
         ) from error
     try:
         yield

@@ -102,7 +102,8 @@ class _File(_Strict):
         unknown = sorted({name for route in self.routes for name in route.to} - set(self.addresses))
         if unknown:
             raise ValueError(
-                f"routes: {', '.join(unknown)} stands under no addresses; allowed: {', '.join(sorted(self.addresses))}"
+                f"routes: {', '.join(unknown)} is not one of the addresses; "
+                f"allowed: {', '.join(sorted(self.addresses))}"
             )
         return self
 

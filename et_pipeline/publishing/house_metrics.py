@@ -47,14 +47,14 @@ class HouseMetrics(Collector):
         outages = {outage.source for outage in open_outages(self._connection)}
         yield _gauge(
             "polytraders_bot_inputs_stale",
-            "1 where no new snapshot came for longer than ET_STALL_AFTER, or the source is out.",
+            "1 where no new snapshot came for longer than ET_STALL_AFTER, or a source of reports cannot be reached.",
             "input",
             {source: int(source in outages or self._stale(source)) for source in INPUTS},
         )
         destinations = dict.fromkeys(ROUTES.values(), 0) | dict(self._rows("house_destinations"))
         yield _gauge(
             "polytraders_bot_dependency_unavailable",
-            "1 where a source of reports is out, or the newest message to a destination failed.",
+            "1 where a source of reports cannot be reached, or the newest message to a destination failed.",
             "dependency",
             {f"input:{source}": int(source in outages) for source in INPUTS}
             | {f"output:{name}": int(unavailable) for name, unavailable in destinations.items()},
@@ -79,7 +79,7 @@ class HouseMetrics(Collector):
     def _errors(self) -> Metric:
         family = CounterMetricFamily(
             "polytraders_bot_errors",
-            "Lines in quarantine, failed delivery attempts, messages given up on.",
+            "Lines in quarantine, failed delivery attempts, messages that are no longer tried (dead letters).",
             labels=["bot_id", "error"],
         )
         for error, count in self._rows("house_errors"):

@@ -228,7 +228,9 @@ def _sender(name: str, url: Secret) -> Send:
     with _captured() as log:
         plugin = apprise.Apprise.instantiate(url.reveal(), asset=asset)
     if plugin is None:
-        raise UnavailableError(f"address {name} is no Apprise URL that can be used: {_redacted(log, url)}")
+        raise UnavailableError(
+            f"address {name} is not an Apprise URL that can be used: {_redacted(log, url)}"
+        )
     kinds = {"INFO": "info", "WARN": "warning", "ERROR": "failure"}
 
     def send(message: Message) -> str:

@@ -125,7 +125,7 @@ def verify(connection: duckdb.DuckDBPyConnection, anchors: Iterable[Head] = ()) 
         if seq > expected:
             fault = Fault(expected, "missing", f"row {expected} is missing; the next one is row {seq}")
         elif seq < expected:
-            fault = Fault(seq, "inserted", f"row {seq} stands more than once, or before the first row")
+            fault = Fault(seq, "inserted", f"row {seq} appears more than once, or before the first row")
         elif _row_hash(seq, recorded_at, *rest) != digest:
             fault = Fault(seq, "edited", f"row {seq} was edited: its content does not give its hash")
         elif rest[-1] != hashes[-1]:

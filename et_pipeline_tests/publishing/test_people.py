@@ -288,7 +288,7 @@ def test_a_faulty_file_holds_notifications_back_and_nothing_else(settings, mailb
         assert not run.success
         assert run.output_for_node("deliver_events", "result") == 1  # the signal left
         failed = next(event for event in run.all_events if event.is_step_failure)
-        assert "b stands under no addresses; allowed: a" in failed.step_failure_data.error.message
+        assert "b is not one of the addresses; allowed: a" in failed.step_failure_data.error.message
         with dg.build_sensor_context(instance=instance, resources={"warehouse": warehouse}) as context:
             assert isinstance(publish_pending(context), dg.RunRequest)
         write_directory(settings, "  - {to: [anna]}\n", anna=mailbox.url)
@@ -452,7 +452,7 @@ def test_validate_knows_the_file(settings):
     assert found.returncode == 1
     (result,) = json.loads(found.stdout)["results"]
     assert result["kind"] == "notifications"
-    assert "b stands under no addresses" in result["problems"][0]
+    assert "b is not one of the addresses" in result["problems"][0]
 
 
 def test_a_backup_holds_the_file_and_a_restore_puts_it_back(settings, tmp_path):
