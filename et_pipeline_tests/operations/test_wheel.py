@@ -18,7 +18,6 @@ import pytest
 
 from et_pipeline_tests.conftest import PROJECT
 
-
 pytestmark = pytest.mark.xdist_group("wheel")
 
 
