@@ -20,8 +20,8 @@ SCENARIOS = [
     Worth("pairs", "pairs", 150, 150, 1500, True, 0.42, 0.0),
     Worth("markets", "pairs", 150, 150, 1500, True, 0.42, 0.0, over_markets=True),
     Worth("by size over markets", "by size", 150, 150, 1500, True, 0.42, 0.0, over_markets=True),
-    Worth("all trades", "trades", 150, 150, 4000, True, 0.42, 0.0),
-    Worth("all trades over markets", "trades", 150, 150, 4000, True, 0.42, 0.0, over_markets=True),
+    Worth("all trades", "trades", 150, 150, 4000, True, 1.5, 0.0),
+    Worth("all trades over markets", "trades", 150, 150, 4000, True, 1.5, 0.0, over_markets=True),
     Worth("bounded over markets", "bounded share", 150, 60, 1500, rare=0.02, over_markets=True),
 ]  # fmt: skip
 
