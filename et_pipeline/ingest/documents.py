@@ -116,7 +116,8 @@ def _loads(text: str) -> Any:
         if _ESCAPED_SURROGATE.search(text):
             json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        what = "a second document" if error.msg == "Extra data" else error.msg[0].lower() + error.msg[1:]
+        said = "A second document" if error.msg == "Extra data" else error.msg.removesuffix(" at")
+        what = said[0].lower() + said[1:]
         raise _RefusedError("malformed_json", f"not JSON: {what} at character {error.pos + 1}") from error
     except UnicodeEncodeError as error:
         raise _RefusedError(
@@ -181,7 +182,7 @@ def judge(document: Any) -> Document | Skipped | Fault:
     if metrics is None and decision == PASSED:
         metrics = {}
     if metrics is None:
-        return Fault("missing_field", "metrics is missing or null; every report has it")
+        return Fault("missing_field", "metrics is missing or null; every report must have it")
     if not isinstance(metrics, dict):
         return _wrong_type("metrics", metrics, "an object")
     for name in REPORT_METRICS:
