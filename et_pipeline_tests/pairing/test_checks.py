@@ -46,8 +46,8 @@ def test_a_report_that_is_nowhere_or_in_two_places_is_found(lab: Lab) -> None:
     result = checks.every_report_placed(engine, ["exp"])
     assert not result.passed
     assert result.description is not None
-    assert "exp: 5 reports of the control, 4 in pairs and unmatched" in result.description
-    assert "exp: 5 reports of the variant, 6 in pairs and unmatched" in result.description
+    assert "exp: the control has 5 reports, and 4 are in pairs and unmatched" in result.description
+    assert "exp: the variant has 5 reports, and 6 are in pairs and unmatched" in result.description
 
 
 def test_a_picky_variant_is_noticed_and_limited_lives_controls_are_not(lab: Lab) -> None:
@@ -57,7 +57,7 @@ def test_a_picky_variant_is_noticed_and_limited_lives_controls_are_not(lab: Lab)
     build_pairs(lab.connection, ["exp", "live"])
     result = checks.match_rate(DuckDBEngine(lab.connection))
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert result.description == "exp: 33% of the control's reports"
+    assert result.description == "exp: 33% of the control's reports have no partner"
 
 
 def test_a_lost_cell_is_found(lab: Lab) -> None:
@@ -66,7 +66,7 @@ def test_a_lost_cell_is_found(lab: Lab) -> None:
     lab.connection.execute("DELETE FROM series_cells WHERE block = ?", [START + timedelta(hours=2)])
     result = checks.cells_count_the_pairs(DuckDBEngine(lab.connection))
     assert not result.passed
-    assert result.description == "exp edge_bps: 4 pairs, 3 in cells"
+    assert result.description == "exp edge_bps: there are 4 pairs, and the cells count 3"
 
 
 def test_every_trade_has_to_be_in_a_cell_where_all_of_them_are_compared(lab: Lab) -> None:
@@ -79,4 +79,4 @@ def test_every_trade_has_to_be_in_a_cell_where_all_of_them_are_compared(lab: Lab
     assert checks.cells_count_the_pairs(engine).passed
     lab.connection.execute("UPDATE series_cells SET n_control = n_control - 1 WHERE n_control = 5")
     result = checks.cells_count_the_pairs(engine)
-    assert result.description == "exp edge_bps: 5 control trades, 4 in cells"
+    assert result.description == "exp edge_bps: there are 5 control trades, and the cells count 4"
