@@ -233,7 +233,7 @@ def test_the_command_tells_keeps_and_publishes_what_it_found(settings: Settings,
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["nobody"], "no registered experiment"), ([], "--all"), (["exp", "--all"], "--all")],
+    [(["nobody"], "not a registered experiment"), ([], "--all"), (["exp", "--all"], "--all")],
 )
 def test_what_cannot_be_calibrated_is_refused(settings: Settings, arguments: list[str], said: str):
     with open_warehouse(settings) as connection:
