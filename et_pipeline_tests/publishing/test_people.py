@@ -63,7 +63,7 @@ def mailbox() -> Iterator[Mailbox]:
     box = Mailbox()
 
     def login(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object) -> AuthResult:
-        return AuthResult(success=data.password == PASSWORD.encode())
+        return AuthResult(success=data.password == PASSWORD.encode(), handled=False)
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
