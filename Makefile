@@ -48,11 +48,13 @@ demo: runtime ## make sample reports, run the real job, print a table of verdict
 ui: runtime ## start the Dagster UI with its sensors on
 	@$(BIN)/et ui
 
+# Tests wait for servers, browsers and other processes; one worker more than there are cores keeps the cores busy.
 test: ready ## check style and types and run the tests: about ten minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark and not simulate' -n auto --dist loadgroup --durations=10
+	PYTHONHASHSEED=0 $(BIN)/pytest -m 'not ui and not faults and not spark and not simulate' \
+		-n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadgroup --durations=10
 
 test-ui: ready ## test the whole Dagster UI in a browser
 	$(BIN)/pytest -m ui
