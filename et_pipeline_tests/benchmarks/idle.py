@@ -13,7 +13,7 @@ EMPTY_JOB = str(Path(__file__).with_name("empty_job.py"))
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """The two rows of the table; the target of the first is 1.5 times the import, and one second."""
+    """The two rows of the table."""
     shutil.copytree(PLANS, folder / "idle" / "experiments")
     environment = {"ET_DATA_DIR": str(folder / "idle")}
     et = [RUNTIME_PYTHON, "-m", "et_pipeline"]
@@ -21,14 +21,13 @@ def rows(folder: Path) -> Iterator[Row]:
     ours, theirs = pair(
         [*et, "tick"], [RUNTIME_PYTHON, "-c", "import dagster"], runs=5, environment=environment
     )
-    target = (1.5 * median(theirs) + 1.0) / median(theirs)
     yield Row(
         "a tick that finds nothing new",
         median(ours),
         "python -c 'import dagster'",
         median(theirs),
-        target,
-        0.0,
+        1.0,
+        max(sample.peak_mib for sample in ours),
     )
     (folder / "empty").mkdir()
     (folder / "empty" / "dagster.yaml").touch()
@@ -42,7 +41,7 @@ def rows(folder: Path) -> Iterator[Row]:
     yield Row(
         "the sample tick (--force), processor time",
         processor(forced),
-        "a Dagster job with as many steps, assets and checks, in which nothing is done",
+        "a Dagster job of 11 steps, 22 assets and 22 checks in which nothing is done",
         processor(empty),
         1.0,
         max(sample.peak_mib for sample in forced),
