@@ -49,7 +49,7 @@ ui: runtime ## start the Dagster UI with its sensors on
 	@$(BIN)/et ui
 
 # Tests wait for servers, browsers and other processes; one worker more than there are cores keeps the cores busy.
-test: ready ## check style and types and run the tests: about ten minutes on two cores
+test: ready ## check style and types and run the tests: about twelve minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
