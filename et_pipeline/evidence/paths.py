@@ -63,6 +63,12 @@ class PlannedSeries(NamedTuple):
         return self.terms.role == "primary" and self.experiment.weighting == "markets"
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest possible uplift of a pair."""
+        reach = self.terms.metric.uplift_range
+        return -reach, reach
+
+    @property
     def continued(self) -> bool:
         """Whether its path goes on from a checkpoint: that of a mean over pairs does.
 
@@ -146,10 +152,9 @@ def path_frame(series: PlannedSeries, frame: pl.DataFrame, *, adjust: bool = Tru
 
 def course_options(series: PlannedSeries) -> dict[str, Any]:
     """What is wanted of the course of a continued series, see `course.course_and_checkpoints`."""
-    reach = series.terms.metric.uplift_range
     return {
         "planned_blocks": series.experiment.planned_blocks if series.terms.role == "primary" else None,
-        "bounds": (-reach, reach) if series.estimator == "bounded" else None,
+        "bounds": series.bounds if series.estimator == "bounded" else None,
     }
 
 
@@ -258,7 +263,7 @@ def _estimate(series: PlannedSeries, frame: pl.DataFrame, adjust: bool) -> tuple
     means = None
     if isinstance(cells, Cells) and series.terms.estimator == "bounded":
         counted = weighted(cells, planned_blocks=plan.planned_blocks) if series.over_markets else cells
-        means = block_means(counted, course_options(series)["bounds"])
+        means = block_means(counted, series.bounds)
     return _bounded_by(series, path, means)
 
 
@@ -277,8 +282,7 @@ def _bounded_by(
     if series.horizon is not None:
         path, alarm = on_horizon(path, series.horizon, alpha=plan.alpha, alarm_alpha=plan.alarm_alpha)
     if means is not None:
-        reach = series.terms.metric.uplift_range
-        both = partial(hull, means=means, bounds=(-reach, reach), planned_blocks=plan.planned_blocks)
+        both = partial(hull, means=means, bounds=series.bounds, planned_blocks=plan.planned_blocks)
         wider = both(path._replace(ci_lower=alarm[0], ci_upper=alarm[1]), alpha=plan.alarm_alpha)
         path, alarm = both(path, alpha=plan.alpha), (wider.ci_lower, wider.ci_upper)
         if series.horizon is None:

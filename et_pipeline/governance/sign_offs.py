@@ -58,8 +58,7 @@ REFUSALS: dict[str, str] = {
     "other_plan": "The sign-off was given for another plan than the one in force.",
     "other_evidence": "The sign-off was given for other evidence than the evidence that has to be decided.",
     "weakened": "The present interval no longer supports the verdict, and the sign-off does not say that its signer "
-    "knows "
-    "this.",
+    "knows this.",
     "self_approval": "The owner of a plan may not approve it.",
     "same_person": "The same person has signed this already.",
 }
