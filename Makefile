@@ -48,6 +48,9 @@ demo: runtime ## make sample reports, run the real job, print a table of verdict
 ui: runtime ## start the Dagster UI with its sensors on
 	@$(BIN)/et ui
 
+# The matrices are small: threads of the linear-algebra library would wait for each other on cores that other workers use.
+test faults simulate: export OPENBLAS_NUM_THREADS = 1
+
 # Tests wait for servers, browsers and other processes; one worker more than there are cores keeps the cores busy.
 test: ready ## check style and types and run the tests: about twelve minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -138,14 +139,16 @@ def content(number: int) -> dict[str, Any]:
     )
 
 
-@examples(max_examples=15)
-@given(
-    files=st.lists(st.lists(st.integers(0, 11), max_size=6), min_size=1, max_size=4),
-    pauses=st.lists(st.integers(0, 25), min_size=4, max_size=4),
-)
-def test_whenever_a_tick_ran_the_reports_are_those_of_one_tick_at_the_end(
-    files: list[list[int]], pauses: list[int]
-) -> None:
+FILES = st.lists(st.lists(st.integers(0, 11), max_size=6), min_size=1, max_size=4)
+PAUSES = st.lists(st.integers(0, 25), min_size=4, max_size=4)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.faults)])
+def test_whenever_a_tick_ran_the_reports_are_those_of_one_tick_at_the_end(count: int) -> None:
+    examples(max_examples=count)(given(FILES, PAUSES)(assert_same_as_one_tick_at_the_end))()
+
+
+def assert_same_as_one_tick_at_the_end(files: list[list[int]], pauses: list[int]) -> None:
     def stored(ticks: list[float]) -> tuple[list[Any], list[Any]]:
         with tempfile.TemporaryDirectory() as folder:
             present = Settings(data_dir=Path(folder))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import site
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -25,26 +25,32 @@ def repeat(
     experiment: Callable[[np.random.SeedSequence], T], times: int, seed: int, processes: int
 ) -> list[T]:
     """Runs an experiment with as many seeds, spawned from one."""
-    seeds = np.random.SeedSequence(seed).spawn(times)
-    if processes == 1:
-        return [experiment(one) for one in seeds]
-    with workers(processes) as pool:
-        return list(pool.map(experiment, seeds, chunksize=max(1, times // (8 * processes))))
+    with spread(processes) as over:
+        return over(experiment, np.random.SeedSequence(seed).spawn(times))
+
+
+Over = Callable[[Callable[[np.random.SeedSequence], T], Sequence[np.random.SeedSequence]], list[T]]
 
 
 @contextmanager
-def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that each compute on one thread.
+def spread(processes: int) -> Iterator[Over[Any]]:
+    """Runs experiments in this process, or on several that each compute on one thread.
 
+    A further process costs the processor a second or two before its first experiment.
     Threads of a linear-algebra library that wait for each other on cores which other workers use made a
     simulation of small matrices more than ten times slower.
     """
+    if processes == 1:
+        yield lambda experiment, seeds: [experiment(seed) for seed in seeds]
+        return
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             patch.setenv(name, "1")
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, context, site.addsitedir, (str(ROOT),)) as pool:
-            yield pool
+            yield lambda experiment, seeds: list(
+                pool.map(experiment, seeds, chunksize=max(1, len(seeds) // (8 * processes)))
+            )
 
 
 def options(description: str | None, experiments: int) -> argparse.Namespace:

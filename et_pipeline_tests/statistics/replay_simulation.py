@@ -12,7 +12,7 @@ import argparse
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -57,26 +57,20 @@ GRID = tuple(
 
 
 def verdicts(
-    folder: Path,
-    conditions: Sequence[Condition],
-    *,
-    experiments: int,
-    opportunities: int = 600,
-    seed: int = 1,
+    folder: Path, experiments: Mapping[Condition, int], *, opportunities: int = 600, seed: int = 1
 ) -> dict[Condition, Counter[str]]:
     """How often each verdict falls under each condition, of experiments that the real job judges.
 
     Args:
         folder: An empty data folder.
-        conditions: What is true; no condition twice.
         experiments: How many experiments each condition gets, each with reports of its own.
         opportunities: Opportunities of each.
         seed: Seed of all reports.
     """
     scenarios = {
         f"sim-{place}-{number}": _scenario(f"sim-{place}-{number}", condition, opportunities)
-        for place, condition in enumerate(conditions)
-        for number in range(experiments)
+        for place, (condition, count) in enumerate(experiments.items())
+        for number in range(count)
     }
     with dg.DagsterInstance.ephemeral() as instance:
         now = STARTS_AT + timedelta(days=DAYS + 1)
@@ -92,8 +86,8 @@ def verdicts(
         found = dict(world.rows("SELECT experiment_id, verdict FROM verdicts"))
     assert set(found) == set(scenarios)
     return {
-        condition: Counter(str(found[f"sim-{place}-{number}"]) for number in range(experiments))
-        for place, condition in enumerate(conditions)
+        condition: Counter(str(found[f"sim-{place}-{number}"]) for number in range(count))
+        for place, (condition, count) in enumerate(experiments.items())
     }
 
 
@@ -150,7 +144,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     nulls, total = Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
-        rates = verdicts(Path(folder), GRID, experiments=count)
+        rates = verdicts(Path(folder), dict.fromkeys(GRID, count))
     for condition, found in rates.items():
         shares = (
             f"{found[name] / count:.2f}" for name in ("variant_better", "variant_worse", "inconclusive")

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from et_pipeline.inference import boundary, cells
 from et_pipeline.inference.horizon import Horizon, on_horizon, single_look
 from et_pipeline.inference.twoway import MIN_CLUSTERS, IntervalPath, interval_path, planned_clusters
-from et_pipeline_tests.statistics.parallel import heading, line, options, workers
+from et_pipeline_tests.statistics.parallel import heading, line, options, spread
 from et_pipeline_tests.statistics.scenarios import SCENARIOS, Sample, Scenario, draw
 
 ALPHA = 0.05
@@ -174,10 +174,9 @@ class Summary(NamedTuple):
 
 def run(scenarios: Sequence[Scenario], experiments: int, seed: int, processes: int) -> Iterator[Summary]:
     """Simulates one scenario after another; the result depends on the seed and on nothing else."""
-    with workers(processes) as pool:
+    with spread(processes) as over:
         for scenario, root in zip(scenarios, np.random.SeedSequence(seed).spawn(len(scenarios)), strict=True):
-            outcomes = list(pool.map(partial(experiment, scenario), root.spawn(experiments), chunksize=20))
-            yield summarise(scenario, outcomes)
+            yield summarise(scenario, over(partial(experiment, scenario), root.spawn(experiments)))
 
 
 def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> Summary:

@@ -11,7 +11,7 @@ from et_pipeline.contracts.breakdowns import DELTA
 from et_pipeline_tests.statistics import breakdown_simulation as simulation
 from et_pipeline_tests.statistics.parallel import repeat
 
-EXPERIMENTS = 12
+EXPERIMENTS = 8
 
 
 def rates(scenario: simulation.Scenario) -> np.ndarray:

@@ -18,7 +18,7 @@ SEED = 7
 
 def test_drift_detector_keeps_its_run_length_where_markets_cluster():
     scenario = Scenario("clustered", 220, 30, 3300, market_sd=0.7)
-    outcomes = repeat(partial(drift.experiment, scenario), 24, SEED, processes=1)
+    outcomes = repeat(partial(drift.experiment, scenario), 12, SEED, processes=1)
     lengths = np.array([outcome.run_length["two-way"] for outcome in outcomes])
     assert lengths.mean() >= 1 / drift.ALPHA
     assert np.mean([outcome.false_alarm["two-way"] for outcome in outcomes]) <= 0.05 + 2 * np.sqrt(
@@ -34,7 +34,7 @@ def test_drift_detector_keeps_its_run_length_where_markets_cluster():
 )
 def test_hull_is_true_where_one_of_its_halves_is_not(name: str, fails: str):
     (scenario,) = (scenario for scenario in bounded.SCENARIOS if scenario.name == name)
-    outcomes = repeat(partial(bounded.experiment, scenario._replace(blocks=300)), 100, SEED, processes=1)
+    outcomes = repeat(partial(bounded.experiment, scenario._replace(blocks=300)), 50, SEED, processes=1)
     assert bounded.false_rate(outcomes, fails) > 0.12
     assert bounded.false_rate(outcomes) <= 0.05
 

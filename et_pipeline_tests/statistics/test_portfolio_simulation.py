@@ -9,7 +9,7 @@ from et_pipeline_tests.statistics.parallel import repeat
 
 
 def test_few_of_the_discoveries_that_stand_are_false():
-    found = np.array(repeat(simulation.portfolio, 6, 20261126, processes=1))
+    found = np.array(repeat(simulation.portfolio, 3, 20261126, processes=1))
     each, counted = found[:, 0], found[:, 1]
     error = np.std(counted[:, 2]) / np.sqrt(len(counted))
     assert counted[:, 2].mean() <= simulation.DELTA + 2 * error
