@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from et_pipeline.inference.cells import Floats, Ints
+from et_pipeline.inference.cells import Floats, Ints, blocks_of
 from et_pipeline.inference.ratio import RatioCells
 from et_pipeline.inference.serial import sum_by
 from et_pipeline.inference.twoway import running_moments
@@ -106,7 +106,7 @@ def predicted(block: Ints, market: Ints, numerator: Floats, denominator: Floats)
         denominator: cells' denominators, not negative.
     """
     level = shrunken_ratio(block, market, numerator, denominator)
-    starts, position = np.unique(block, return_inverse=True)
+    starts, _, position = blocks_of(block)
     left = sum_by(position, np.column_stack((numerator - level * denominator, denominator)), len(starts))
     hour: Floats = shrunken_ratio(starts, starts % DAY // HOUR, *left.T)[position]
     return level + hour
@@ -138,7 +138,7 @@ def shrunken_ratio(block: Ints, group: Ints, numerator: Floats, denominator: Flo
     pilot = float(totals[first, 1].sum() / totals[first, 0].sum())
     totals[:, 1] -= pilot * totals[:, 0]  # so that sums of squares lose no digits
     moments = running_moments(block, group, totals, lags=False)
-    _, position = np.unique(block, return_inverse=True)
+    position = blocks_of(block).position
 
     mean = _ratio(moments.total[:, 1], moments.total[:, 0])
     of_groups, of_cells = (

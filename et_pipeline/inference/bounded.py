@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from et_pipeline.inference import twoway
 from et_pipeline.inference.boundary import MAX_LOG_E
-from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.cells import Cells, Floats, Ints, blocks_of
 
 TRUNCATION = 0.75
 """c: the largest share of the capital that one bet may lose (Waudby-Smith and Ramdas use 1/2 or 3/4)."""
@@ -141,7 +141,7 @@ def block_means(cells: Cells, bounds: tuple[float, float]) -> Floats:
     low, high = bounds
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"bounds are {bounds}: allowed are two finite numbers, the smaller first")
-    first = np.unique(cells.block, return_index=True)[1]
+    first = blocks_of(cells.block).first
     if len(first) == 0:
         return np.zeros(0)
     slack = 1e-9 * (high - low)

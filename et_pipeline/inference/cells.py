@@ -39,6 +39,31 @@ class Cells(NamedTuple):
         return Cells(self.block[rows], self.market[rows], self.n[rows], self.mean[rows], self.m2[rows])
 
 
+class Blocks(NamedTuple):
+    """The blocks of rows that stand in order of time."""
+
+    start: Ints
+    """Start of each block."""
+    first: Ints
+    """Its first row."""
+    position: Ints
+    """For each row, which of the blocks (0, 1, …) it lies in."""
+
+
+def blocks_of(block: Ints) -> Blocks:
+    """The blocks of ascending block starts: what ``numpy.unique`` finds, without putting them in order again."""
+    opens = opens_of(block)
+    first = np.flatnonzero(opens)
+    return Blocks(block[first], first, np.cumsum(opens) - 1)
+
+
+def opens_of(ordered: Ints) -> NDArray[np.bool_]:
+    """Which rows of an ordered column are not equal to the row before."""
+    opens = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=opens[1:])
+    return opens
+
+
 def from_pairs(block: ArrayLike, market: ArrayLike, uplift: ArrayLike) -> Cells:
     """Cells of single pairs.
 

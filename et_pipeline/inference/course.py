@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from et_pipeline.inference.bounded import block_means
-from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.cells import Cells, Floats, Ints, blocks_of
 from et_pipeline.inference.markets import Known, weights_by
 from et_pipeline.inference.serial import sum_by
 from et_pipeline.inference.twoway import (
@@ -116,7 +116,7 @@ def course_and_checkpoints(
     by_pairs = running_moments(cells.block, cells.market, totals, before=done and done.newest)
     first = 0 if done is None else int(np.searchsorted(cells.block, done.by_pairs.block[-1], side="right"))
     new = cells.part(first, len(cells.block))
-    _, position = np.unique(new.block, return_inverse=True)
+    position = blocks_of(new.block).position
     squares = new.m2 + new.n * (new.mean - centre) ** 2
     sums = sum_by(position, squares[:, None], len(by_pairs.block) - (before.blocks if before else 0))[:, 0]
     weighted, by_markets = np.zeros((0, 2)), None

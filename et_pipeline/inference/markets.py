@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.cells import Cells, Floats, Ints, blocks_of
 from et_pipeline.inference.ratio import RatioCells, difference_of, ratio_path
 from et_pipeline.inference.twoway import Estimate, IntervalPath, interval_path, mean_of, quadratic, variance
 
@@ -150,7 +150,7 @@ def _relative(
         planned_blocks: Blocks the plan runs for.
         known: What was known before the first of the cells.
     """
-    blocks, position = np.unique(cells.block, return_inverse=True)
+    blocks, _, position = blocks_of(cells.block)
     # Markets in the order in which they appear: then sums do not hang on markets that appear later.
     names = np.concatenate((known.market, cells.market))
     found, first, code = np.unique(names, return_index=True, return_inverse=True)

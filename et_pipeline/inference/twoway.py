@@ -8,13 +8,14 @@ computed by running sums in one pass. A row depends on the cells up to its block
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from et_pipeline.inference import boundary as bd
-from et_pipeline.inference.cells import Cells, Floats, Ints
+from et_pipeline.inference.cells import Cells, Floats, Ints, blocks_of, opens_of
 from et_pipeline.inference.serial import (
     LAGS,
     cross_market_products,
@@ -149,21 +150,21 @@ def running_moments(
     """
     before = _nothing(totals.shape[1], lags=lags) if before is None else before
     done = before.moments
-    blocks, first_cell, position = np.unique(block, return_index=True, return_inverse=True)
+    blocks, first_cell, position = blocks_of(block)
     known = int(np.searchsorted(blocks, done.block[-1:], side="right").sum())
     ends = np.append(first_cell[1:], len(block))[known:]
     by_market = np.argsort(market, kind="stable")
     position, market = position[by_market], market[by_market]
-    totals = np.asfortranarray(totals[by_market])  # columns are what is summed
+    totals = np.take(totals.T, by_market, axis=1).T  # columns are what is summed
     n_new = len(blocks) - known
     lagged = (
-        cross_market_products(position, np.cumsum(_opens(market)) - 1, totals, len(blocks))[:, known:]
+        cross_market_products(position, np.cumsum(opens_of(market)) - 1, totals, len(blocks))[:, known:]
         if lags
         else np.zeros((0, n_new, 0))
     )
     if known or len(before.market):
         new = position >= known
-        position, market, totals = position[new] - known, market[new], np.asfortranarray(totals[new])
+        position, market, totals = position[new] - known, market[new], np.compress(new, totals.T, axis=1).T
     after, opens = _running_by_market(before, market, totals)
 
     def running(so_far: Floats, cell_products: Floats) -> Floats:
@@ -233,21 +234,15 @@ def _running_by_market(before: Standing, market: Ints, totals: Floats) -> tuple[
     so_far = len(before.market)
     names = np.concatenate((before.market, market))
     order = np.argsort(names, kind="stable") if so_far else slice(None)
-    opens = _opens(names[order])
-    sums = np.concatenate((before.totals, totals))[order]
-    after = np.concatenate(
-        [totals[:0], *(np.cumsum(one, axis=0) for one in np.split(sums, np.flatnonzero(opens)[1:]))]
-    )
+    opens = opens_of(names[order])
+    sums = np.concatenate((before.totals, totals))[order] if so_far else totals
+    after = np.empty_like(sums)
+    for begin, end in pairwise([*np.flatnonzero(opens).tolist(), len(sums)]):
+        np.cumsum(sums[begin:end], axis=0, out=after[begin:end])
     if not so_far:
         return after, opens
     new = np.arange(len(names))[order] >= so_far
     return after[new], opens[new]
-
-
-def _opens(market: Ints) -> NDArray[np.bool_]:
-    """Which of some sorted markets are not the one before."""
-    opens: NDArray[np.bool_] = np.diff(market, prepend=market[:1] - 1) != 0
-    return opens
 
 
 def go_on(so_far: NDArray[Any], more: NDArray[Any], axis: int = 0) -> NDArray[Any]:
@@ -298,7 +293,7 @@ def mean_of(cells: Cells, *, lags: bool = True) -> Estimate:
 
 def totals_around(centre: float, cells: Cells) -> Floats:
     """Number of pairs and sum of the uplift less `centre` of each cell."""
-    return np.column_stack((cells.n, cells.n * (cells.mean - centre)))
+    return np.stack((cells.n, cells.n * (cells.mean - centre))).T
 
 
 def mean_from(moments: Moments, centre: float) -> Estimate:
