@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 HEAD = 3 * 4096
 _CHECKSUM = 8
-_AT_ONCE = 64
 
 
 def copy_whole(source: Path, target: Path) -> int:
@@ -68,22 +68,15 @@ def same(source: Path, target: Path, block_size: int) -> bool:
     """Whether two DuckDB files have the same content, by their headers and the checksums of their blocks."""
     with source.open("rb") as one, target.open("rb") as other:
         size = os.fstat(one.fileno()).st_size
-        return size == os.fstat(other.fileno()).st_size and not _different(
-            one.fileno(), other.fileno(), size, block_size
+        return size == os.fstat(other.fileno()).st_size and not any(
+            _different(one.fileno(), other.fileno(), size, block_size)
         )
 
 
-def _different(one: int, other: int, size: int, block_size: int) -> list[tuple[int, int]]:
-    """The places where two files differ: offset and length of runs of blocks, in order."""
-    runs: list[tuple[int, int]] = []
+def _different(one: int, other: int, size: int, block_size: int) -> Iterator[tuple[int, int]]:
+    """The places where two files differ, in order: the offset and the length of the header and of blocks."""
     if os.pread(one, HEAD, 0) != os.pread(other, HEAD, 0):
-        runs.append((0, min(HEAD, size)))
+        yield 0, min(HEAD, size)
     for offset in range(HEAD, size, block_size):
         if os.pread(one, _CHECKSUM, offset) != os.pread(other, _CHECKSUM, offset):
-            length = min(block_size, size - offset)
-            start, so_far = runs[-1] if runs else (0, 0)
-            if start + so_far == offset and so_far < _AT_ONCE * block_size:
-                runs[-1] = (start, so_far + length)
-            else:
-                runs.append((offset, length))
-    return runs
+            yield offset, min(block_size, size - offset)
