@@ -87,20 +87,23 @@ def read_sample(
     if not series.continued:
         return _whole(connection, series)
     kept = _newest(connection, series, since)
-    begin = EPOCH
+    begin, known, unknown = EPOCH, [], EPOCH
     if kept is not None:
-        blocks = kept["pairs.block"]
+        blocks, known = kept["pairs.block"], kept["markets"].tolist()
         row = len(blocks) - STRIDE
         if watched:
             row = min(row, begins_at(_rows_before(connection, series, since)))
         begin += timedelta(microseconds=int(blocks[row]))
-    parameters = series.key | {"since": begin}
-    found = connection.execute(load(__package__, "markets_of_series"), parameters).fetchall()
-    if not found:
+        unknown += timedelta(microseconds=int(blocks[-1]) + 1)
+    found = connection.execute(
+        load(__package__, "markets_of_series"), series.key | {"since": unknown}
+    ).fetchall()
+    markets = sorted({*known, *(name for (name,) in found)})
+    if not markets:
         _drop(connection, series, since, [])
         return None
-    markets = sorted({name for (name,) in found}.union(() if kept is None else kept["markets"].tolist()))
-    relation = connection.sql(load(__package__, "newest_cells"), params=parameters | {"markets": markets})
+    parameters = series.key | {"since": begin, "markets": markets}
+    relation = connection.sql(load(__package__, "newest_cells"), params=parameters)
     cells = _in_order(inference_cells(pl.DataFrame(relation)), series.experiment.time_block_us, len(markets))
     before = None if kept is None else _unpacked(kept, markets)
     # The detector may look back beyond what the course needs.
@@ -121,7 +124,10 @@ def read_sample(
 
 def _in_order(cells: Cells, time_block: int, markets: int) -> Cells:
     """Cells by block, then market."""
-    order = np.argsort((cells.block - cells.block.min()) // time_block * markets + cells.market)
+    # They are mostly in order as they are stored, which only this way of sorting makes use of.
+    order = np.argsort(
+        (cells.block - cells.block.min()) // time_block * markets + cells.market, kind="stable"
+    )
     return Cells._make(column[order] for column in cells)
 
 

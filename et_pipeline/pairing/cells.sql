@@ -64,6 +64,7 @@ FROM {stale} AS c
 INNER JOIN experiment_metrics AS m ON m.experiment_id = c.experiment_id AND m.metric = '{metric}'
 INNER JOIN totals AS t ON t.cell = c.cell
 INNER JOIN spreads AS s ON s.cell = c.cell
+ORDER BY c.cell
 
 -- name: missing
 -- The number of pairs in each stale cell that have no value of one metric, see `missing_values`.
