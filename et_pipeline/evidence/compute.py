@@ -31,7 +31,7 @@ from et_pipeline.evidence.ratios import write_sample_ratios
 from et_pipeline.evidence.spread import Spread, spread_of_pairs
 from et_pipeline.experiments.registered import RegisteredExperiment, registered_experiments
 from et_pipeline.inference.arms import spread
-from et_pipeline.inference.cells import Cells
+from et_pipeline.inference.cells import Cells, blocks_of
 from et_pipeline.inference.course import Course
 from et_pipeline.inference.diagnostics import describe
 from et_pipeline.inference.drift import WINDOW, DriftPath, drift_of, drift_path
@@ -211,7 +211,7 @@ def _diagnose(
     if sample.course is None:
         row = _arms(engine, series, sample, last)
     else:
-        row = _pairs(engine, series, sample, sample.course, pairs, before) | {"share_won": won / pairs}
+        row = _pairs(engine, series, sample, sample.course, before) | {"share_won": won / pairs}
     row |= {
         "as_of": last["as_of"],
         "relative_change": series.terms.metric.change(row["mean_control"], row["mean_variant"]),
@@ -271,14 +271,14 @@ def _without_largest(series: PlannedSeries, sample: Sample) -> dict[str, Any]:
 
 
 def _pairs(
-    engine: Engine, series: PlannedSeries, sample: Sample, course: Course, pairs: int, before: Spread
+    engine: Engine, series: PlannedSeries, sample: Sample, course: Course, before: Spread
 ) -> dict[str, Any]:
     """The diagnostics that only a comparison of pairs has."""
     found = describe(course)
     single = (
         _levels(sample.frame)
         if series.terms.metric.is_ratio
-        else spread_of_pairs(engine, series, pairs, course.centre, before)._asdict()
+        else spread_of_pairs(engine, series, course, before)._asdict()
     )
     row = single | {
         "market_correlation": _number(found.within_market),
@@ -358,7 +358,7 @@ def _by_windows(cells: Cells | RatioCells, since: int, margin: float, alpha: flo
     It is computed over stretches of blocks that begin at multiples of the window, whatever `since` is, so that a row
     that is computed again is the same to the last bit.
     """
-    blocks, first_cell = np.unique(cells.block, return_index=True)
+    blocks, first_cell, _ = blocks_of(cells.block)
     offset = np.append(first_cell, len(cells.block))
     for start in range(int(np.searchsorted(blocks, since)) // WINDOW * WINDOW, len(blocks), WINDOW):
         low, high = max(start - WINDOW, 0), min(start + WINDOW, len(blocks))

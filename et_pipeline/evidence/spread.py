@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from et_pipeline.common.sql import load
 from et_pipeline.evidence.paths import PlannedSeries
+from et_pipeline.inference.course import Course
 from et_pipeline.pairing.columns import arm_value, uplift_of_pair
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
 
-WIDTH = 4.0
+WIDTH = 8.0
 """Standard errors of the mean that the median is looked for on each side of where it was."""
 
 
@@ -25,20 +26,17 @@ class Spread(NamedTuple):
     mean_variant: float | None = None
 
 
-def spread_of_pairs(
-    engine: Engine, series: PlannedSeries, pairs: int, centre: float, before: Spread
-) -> Spread:
+def spread_of_pairs(engine: Engine, series: PlannedSeries, course: Course, before: Spread) -> Spread:
     """The spread of single pairs, of all of them.
 
-    A median of millions of numbers costs three times what counting them does, so it is looked for where it was: where
-    the middle pairs lie within narrow limits, what lies within these is put in order and nothing else. It is the same
-    number either way.
+    The standard deviation is that of the cells. A median of millions of numbers costs three times what counting them
+    does, so it is looked for where it was: where the middle pairs lie within narrow limits, what lies within these is
+    put in order and nothing else. It is the same number either way.
 
     Args:
         engine: Where the pairs are.
         series: The series.
-        pairs: About how many pairs there are.
-        centre: A point amid the uplifts, so that the sum of their squares does not cancel.
+        course: Its course.
         before: What was found last.
     """
     metric = series.terms.metric
@@ -50,21 +48,27 @@ def spread_of_pairs(
         variant=arm_value(metric, "variant"),
         experiment_id=series.experiment.experiment_id,
     )
-    around, reach = before.median_uplift or 0.0, WIDTH * (before.sd_uplift or 0.0) / math.sqrt(max(pairs, 1))
-    limits = {"low": _number(around - reach), "high": _number(around + reach)}
-    query = load(__package__, "spread", single=single, centre=_number(centre), **limits)
-    ((n, mean, square, control, variant, below, not_above),) = engine.rows(query)
-    if not n:
-        return Spread()
-    first, last = (n - 1) // 2, n // 2
-    if engine.local and below <= first and last < not_above:
-        places = {"number": last - first + 1, "further": first - below}
-        query = load(__package__, "middle", single=single, **places, **limits)
-    else:
-        query = load(__package__, "median", single=single)
-    ((median,),) = engine.rows(query)
-    sd = math.sqrt(max(square - mean**2, 0.0) * n / (n - 1)) if n > 1 else None
+    pairs, total = course.by_pairs.total[-1].tolist()
+    rest = max(course.squares[-1] - total**2 / pairs, 0.0)
+    sd = math.sqrt(rest / (pairs - 1)) if pairs > 1 else None
+    ((control, variant),) = engine.rows(load(__package__, "means", single=single))
+    median = _median(engine, single, int(pairs), before)
     return Spread(median, sd, control, variant)
+
+
+def _median(engine: Engine, single: str, pairs: int, before: Spread) -> float | None:
+    """The median of the uplifts; None where there are no pairs."""
+    if engine.local and before.median_uplift is not None:
+        reach = WIDTH * (before.sd_uplift or 0.0) / math.sqrt(pairs)
+        low, high = (_number(before.median_uplift + way * reach) for way in (-1, 1))
+        ((below,),) = engine.rows(load(__package__, "below", single=single, low=low))
+        values = engine.frame(load(__package__, "between", single=single, low=low, high=high))
+        number, up_to = pairs // 2 + 1, below + values["pairs"].cum_sum()
+        if below < pairs - number + 1 and number <= up_to.max():
+            middle = [values["uplift"][int((up_to < place).sum())] for place in (pairs - number + 1, number)]
+            return float(sum(middle)) / 2
+    ((whole,),) = engine.rows(load(__package__, "median", single=single))
+    return None if whole is None else float(whole)
 
 
 def _number(value: float) -> str:

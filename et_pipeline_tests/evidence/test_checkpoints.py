@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from et_pipeline.evidence.compute import build_evidence, read_series
 from et_pipeline.evidence.spread import Spread, spread_of_pairs
 from et_pipeline.experiments.registered import registered_experiments
+from et_pipeline.inference.cells import from_pairs
+from et_pipeline.inference.course import course_of
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline.warehouse.engine import DuckDBEngine
@@ -165,13 +167,9 @@ def test_the_median_that_is_looked_for_where_it_was_is_the_median(
             "?::DOUBLE AS edge_bps_uplift, 1::UBIGINT AS opportunity_key, 1 AS candidates",
             [[value + shift * number] for value in values],
         )
-        found = spread_of_pairs(DuckDBEngine(connection), series, len(uplifts), uplifts[0], before)
-        assert (
-            found.median_uplift
-            == spread_of_pairs(
-                DuckDBEngine(connection), series, len(uplifts), uplifts[0], Spread()
-            ).median_uplift
-        )
+        course = course_of(from_pairs([0] * len(uplifts), [0] * len(uplifts), uplifts))
+        found = spread_of_pairs(DuckDBEngine(connection), series, course, before)
+        assert found == spread_of_pairs(DuckDBEngine(connection), series, course, Spread())
         assert found.median_uplift == pytest.approx(statistics.median(uplifts), rel=1e-15)
         assert (found.mean_control, found.mean_variant) == (2.0, 3.0)
         if len(uplifts) > 1:
