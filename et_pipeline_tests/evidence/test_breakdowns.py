@@ -64,7 +64,7 @@ def test_a_value_has_the_interval_of_an_experiment_of_its_pairs_alone(lab: Lab) 
 def test_ticks_and_order_do_not_matter(live: bool) -> None:
     reports = some_reports(5, 200, **({"mode": "live"} if live else {}))
     states = []
-    for size in (len(reports), 83):
+    for size in (len(reports), 150):
         with open_lab() as lab:
             lab.plan(plan=ASKED, **(LIVE if live else {}))
             detail = {"plan": {"traffic_split_pct": 10}}

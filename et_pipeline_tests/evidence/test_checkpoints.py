@@ -22,6 +22,7 @@ from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline.warehouse.engine import DuckDBEngine
 from et_pipeline_tests.evidence.lab import add_experiment, hour, put_cells
+from et_pipeline_tests.migrated import put_warehouse
 
 TABLES = ("series_interval_path", "series_intervals", "series_diagnostics", "series_drift", "replay_fidelity")
 PAIRED = (None, None, None, None)
@@ -85,6 +86,7 @@ def test_any_history_gives_the_same_rows_with_or_without_checkpoints(
     """Each tick brings blocks, changes one that lies back, and may find the table of checkpoints emptied."""
     rng = np.random.default_rng(seed)
     ours = Settings(data_dir=tmp_path_factory.mktemp("continued"), mode="limited_live")
+    put_warehouse(ours)
     with open_warehouse(ours) as connection:
         add_experiment(connection, ours, metrics=METRICS, **kind)
         end = 0
@@ -149,7 +151,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=VALUES, more=st.lists(VALUES, min_size=1, max_size=3), shift=st.sampled_from([0.0, 0.1, 300.0]))
 def test_the_median_that_is_looked_for_where_it_was_is_the_median(
     single_pairs: duckdb.DuckDBPyConnection, first: list[float], more: list[list[float]], shift: float

@@ -64,8 +64,8 @@ def test_any_order_and_any_ticks_give_the_same_paths(seed: int) -> None:
     for order in (replays_last, chance.sample(items, len(items))):
         with open_lab() as lab:
             lab.plan()
-            for start in range(0, len(order), 60):
-                lab.ingest(*order[start : start + 60])
+            for start in range(0, len(order), 110):
+                lab.ingest(*order[start : start + 110])
                 tick(lab)
             gone = chance.sample([item for item in items if item["report_id"].startswith("r")], 5)
             lab.ingest(displaced=gone)

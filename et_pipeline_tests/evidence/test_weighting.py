@@ -31,12 +31,14 @@ def world() -> Iterator[tuple[Lab, Cells]]:
     with open_lab() as lab:
         lab.plan("exp", g=OPTIONS["g"])
         lab.plan("by-market", plan='{"weighting": "markets"}', g=OPTIONS["g"])
+        reports = []
         for i in range(PAIRS):
             name = f"m{market[i]:02}"
-            lab.ingest(
+            reports += [
                 report(f"c{i}", f"o{i}", float(second[i]), market_id=name, edge_bps=0.0),
                 variant_report(f"v{i}", f"o{i}", market_id=name, edge_bps=float(uplift[i])),
-            )
+            ]
+        lab.ingest(*reports)
         names = ["exp", "by-market"]
         build_pairs(lab.connection, names)
         build_cells(lab.connection, names)
@@ -100,6 +102,7 @@ def every_kind() -> Iterator[Lab]:
                 split = {"plan": {"traffic_split_pct": 50}}
                 audit.append(lab.connection, START, name, "plan_registered", detail=split)
                 names.append(name)
+        reports = []
         for i in range(PAIRS):
             arms = [
                 {
@@ -112,11 +115,12 @@ def every_kind() -> Iterator[Lab]:
                 for arm in (0, 1)
             ]
             at = float(second[i])
-            lab.ingest(
+            reports += [
                 report(f"c{i}", f"o{i}", at, **arms[0]),
                 variant_report(f"v{i}", f"o{i}", at, **arms[1]),
                 report(f"l{i}", f"p{i}", at, strategy_id="live", **arms[1]),
-            )
+            ]
+        lab.ingest(*reports)
         build_pairs(lab.connection, names)
         build_cells(lab.connection, names)
         build_evidence(lab.connection, names)

@@ -48,7 +48,7 @@ def test_a_stride_holds_the_blocks_that_products_look_back_on() -> None:
     assert STRIDE > LAGS
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     markets=st.sampled_from([1, 5, 60, 700]),
@@ -88,7 +88,7 @@ def test_any_history_of_ticks_and_late_reports_gives_the_same_bits(
                 assert_same_bits(one, of_whole[one.blocks])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     blocks=st.sampled_from([20, 90, 330]),

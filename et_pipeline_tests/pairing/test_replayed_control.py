@@ -62,11 +62,11 @@ def test_in_limited_live_nothing_is_replayed(lab: Lab) -> None:
     assert lab.rows(UNMATCHED) == []
 
 
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.faults)])
 def test_whenever_it_comes_in_whatever_order_and_however_often_the_last_replay_counts(
     lab: Lab, every: int
 ) -> None:
-    """In 8 of the 24 orders; `make faults` has all of them."""
+    """In 4 of the 24 orders, each with another report first; `make faults` has all of them."""
     reports = (
         report("c1", "o1", edge_bps=1.0),
         variant_report("v1", "o1", edge_bps=5.0),
@@ -163,7 +163,7 @@ def test_like_for_like_the_difference_is_held_within_the_winsor_limits(lab: Lab)
 dyadic = st.integers(-4_000, 4_000).map(lambda number: number / 16)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     trades=st.lists(st.tuples(dyadic, dyadic, dyadic), min_size=1, max_size=6),
     flattery=st.integers(-3_000, 3_000).map(lambda number: number / 8),

@@ -127,7 +127,7 @@ def test_order_and_number_of_ticks_do_not_matter(live: bool) -> None:
         random.Random(order).shuffle(reports)
         with open_lab() as lab:
             lab.plan(plan=ASKED, **(LIVE if live else {}))
-            size = (len(reports), 7, 41)[order]
+            size = (len(reports), 19, 41)[order]
             for start in range(0, len(reports), size):
                 lab.ingest(*reports[start : start + size])
                 tick(lab)

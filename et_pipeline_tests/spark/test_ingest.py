@@ -23,6 +23,7 @@ from et_pipeline.spark.session import spark_engine
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.ingest.lab import NOW, compressed, ndjson, report
 
+pytestmark = pytest.mark.xdist_group("sail")
 BOOKS = (
     "SELECT * EXCLUDE (ingested_at, mtime_ns, batch, snapshot_id) FROM snapshots",
     "SELECT * EXCLUDE (snapshot_id) FROM quarantine",

@@ -18,6 +18,7 @@ from et_pipeline_tests.job.conftest import World, generate
 from et_pipeline_tests.job.test_real_reports import REAL
 from et_pipeline_tests.spark.lab import reports_to_cells, same_cells, same_pairs
 
+pytestmark = pytest.mark.xdist_group("sail")
 SAID = (
     "SELECT experiment_id, state, verdict, announced_as_of, n_pairs FROM verdicts",
     "SELECT experiment_id, metric, as_of, n_pairs, n_markets, n_blocks FROM interval_path",
@@ -68,6 +69,7 @@ def tick(*both: World) -> None:
         assert not world.failed_checks(result) - {"match_rate", "little_in_quarantine"}
 
 
+@pytest.mark.spark
 def test_the_sample_is_the_same(cluster: str, tmp_path: Path) -> None:
     """Half of the snapshots are late on the cluster, so whose line is the duplicate differs; the sums do not."""
     with worlds(tmp_path, cluster) as (local, remote):

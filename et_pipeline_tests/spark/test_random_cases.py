@@ -18,6 +18,8 @@ from et_pipeline_tests.pairing.test_order import EXPERIMENTS, plan_all
 from et_pipeline_tests.pairing.test_segments import ASKED, LIVE, some_reports
 from et_pipeline_tests.spark.lab import open_twins
 
+pytestmark = pytest.mark.xdist_group("sail")
+
 
 def history(chance: random.Random, size: int) -> list[dict[str, Any]]:
     """Reports of few opportunities at few moments, with values that add up differently in another order."""

@@ -7,16 +7,17 @@ in limited live), three snapshots, one tick, and its DAGSTER_HOME. `later/` hold
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
+from typer.testing import CliRunner
+
+from et_pipeline.cli import app
+from et_pipeline_tests.conftest import run_et
 
 pytestmark = pytest.mark.xdist_group("upgrade")
 ARCHIVE = Path(__file__).with_name("data-of-0.1.0.tar.xz")
@@ -31,24 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("upgrade")
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
-    et(folder, NOW, "tick", "--force")
-    return folder
-
-
-def et(folder: Path, now: str, *arguments: str) -> str:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ET_", "DAGSTER_"))
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "et_pipeline", *arguments],
-        env=environment | {"ET_DATA_DIR": str(folder), "ET_NOW": now, "ET_MODE": "limited_live"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_et(folder, "tick", "--force", ET_NOW=NOW)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return folder
 
 
 def count(folder: Path, table: str) -> dict[str, int]:
@@ -95,15 +81,25 @@ def test_its_dagster_home_loads_and_its_partitions_stay_readable(
         assert {record.partition_key for record in now} == set(EXPERIMENTS)
 
 
-def test_it_ticks_on_and_a_rebuild_finds_no_difference(data: Path) -> None:
+def test_it_ticks_on_and_a_rebuild_finds_no_difference(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ET_DATA_DIR", str(data))
+    monkeypatch.setenv("ET_NOW", LATER)
+    monkeypatch.setenv("ET_MODE", "limited_live")
+    monkeypatch.setenv("DAGSTER_HOME", str(data / "dagster"))
+
+    def et(*arguments: str) -> str:
+        done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
     messages = len(list((data / "outbox").glob("*.json")))
     before = count(data, "pairs")
     shutil.copytree(data / "later", data / "report_bus", dirs_exist_ok=True)
-    et(data, LATER, "tick")
+    et("tick")
     after = count(data, "pairs")
     assert all(after[name] > before[name] for name in EXPERIMENTS)
-    et(data, LATER, "rebuild", "--check")
-    et(data, LATER, "audit", "verify")
-    status = json.loads(et(data, LATER, "status", "--json"))
+    et("rebuild", "--check")
+    et("audit", "verify")
+    status = json.loads(et("status", "--json"))
     assert {item["experiment_id"] for item in status["experiments"]} == set(EXPERIMENTS)
     assert len(list((data / "outbox").glob("*.json"))) > messages
