@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import hypothesis
 import pytest
 from filelock import FileLock
 
+from et_pipeline import cli
 from et_pipeline.commands.quiet_exit import quiet_exit
 from et_pipeline.insight.publish import holds
 from et_pipeline.settings import Settings
@@ -65,24 +70,50 @@ def run_et(
 
     The deployment allows limited live, as `et demo` does for its samples.
     """
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("ET_") and name != "DAGSTER_HOME"
-    }
     return subprocess.run(
         [
             sys.executable,
             *(("-m", "et_pipeline") if "ET_ENGINE" in environment else ("-c", BARE)),
             *arguments,
         ],
-        env={**clean, "ET_DATA_DIR": str(data_dir), "ET_MODE": "limited_live", **environment},
+        env=_environment(data_dir, environment),
         cwd=PROJECT,
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
+
+
+def call_et(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the same command line in this process, which has imported its libraries already."""
+    printed = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+    umask = os.umask(0)
+    os.umask(umask)
+    with (
+        patch.dict(os.environ, _environment(data_dir, environment), clear=True),
+        patch.object(sys, "argv", ["et", *arguments]),
+        contextlib.redirect_stdout(printed[0]),
+        contextlib.redirect_stderr(printed[1]),
+        warnings.catch_warnings(),
+        pytest.raises(SystemExit) as end,
+    ):
+        try:
+            cli.main()
+        finally:
+            os.umask(umask)
+    out, err = (stream.buffer.getvalue().decode() for stream in printed)  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(["et", *arguments], int(end.value.code or 0), out, err)
+
+
+def _environment(data_dir: Path, changes: dict[str, str]) -> dict[str, str]:
+    """The environment of a command: without the settings of the shell that started the tests."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ET_") and name != "DAGSTER_HOME"
+    }
+    return {**clean, "ET_DATA_DIR": str(data_dir), "ET_MODE": "limited_live", **changes}
 
 
 @pytest.fixture(scope="session")

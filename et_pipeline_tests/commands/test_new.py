@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from et_pipeline.contracts.plan import Plan, parse_plan
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et, run_et
 
 NOW = "2026-11-26T13:00:00Z"
 OPTIONS = [
@@ -37,20 +37,20 @@ def test_options_make_a_plan_that_is_valid_and_lies_ahead(tmp_path: Path) -> Non
     assert plan.starts_at == datetime(2026, 11, 28, tzinfo=UTC)
     assert plan.ends_at == datetime(2026, 12, 5, tzinfo=UTC)
     assert [metric.name for metric in plan.guardrails] == ["slippage_bps"]
-    again = run_et(tmp_path, "new", "line-v5", *OPTIONS)
+    again = call_et(tmp_path, "new", "line-v5", *OPTIONS)
     assert again.returncode == 1
     assert "exists already" in again.stderr
-    valid = run_et(tmp_path, "validate", str(tmp_path / "experiments"), "--json", ET_NOW=NOW)
+    valid = call_et(tmp_path, "validate", str(tmp_path / "experiments"), "--json", ET_NOW=NOW)
     assert json.loads(valid.stdout)["results"][0]["warnings"] == []
 
 
 def test_a_limited_live_plan_is_valid_too(tmp_path: Path) -> None:
-    assert run_et(tmp_path, "new", "live", *OPTIONS, "--live").returncode == 0
+    assert call_et(tmp_path, "new", "live", *OPTIONS, "--live").returncode == 0
     assert written(tmp_path, "live").matching.method == "arms"
 
 
 def test_what_is_missing_or_not_allowed_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    done = run_et(tmp_path, "new", "line-v5", "--title", "x")
+    done = call_et(tmp_path, "new", "line-v5", "--title", "x")
     assert done.returncode == 1
     assert "missing: --hypothesis, --owner, --control, --variant" in done.stderr
     for options, named in (
@@ -58,9 +58,9 @@ def test_what_is_missing_or_not_allowed_is_named_and_nothing_is_written(tmp_path
         (["--guardrail", "slippage_bps"], "slippage_bps=1.0"),
         (["--primary", "edgy"], "allowed: edge_bps"),
     ):
-        done = run_et(tmp_path, "new", "line-v5", *OPTIONS, *options)
+        done = call_et(tmp_path, "new", "line-v5", *OPTIONS, *options)
         assert done.returncode == 1 and named in done.stderr, done.stderr
-    assert run_et(tmp_path, "new", "../line", *OPTIONS).returncode == 1
+    assert call_et(tmp_path, "new", "../line", *OPTIONS).returncode == 1
     assert not list(tmp_path.rglob("*.yaml"))
 
 
@@ -83,32 +83,32 @@ def test_in_a_terminal_it_asks(tmp_path: Path) -> None:
 
 
 def test_validate_warns_of_dates_behind_and_refuses_nothing_for_them(tmp_path: Path) -> None:
-    run_et(tmp_path, "new", "soon", *OPTIONS, ET_NOW=NOW)
+    call_et(tmp_path, "new", "soon", *OPTIONS, ET_NOW=NOW)
     plan = str(tmp_path / "experiments" / "soon.yaml")
     for now, said in (
         ("2026-11-27T00:00:00Z", ""),
         ("2026-11-29T00:00:00Z", "starts_at"),
         ("2027-06-01T00:00:00Z", "ends_at"),
     ):
-        done = run_et(tmp_path, "validate", plan, ET_NOW=now)
+        done = call_et(tmp_path, "validate", plan, ET_NOW=now)
         assert done.returncode == 0
         assert ("warning" in done.stdout) == bool(said)
         assert said in done.stdout
 
 
 def test_validate_says_where_a_plan_or_snapshot_lies_in_the_wrong_folder(tmp_path: Path) -> None:
-    run_et(tmp_path, "generate", str(tmp_path), "--opportunities", "50", "--files", "1")
+    call_et(tmp_path, "generate", str(tmp_path), "--opportunities", "50", "--files", "1")
     experiments, reports = tmp_path / "experiments", tmp_path / "report_bus"
     (snapshot,) = reports.iterdir()
     (plan,) = experiments.iterdir()
     snapshot.rename(experiments / snapshot.name)
     plan.rename(reports / plan.name)
-    done = run_et(tmp_path, "validate", str(tmp_path), "--json")
+    done = call_et(tmp_path, "validate", str(tmp_path), "--json")
     assert done.returncode == 1
     said = {Path(item["path"]).name: item["problems"] for item in json.loads(done.stdout)["results"]}
     assert said[plan.name] == [f"{reports / plan.name}: a plan is not read here; move it to {experiments}"]
     assert said[snapshot.name] == [
         f"{experiments / snapshot.name}: a snapshot is not read here; move it to {reports}"
     ]
-    elsewhere = run_et(tmp_path / "other", "validate", str(reports / plan.name))
+    elsewhere = call_et(tmp_path / "other", "validate", str(reports / plan.name))
     assert elsewhere.returncode == 0

@@ -11,32 +11,32 @@ import pytest
 from et_pipeline.commands.run_tick import STEPS, tick
 from et_pipeline.definitions import defs
 from et_pipeline.settings import Settings
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et, run_et
 
 DEAD_PORT = "nats://127.0.0.1:9"
 
 
 def test_one_attempt_against_a_dead_port_stalls_nobody_for_good(tmp_path: Path) -> None:
-    assert run_et(tmp_path, "generate", str(tmp_path), "--opportunities", "300").returncode == 0
-    assert run_et(tmp_path, "tick").returncode == 0
+    assert call_et(tmp_path, "generate", str(tmp_path), "--opportunities", "300").returncode == 0
+    assert call_et(tmp_path, "tick").returncode == 0
     failed = run_et(tmp_path, "bus", "snapshot", ET_NATS_URL=DEAD_PORT, ET_NATS_TIMEOUT="1")
     assert failed.returncode == 1
     note = tmp_path / "report_bus" / "nats" / "outage.txt"
     assert note.exists()
-    assert run_et(tmp_path, "tick", "--force").returncode == 0
-    (row,) = json.loads(run_et(tmp_path, "status", "--json").stdout)["experiments"]
+    assert call_et(tmp_path, "tick", "--force").returncode == 0
+    (row,) = json.loads(call_et(tmp_path, "status", "--json").stdout)["experiments"]
     assert row["state"] != "stalled"
     ended = run_et(tmp_path, "bus", "forget")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "Ended the outage that began at" in ended.stdout
     assert not note.exists()
-    assert json.loads(run_et(tmp_path, "bus", "forget", "--json").stdout) == {"ended": None}
+    assert json.loads(call_et(tmp_path, "bus", "forget", "--json").stdout) == {"ended": None}
 
 
 def test_progress_names_the_stage_that_runs_with_files_lines_and_megabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_et(tmp_path, "generate", str(tmp_path), "--opportunities", "2000", "--files", "3")
+    call_et(tmp_path, "generate", str(tmp_path), "--opportunities", "2000", "--files", "3")
     monkeypatch.setenv("ET_DATA_DIR", str(tmp_path))
     said: list[str] = []
     tick(Settings.from_env(), say=said.append)
