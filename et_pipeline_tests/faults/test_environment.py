@@ -104,7 +104,7 @@ def as_undisturbed(nursery: Nursery, reference: Reference, data: Path, there: Re
         pytest.param("warehouse", 0, marks=slow),
         ("warehouse", 200),
         pytest.param("warehouse", 1000, marks=slow),
-        ("published", 0),
+        pytest.param("published", 0, marks=slow),
         pytest.param("published", 400, marks=slow),
     ],
 )
@@ -243,19 +243,17 @@ def left_log(nursery: Nursery, data: Path, there: Registry, moment: str) -> Path
     return log
 
 
-LOGS = [
+EVERY_LOG = [
     "ingest.ingest._read_group",
-    *(
-        pytest.param(moment, marks=slow)
-        for moment in ("pairing.pairs.build_pairs", "governance.decide.decide", "publishing.outbox.record")
-    ),
+    "pairing.pairs.build_pairs",
+    "governance.decide.decide",
+    "publishing.outbox.record",
 ]
 
 
-@pytest.mark.parametrize("moment", LOGS)
-@pytest.mark.parametrize(
-    "kept", [0.6, *(pytest.param(share, marks=slow) for share in (0.0, 0.02, 0.3, 0.999))]
-)
+@slow  # in short: warehouse/test_warehouse.py, the rest of a log
+@pytest.mark.parametrize("moment", EVERY_LOG)
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.3, 0.6, 0.999])
 def test_a_log_that_was_cut_off_loses_only_the_step_that_wrote_it(
     nursery: Nursery, reference: Reference, data: Path, there: Registry, *, moment: str, kept: float
 ) -> None:
@@ -268,7 +266,9 @@ HEAD = 100
 """Bytes at the beginning of a log that say what it is: with others there, DuckDB takes it for noise."""
 
 
-@pytest.mark.parametrize("moment", LOGS)
+@pytest.mark.parametrize(
+    "moment", [EVERY_LOG[0], *(pytest.param(moment, marks=slow) for moment in EVERY_LOG[1:])]
+)
 @pytest.mark.parametrize("place", [0.6, *(pytest.param(share, marks=slow) for share in (0.01, 0.3, 0.95))])
 def test_a_log_with_other_bytes_is_named_left_alone_and_restored(
     nursery: Nursery,
