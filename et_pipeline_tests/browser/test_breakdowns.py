@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from et_pipeline_tests.browser.test_review_pages import CHROMIUM, DESKTOP, PAPER, PHONE, axe, browser, opened
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et
 from et_pipeline_tests.insight.figures import Database, Page, not_found
 
 __all__ = ["browser"]
@@ -28,7 +28,7 @@ HOSTILE = "<b>&\"' "
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated experiment whose reports have labels: one that reads like a tag, and more than fifty others."""
     folder = tmp_path_factory.mktemp("broken-down") / "data"
-    made = run_et(folder.parent, "generate", str(folder), "--experiments", "1", "--opportunities", "2500",
+    made = call_et(folder.parent, "generate", str(folder), "--experiments", "1", "--opportunities", "2500",
                   "--uplift", "edge_bps=2")  # fmt: skip
     assert made.returncode == 0, made.stderr
     plan = folder / "experiments" / "generated-1.yaml"
@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             desk = HOSTILE if number < 5 else f"desk {number}"
             lines.append(json.dumps(document | {"labels": {"desk": desk, "venue": None}}))
         snapshot.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    ticked = run_et(folder, "tick")
+    ticked = call_et(folder, "tick")
     assert ticked.returncode == 0, ticked.stderr
     return folder
 
@@ -74,7 +74,7 @@ def test_every_figure_is_that_of_the_table_and_a_label_stays_text(data: Path) ->
 
 
 def test_rebuilt_from_the_snapshots_they_are_the_same(data: Path) -> None:
-    done = run_et(data, "rebuild", "--check", "--json")
+    done = call_et(data, "rebuild", "--check", "--json")
     tables = {row["table"]: row for row in json.loads(done.stdout)["tables"]}
     assert done.returncode == 0
     assert tables["breakdowns"]["present"] > 80 and tables["segment_cells"]["present"] > 5000

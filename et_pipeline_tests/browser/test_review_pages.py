@@ -12,7 +12,7 @@ import pytest
 
 from et_pipeline.insight.pages import write_pages
 from et_pipeline.settings import Settings
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et
 from et_pipeline_tests.insight.figures import Database, Page, not_found
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -94,7 +94,7 @@ def test_a_page_is_quiet_fits_and_is_accessible(browser, pages: Path, name: str)
 def limited_live(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three limited-live experiments: one as planned, one with a wrong split, one with a large split unsigned."""
     folder = tmp_path_factory.mktemp("live") / "data"
-    made = run_et(folder.parent, "generate", str(folder), "--matching", "nearest", "--experiments", "3",
+    made = call_et(folder.parent, "generate", str(folder), "--matching", "nearest", "--experiments", "3",
                   "--opportunities", "1500", "--uplift", "edge_bps=4")  # fmt: skip
     assert made.returncode == 0, made.stderr
     for number, split in ((2, 20), (3, 60)):
@@ -102,7 +102,7 @@ def limited_live(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text, changed = re.subn(r"traffic_split_pct: .*", f"traffic_split_pct: {split}", plan.read_text())
         assert changed == 1
         plan.write_text(text)
-    ticked = run_et(folder, "tick", ET_MODE="limited_live")
+    ticked = call_et(folder, "tick", ET_MODE="limited_live")
     assert ticked.returncode == 0, ticked.stderr
     return folder / "published" / "pages"
 

@@ -23,7 +23,7 @@ from et_pipeline.contracts.plan import read_plans
 from et_pipeline.ingest.listing import list_snapshots
 from et_pipeline.ingest.reader import MAX_BAD_LINES, SMALL_BYTES, read_snapshot
 from et_pipeline.settings import Settings
-from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, run_et
+from et_pipeline_tests.conftest import PROJECT, SAMPLE_PLANS, call_et, run_et
 from et_pipeline_tests.ingest import lab
 from et_pipeline_tests.job.conftest import World
 from et_pipeline_tests.registry import Answer, serving
@@ -199,7 +199,7 @@ def test_quotes_and_braces_pair_like_any_other_text(hostile) -> None:
     assert world.rows("SELECT experiment_id, count(*) FROM pairs GROUP BY 1 ORDER BY 1") == expected
     assert world.rows("SELECT count(*) FROM reports") == [(40 * 2 * len(HOSTILE),)]
     assert world.rows("SELECT count(DISTINCT market_id) FROM pairs") == [(4 * len(HOSTILE),)]
-    rebuilt = run_et(world.folder, "rebuild", "--check", **world.environment)
+    rebuilt = call_et(world.folder, "rebuild", "--check", **world.environment)
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
 
 
@@ -248,7 +248,7 @@ def test_no_word_is_a_link_an_image_or_html_in_the_metadata_of_runs(hostile) -> 
 def test_no_word_is_a_colour_or_a_command_in_a_terminal(hostile) -> None:
     world, _ = hostile
     for command in (("status",), ("show", "shadow-2"), ("validate", str(world.settings.report_bus_dir))):
-        done = run_et(world.folder, *command, **world.environment)
+        done = call_et(world.folder, *command, **world.environment)
         assert "Traceback" not in done.stderr
         assert "[/red][link=https://evil.example]x" in done.stdout or command[0] == "validate"
         assert "\x1b" not in done.stdout
@@ -309,7 +309,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("written")
     data, creds = folder / "data", folder / "bus.creds"
     creds.write_text(f"-----BEGIN NATS USER JWT-----\nMARK3RJWT\n------END NATS USER JWT------\n{SEED}\n")
-    generated = run_et(
+    generated = call_et(
         data, "generate", str(data), "--opportunities", "2000", "--uplift", "edge_bps=-20", "--days", "10"
     )
     assert generated.returncode == 0, generated.stderr
@@ -330,7 +330,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
                 (("outbox", "list", "--json"), bus),
                 (("spec",), bus),
             ):
-                done = run_et(data, *command, **environment, **more)
+                run = run_et if command[0] == "tick" else call_et
+                done = run(data, *command, **environment, **more)
                 printed += done.stdout + done.stderr
         finally:
             os.umask(before)

@@ -19,7 +19,7 @@ from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.read import read_experiment
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et
 
 pytestmark = pytest.mark.xdist_group("review_pages")
 SAMPLES = {
@@ -387,7 +387,7 @@ def test_the_plan_on_the_page_is_the_plan_in_force(sample: Settings) -> None:
 def test_a_primary_that_the_plan_derives_has_a_page(tmp_path: Path) -> None:
     """It has no column in `pairs`, so there is no picture of its single uplifts."""
     folder = tmp_path / "data"
-    assert run_et(folder, "generate", str(folder), "--opportunities", "300").returncode == 0
+    assert call_et(folder, "generate", str(folder), "--opportunities", "300").returncode == 0
     plan = folder / "experiments" / "generated-1.yaml"
     text = plan.read_text(encoding="utf-8")
     plan.write_text(
@@ -396,7 +396,7 @@ def test_a_primary_that_the_plan_derives_has_a_page(tmp_path: Path) -> None:
             "name: edge_bps\n  below: 0\n  role: primary",
         )
     )
-    done = run_et(folder, "tick", "--json")
+    done = call_et(folder, "tick", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["failures"] == [], done.stdout + done.stderr
     page = (folder / "published" / "pages" / "generated-1.html").read_text(encoding="utf-8")
     assert "edge_bps.below.0" in page and "Single uplifts" not in page

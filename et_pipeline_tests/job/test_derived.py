@@ -8,7 +8,7 @@ import duckdb
 import pytest
 import yaml
 
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et
 
 PLANS = {
     "generated-1": {
@@ -32,8 +32,8 @@ PLANS = {
 @pytest.mark.parametrize("matching", ["correlation", "arms"])
 def test_derived_metrics_flow_through_a_tick_and_a_rebuild(tmp_path: Path, matching: str) -> None:
     folder = tmp_path / "data"
-    made = run_et(
-        folder, "generate", str(folder), "--experiments", "2", "--opportunities", "900", "--money",
+    made = call_et(
+        folder, "generate", str(folder), "--experiments", "2", "--opportunities", "600", "--money",
         "--matching", matching,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -43,7 +43,7 @@ def test_derived_metrics_flow_through_a_tick_and_a_rebuild(tmp_path: Path, match
         if matching == "arms":
             plan["metrics"][0].pop("estimator", None)
         path.write_text(yaml.safe_dump(plan), encoding="utf-8")
-    ticked = run_et(folder, "tick")
+    ticked = call_et(folder, "tick")
     assert ticked.returncode == 0, ticked.stdout + ticked.stderr
     with duckdb.connect(str(folder / "published" / "experiments.duckdb"), read_only=True) as connection:
         rows = connection.execute(
@@ -62,9 +62,9 @@ def test_derived_metrics_flow_through_a_tick_and_a_rebuild(tmp_path: Path, match
         ("generated-2", "slippage_bps.by.notional_usd", True, True, False),
     ]
     assert others == [("generated-1", "markets", True), ("generated-2", "pairs", True)]
-    shown = run_et(folder, "show", "generated-2")
+    shown = call_et(folder, "show", "generated-2")
     assert "edge_bps.below.0, mean over pairs (secondary):" in shown.stdout
     page = (folder / "published" / "pages" / "generated-1.html").read_text(encoding="utf-8")
     assert "edge_bps.by.filled_size, mean over markets" in page
-    rebuilt = run_et(folder, "rebuild", "--check")
+    rebuilt = call_et(folder, "rebuild", "--check")
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
