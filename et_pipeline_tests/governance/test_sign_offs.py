@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,19 +25,54 @@ from et_pipeline.governance.sign_offs import (
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import open_warehouse
 from et_pipeline_tests.governance.world import World
+from et_pipeline_tests.migrated import put_warehouse
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], World]:
+    """Worlds with an experiment under review that needs so many approvals, each made once and closed."""
+
+    @cache
+    def make(approvers: int) -> World:
+        settings = Settings(data_dir=tmp_path_factory.mktemp("under-review"))
+        settings.experiments_dir.mkdir()
+        settings.report_bus_dir.mkdir()
+        put_warehouse(settings)
+        with open_warehouse(settings) as connection:
+            world = World(settings, connection)
+            world.write_plan(promotion={"request_review": True, "approvers": approvers})
+            for name in ("anna", "bert", "olga"):
+                world.person(name)
+            world.tick()
+            world.better()
+            world.tick(hours=6)
+            if approvers > 1:
+                world.sign("anna")
+                world.tick()
+            assert world.state() == "promotion_review"
+        return world
+
+    return make
 
 
 @pytest.fixture
-def reviewed(world: World) -> World:
+def copied(made: Callable[[int], World], tmp_path: Path) -> Iterator[Callable[[int], World]]:
+    """A copy of such a world, for one test."""
+    with ExitStack() as opened:
+
+        def copy(approvers: int) -> World:
+            first = made(approvers)
+            settings = Settings(data_dir=shutil.copytree(first.settings.data_dir, tmp_path / "data"))
+            keys = {name: settings.data_dir / "keys" / name for name in first.keys}
+            return World(settings, opened.enter_context(open_warehouse(settings)), first.now, keys)
+
+        yield copy
+
+
+@pytest.fixture
+def reviewed(copied: Callable[[int], World]) -> World:
     """An experiment under review; anna and bert may sign, olga owns the plan."""
-    world.write_plan()
-    for name in ("anna", "bert", "olga"):
-        world.person(name)
-    world.tick()
-    world.better()
-    world.tick(hours=6)
-    assert world.state() == "promotion_review"
-    return world
+    return copied(1)
 
 
 def refused(world: World, refusal: str) -> None:
@@ -327,18 +364,9 @@ def test_without_ssh_keygen_nothing_counts_and_nothing_breaks(reviewed, monkeypa
 
 
 @pytest.fixture
-def two(world: World) -> World:
-    """An experiment under review that needs two different people."""
-    world.write_plan(promotion={"request_review": True, "approvers": 2})
-    for name in ("anna", "bert", "olga"):
-        world.person(name)
-    world.tick()
-    world.better()
-    world.tick(hours=6)
-    world.sign("anna")
-    world.tick()
-    assert world.state() == "promotion_review"
-    return world
+def two(copied: Callable[[int], World]) -> World:
+    """An experiment under review that needs two different people; anna has signed."""
+    return copied(2)
 
 
 def test_two_different_people_suffice(two):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -228,19 +229,31 @@ def agree(path: Path, command: Any) -> Judgement:
     return judged
 
 
+def walked(path: Path, moments: Sequence[int], **reports: Any) -> Iterator[int]:
+    """Ticks at each of these hours, with the reports of all hours since the one before."""
+    for before, moment in pairwise((0, *moments)):
+        for hour in range(before, moment):
+            path.add(hour, **reports)
+        path.tick(moment)
+        yield moment
+
+
+WAYS = [(4.0, 1.0, "variant_better"), (0.0, 1.0, "equivalent"), (4.0, 0.9, None)]
+
+
 @pytest.mark.parametrize(
-    ("uplift", "fill", "ends"),
-    [(4.0, 1.0, "variant_better"), (0.0, 1.0, "equivalent"), (4.0, 0.9, None)],
+    ("uplift", "fill", "ends", "moments"),
+    [
+        *((*way, (8, 24, 40)) for way in WAYS),
+        *(pytest.param(*way, range(4, 41, 4), marks=pytest.mark.faults) for way in WAYS),
+    ],
 )
 def test_every_surface_says_the_same_at_every_moment_of_a_path(
-    settings: Settings, command: Any, uplift: float, fill: float, ends: str | None
+    settings: Settings, command: Any, uplift: float, fill: float, ends: str | None, moments: Sequence[int]
 ) -> None:
     path = Path(settings)
     seen = set()
-    for hour in range(0, 40, 8):
-        for block in range(hour, hour + 8):
-            path.add(block, uplift=uplift, fill=fill)
-        path.tick(hour + 8)
+    for _ in walked(path, moments, uplift=uplift, fill=fill):
         agree(path, command)
         seen.add(path.verdict()["verdict"])
     path.tick(60)
@@ -250,16 +263,19 @@ def test_every_surface_says_the_same_at_every_moment_of_a_path(
 
 
 @pytest.mark.parametrize(
-    ("split", "ends", "method"),
+    ("split", "ends", "method", "moments"),
     [
-        (50, "variant_better", "arms"),
-        (40, "inconclusive", "nearest"),
-        pytest.param(50, "variant_better", "nearest", marks=pytest.mark.faults),
-        pytest.param(40, "inconclusive", "arms", marks=pytest.mark.faults),
+        (50, "variant_better", "arms", (5, 20, 40)),
+        (40, "inconclusive", "nearest", (5, 20, 40)),
+        *(
+            pytest.param(split, ends, method, range(5, 41, 5), marks=pytest.mark.faults)
+            for split, ends in ((50, "variant_better"), (40, "inconclusive"))
+            for method in ("arms", "nearest")
+        ),
     ],
 )
 def test_every_surface_says_the_same_of_a_limited_live_experiment(
-    settings: Settings, command: Any, split: int, ends: str, method: str
+    settings: Settings, command: Any, split: int, ends: str, method: str, moments: Sequence[int]
 ) -> None:
     """The arms get the same number of opportunities: as planned at 50 %, not as planned at 40 %."""
     path = Path(
@@ -269,10 +285,7 @@ def test_every_surface_says_the_same_of_a_limited_live_experiment(
         matching={"method": method, "tolerance": "30s"},
     )
     reasons = []
-    for hour in range(0, 40, 5):
-        for block in range(hour, hour + 5):
-            path.add(block, uplift=4.0)
-        path.tick(hour + 5)
+    for _ in walked(path, moments, uplift=4.0):
         agree(path, command)
         reasons.append(path.verdict()["reason"])
     path.tick(60)
@@ -291,11 +304,11 @@ def test_every_surface_says_the_same_while_reports_are_out_and_after(
     three_hours = 3 * 3_600_000_000  # and 40 are too short for a look of a plan
     path = Path(replace(settings, stall_after_us=three_hours), boundary="mixture")
     seen = []
-    for hour in range(0, 40, 5):
-        if hour not in (10, 15):
-            for block in range(hour, hour + 5):
+    for before, hour in pairwise((0, 5, 10, 15, 20, 25, 40)):
+        if hour not in (15, 20):
+            for block in range(before, hour):
                 path.add(block, uplift=2.0)
-        path.tick(hour + 5)
+        path.tick(hour)
         agree(path, command)
         seen.append(path.verdict()["state"])
     assert seen[:5] == ["sampling", "sampling", "stalled", "stalled", "sampling"]
