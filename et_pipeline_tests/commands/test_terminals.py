@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from et_pipeline.commands import terminal
+from et_pipeline_tests.conftest import call_et
 
 TITLE = "Gr\u00f6\u00dfer als vorher \u2013 \u5e02\u5834"
 
@@ -33,7 +34,7 @@ def refused_plan(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_what_an_encoding_does_not_have_ends_no_command(refused_plan: Path, encoding: str) -> None:
     done = et(refused_plan.parent, "validate", str(refused_plan), encoding=encoding)
     assert done.returncode == 1 and b"Traceback" not in done.stderr
@@ -43,7 +44,7 @@ def test_what_an_encoding_does_not_have_ends_no_command(refused_plan: Path, enco
     assert missing.stderr.decode(encoding).startswith("et: ")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_a_json_document_is_the_same_in_every_encoding(refused_plan: Path, encoding: str) -> None:
     done = et(refused_plan.parent, "validate", str(refused_plan), "--json", encoding=encoding)
     [result] = json.loads(done.stdout.decode("ascii"))["results"]
@@ -56,9 +57,9 @@ def test_a_folder_that_dagster_cannot_use_is_refused_by_its_name(tmp_path: Path,
     folder = tmp_path / name
     (folder / "experiments").mkdir(parents=True)
     (folder / "report_bus").mkdir()
-    done = et(folder, "tick")
-    assert done.returncode == 1 and b"Traceback" not in done.stderr
-    assert name in done.stderr.decode() and "give the folder another name" in done.stderr.decode()
+    done = call_et(folder, "tick")
+    assert done.returncode == 1 and done.stderr.startswith("et: ")
+    assert name in done.stderr and "give the folder another name" in done.stderr
     assert not (folder / "dagster").exists()
 
 
@@ -67,7 +68,7 @@ def test_validate_tells_what_a_tick_would_not_read(tmp_path: Path, refused_plan:
     (folder / "sub").mkdir(parents=True)
     for name in ("Upper.YAML", "sub/inner.yaml", "a.jsonl", "read.yaml"):
         (folder / name).write_bytes(refused_plan.read_bytes())
-    done = et(tmp_path, "validate", str(folder), "--json")
+    done = call_et(tmp_path, "validate", str(folder), "--json")
     assert done.returncode == 1
     kinds = {Path(item["path"]).name: item["kind"] for item in json.loads(done.stdout)["results"]}
     assert kinds == {"Upper.YAML": "unread", "inner.yaml": "unread", "a.jsonl": "unread", "read.yaml": "plan"}
@@ -96,6 +97,6 @@ def test_a_database_of_another_version_is_refused_by_name(tmp_path: Path, versio
     path.parent.mkdir()
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE schema_version AS SELECT ? AS version", [version])
-    done = et(tmp_path, "status")
-    assert done.returncode == 1 and b"Traceback" not in done.stderr
-    assert str(path) in done.stderr.decode() and told in done.stderr.decode()
+    done = call_et(tmp_path, "status")
+    assert done.returncode == 1 and done.stderr.startswith("et: ")
+    assert str(path) in done.stderr and told in done.stderr

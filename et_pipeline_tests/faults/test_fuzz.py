@@ -200,15 +200,29 @@ def looked_at(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.xdist_group("sample_run")
-@settings(max_examples=120)
-@given(
-    command=st.sampled_from(COMMANDS),
-    words=st.lists(
+COMMAND_LINES = {
+    "command": st.sampled_from(COMMANDS),
+    "words": st.lists(
         st.sampled_from(WORDS) | st.text(st.characters(blacklist_characters="\0"), max_size=12), max_size=5
     ),
-)
+}
+
+
+@pytest.mark.xdist_group("sample_run")
+@settings(max_examples=40)
+@given(**COMMAND_LINES)
 def test_any_command_line(looked_at: Path, command: list[str], words: list[str]) -> None:
+    answers(looked_at, command, words)
+
+
+@pytest.mark.faults
+@settings(max_examples=400)
+@given(**COMMAND_LINES)
+def test_any_of_many_command_lines(looked_at: Path, command: list[str], words: list[str]) -> None:
+    answers(looked_at, command, words)
+
+
+def answers(looked_at: Path, command: list[str], words: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ET_DATA_DIR", str(looked_at))
         patch.setattr(sys, "argv", ["et", *command, *words])

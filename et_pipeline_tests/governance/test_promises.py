@@ -83,4 +83,5 @@ def test_the_commands_of_the_recipe_tell_the_truth(tmp_path: Path, command: str,
     with duckdb.connect(str(Settings(data_dir=data).analyst_path), read_only=True) as connection:
         assert not_found(Page(html), Database(connection, "generated-1-after")) == []
         assert connection.execute("SELECT count(*) FROM promises").fetchall() == [(1,)]
-    et("rebuild", "--check")
+    if folder == "kept":
+        et("rebuild", "--check")

@@ -83,7 +83,6 @@ def test_a_tick_notes_the_experiments_that_changed_and_no_other(world: World) ->
     assert set(first) == few
     assert first[ENDED]["interval_path"].startswith(f"![interval path of {ENDED}](data:image/")
     assert first[ENDED]["page"].endswith(f"{ENDED}.html")
-    world.tick()
     assert noted(world.tick()) == {}, "nothing is new"
     assert unsynced(world, few) == {}
 

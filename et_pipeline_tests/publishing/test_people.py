@@ -33,7 +33,7 @@ from et_pipeline.publishing.people import MAX_PARTS, TITLES, Occurrence, address
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.backup import back_up, restore
 from et_pipeline.warehouse.connection import open_warehouse, transaction
-from et_pipeline_tests.conftest import run_et
+from et_pipeline_tests.conftest import call_et, run_et
 from et_pipeline_tests.registry import serving
 
 NOW = datetime(2026, 11, 3, 13, tzinfo=UTC)
@@ -448,7 +448,7 @@ def test_an_address_is_read_from_its_variable_or_file_when_it_delivers(settings,
 
 def test_validate_knows_the_file(settings):
     write_directory(settings, "  - {to: [b]}\n", a="json://a")
-    found = run_et(settings.data_dir, "validate", str(settings.data_dir), "--json")
+    found = call_et(settings.data_dir, "validate", str(settings.data_dir), "--json")
     assert found.returncode == 1
     (result,) = json.loads(found.stdout)["results"]
     assert result["kind"] == "notifications"
@@ -471,11 +471,11 @@ def test_notify_test_tells_which_address_takes_a_message(settings, mailbox):
     taken = run_et(settings.data_dir, "notify", "test", "anna")
     assert (taken.returncode, taken.stderr) == (0, "")
     assert mailbox.mails[0]["Subject"] == "ExperimentTracker: test message"
-    both = run_et(settings.data_dir, "notify", "test", "--json")
+    both = call_et(settings.data_dir, "notify", "test", "--json")
     assert both.returncode == 1
     results = json.loads(both.stdout)["results"]
     assert [(result["address"], result["taken"]) for result in results] == [("anna", True), ("gone", False)]
-    unknown = run_et(settings.data_dir, "notify", "test", "bert")
+    unknown = call_et(settings.data_dir, "notify", "test", "bert")
     assert unknown.returncode == 1
     assert "has no address bert; known addresses: anna, gone" in unknown.stderr
 
@@ -485,7 +485,7 @@ def test_a_tick_that_fails_tells_people_in_the_same_command(settings, mailbox):
     for folder in ("experiments", "report_bus"):
         (settings.data_dir / folder).mkdir()
     settings.published_dir.write_text("a file where the folder has to be")
-    failed = run_et(settings.data_dir, "tick")
+    failed = call_et(settings.data_dir, "tick")
     assert failed.returncode == 1
     assert "failed in analyst_database" in failed.stderr
     (mail,) = mailbox.mails
