@@ -24,7 +24,7 @@ from et_pipeline.evidence.paths import (
     path_of_course,
     read_cells,
 )
-from et_pipeline.inference.cells import Cells, merge
+from et_pipeline.inference.cells import Cells, Ints, merge
 from et_pipeline.inference.course import (
     STRIDE,
     Checkpoint,
@@ -104,12 +104,18 @@ def read_sample(
         return None
     parameters = series.key | {"since": begin, "markets": markets}
     relation = connection.sql(load(__package__, "newest_cells"), params=parameters)
-    cells = _in_order(inference_cells(pl.DataFrame(relation)), series.experiment.time_block_us, len(markets))
+    frame = pl.DataFrame(relation)
+    order = _in_order(frame, series.experiment.time_block_us, len(markets))
+    cells = Cells._make(column[order] for column in inference_cells(frame))
+    values = frame.select("numerator_control", "numerator_variant").to_numpy()[order]
     before = None if kept is None else _unpacked(kept, markets)
     # The detector may look back beyond what the course needs.
     from_checkpoint = 0 if before is None else int(np.searchsorted(cells.block, before.course.block[-STRIDE]))
     course, new = course_and_checkpoints(
-        cells.part(from_checkpoint, len(cells.block)), before=before, **course_options(series)
+        cells.part(from_checkpoint, len(cells.block)),
+        values=values[from_checkpoint:],
+        before=before,
+        **course_options(series),
     )
     _drop(connection, series, since, wanted_checkpoints(len(course.block)))
     for one in new:
@@ -122,13 +128,11 @@ def read_sample(
     return Sample(markets, course, cells)
 
 
-def _in_order(cells: Cells, time_block: int, markets: int) -> Cells:
-    """Cells by block, then market."""
+def _in_order(frame: pl.DataFrame, time_block: int, markets: int) -> Ints:
+    """The order of cells by block, then market."""
+    block, market = frame["block"].to_numpy(), frame["market"].to_numpy()
     # They are mostly in order as they are stored, which only this way of sorting makes use of.
-    order = np.argsort(
-        (cells.block - cells.block.min()) // time_block * markets + cells.market, kind="stable"
-    )
-    return Cells._make(column[order] for column in cells)
+    return np.argsort((block - block.min()) // time_block * markets + market, kind="stable")
 
 
 def _whole(connection: duckdb.DuckDBPyConnection, series: PlannedSeries) -> Sample | None:
@@ -180,6 +184,7 @@ def _packed(checkpoint: Checkpoint, markets: Sequence[str]) -> bytes:
     sums: dict[str, Any] = {
         "centre": course.centre,
         "squares": course.squares,
+        "values": course.values,
         "markets": np.array(markets, dtype=np.str_)[course.newest.market],
         "totals": course.newest.totals,
         "weighted": checkpoint.weighted,
@@ -215,6 +220,7 @@ def _unpacked(sums: dict[str, Any], markets: Sequence[str]) -> Checkpoint:
             float(sums["centre"]),
             by_pairs,
             sums["squares"],
+            sums["values"],
             moments("weights") if "weights.block" in sums else None,
             sums.get("means"),
             Standing(by_pairs, codes, sums["totals"]),

@@ -26,7 +26,7 @@ WHERE experiment_id = $experiment_id AND comparison = $comparison AND metric = $
 -- name: newest_cells
 -- Cells of one series from a block on; markets as their places in a list. They are put in order where they are used:
 -- that is half the time.
-SELECT epoch_us(c.block) AS block, codes.market, c.n, c.sum, c.m2
+SELECT epoch_us(c.block) AS block, codes.market, c.n, c.sum, c.m2, c.numerator_control, c.numerator_variant
 FROM series_cells AS c
 INNER JOIN (
     SELECT unnest($markets::VARCHAR[]) AS market_id, unnest(range(len($markets::VARCHAR[]))) AS market

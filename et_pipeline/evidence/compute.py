@@ -275,12 +275,10 @@ def _pairs(
 ) -> dict[str, Any]:
     """The diagnostics that only a comparison of pairs has."""
     found = describe(course)
-    single = (
-        _levels(sample.frame)
-        if series.terms.metric.is_ratio
-        else spread_of_pairs(engine, series, course, before)._asdict()
-    )
-    row = single | {
+    row = _levels(sample.frame) if sample.whole is not None else _levels_of(course)
+    if not series.terms.metric.is_ratio:
+        row |= spread_of_pairs(engine, series, course, before)._asdict()
+    row |= {
         "market_correlation": _number(found.within_market),
         "block_correlation": _number(found.within_block),
         "autocorrelation": _number(found.block_autocorrelation),
@@ -305,7 +303,7 @@ def _otherwise(series: PlannedSeries, sample: Sample) -> dict[str, Any]:
     return found | {f"other_{name}": other[column] for name, column in OTHER.items()}
 
 
-def _levels(frame: pl.DataFrame) -> dict[str, float | None]:
+def _levels(frame: pl.DataFrame) -> dict[str, Any]:
     """Each arm's mean from the totals in the cells."""
     totals = frame.select(pl.col("^(numerator|denominator)_.*$").sum()).row(0, named=True)
     return {
@@ -314,6 +312,12 @@ def _levels(frame: pl.DataFrame) -> dict[str, float | None]:
         else None
         for arm in ("control", "variant")
     }
+
+
+def _levels_of(course: Course) -> dict[str, Any]:
+    """Each arm's mean from the course of a continued series."""
+    means = course.values[-1] / course.by_pairs.total[-1, 0]
+    return {"mean_control": _number(means[0]), "mean_variant": _number(means[1])}
 
 
 def _drift(

@@ -1,4 +1,4 @@
-"""What single pairs of a series are like: median, standard deviation and the mean of each arm, from all of them."""
+"""What single pairs of a series are like: median and standard deviation, from all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from et_pipeline.common.sql import load
 from et_pipeline.evidence.paths import PlannedSeries
 from et_pipeline.inference.course import Course
-from et_pipeline.pairing.columns import arm_value, uplift_of_pair
+from et_pipeline.pairing.columns import uplift_of_pair
 
 if TYPE_CHECKING:
     from et_pipeline.warehouse.engine import Engine
@@ -22,8 +22,6 @@ class Spread(NamedTuple):
 
     median_uplift: float | None = None
     sd_uplift: float | None = None
-    mean_control: float | None = None
-    mean_variant: float | None = None
 
 
 def spread_of_pairs(engine: Engine, series: PlannedSeries, course: Course, before: Spread) -> Spread:
@@ -39,21 +37,16 @@ def spread_of_pairs(engine: Engine, series: PlannedSeries, course: Course, befor
         course: Its course.
         before: What was found last.
     """
-    metric = series.terms.metric
     single = load(
         __package__,
         "single_pairs",
-        uplift=uplift_of_pair(metric),
-        control=arm_value(metric, "control"),
-        variant=arm_value(metric, "variant"),
+        uplift=uplift_of_pair(series.terms.metric),
         experiment_id=series.experiment.experiment_id,
     )
     pairs, total = course.by_pairs.total[-1].tolist()
     rest = max(course.squares[-1] - total**2 / pairs, 0.0)
     sd = math.sqrt(rest / (pairs - 1)) if pairs > 1 else None
-    ((control, variant),) = engine.rows(load(__package__, "means", single=single))
-    median = _median(engine, single, int(pairs), before)
-    return Spread(median, sd, control, variant)
+    return Spread(_median(engine, single, int(pairs), before), sd)
 
 
 def _median(engine: Engine, single: str, pairs: int, before: Spread) -> float | None:

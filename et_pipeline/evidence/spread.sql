@@ -1,16 +1,12 @@
 -- name: single_pairs
--- The uplift of single pairs, and the values of both arms.
-SELECT uplift, control, variant
+-- The uplift of single pairs.
+SELECT uplift
 FROM (
-    SELECT {uplift} AS uplift, {control} AS control, {variant} AS variant
+    SELECT {uplift} AS uplift
     FROM pairs AS p
     WHERE p.experiment_id = '{experiment_id}'
 ) AS every_pair
 WHERE uplift IS NOT NULL
-
--- name: means
--- The mean of each arm.
-SELECT avg(control), avg(variant) FROM ({single}) AS single
 
 -- name: median
 -- The median of all uplifts.

@@ -43,6 +43,8 @@ class Course(NamedTuple):
     """Moments of the pairs and of their uplift, see :func:`twoway.totals_around`."""
     squares: Floats
     """Running sum of single pairs' squared uplift around the centre."""
+    values: Floats
+    """Running sums of the values of each arm, blocks × 2; NaN where they were not given."""
     by_markets: Moments | None
     """The same moments where each pair has a weight, see :mod:`markets`; None where they are not wanted."""
     means: Floats | None
@@ -98,6 +100,7 @@ def course_of(
 def course_and_checkpoints(
     cells: Cells,
     *,
+    values: Floats | None = None,
     planned_blocks: int | None = None,
     bounds: tuple[float, float] | None = None,
     before: Checkpoint | None = None,
@@ -106,6 +109,7 @@ def course_and_checkpoints(
 
     Args:
         cells: Merged cells, at least one; those from :data:`STRIDE` blocks before the end of a checkpoint on.
+        values: Sum of each arm's values in each cell, cells × 2.
         planned_blocks: Blocks the plan runs for, where the mean over markets is wanted.
         bounds: Smallest and largest possible uplift of a pair, where the blocks' means are wanted.
         before: Where to go on from. It must have been made with the same wishes.
@@ -118,7 +122,9 @@ def course_and_checkpoints(
     new = cells.part(first, len(cells.block))
     position = blocks_of(new.block).position
     squares = new.m2 + new.n * (new.mean - centre) ** 2
-    sums = sum_by(position, squares[:, None], len(by_pairs.block) - (before.blocks if before else 0))[:, 0]
+    of_arms = np.full((len(new.n), 2), np.nan) if values is None else values[first:]
+    n_new = len(by_pairs.block) - (before.blocks if before else 0)
+    sums = sum_by(position, np.column_stack((squares, of_arms)), n_new)
     weighted, by_markets = np.zeros((0, 2)), None
     weights_before: Standing | None = None
     if planned_blocks is not None:
@@ -137,7 +143,8 @@ def course_and_checkpoints(
     course = Course(
         centre,
         by_pairs,
-        go_on(np.zeros(0) if done is None else done.squares, sums),
+        go_on(np.zeros(0) if done is None else done.squares, sums[:, 0]),
+        go_on(np.zeros((0, 2)) if done is None else done.values, sums[:, 1:]),
         by_markets,
         means,
         standing(by_pairs, cells.block, cells.market, totals, done and done.newest),
@@ -156,6 +163,7 @@ def course_and_checkpoints(
                     centre,
                     by_pairs.first(blocks),
                     course.squares[:blocks],
+                    course.values[:blocks],
                     by_markets and by_markets.first(blocks),
                     None if means is None else means[:blocks],
                     stood(by_pairs, totals, done and done.newest, blocks),

@@ -66,6 +66,7 @@ def build_cells(
     pairs or on how many threads added them up. `m2` is summed around the cell's own mean, in a second
     pass, since `sum_squares − sum² / n` would lose digits. A cell that has no pairs any more is removed.
 
+    `numerator_*` and `denominator_*` of the uplift are the sum of each arm's values, not limited, and their number.
     Columns of a ratio metric: `n` counts the pairs that have all four parts and a positive denominator in
     both arms; `numerator_*` and `denominator_*` are their totals (to 9 decimals), from which the estimate is
     computed; `sum`, `sum_squares`, `m2` and `wins` describe each pair's own difference of ratios, each ratio
@@ -220,15 +221,26 @@ def decimal_type(metric: Metric) -> str:
 def columns_of(series: Series) -> list[str]:
     """The columns that a series needs, computed from a pair `p` and the winsor limits in `t`."""
     found = [f"{difference(series)} AS {series.name}", f"{winsorised(series)} AS {series.name}_winsorised"]
-    if series.metric.is_ratio:
+    if _has_totals(series):
         found += [
             f"{total} AS {series.metric.column}_{part}_{arm}"
             for arm in series.arms
-            for part, total in zip(
-                PARTS, arm_totals(series.metric, arm, within_limits(series.metric)), strict=True
-            )
+            for part, total in zip(PARTS, _totals_of_pair(series.metric, arm), strict=True)
         ]
     return found
+
+
+def _has_totals(series: Series) -> bool:
+    """Whether the cells of a series have the totals of each arm: the estimate of a ratio is made of them, and in the
+    diagnostics they tell the level of each arm."""
+    return series.metric.is_ratio or series.comparison.diagnosed
+
+
+def _totals_of_pair(metric: Metric, arm: str) -> tuple[str, str]:
+    """Numerator and denominator that one arm of a pair `p` adds to its totals."""
+    if metric.is_ratio:
+        return arm_totals(metric, arm, within_limits(metric))
+    return arm_value(metric, arm), "1"
 
 
 def missing_arms(metric: Metric) -> str:
@@ -264,7 +276,7 @@ def cells_of_pairs(
         more: Further columns of the table of cells, each with a comma before it.
     """
     places = {f"{part}_{arm}": "NULL" for part in PARTS for arm in ARMS}
-    if series.metric.is_ratio:
+    if _has_totals(series):
         places = {
             f"{part}_{place}": f"p.{series.metric.column}_{part}_{arm}"
             for part in PARTS

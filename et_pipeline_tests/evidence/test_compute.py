@@ -143,10 +143,9 @@ def test_diagnostics_by_hand(connection):
 
 
 def test_levels_by_hand(connection):
-    put_cells(connection, HAND)
-    for number, uplift in enumerate([1.0, 3.0, -1.0, 5.0, 0.5, 1.5, 4.0]):
-        add_pair(connection, number, edge=uplift)
-    connection.execute("UPDATE pairs SET edge_bps_control = 10, edge_bps_variant = 10 + edge_bps_uplift")
+    put_cells(
+        connection, HAND, ratios=lambda own: (10.0 * len(own), len(own), 10.0 * len(own) + sum(own), len(own))
+    )
     build_evidence(connection, ["exp"])
     control, variant, change = connection.execute(
         "SELECT mean_control, mean_variant, relative_change FROM diagnostics"
