@@ -132,7 +132,10 @@ def test_digits_below_the_microsecond_are_kept_also_of_what_was_stored_without_t
     pair.write("a.ndjson", ndjson(cut))
     pair.ingest()
     for part in (tmp_path / "set" / "reports").rglob("*.parquet"):
-        pq.write_table(pq.ParquetFile(part).read().drop_columns(BELOW), part)
+        stored = pq.ParquetFile(part)
+        # Spark writes times in a type of its own, and reads no other into such a column.
+        own = any(stored.schema.column(i).physical_type == "INT96" for i in range(len(stored.schema.names)))
+        pq.write_table(stored.read().drop_columns(BELOW), part, use_deprecated_int96_timestamps=own)
         part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
     fine = [item | {"emitted_at": "2026-11-01T12:00:00.2500000005Z"} for item in cut]
     early = report("e", emitted_at=f"{(NOW + timedelta(minutes=6)).isoformat()[:19]}.000000001Z")
