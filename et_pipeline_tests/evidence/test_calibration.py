@@ -70,15 +70,15 @@ def scenario_cells(scenario: Scenario, uplift: float = 0.0) -> list[tuple[int, s
     return [(block, market, values) for (block, market), values in found.items()]
 
 
-def cells_with_a_hidden_memory() -> list[tuple[int, str, list[float]]]:
+def cells_with_a_hidden_memory(blocks: int = LONG) -> list[tuple[int, str, list[float]]]:
     """Cells that are wrong: what one block gains is taken back three blocks later, on top of a slow tide.
 
-    The autocorrelations cancel at the lags 2 and 3, so that they seem to be over there, and go on over 80 blocks.
+    The autocorrelations cancel at the lags 2 and 3, so that they seem to be over there, and go on over a sixteenth of the blocks.
     """
     generator = np.random.default_rng(11)
-    noise = np.sqrt(2) * generator.normal(size=LONG + 3)
-    shock = noise[3:] - noise[:-3] + np.repeat(generator.normal(size=LONG // 80), 80)
-    return [(block, f"m{block % 160:03}", [float(shock[block])]) for block in range(LONG)]
+    noise = np.sqrt(2) * generator.normal(size=blocks + 3)
+    shock = noise[3:] - noise[:-3] + np.repeat(generator.normal(size=16), blocks // 16)
+    return [(block, f"m{block % (blocks // 8):03}", [float(shock[block])]) for block in range(blocks)]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_the_command_tells_keeps_and_publishes_what_it_found(settings: Settings,
     from et_pipeline.defs.calibration import error_as_promised
 
     with open_warehouse(settings) as connection:
-        put(connection, settings, cells_with_a_hidden_memory(), boundary=boundary)
+        put(connection, settings, cells_with_a_hidden_memory(LONG // 2), boundary=boundary)
         build_evidence(connection, ["exp"])
         assert with_news(connection) == ["exp"]
     done = run_et(settings.data_dir, "calibrate", "exp", "--json")
@@ -230,7 +230,7 @@ def test_the_command_tells_keeps_and_publishes_what_it_found(settings: Settings,
         check = error_as_promised(connection)
         assert not check.passed and "exp edge_bps, flipped by blocks" in str(check.description)
     page = (settings.pages_dir / "exp.html").read_text(encoding="utf-8")
-    assert "Is the error rate kept on these data?" in page and "runs of 40 blocks" in page
+    assert "Is the error rate kept on these data?" in page and "runs of 20 blocks" in page
 
 
 @pytest.mark.parametrize(
