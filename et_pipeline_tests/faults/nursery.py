@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 from et_pipeline_tests.faults import points, sabotage
 
 POLL_S = 0.002
-SPARK = ("et_pipeline.spark.engine", "et_pipeline.spark.ingest", "et_pipeline.spark.worker")
-"""A tick on DuckDB never imports them, and what they bring along has threads that a fork would lose."""
+SPARK = "et_pipeline.spark"
+"""A tick on DuckDB never imports it, and what it brings along has threads that a fork would lose."""
 ABSENT = ("pyarrow", "pyspark", "sqlglot")
-"""What a plain installation lacks; pandera imports some of it for seconds wherever it is."""
+"""What a plain installation lacks; pandera imports some of it, which takes seconds, wherever it is."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def _import_everything() -> None:
     import et_pipeline
 
     for module in pkgutil.walk_packages(et_pipeline.__path__, "et_pipeline."):
-        if module.name not in ("et_pipeline.__main__", *SPARK):
+        if module.name != "et_pipeline.__main__" and not module.name.startswith(SPARK):
             importlib.import_module(module.name)
     from et_pipeline.definitions import defs
 
