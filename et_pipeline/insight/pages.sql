@@ -99,14 +99,14 @@ GROUP BY f.experiment_id, number, us ORDER BY f.experiment_id, number
 -- name: uplifts
 -- Histogram of pairs by their uplift, with bars of equal width; the first and the last bar include all values beyond
 -- them. {metric} is a name of the catalogue.
-WITH known AS (
-    SELECT {metric}_uplift AS uplift FROM pairs WHERE experiment_id = $id AND {metric}_uplift IS NOT NULL
-), counted AS (
-    SELECT greatest($first, least($last, floor(uplift / $width)))::BIGINT AS number, count(*) AS pairs
-    FROM known GROUP BY ALL
+WITH counted AS (
+    SELECT floor({metric}_uplift / $width) AS number, count(*) AS pairs
+    FROM pairs WHERE experiment_id = $id AND {metric}_uplift IS NOT NULL GROUP BY number
+), bars AS (
+    SELECT greatest($first, least($last, number))::BIGINT AS number, sum(pairs)::BIGINT AS pairs FROM counted GROUP BY ALL
 )
 SELECT number * $width AS start, coalesce(pairs, 0) AS pairs
-FROM range($first, $last + 1) AS bars (number) LEFT JOIN counted USING (number)
+FROM range($first, $last + 1) AS every (number) LEFT JOIN bars USING (number)
 ORDER BY number
 
 -- name: unmatched
