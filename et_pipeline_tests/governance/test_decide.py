@@ -53,6 +53,15 @@ def test_too_few_samples_are_told_once_a_day_and_at_the_end(world):
     assert world.state() == "concluded"
 
 
+def test_too_few_samples_are_told_once_a_utc_day(world):
+    world.write_plan()
+    world.tick()
+    world.interval(2, -1, 3, n_pairs=20, clusters=3.0)
+    told = [len(world.tick(hours=hours).events) for hours in (24, 22, 1.25)]
+    assert (world.now.hour, world.now.minute) == (0, 15)
+    assert told == [1, 0, 1]
+
+
 def test_a_better_variant_goes_to_review_and_no_further(world):
     world.write_plan()
     world.tick()

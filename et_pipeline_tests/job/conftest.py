@@ -88,12 +88,15 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleRun]:
         yield SampleRun(world, truth, world.tick())
 
 
-def generate(world: World, **arguments: Any) -> Truth:
-    """Writes the sample experiments' snapshots."""
+def generate(world: World, *, opportunities: int | None = None, **arguments: Any) -> Truth:
+    """Writes the sample experiments' snapshots, perhaps with fewer opportunities each."""
     plans, _ = read_plans(world.settings.experiments_dir)
     known = {plan.experiment_id: plan for plan in plans.values()}
+    fewer = {} if opportunities is None else {"opportunities": opportunities}
     scenarios = [
-        samples.scenario(known[name], **facts) for name, facts in samples.TRUTHS.items() if name in known
+        samples.scenario(known[name], **facts | fewer)
+        for name, facts in samples.TRUTHS.items()
+        if name in known
     ]
     options = {"seed": samples.SEED, "files": samples.FILES, "broken": 1, "skipped": 40} | arguments
     return write_snapshots(scenarios, world.settings.report_bus_dir, **options)

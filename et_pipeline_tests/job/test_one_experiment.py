@@ -76,7 +76,7 @@ def test_a_tick_notes_the_experiments_that_changed_and_no_other(world: World) ->
     few = {ENDED, "line-shop-v4"}
     for name in few:
         shutil.copy(SAMPLE_PLANS / f"{name}.yaml", world.folder / "experiments")
-    generate(world)
+    generate(world, opportunities=1_000)
     late = max(world.settings.report_bus_dir.glob("*.ndjson"))
     late.rename(world.folder / late.name)
     first = noted(world.tick())
