@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from itertools import product
 from typing import Any
 
 import pytest
@@ -71,7 +70,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return items
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(40, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("examples", [3, pytest.param(40, marks=pytest.mark.faults)])
 def test_any_order_and_any_ticks_give_the_same_tables(examples: int) -> None:
     settings(max_examples=examples, deadline=None)(given(histories(), st.data())(assert_same_tables))()
 
@@ -138,7 +137,7 @@ def tick(lab: Lab, data: st.DataObject) -> None:
 def test_a_large_cell_does_not_depend_on_threads_or_order() -> None:
     """Doubles would: the same numbers added in another order differ in their last bits."""
     totals = set()
-    for turned, threads in product((False, True), (1, 2)):
+    for turned, threads in ((False, 1), (False, 2), (True, 2)):
         with open_lab() as lab:
             lab.plan()
             lab.connection.execute(f"SET threads = {threads}")
