@@ -118,40 +118,27 @@ ALLOWED: dict[str, str] = {
 }
 
 
-def _identifier() -> pa.Column:
-    return pa.Column(pl.String, pa.Check(_is_identifier, error="bad_identifier"))
+def _check(reason: str, rule: pl.Expr) -> pa.Check:
+    return pa.Check(lambda data: data.lazyframe.select(rule), error=reason, statistics={"rule": rule})
 
 
-def _is_identifier(data: pa.PolarsData) -> pl.LazyFrame:
-    text = pl.col(data.key).str
-    return data.lazyframe.select(
-        text.len_chars().is_between(1, MAX_IDENTIFIER) & ~text.contains(CONTROL_CHARACTERS)
-    )
-
-
-def _metric(metric: Metric) -> pa.Column:
-    bounds = pa.Check.in_range(
-        metric.lower, metric.upper, include_min=not metric.lower_open, error="metric_out_of_bounds"
-    )
-    return pa.Column(pl.Float64, bounds, nullable=True)
-
-
-def _has_a_metric(data: pa.PolarsData) -> pl.LazyFrame:
-    return data.lazyframe.select(_any_metric() | (pl.col("decision") != TRADED))
-
-
-def _a_pass_has_no_metric(data: pa.PolarsData) -> pl.LazyFrame:
-    return data.lazyframe.select(~_any_metric() | (pl.col("decision") != PASSED))
-
-
-def _any_metric() -> pl.Expr:
-    return pl.any_horizontal(pl.col(*REPORT_METRICS).is_not_null())
-
-
-def _replays_come_from_the_backtester(data: pa.PolarsData) -> pl.LazyFrame:
-    # A missing mode or bot_id is reported by the check of that column, not here.
-    own = (pl.col("mode") != "replay") | (pl.col("bot_id") == BACKTESTER_BOT_ID)
-    return data.lazyframe.select(own.fill_null(True))
+def _column(name: str) -> pa.Column:
+    """The type and the rules of a column of reports."""
+    column = pl.col(name)
+    if name in CATALOGUE:
+        bounds = CATALOGUE[name]
+        rule = column.is_between(bounds.lower, bounds.upper, closed="right" if bounds.lower_open else "both")
+        return pa.Column(pl.Float64, _check("metric_out_of_bounds", rule), nullable=True)
+    if name == "emitted_at":
+        return pa.Column(pl.Datetime("us"), _check("in_the_future", column <= LATEST))
+    sound = column.str.len_chars().is_between(1, MAX_IDENTIFIER) & ~column.str.contains(CONTROL_CHARACTERS)
+    rules = {
+        "schema_version": ("unsupported_version", column.str.contains(VERSION_PATTERN)),
+        "mode": ("unknown_mode", column.is_in(MODES)),
+        "side": ("unknown_side", column.is_in(SIDES)),
+        "decision": ("unknown_decision", column.is_in(DECISIONS)),
+    }
+    return pa.Column(pl.String, _check(*rules.get(name, ("bad_identifier", sound))))
 
 
 def report_schema() -> pa.DataFrameSchema:
@@ -162,24 +149,15 @@ def report_schema() -> pa.DataFrameSchema:
         text is not a valid time), `decision` and one nullable column per metric. The order of the columns is the
         order of precedence of the reasons; a check's `error` is its reason.
     """
-    version = pa.Check.str_matches(VERSION_PATTERN, error="unsupported_version")
+    measured = pl.any_horizontal(pl.col(*REPORT_METRICS).is_not_null())
+    own = (pl.col("mode") != "replay") | (pl.col("bot_id") == BACKTESTER_BOT_ID)
     return pa.DataFrameSchema(
-        {
-            "schema_version": pa.Column(pl.String, version),
-            **{name: _identifier() for name in IDENTIFIERS},
-            "mode": pa.Column(pl.String, pa.Check.isin(MODES, error="unknown_mode")),
-            "side": pa.Column(pl.String, pa.Check.isin(SIDES, error="unknown_side")),
-            "emitted_at": pa.Column(
-                pl.Datetime("us"),
-                pa.Check.less_than_or_equal_to(LATEST, error="in_the_future"),
-            ),
-            "decision": pa.Column(pl.String, pa.Check.isin(DECISIONS, error="unknown_decision")),
-            **{name: _metric(CATALOGUE[name]) for name in REPORT_METRICS},
-        },
+        {name: _column(name) for name in (*STRINGS, "emitted_at", *OPTIONAL, *REPORT_METRICS)},
         checks=[
-            pa.Check(_has_a_metric, error="no_metrics"),
-            pa.Check(_a_pass_has_no_metric, error="pass_with_metrics"),
-            pa.Check(_replays_come_from_the_backtester, error="replay_not_from_backtester"),
+            _check("no_metrics", measured | (pl.col("decision") != TRADED)),
+            _check("pass_with_metrics", ~measured | (pl.col("decision") != PASSED)),
+            # A missing mode or bot_id is reported by the check of that column, not here.
+            _check("replay_not_from_backtester", own.fill_null(True)),
         ],
     )
 
@@ -212,6 +190,10 @@ def faults(
     Raises:
         SchemaErrors: The frame itself is not of the schema's shape (a programming error).
     """
+    rows = _broken(frame, schema)
+    if not len(rows):
+        return {}
+    frame = frame[rows]
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as error:
@@ -223,13 +205,28 @@ def faults(
     order = {name: position for position, name in enumerate(schema.columns)}
     found: dict[int, tuple[int, Fault]] = {}
     for column, check, index in cases.select("column", "check", "index").iter_rows():
-        position = order.get(column, len(order))
-        if index not in found or position < found[index][0]:
+        position, row = order.get(column, len(order)), rows[index]
+        if row not in found or position < found[row][0]:
             value = None if column is None else frame.item(index, column)
             if column == "emitted_at" and value is None and times is not None:
-                value = times[index]
-            found[index] = position, _fault(column, check, value)
-    return {index: fault for index, (_, fault) in found.items()}
+                value = times[row]
+            found[row] = position, _fault(column, check, value)
+    return {row: fault for row, (_, fault) in found.items()}
+
+
+def _broken(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> pl.Series:
+    """The numbers of the rows that break a rule; all rows if a column has the wrong type.
+
+    This is one query. pandera, which says what is wrong with each row, makes more than a hundred, so it sees only these
+    rows.
+    """
+    columns = schema.columns
+    if any(frame.schema.get(name) != column.dtype.type for name, column in columns.items()):
+        return pl.int_range(len(frame), eager=True)
+    checks = [*schema.checks, *(check for column in columns.values() for check in column.checks)]
+    rules = [check.statistics["rule"].fill_null(True) for check in checks]
+    rules += [pl.col(name).is_not_null() for name, column in columns.items() if not column.nullable]
+    return frame.select(pl.all_horizontal(rules).not_()).to_series().arg_true()
 
 
 def _fault(column: str | None, check: str, value: object) -> Fault:
