@@ -7,6 +7,8 @@ report keys are equal, the ids themselves are compared.
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import polars as pl
 import xxhash
@@ -33,6 +35,8 @@ _ALWAYS = (
 catalogue later is part of it only where it exists, so that the hash of a report without it does not change."""
 _SEPARATOR = "\x1f"
 """Separates texts that are hashed together: a control character, which no identifier contains."""
+_AT_ONCE = 2000
+"""Texts that exist as Python objects at a time: their memory stays in the processor's cache."""
 
 
 def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
@@ -67,20 +71,16 @@ def add_keys(reports: pl.DataFrame) -> pl.DataFrame:
 
 
 def _texts(texts: pl.Series) -> Keys:
-    encoded = texts.cast(pl.Binary).to_list()
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), dtype=np.uint64, count=len(encoded))
+    encoded = texts.cast(pl.Binary)
+    few = (encoded[start : start + _AT_ONCE].to_list() for start in range(0, len(encoded), _AT_ONCE))
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, chain.from_iterable(few)), np.uint64, len(encoded))
 
 
 def _repeated_texts(reports: pl.DataFrame, columns: tuple[str, ...]) -> Keys:
     """Hashes of several columns as one text. Many rows are equal, so each distinct text is hashed only once."""
-    texts = reports.select(pl.concat_str(columns, separator=_SEPARATOR).alias("text"))
+    texts = reports.select(pl.concat_str(columns, separator=_SEPARATOR)).to_series()
     distinct = texts.unique()
-    hashes = pl.Series("hash", _texts(distinct["text"]), dtype=pl.UInt64)
-    if len(distinct) == 1:
-        return np.full(len(texts), hashes[0], dtype=np.uint64)
-    return texts.join(distinct.with_columns(hashes), on="text", how="left", maintain_order="left")[
-        "hash"
-    ].to_numpy()
+    return _texts(distinct)[texts.cast(pl.Enum(distinct)).to_physical()]
 
 
 def _doubles(values: pl.Series) -> Keys:
