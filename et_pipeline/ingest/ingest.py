@@ -266,6 +266,7 @@ def _read_all(run: Ingest, remaining: list[SnapshotFile], known: dict[str, Readi
     with (
         closing(read_files(sizes, worker_count())) as contents,
         ThreadPoolExecutor(1) as hashing,
+        _one_thread(run.connection),
     ):
         for group in grouped(remaining.copy()):
             _read_group(run, group, contents, hashing, known)
@@ -300,6 +301,20 @@ def _read_group(
         ]
         run.record(store.ledger, readings, batch)
     run.result.add(store.ledger, len(group), sum(reading.changed for reading in readings), batch)
+
+
+@contextmanager
+def _one_thread(connection: DuckDBPyConnection) -> Iterator[None]:
+    """DuckDB with a single thread, so that rows fill one row group after the other.
+
+    Several threads would leave parts of row groups, which the next checkpoint writes once more; and the file would be
+    half as large again.
+    """
+    connection.execute("SET threads = 1")
+    try:
+        yield
+    finally:
+        connection.execute("RESET threads")
 
 
 @contextmanager

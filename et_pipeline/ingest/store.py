@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 STORE_ROWS = 250_000
-"""Arrivals are collected up to this number before they are stored, so that several small files share one statement. Two
-row groups (of 122,880 rows) at once are written by DuckDB on two cores, at two thirds of the cost."""
+"""Arrivals are collected up to this number before they are stored: each time, the keys of all stored reports are
+searched."""
 
 
 class Store:
