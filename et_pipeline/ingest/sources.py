@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from et_pipeline.common.untrusted import shown
 
@@ -30,7 +31,7 @@ _ZSTD_FEED = 2048
 _ZSTD_WINDOW = 128 * 1024 * 1024
 
 _COUNTED = 256 * 1024
-"""Bytes whose line ends are counted at a time: what that takes stays in the processor's cache."""
+"""Bytes that are counted at a time: what that takes stays in the processor's cache."""
 
 Read = Callable[[int], bytes]
 
@@ -86,9 +87,18 @@ def blocks(read: Read) -> Iterator[bytes | LongLine]:
 
 def line_ends(block: bytes) -> int:
     """How many line ends a block has. Where they are frequent, `bytes.count` takes five times as long."""
+    return _count(block, lambda piece: piece == ord("\n"))
+
+
+def controls(block: bytes) -> int:
+    """How many control characters of ASCII a block has, line ends included."""
+    return _count(block, lambda piece: piece < ord(" "))
+
+
+def _count(block: bytes, test: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> int:
     data = np.frombuffer(block, np.uint8)
     pieces = (data[start : start + _COUNTED] for start in range(0, len(data), _COUNTED))
-    return sum(int(np.count_nonzero(piece == ord("\n"))) for piece in pieces)
+    return sum(int(np.count_nonzero(test(piece))) for piece in pieces)
 
 
 def _skip_line(head: bytes, read: Read) -> tuple[LongLine, bytes]:

@@ -22,7 +22,7 @@ from et_pipeline.common.untrusted import CONTROL_CHARACTERS
 from et_pipeline.contracts.metrics import REPORT_METRICS
 from et_pipeline.contracts.report import LABELS, MAX_LABEL, OWN_BOT_ID, TRADED
 from et_pipeline.ingest.documents import TEXTS, Document, parse_line
-from et_pipeline.ingest.sources import MAX_LINE_BYTES
+from et_pipeline.ingest.sources import MAX_LINE_BYTES, controls, line_ends
 
 MAX_TEMPLATES = 12
 
@@ -240,6 +240,8 @@ def _match_lines(chunk: bytes, text: pl.Series, templates: list[Template]) -> Ma
 
 def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
     """For each line, whether it has neither a backslash nor a control character (the line end does not count)."""
+    if b"\\" not in chunk and controls(chunk) == line_ends(chunk):
+        return pl.repeat(value=True, n=lines, eager=True)
     data = np.frombuffer(chunk, np.uint8)
     odd = np.flatnonzero(data < ord(" "))
     is_end = data[odd] == ord("\n")
