@@ -242,12 +242,17 @@ def _read_in_groups(run: Ingest, files: list[SnapshotFile], known: dict[str, Rea
         _take_due(run)
     failures = []
     remaining = files
-    while remaining:
-        try:
-            _read_all(run, remaining, known)
-        except _FileError as error:
-            failures.append((error.file, error.cause))
-            remaining = [file for file in remaining if file != error.file]
+    # Several threads would leave parts of row groups, which the next checkpoint writes once more, in a larger file.
+    run.connection.execute("SET threads = 1")
+    try:
+        while remaining:
+            try:
+                _read_all(run, remaining, known)
+            except _FileError as error:
+                failures.append((error.file, error.cause))
+                remaining = [file for file in remaining if file != error.file]
+    finally:
+        run.connection.execute("RESET threads")
     return failures
 
 
@@ -266,7 +271,6 @@ def _read_all(run: Ingest, remaining: list[SnapshotFile], known: dict[str, Readi
     with (
         closing(read_files(sizes, worker_count())) as contents,
         ThreadPoolExecutor(1) as hashing,
-        _one_thread(run.connection),
     ):
         for group in grouped(remaining.copy()):
             _read_group(run, group, contents, hashing, known)
@@ -301,20 +305,6 @@ def _read_group(
         ]
         run.record(store.ledger, readings, batch)
     run.result.add(store.ledger, len(group), sum(reading.changed for reading in readings), batch)
-
-
-@contextmanager
-def _one_thread(connection: DuckDBPyConnection) -> Iterator[None]:
-    """DuckDB with a single thread, so that rows fill one row group after the other.
-
-    Several threads would leave parts of row groups, which the next checkpoint writes once more; and the file would be
-    half as large again.
-    """
-    connection.execute("SET threads = 1")
-    try:
-        yield
-    finally:
-        connection.execute("RESET threads")
 
 
 @contextmanager

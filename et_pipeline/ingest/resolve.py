@@ -52,17 +52,11 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
         stored: The stored reports with the `report_key` of an arrival; the same columns.
         quarantined: `report_id` and `content_hash` of the conflicts in quarantine that have the id of an arrival.
     """
-    unique_keys = arrivals["report_key"].n_unique() == len(arrivals)
-    if stored.is_empty() and unique_keys:
-        return Resolution(arrivals, arrivals.clear(), arrivals.clear(), stored, stored)
-    doubtful = pl.col("report_key").is_duplicated() | pl.col("report_key").is_in(
-        stored["report_key"].implode()
-    )
-    marked = arrivals.with_columns(doubtful=doubtful)
-    plain = marked.filter(~pl.col("doubtful")).drop("doubtful")
-    finest_first = (
-        marked.filter("doubtful").drop("doubtful").sort(BELOW, descending=True, maintain_order=True)
-    )
+    keys = arrivals["report_key"]
+    doubtful = keys.is_duplicated() | keys.is_in(stored["report_key"].implode())
+    if not doubtful.any():
+        return Resolution(arrivals, arrivals.clear(), arrivals.clear(), stored.clear(), stored.clear())
+    finest_first = arrivals.filter(doubtful).sort(BELOW, descending=True, maintain_order=True)
     suspects, stored = finest_first.with_row_index("row"), stored.with_row_index("row")
 
     columns = ("report_id", "content_hash", "emitted_at", "source", "row")
@@ -89,7 +83,7 @@ def resolve(arrivals: pl.DataFrame, stored: pl.DataFrame, quarantined: pl.DataFr
     fresh = pl.concat([contents.filter(source=_ARRIVED).select("row"), finer.select("row")])
     kept = pl.concat([winners.filter(source=_ARRIVED).select("row"), finer.select("row")])
     return Resolution(
-        pl.concat([plain, suspects.join(kept, on="row", how="semi").drop("row")]),
+        pl.concat([arrivals.filter(~doubtful), suspects.join(kept, on="row", how="semi").drop("row")]),
         suspects.join(fresh, on="row", how="anti").drop("row"),
         suspects.join(fresh, on="row", how="semi").join(kept, on="row", how="anti").drop("row"),
         stored.join(stays, on="row", how="anti").drop("row"),

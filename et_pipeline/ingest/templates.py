@@ -14,7 +14,6 @@ import json
 import re
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -207,10 +206,8 @@ def read_matching(chunk: bytes, lines: int, templates: list[Template]) -> Matche
 
 def _match_lines(chunk: bytes, text: pl.Series, templates: list[Template]) -> MatchedLines | None:
     """Reads the lines with one template after the other; `templates` are then sorted by the number of their lines."""
-    left = text.to_frame("text").with_columns(
-        line=pl.int_range(pl.len(), dtype=pl.Int64),
-        sound=(pl.col("text").str.len_bytes() <= MAX_LINE_BYTES) & _without_escapes(chunk, len(text)),
-    )
+    line = pl.int_range(pl.len(), dtype=pl.Int64)
+    left = text.to_frame("text").with_columns(line=line, sound=_sound(chunk))
     rows: list[pl.DataFrame] = []
     taken: dict[tuple[str | int, ...], int] = {}
     pieces: set[int] = set()
@@ -238,20 +235,14 @@ def _match_lines(chunk: bytes, text: pl.Series, templates: list[Template]) -> Ma
     return MatchedLines(rows, left.select("line", "text"))
 
 
-def _without_escapes(chunk: bytes, lines: int) -> pl.Series:
-    """For each line, whether it has neither a backslash nor a control character (the line end does not count)."""
-    if b"\\" not in chunk and controls(chunk) == line_ends(chunk):
-        return pl.repeat(value=True, n=lines, eager=True)
-    data = np.frombuffer(chunk, np.uint8)
-    odd = np.flatnonzero(data < ord(" "))
-    is_end = data[odd] == ord("\n")
-    ends, odd = odd[is_end], odd[~is_end]
-    odd = odd[(data[odd] != ord("\r")) | (data[np.minimum(odd + 1, len(data) - 1)] != ord("\n"))]
-    if b"\\" in chunk:
-        odd = np.append(odd, np.flatnonzero(data == ord("\\")))
-    sound = np.ones(lines, dtype=np.bool_)
-    sound[np.searchsorted(ends, odd)] = False
-    return pl.Series(sound)
+def _sound(chunk: bytes) -> pl.Expr:
+    """Whether a line is not too long and has neither a backslash nor a control character (its end does not count)."""
+    text = pl.col("text").str
+    sound = (text.len_bytes() <= MAX_LINE_BYTES) & ~text.contains("\\", literal=True)
+    others = controls(chunk) - line_ends(chunk)
+    if others and others != chunk.count(b"\r\n"):
+        sound &= ~text.contains(r"[\x00-\x1f]")
+    return sound
 
 
 def _learn_from(text: pl.Series, templates: list[Template], *, new: bool) -> bool:
