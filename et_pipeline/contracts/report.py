@@ -215,10 +215,9 @@ def faults(
 
 
 def _broken(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> pl.Series:
-    """The numbers of the rows that break a rule; all rows if a column has the wrong type.
+    """The numbers of the rows that break a rule, by one query; all rows if a column has the wrong type.
 
-    This is one query. pandera, which says what is wrong with each row, makes more than a hundred, so it sees only these
-    rows.
+    pandera, which says what is wrong, makes more than a hundred queries; so it sees only these rows.
     """
     columns = schema.columns
     if any(frame.schema.get(name) != column.dtype.type for name, column in columns.items()):

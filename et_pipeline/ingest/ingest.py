@@ -22,7 +22,7 @@ from et_pipeline.ingest.reader import Batch
 from et_pipeline.ingest.results import IngestResult, Progress
 from et_pipeline.ingest.sources import UnreadableError, refuse_changed, unreadable
 from et_pipeline.ingest.store import Store
-from et_pipeline.ingest.workers import read_files, worker_count
+from et_pipeline.ingest.workers import SECTION_BYTES, read_files, worker_count
 from et_pipeline.settings import Settings
 from et_pipeline.warehouse.connection import transaction
 
@@ -241,16 +241,17 @@ def _read_in_groups(run: Ingest, files: list[SnapshotFile], known: dict[str, Rea
     if run.any_due():
         _take_due(run)
     failures = []
-    remaining = files
-    # Several threads would leave parts of row groups, which the next checkpoint writes once more, in a larger file.
-    run.connection.execute("SET threads = 1")
     try:
-        while remaining:
+        # Of many reports several threads would leave parts of row groups: the next checkpoint would write them
+        # again, and the file would be larger. Before few are stored, several threads search the known keys faster.
+        if sum(file.size for file in files) > SECTION_BYTES:
+            run.connection.execute("SET threads = 1")
+        while files:
             try:
-                _read_all(run, remaining, known)
+                _read_all(run, files, known)
             except _FileError as error:
                 failures.append((error.file, error.cause))
-                remaining = [file for file in remaining if file != error.file]
+                files = [file for file in files if file != error.file]
     finally:
         run.connection.execute("RESET threads")
     return failures
