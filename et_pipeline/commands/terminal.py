@@ -142,11 +142,11 @@ def analyst_database(present: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     import duckdb
 
-    from et_pipeline.warehouse.connection import migrations, version_of
+    from et_pipeline.warehouse.connection import migrations, open_copy, version_of
 
     require(present.analyst_path)
     try:
-        connection = duckdb.connect(str(present.analyst_path), read_only=True)
+        connection = open_copy(present.analyst_path)
     except duckdb.Error as error:
         raise CommandError(
             f"{present.analyst_path} cannot be opened: {error}; remove the file, then publish it again: et tick --force"

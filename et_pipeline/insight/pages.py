@@ -31,7 +31,7 @@ from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.insight.published import PAGE_NOTES
 from et_pipeline.insight.rendering import GLOSSARY_FILE, environment, part
 from et_pipeline.settings import Settings
-from et_pipeline.warehouse.connection import open_warehouse
+from et_pipeline.warehouse.connection import open_copy, open_warehouse
 
 _MESSAGES = re.compile(b"<!-- messages -->.*?<!-- end of messages -->", re.DOTALL)
 
@@ -88,7 +88,7 @@ def write_pages(settings: Settings, *, run_id: str | None = None) -> Pages:
     for made in (settings.published_dir, folder):
         public_folder(made)
     before = _notes(folder)
-    with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+    with open_copy(settings.analyst_path) as connection:
         now: dict[str, Note] = {}
         whole, delivered = [], []
         for experiment_id, (figure, deliveries) in sorted(read.fingerprints(connection).items()):

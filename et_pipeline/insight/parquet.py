@@ -15,6 +15,7 @@ import duckdb
 from et_pipeline.common.files import PUBLIC_FILE, public_folder, write_atomically
 from et_pipeline.insight.dictionary import TECHNICAL
 from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_copy
 
 BY_DAY = {
     "reports": ("emitted_at", "report_key, content_hash, emitted_below_us, snapshot_id, line"),
@@ -62,7 +63,7 @@ def write_parquet(settings: Settings) -> Export:
         )
     folder = settings.published_dir / "parquet"
     before = _notes(folder)
-    with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+    with open_copy(settings.analyst_path) as connection:
         now = _fingerprints(connection)
         stale = [
             name for name in sorted(now) if before.get(name) != now[name] or not (folder / name).exists()

@@ -15,6 +15,7 @@ from et_pipeline.insight.figures import series_of
 from et_pipeline.insight.read import Row
 from et_pipeline.insight.rendering import part
 from et_pipeline.settings import Settings
+from et_pipeline.warehouse.connection import open_copy
 
 SHOWN_CONTROLS = 5
 """Number of controls with a picture on the asset `replay_gaps`, the first ones by name; the table has all of them."""
@@ -88,7 +89,7 @@ def interval_path_plots(
     Returns:
         The plots by experiment, and the failures of experiments whose plot could not be drawn.
     """
-    with duckdb.connect(str(settings.analyst_path), read_only=True) as connection:
+    with open_copy(settings.analyst_path) as connection:
 
         def draw(names: list[str]) -> dict[str, str | None]:
             return {name: interval_path_markdown(connection, name) for name in names}

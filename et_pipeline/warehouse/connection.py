@@ -147,6 +147,35 @@ def _database(path: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
     )
 
 
+def open_copy(path: Path) -> duckdb.DuckDBPyConnection:
+    """Opens a published copy for reading, however often it is replaced meanwhile.
+
+    DuckDB opens a file twice, first for its headers and then for its blocks. If the file is replaced in between, the
+    two do not belong together, and opening may end in an error; then the new file is opened.
+
+    Raises:
+        duckdb.Error: It cannot be opened.
+        FileNotFoundError: It does not exist.
+    """
+    import duckdb
+
+    def stamp() -> tuple[int, int]:
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns
+
+    while True:
+        before = stamp()
+        try:
+            connection = duckdb.connect(str(path), read_only=True)
+        except duckdb.Error:
+            if stamp() == before:
+                raise
+        else:
+            if stamp() == before:
+                return connection
+            connection.close()
+
+
 def quoted(path: Path) -> str:
     """A path as an SQL string."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -7,7 +7,7 @@ import pytest
 from et_pipeline.insight import publish
 from et_pipeline.insight.publish import publish_analyst_database
 from et_pipeline.settings import Settings
-from et_pipeline.warehouse.connection import WarehouseError, locked, open_warehouse
+from et_pipeline.warehouse.connection import WarehouseError, locked, open_copy, open_warehouse
 from et_pipeline_tests.conftest import is_current
 from et_pipeline_tests.migrated import put_warehouse
 
@@ -159,3 +159,33 @@ def test_a_warehouse_in_use_is_said_and_nothing_is_published(settings: Settings)
     with locked(settings), pytest.raises(WarehouseError, match="in use by another tick"):
         publish_analyst_database(settings)
     assert not settings.analyst_path.exists()
+
+
+def test_a_copy_that_is_replaced_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB takes the headers of a file and the blocks of the one that replaced it: here both are put into one file."""
+    copies = [tmp_path / f"{version}.db" for version in range(2)]
+    for version, copy in enumerate(copies):
+        with duckdb.connect(str(copy)) as connection:
+            for number in range(40 + version):
+                rows_of = f"SELECT hash(range) AS content FROM range({20_000 + 3_000 * version})"
+                connection.execute(f"CREATE TABLE t{number} AS {rows_of}")
+    torn, target = tmp_path / "torn.db", tmp_path / "published.db"
+    torn.write_bytes(copies[0].read_bytes()[: 3 * 4096] + copies[1].read_bytes()[3 * 4096 :])
+    with pytest.raises(duckdb.Error):
+        open_copy(torn)
+    target.write_bytes(copies[0].read_bytes())
+    connect = duckdb.connect
+
+    def replaced(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        monkeypatch.undo()
+        torn.replace(target)
+        try:
+            return connect(path, read_only=read_only)
+        finally:
+            copies[1].replace(target)
+
+    monkeypatch.setattr(duckdb, "connect", replaced)
+    with open_copy(target) as connection:
+        assert len(connection.execute("SHOW TABLES").fetchall()) == 41
