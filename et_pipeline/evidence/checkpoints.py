@@ -107,13 +107,12 @@ def read_sample(
     frame = pl.DataFrame(relation)
     order = _in_order(frame, series.experiment.time_block_us, len(markets))
     cells = Cells._make(column[order] for column in inference_cells(frame))
-    values = frame.select("numerator_control", "numerator_variant").to_numpy()[order]
     before = None if kept is None else _unpacked(kept, markets)
     # The detector may look back beyond what the course needs.
     from_checkpoint = 0 if before is None else int(np.searchsorted(cells.block, before.course.block[-STRIDE]))
     course, new = course_and_checkpoints(
         cells.part(from_checkpoint, len(cells.block)),
-        values=values[from_checkpoint:],
+        values=frame.select("numerator_control", "numerator_variant").to_numpy()[order[from_checkpoint:]],
         before=before,
         **course_options(series),
     )
