@@ -52,7 +52,7 @@ ui: runtime ## start the Dagster UI with its sensors on
 test faults simulate: export OPENBLAS_NUM_THREADS = 1
 
 # Tests wait for servers, browsers and other processes; one worker more than there are cores keeps the cores busy.
-test: ready ## check style and types and run the tests: about twelve minutes on two cores
+test: ready ## check style and types and run the tests: about eight minutes on two cores
 	$(BIN)/ruff check et_pipeline et_pipeline_tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache

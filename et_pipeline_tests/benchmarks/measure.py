@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,16 @@ class Row(NamedTuple):
     def ratio(self) -> float:
         """Ours over theirs."""
         return self.ours / self.theirs
+
+
+def rows_of(module: str) -> list[Row]:
+    """The rows of one benchmark, each told as soon as it is there."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="et-bench-") as folder:
+        for row in import_module(f"{__package__}.{module}").rows(Path(folder)):
+            print(f"{row.what}: {row.ratio:.2f} times {row.baseline}", file=sys.stderr, flush=True)
+            rows.append(row)
+    return rows
 
 
 def run(arguments: Sequence[str], environment: dict[str, str] | None = None) -> Sample:
