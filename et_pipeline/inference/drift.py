@@ -265,13 +265,15 @@ def _stretches(
         row: Ints = np.arange(chunk, min(chunk + _CHUNK, len(moments.block)))
         place = np.searchsorted(position, (chunk - window + 1, chunk, row[-1] + 1))
         here = slice(place[0], place[-1])
-        codes, code = np.unique(market[here], return_inverse=True)
+        known = np.zeros(market[here].max(initial=-1) + 1, dtype=np.bool_)
+        known[market[here]] = True
+        code = (np.cumsum(known) - 1)[market[here]]
         inside = position[here]
-        grid = np.zeros((len(codes), k, window))
+        grid = np.zeros((np.count_nonzero(known), k, window))
         old = inside < chunk
         grid[code[old], :, inside[old] % window] = totals[here][old]
-        seen = np.full(len(codes), -window)
-        np.maximum.at(seen, code[old], inside[old])
+        seen = np.full(len(grid), -window)
+        seen[code[old]] = inside[old]  # cells are in order of time, and of several values the last one stays
         product, count = _anew(grid, seen, chunk, packed)
         gathered = np.empty_like(grid)
         market_products = np.empty((len(row), window, len(packed)))
