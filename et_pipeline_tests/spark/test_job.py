@@ -92,6 +92,7 @@ def test_the_sample_is_the_same(cluster: str, tmp_path: Path) -> None:
             assert there.execute(sums).fetchall() == here.execute(sums).fetchall()
 
 
+@pytest.mark.spark
 @pytest.mark.skipif(not REAL.is_dir(), reason="the folder of real reports is not beside this checkout")
 def test_real_reports_say_the_same(cluster: str, tmp_path: Path) -> None:
     with worlds(tmp_path, cluster) as (local, remote):
