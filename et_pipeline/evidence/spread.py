@@ -56,9 +56,10 @@ def _median(engine: Engine, single: str, pairs: int, before: Spread) -> float | 
         low, high = (_number(before.median_uplift + way * reach) for way in (-1, 1))
         ((below,),) = engine.rows(load(__package__, "below", single=single, low=low))
         values = engine.frame(load(__package__, "between", single=single, low=low, high=high))
-        number, up_to = pairs // 2 + 1, below + values["pairs"].cum_sum()
-        if below < pairs - number + 1 and number <= up_to.max():
-            middle = [values["uplift"][int((up_to < place).sum())] for place in (pairs - number + 1, number)]
+        lower, upper = (pairs + 1) // 2, pairs // 2 + 1  # the places of the middle pairs, the first pair is 1
+        up_to = below + values["pairs"].cum_sum()
+        if len(values) and below < lower and upper <= up_to[-1]:
+            middle = [values["uplift"][int((up_to < place).sum())] for place in (lower, upper)]
             return float(sum(middle)) / 2
     ((whole,),) = engine.rows(load(__package__, "median", single=single))
     return None if whole is None else float(whole)

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from et_pipeline.evidence.compute import build_evidence, read_series
@@ -158,6 +158,7 @@ VALUES = st.one_of(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=VALUES, more=st.lists(VALUES, min_size=1, max_size=3), shift=st.sampled_from([0.0, 0.1, 300.0]))
+@example(first=[0.0] * 100 + [1.0] * 100, more=[[1.0]], shift=0.0).via("no pair lies near the median")
 def test_the_median_that_is_looked_for_where_it_was_is_the_median(
     single_pairs: duckdb.DuckDBPyConnection, first: list[float], more: list[list[float]], shift: float
 ) -> None:
