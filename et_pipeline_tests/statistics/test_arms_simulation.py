@@ -52,7 +52,7 @@ def test_the_adjustment_narrows_where_markets_differ_and_hardly_widens_elsewhere
 
 def test_the_seed_alone_decides_the_result():
     few = [LiveScenario("tiny", 0.5, 5, 400, 40)]
-    assert list(run(few, 6, 1, processes=1)) == list(run(few, 6, 1, processes=1))
+    assert list(run(few, 6, 1, processes=1)) == list(run(few, 6, 1, processes=2))
     assert list(run(few, 6, 1, processes=1)) != list(run(few, 6, 2, processes=1))
 
 
