@@ -1,4 +1,7 @@
-"""Breakdowns by 12 values on a few simulated experiments; `breakdown_simulation` has the whole table."""
+"""Breakdowns by 12 values on a few simulated experiments; `breakdown_simulation` has the whole table.
+
+A rate that is 0.05 has a Monte Carlo standard error of 0.077 in the 8 experiments of a scenario.
+"""
 
 from __future__ import annotations
 
